@@ -1,0 +1,104 @@
+package protocol
+
+import "github.com/quorate/quorate"
+
+// Code is the outcome of a request. Numbers are never used again.
+type Code uint16
+
+// The codes. Those from CodeRoom on belong to the structure that was called.
+const (
+	CodeOK Code = 0
+
+	// Not entered: nothing changed, and no record of the request is left.
+	CodeNotLeader      Code = 1  // another member leads the group; the client refreshes its table
+	CodeNotOwner       Code = 2  // the group does not own the partition
+	CodeFrozen         Code = 3  // the partition moves; try again
+	CodeBusy           Code = 4  // a queue is full; wait as hinted
+	CodeSessionUnknown Code = 5  // the group does not know the session; try again
+	CodeSessionEnded   Code = 6  // the session has ended
+	CodeExpired        Code = 7  // the deadline passed in the queue
+	CodeMemoryFull     Code = 8  // a voter is short of memory
+	CodeReadOnly       Code = 9  // no room on disk
+	CodeShutdown       Code = 10 // the member is going away
+	CodeNoLeader       Code = 11 // the group has no leader that this member knows
+
+	// Unknown: the request may have been, or may yet be, applied.
+	CodeUnknown      Code = 20 // leadership changed while it was in flight
+	CodeReplyDropped Code = 21 // it was applied, but its reply is no longer kept
+
+	// Refused: a definite answer.
+	CodeInvalid     Code = 40 // malformed, or an argument out of range
+	CodeTooLarge    Code = 41 // over a limit
+	CodeUnsupported Code = 42 // an operation this member does not know
+	CodeStale       Code = 43 // a sequence below the slot's: refused, never applied
+	CodeCancelled   Code = 44 // the call was cancelled; it took nothing
+	CodeTimedOut    Code = 45 // a waiting call's time ran out; it took nothing
+	CodeDestroyed   Code = 46 // the structure was destroyed while the call waited
+	CodeSettings    Code = 47 // other settings are in force
+	CodeWaiters     Code = 48 // too many waiting calls
+	CodePanic       Code = 49 // a defect in a structure; nothing changed
+	CodeWrongGrid   Code = 50 // the member belongs to another cluster
+	CodeVersion     Code = 51 // a protocol version the member does not speak
+
+	// CodeRoom is the first code of a structure's own.
+	CodeRoom Code = 1000
+)
+
+// Class says what a code means for the request's effect.
+type Class uint8
+
+// The classes of codes.
+const (
+	ClassDone       Class = iota // CodeOK
+	ClassNotEntered              // nothing changed, no record left: send it again, anywhere
+	ClassUnknown                 // may have been applied: only the same identity may be sent again
+	ClassRefused                 // a definite answer, nothing changed
+)
+
+// Class returns the class of c. A code this version does not know counts as
+// refused.
+func (c Code) Class() Class {
+	switch {
+	case c == CodeOK:
+		return ClassDone
+	case c < 20:
+		return ClassNotEntered
+	case c < 40:
+		return ClassUnknown
+	default:
+		return ClassRefused
+	}
+}
+
+// Err returns the sentinel an application compares, nil for CodeOK and for a
+// structure's own codes, which the structure maps itself.
+func (c Code) Err() error {
+	switch c {
+	case CodeOK:
+		return nil
+	case CodeBusy, CodeWaiters:
+		return quorate.ErrOverloaded
+	case CodeSessionUnknown, CodeSessionEnded:
+		return quorate.ErrSessionLost
+	case CodeMemoryFull:
+		return quorate.ErrMemoryFull
+	case CodeReadOnly:
+		return quorate.ErrReadOnly
+	case CodeNotLeader, CodeNotOwner, CodeFrozen, CodeExpired, CodeShutdown, CodeNoLeader:
+		return quorate.ErrUnavailable
+	case CodeUnknown, CodeReplyDropped:
+		return quorate.ErrOutcomeUnknown
+	case CodeTooLarge:
+		return quorate.ErrTooLarge
+	case CodeUnsupported, CodeVersion:
+		return quorate.ErrUnsupported
+	case CodeDestroyed:
+		return quorate.ErrDestroyed
+	case CodeSettings:
+		return quorate.ErrSettings
+	}
+	if c >= CodeRoom {
+		return nil
+	}
+	return quorate.ErrInvalid
+}

@@ -1,0 +1,173 @@
+package protocol
+
+// MessageType is the first element of every message. Numbers are never used
+// again.
+type MessageType uint8
+
+// The message types. A client sends the odd ones.
+const (
+	TypeHello        MessageType = 1
+	TypeWelcome      MessageType = 2
+	TypeRequest      MessageType = 3
+	TypeReply        MessageType = 4
+	TypeBatch        MessageType = 5
+	TypeTable        MessageType = 6
+	TypeTableRequest MessageType = 7
+	TypeGoodbye      MessageType = 8
+	TypeSession      MessageType = 9
+	TypeAdmin        MessageType = 11
+	TypePeer         MessageType = 13
+)
+
+// PeekType returns the type of an encoded message and 0 for anything else.
+func PeekType(b []byte) MessageType {
+	if len(b) < 2 || b[0]&0xe0 != majorArray || b[0]&0x1f > 23 || b[1] > 23 {
+		return 0
+	}
+	return MessageType(b[1])
+}
+
+// KindID numbers a kind of structure on the wire, for ever.
+type KindID uint8
+
+// KindControl is not a structure: its operations act on the record of a call.
+const KindControl KindID = 0
+
+// Op numbers an operation of a kind, for ever.
+type Op uint8
+
+// The operations of KindControl. The request's Caller names the call that is
+// meant; both are idempotent.
+const (
+	OpCancel  Op = 1 // withdraw a waiting call, or return the reply it has had
+	OpConfirm Op = 2 // take what was reserved for a call
+)
+
+// Flags of a Request.
+type Flags uint8
+
+// The flags of a request.
+const (
+	FlagRead   Flags = 1 << 0 // changes nothing; Caller is empty
+	FlagStale  Flags = 1 << 1 // with FlagRead: any replica may answer from what it has
+	FlagWait   Flags = 1 << 2 // the reply may come with a later grant
+	FlagRepeat Flags = 1 << 3 // not the first attempt under this identity
+)
+
+// Request is one operation inside one partition. A mutation is applied exactly
+// once under (Session, Partition, Slot, Sequence), however often it is sent.
+type Request struct {
+	ID        uint64 // of the connection; the reply carries it
+	Partition PartitionID
+	Epoch     Epoch  // of the sender's table
+	TimeLeft  uint32 // milliseconds until the caller gives up on this attempt; 0: never
+	Flags     Flags
+	Kind      KindID
+	Op        Op
+	Name      string // of the structure
+	Caller    Caller
+	Highest   uint16 // highest slot in use by the client in this partition
+	Body      []byte // what the operation's definition says
+}
+
+// requestFields is the length of a request's array: the type and 13 fields.
+const requestFields = 14
+
+// Append appends the request as one CBOR array.
+func (q *Request) Append(dst []byte) []byte {
+	dst = append(dst, majorArray|requestFields, byte(TypeRequest))
+	dst = AppendUint(dst, q.ID)
+	dst = AppendUint(dst, uint64(q.Partition))
+	dst = AppendUint(dst, uint64(q.Epoch))
+	dst = AppendUint(dst, uint64(q.TimeLeft))
+	dst = AppendUint(dst, uint64(q.Flags))
+	dst = AppendUint(dst, uint64(q.Kind))
+	dst = AppendUint(dst, uint64(q.Op))
+	dst = AppendString(dst, q.Name)
+	dst = AppendUint(dst, uint64(q.Caller.Session))
+	dst = AppendUint(dst, uint64(q.Caller.Slot))
+	dst = AppendUint(dst, q.Caller.Sequence)
+	dst = AppendUint(dst, uint64(q.Highest))
+	return AppendBytes(dst, q.Body)
+}
+
+// Decode reads a request; Name and Body alias b.
+func (q *Request) Decode(b []byte) error {
+	r := NewReader(b)
+	q.read(&r)
+	return r.Done()
+}
+
+func (q *Request) read(r *Reader) {
+	r.Array(requestFields)
+	if MessageType(r.small()) != TypeRequest {
+		r.fail()
+	}
+	q.ID = r.Uint()
+	q.Partition = PartitionID(r.Uint32())
+	q.Epoch = Epoch(r.Uint())
+	q.TimeLeft = r.Uint32()
+	q.Flags = Flags(r.small())
+	q.Kind = KindID(r.small())
+	q.Op = Op(r.small())
+	q.Name = r.String()
+	q.Caller.Session = SessionID(r.Uint())
+	q.Caller.Slot = r.Uint16()
+	q.Caller.Sequence = r.Uint()
+	q.Highest = r.Uint16()
+	q.Body = r.Bytes()
+}
+
+// small reads an unsigned integer of at most 8 bits.
+func (r *Reader) small() uint8 {
+	n := r.head(majorUint)
+	if n > 255 {
+		r.fail()
+		return 0
+	}
+	return uint8(n)
+}
+
+// Batch is several requests to one member in one frame. Each is an operation
+// of its own and gets a reply of its own.
+type Batch struct {
+	Requests []Request
+}
+
+// Append appends the batch as one CBOR array.
+func (m *Batch) Append(dst []byte) []byte {
+	dst = append(dst, majorArray|2, byte(TypeBatch))
+	dst = AppendArray(dst, len(m.Requests))
+	for i := range m.Requests {
+		dst = m.Requests[i].Append(dst)
+	}
+	return dst
+}
+
+// EachRequest calls f for every request of an encoded batch, with the bytes it
+// was encoded in. It checks the whole batch before the first call.
+func EachRequest(b []byte, f func(raw []byte, q *Request)) error {
+	for pass := range 2 {
+		r := NewReader(b)
+		r.Array(2)
+		if MessageType(r.small()) != TypeBatch {
+			r.fail()
+		}
+		n := r.ArrayLen()
+		for range n {
+			before := r.b
+			var q Request
+			q.read(&r)
+			if r.err != nil {
+				return r.err
+			}
+			if pass == 1 {
+				f(before[:len(before)-len(r.b)], &q)
+			}
+		}
+		if err := r.Done(); err != nil {
+			return err
+		}
+	}
+	return nil
+}

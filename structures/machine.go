@@ -1,0 +1,177 @@
+package structures
+
+import (
+	"time"
+
+	"github.com/quorate/quorate/protocol"
+)
+
+// Kind is one kind of structure: what a room exports and grid/kinds.go lists.
+type Kind struct {
+	ID      protocol.KindID
+	Name    string // as commands and errors print it, for example "counter"
+	Level   uint32 // the level of group state from which it exists; the first is 1
+	Machine Machine
+}
+
+// Machine is the replicated half of a structure. Every method must be
+// deterministic; the package documentation says what that excludes. One Machine
+// serves all structures of its kind, so it keeps no state of its own.
+//
+// Rows passed to a Machine, and slices read from an Env, must not be changed
+// and are valid until it returns.
+type Machine interface {
+	// Check reports whether a request is well formed and within the limits. The
+	// leader calls it before the request is logged, so Apply and Read meet only
+	// bodies that passed it. Its error goes to the caller as it is.
+	Check(op protocol.Op, flags protocol.Flags, body []byte) error
+
+	// Apply carries out a mutation.
+	Apply(env Env, op protocol.Op, body []byte) Result
+
+	// Read answers a read. It runs beside other reads, never beside Apply.
+	Read(view View, op protocol.Op, body []byte) Result
+
+	// Due is called for a row whose deadline has come. Reads have not seen the
+	// row since; Due deletes it, or puts it again with another deadline.
+	Due(env Env, key []byte, row Row)
+
+	// Ended is called for a row whose owner's session has ended, and for a
+	// reserved row whose call was cancelled before it was confirmed. It deletes
+	// the row and gives back what the row stands for.
+	Ended(env Env, key []byte, row Row)
+
+	// Confirmed is called for a reserved row when the call it was reserved for
+	// is confirmed. It deletes the row.
+	Confirmed(env Env, key []byte, row Row)
+
+	// Withdrawn is called after a waiting call has gone without a grant, so that
+	// those behind it can be looked at again.
+	Withdrawn(env Env)
+
+	// Len returns how many things the structure holds in this partition, for
+	// people: entries, elements, permits.
+	Len(view View) int64
+}
+
+// Row is one row of a structure's state. Rows are replaced, never changed.
+type Row struct {
+	Value    []byte
+	Version  protocol.Version   // of the mutation that wrote the row; set by Put
+	Deadline protocol.LogTime   // when the row is due; 0: never
+	Owner    protocol.SessionID // with whose session the row ends; 0: nobody's
+}
+
+// View is what a read sees of one structure inside one partition. A row that
+// is due is absent. Keys are the structure's own: other structures, and an
+// earlier life of the same name, are out of sight.
+type View interface {
+	// Now is the group's log time.
+	Now() protocol.LogTime
+	// Exists reports whether the structure exists in this partition.
+	Exists() bool
+	// Settings returns what SetSettings agreed, nil before.
+	Settings() []byte
+	// Limits are the replicated limits of the group.
+	Limits() protocol.Limits
+	// Get returns the row under key.
+	Get(key []byte) (Row, bool)
+	// Ascend calls f for the rows from key on, in the order of their keys, until
+	// f returns false.
+	Ascend(from []byte, f func(key []byte, row Row) bool)
+	// Waiters calls f for the waiting calls of the structure, first come first,
+	// until f returns false.
+	Waiters(f func(w Waiter) bool)
+	// Waiting returns how many calls wait.
+	Waiting() int
+}
+
+// Env is the transaction of one mutation. All reads come first: reading after
+// the first write is a defect and panics. Writes cannot fail, and take effect
+// together when the Machine has returned. The structure is created by the
+// first mutation that writes.
+type Env interface {
+	View
+
+	// Caller names the call being applied; it is empty outside Apply.
+	Caller() protocol.Caller
+	// Version is the number of this mutation: larger than every number before
+	// it in this partition, also than those of an earlier life of the same name.
+	// It serves as entry version and as fencing token.
+	Version() protocol.Version
+	// WasDue returns a row under key that is due and not yet cleaned up, so that
+	// a write onto it can emit its expiry first.
+	WasDue(key []byte) (Row, bool)
+
+	// Put writes a row. Key and Value are copied. Version is set to Version().
+	Put(key []byte, row Row)
+	// Delete removes a row; a row that is not there is left alone.
+	Delete(key []byte)
+	// SetSettings agrees the structure's settings; b is copied.
+	SetSettings(b []byte)
+	// Destroy ends the structure's life: its rows are out of sight at once and
+	// cleared later, its waiting calls are answered with CodeDestroyed.
+	Destroy()
+	// Emit appends an event to the partition's ring. Key and Value are copied.
+	Emit(e Event)
+
+	// Wait makes the call being applied a waiting one; Apply returns what Wait
+	// returned, which is a refusal where too many wait. Payload is copied. A
+	// timeout of 0 waits until the session ends. The call must carry FlagWait.
+	Wait(payload []byte, timeout time.Duration) Result
+	// Grant answers a waiting call and forgets it.
+	Grant(w Waiter, r Result)
+	// Reserve answers a waiting call, but its client must confirm: until then the
+	// row under key, which this mutation puts with w's session as its Owner, is
+	// reserved. Confirmed or Ended says how it went on.
+	Reserve(w Waiter, r Result, key []byte)
+}
+
+// Waiter is a waiting call.
+type Waiter struct {
+	Caller  protocol.Caller
+	Payload []byte
+	Order   uint64 // the place in the line; names the waiter inside its structure
+}
+
+// Result is what a Machine answers. The zero Result is OK without a body.
+type Result struct {
+	Code protocol.Code
+	Body []byte // handed over: the Machine keeps no reference to it
+
+	waiting bool
+}
+
+// OK is the result with the given body.
+func OK(body []byte) Result { return Result{Body: body} }
+
+// Refuse is the result of an operation that changes nothing, for a reason.
+func Refuse(code protocol.Code, detail string) Result {
+	p := protocol.Problem{Detail: detail}
+	return Result{Code: code, Body: p.Append(nil)}
+}
+
+// Waiting is the result of a call that now waits. Only an Env makes it.
+func Waiting() Result { return Result{waiting: true} }
+
+// IsWaiting reports whether the reply will come with a later grant.
+func (r Result) IsWaiting() bool { return r.waiting }
+
+// EventType says what happened to a row. Numbers are never used again.
+type EventType uint8
+
+// The types of events.
+const (
+	EventPut     EventType = 1
+	EventRemoved EventType = 2
+	EventExpired EventType = 3
+	EventCleared EventType = 4
+)
+
+// Event is one change as watchers will see it. Its revision is that of the
+// mutation that emitted it.
+type Event struct {
+	Type  EventType
+	Key   []byte
+	Value []byte
+}
