@@ -40,6 +40,10 @@ const (
 	CodeWrongGrid   Code = 50 // the member belongs to another cluster
 	CodeVersion     Code = 51 // a protocol version the member does not speak
 
+	// Done, with a condition: the body is the operation's, but what it holds is
+	// only reserved until the client has confirmed.
+	CodeReserved Code = 60
+
 	// CodeRoom is the first code of a structure's own.
 	CodeRoom Code = 1000
 )
@@ -59,7 +63,7 @@ const (
 // refused.
 func (c Code) Class() Class {
 	switch {
-	case c == CodeOK:
+	case c == CodeOK || c == CodeReserved:
 		return ClassDone
 	case c < 20:
 		return ClassNotEntered
@@ -74,7 +78,7 @@ func (c Code) Class() Class {
 // structure's own codes, which the structure maps itself.
 func (c Code) Err() error {
 	switch c {
-	case CodeOK:
+	case CodeOK, CodeReserved:
 		return nil
 	case CodeBusy, CodeWaiters:
 		return quorate.ErrOverloaded
