@@ -74,11 +74,11 @@ func (c Code) Class() Class {
 	}
 }
 
-// Err returns the sentinel an application compares, nil for CodeOK and for a
-// structure's own codes, which the structure maps itself.
+// Err returns the sentinel an application compares, nil for CodeOK, and for
+// CodeTimedOut and a structure's own codes, which the structure maps itself.
 func (c Code) Err() error {
 	switch c {
-	case CodeOK, CodeReserved:
+	case CodeOK, CodeReserved, CodeTimedOut:
 		return nil
 	case CodeBusy, CodeWaiters:
 		return quorate.ErrOverloaded

@@ -22,8 +22,8 @@ type Call struct {
 // Object names the structure for an error: "map users".
 func (c *Call) Object() string { return c.Label + " " + c.Name }
 
-// Reply is the definite answer to a Call. Code is CodeOK or one of the
-// structure's own (CodeRoom and above); every other outcome is an error.
+// Reply is the definite answer to a Call. Code is CodeOK, CodeTimedOut or one
+// of the structure's own (CodeRoom and above); every other outcome is an error.
 type Reply struct {
 	Code     protocol.Code
 	Body     []byte // may be kept
