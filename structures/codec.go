@@ -1,0 +1,233 @@
+package structures
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"reflect"
+
+	"github.com/fxamacker/cbor/v2"
+
+	"github.com/quorate/quorate"
+	"github.com/quorate/quorate/protocol"
+)
+
+// Codec turns values into bytes and back. It must be safe for concurrent use.
+type Codec interface {
+	// ID is the first byte of every value, so that a handle with another codec
+	// is told so. An application's own codecs have 128 and above.
+	ID() byte
+	// Append appends the encoding of v.
+	Append(dst []byte, v any) ([]byte, error)
+	// Decode reads into v, a pointer to a zero value. It must not keep b.
+	Decode(b []byte, v any) error
+}
+
+// Numbers of codecs, never used again.
+const (
+	codecCBOR    = 1
+	codecJSON    = 2
+	codecRaw     = 3
+	codecPrivate = 128
+)
+
+// CBOR encodes any value, deterministically: times with nanoseconds, strings
+// with any bytes. It honours json tags and ignores unknown fields. Read into an
+// any, maps are map[string]any and integers int64, or *big.Int beyond it.
+var CBOR Codec = cborCodec{}
+
+// JSON encodes values as encoding/json does.
+var JSON Codec = jsonCodec{}
+
+// Raw stores []byte and string, and types made of these, as they are.
+var Raw Codec = rawCodec{}
+
+// CheckCodec returns ErrInvalid for a codec whose number is not its own.
+func CheckCodec(c Codec) error {
+	if c == nil {
+		return fmt.Errorf("%w: no codec", quorate.ErrInvalid)
+	}
+	if c == CBOR || c == JSON || c == Raw || c.ID() >= codecPrivate {
+		return nil
+	}
+	return fmt.Errorf("%w: codec %T has the number %d, own codecs have 128 to 255", quorate.ErrInvalid, c, c.ID())
+}
+
+// AppendValue appends the codec's number and the encoding of v. A value the
+// codec cannot encode is ErrInvalid.
+func AppendValue(dst []byte, codec Codec, v any) ([]byte, error) {
+	out, err := codec.Append(append(dst, codec.ID()), v)
+	if err != nil {
+		return dst, fmt.Errorf("%w: encode a %T: %v", quorate.ErrInvalid, v, err)
+	}
+	return out, nil
+}
+
+// DecodeValue reads what AppendValue wrote into v, a pointer to a zero value.
+// A value of another codec, or of a type v cannot hold, is ErrCodec. What is
+// read does not alias b.
+func DecodeValue(codec Codec, b []byte, v any) error {
+	if len(b) == 0 {
+		return fmt.Errorf("%w: the value is empty", quorate.ErrCodec)
+	}
+	if b[0] != codec.ID() {
+		return fmt.Errorf("%w: the value was written by codec %s, this handle has %s",
+			quorate.ErrCodec, codecName(b[0]), codecName(codec.ID()))
+	}
+	if err := codec.Decode(b[1:], v); err != nil {
+		return fmt.Errorf("%w: decode into a %T: %v", quorate.ErrCodec, v, err)
+	}
+	return nil
+}
+
+func codecName(id byte) string {
+	switch id {
+	case codecCBOR:
+		return "CBOR"
+	case codecJSON:
+		return "JSON"
+	case codecRaw:
+		return "raw"
+	}
+	return fmt.Sprintf("number %d", id)
+}
+
+type cborCodec struct{}
+
+func (cborCodec) ID() byte { return codecCBOR }
+
+// Append has a short way for the commonest types; the bytes are the same.
+func (cborCodec) Append(dst []byte, v any) ([]byte, error) {
+	switch v := v.(type) {
+	case string:
+		return protocol.AppendString(dst, v), nil
+	case int:
+		return protocol.AppendInt(dst, int64(v)), nil
+	case int64:
+		return protocol.AppendInt(dst, v), nil
+	case []byte:
+		if v != nil {
+			return protocol.AppendBytes(dst, v), nil
+		}
+	}
+	b := bytes.NewBuffer(dst)
+	if err := valueEnc.MarshalToBuffer(v, b); err != nil {
+		return dst, err
+	}
+	return b.Bytes(), nil
+}
+
+func (cborCodec) Decode(b []byte, v any) error {
+	r := protocol.NewReader(b)
+	switch v := v.(type) {
+	case *string:
+		if s := r.String(); r.Done() == nil {
+			*v = string([]byte(s))
+			return nil
+		}
+	case *[]byte:
+		if s := r.Bytes(); r.Done() == nil {
+			*v = append(make([]byte, 0, len(s)), s...)
+			return nil
+		}
+	case *int64:
+		if i := r.Int(); r.Done() == nil {
+			*v = i
+			return nil
+		}
+	}
+	return valueDec.Unmarshal(b, v)
+}
+
+type jsonCodec struct{}
+
+func (jsonCodec) ID() byte { return codecJSON }
+
+func (jsonCodec) Append(dst []byte, v any) ([]byte, error) {
+	b, err := json.Marshal(v)
+	return append(dst, b...), err
+}
+
+func (jsonCodec) Decode(b []byte, v any) error { return json.Unmarshal(b, v) }
+
+type rawCodec struct{}
+
+func (rawCodec) ID() byte { return codecRaw }
+
+func (rawCodec) Append(dst []byte, v any) ([]byte, error) {
+	switch v := v.(type) {
+	case []byte:
+		return append(dst, v...), nil
+	case string:
+		return append(dst, v...), nil
+	}
+	switch r := reflect.ValueOf(v); {
+	case !r.IsValid():
+	case r.Kind() == reflect.String:
+		return append(dst, r.String()...), nil
+	case r.Kind() == reflect.Slice && r.Type().Elem().Kind() == reflect.Uint8:
+		return append(dst, r.Bytes()...), nil
+	}
+	return dst, errNotRaw
+}
+
+func (rawCodec) Decode(b []byte, v any) error {
+	switch v := v.(type) {
+	case *[]byte:
+		*v = append(make([]byte, 0, len(b)), b...)
+		return nil
+	case *string:
+		*v = string(b)
+		return nil
+	}
+	r := reflect.ValueOf(v)
+	if r.Kind() != reflect.Pointer || r.IsNil() {
+		return errNotRaw
+	}
+	switch r = r.Elem(); {
+	case r.Kind() == reflect.String:
+		r.SetString(string(b))
+		return nil
+	case r.Kind() == reflect.Slice && r.Type().Elem().Kind() == reflect.Uint8:
+		r.SetBytes(append(make([]byte, 0, len(b)), b...))
+		return nil
+	}
+	return errNotRaw
+}
+
+var errNotRaw = fmt.Errorf("the raw codec takes []byte and string")
+
+var valueEnc, valueDec = valueModes()
+
+// valueOptions are the choices that docs/protocol.md describes. The bounds on
+// reading are only there because the library wants some: what a value may be is
+// limited by its bytes.
+func valueOptions() (cbor.EncOptions, cbor.DecOptions) {
+	e := cbor.CoreDetEncOptions()
+	e.Time, e.TimeTag = cbor.TimeRFC3339Nano, cbor.EncTagRequired
+	e.OmitEmpty = cbor.OmitEmptyGoValue
+	e.TextMarshaler = cbor.TextMarshalerTextString
+	return e, cbor.DecOptions{
+		UTF8:             cbor.UTF8DecodeInvalid,
+		DefaultMapType:   reflect.TypeFor[map[string]any](),
+		IntDec:           cbor.IntDecConvertSignedOrBigInt,
+		BigIntDec:        cbor.BigIntDecodePointer,
+		TextUnmarshaler:  cbor.TextUnmarshalerTextString,
+		MaxNestedLevels:  1000,
+		MaxArrayElements: 1 << 24,
+		MaxMapPairs:      1 << 24,
+	}
+}
+
+func valueModes() (cbor.UserBufferEncMode, cbor.DecMode) {
+	e, d := valueOptions()
+	enc, err := e.UserBufferEncMode()
+	if err != nil {
+		panic("structures: bug: " + err.Error())
+	}
+	dec, err := d.DecMode()
+	if err != nil {
+		panic("structures: bug: " + err.Error())
+	}
+	return enc, dec
+}
