@@ -1,0 +1,47 @@
+package groupstate
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/quorate/quorate/protocol"
+)
+
+// clock is the replicated clock of a group (rule 21). A leader claims it with
+// its first entry; the claim, applied, opens a new epoch whose base is the time
+// of that moment. Entries of the epoch in force move time to base + elapsed,
+// all others leave it standing: time never moves faster than the one monotonic
+// clock it is read from, and stands while nobody leads.
+type clock struct {
+	Now    protocol.LogTime
+	Epoch  uint64
+	Holder uint64 // nonce of the claim that opened Epoch
+	Base   protocol.LogTime
+}
+
+// advance moves time by an entry's header.
+func (c *clock) advance(h Header) {
+	if h.ClockEpoch != c.Epoch || h.Elapsed < 0 {
+		return
+	}
+	if t := c.Base + protocol.LogTime(h.Elapsed); t > c.Now {
+		c.Now = t
+	}
+}
+
+func (c *clock) claim(payload []byte) error {
+	if len(payload) != 8 {
+		return fmt.Errorf("%w: a claim of %d bytes", ErrEntry, len(payload))
+	}
+	c.Epoch++
+	c.Holder = binary.BigEndian.Uint64(payload)
+	c.Base = c.Now
+	return nil
+}
+
+// Clock is the replicated clock as a leader needs it for its next entry.
+type Clock struct {
+	Now    protocol.LogTime
+	Epoch  uint64
+	Holder uint64
+}

@@ -1,0 +1,370 @@
+package groupstate
+
+import (
+	"fmt"
+
+	"github.com/tidwall/btree"
+
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/structures"
+)
+
+// MaxLevel is the highest level of state this version understands.
+const MaxLevel = 1
+
+// maxCleanup bounds the clean-up after an entry (rule 5).
+const maxCleanup = 1000
+
+// ringBytes is the budget of a group's event rings.
+const ringBytes = 8 << 20
+
+// Sink is told the outcomes of an entry while it is applied. Bodies must not be
+// changed.
+type Sink interface {
+	// Replied gives the answer to the i-th request of the entry; a waiting result
+	// means that Granted will follow, in this entry or a later one.
+	Replied(i int, q *protocol.Request, r structures.Result, rev protocol.Revision)
+	// Granted gives the answer to a call that was waiting.
+	Granted(p protocol.PartitionID, c protocol.Caller, r structures.Result, rev protocol.Revision)
+}
+
+// Faults switch off what the promises rest on, so that tests can show that the
+// checks notice. The zero Faults is the truth.
+type Faults struct {
+	NoExactlyOnce         bool // repeats are applied again
+	NoOwnership           bool // what is not owned is served
+	CancelledTakeConsumes bool // cancelling a reserved take does not give back
+}
+
+// State is the replicated state of one group.
+type State struct {
+	kinds  [256]*structures.Kind
+	faults Faults
+
+	level      uint32
+	limits     protocol.Limits
+	clock      clock
+	total      int          // partitions of the cluster; 0: not told yet
+	partitions []*partition // by id; nil: not owned
+	owned      int
+
+	sessions *btree.Map[protocol.SessionID, session]
+	ends     uint64                                 // number of the last ended session applied
+	recent   *btree.Map[uint64, protocol.SessionID] // the last maxRecentEnds of them
+	ended    *btree.Map[protocol.SessionID, uint64] // the same by session
+
+	// Derived, not replicated.
+	nextDue protocol.LogTime // not after the first deadline of any partition
+	garbage int              // destroyed lives that still have rows
+	ending  *btree.Map[protocol.SessionID, struct{}]
+
+	tx tx
+}
+
+// New returns the state of a group before its first entry.
+func New(kinds []structures.Kind) *State {
+	s := &State{
+		level:    1,
+		limits:   protocol.DefaultLimits(),
+		sessions: new(btree.Map[protocol.SessionID, session]),
+		recent:   new(btree.Map[uint64, protocol.SessionID]),
+		ended:    new(btree.Map[protocol.SessionID, uint64]),
+		ending:   new(btree.Map[protocol.SessionID, struct{}]),
+		nextDue:  never,
+	}
+	for i := range kinds {
+		s.kinds[kinds[i].ID] = &kinds[i]
+	}
+	return s
+}
+
+// SetFaults plants faults, for tests only.
+func (s *State) SetFaults(f Faults) { s.faults = f }
+
+// Clock returns the replicated clock.
+func (s *State) Clock() Clock { return Clock{s.clock.Now, s.clock.Epoch, s.clock.Holder} }
+
+// Owned returns how many partitions the group owns; none before it was told.
+func (s *State) Owned() int { return s.owned }
+
+// Ends returns the number of the last ended session the group knows of.
+func (s *State) Ends() uint64 { return s.ends }
+
+// Level returns the level of the state.
+func (s *State) Level() uint32 { return s.level }
+
+// Limits returns the limits in force.
+func (s *State) Limits() protocol.Limits { return s.limits }
+
+// NextDue returns a log time not after the group's next deadline, and false
+// where nothing is due.
+func (s *State) NextDue() (protocol.LogTime, bool) { return s.nextDue, s.nextDue != never }
+
+// Unfinished reports whether clean-up is left for the next entry.
+func (s *State) Unfinished() bool { return s.garbage > 0 || s.ending.Len() > 0 }
+
+func (s *State) ringBudget() int { return ringBytes / max(s.owned, 1) }
+
+func (s *State) partition(id protocol.PartitionID) *partition {
+	if int(id) >= len(s.partitions) {
+		return nil
+	}
+	return s.partitions[id]
+}
+
+// Apply applies one entry of the log. Its error is a broken invariant: the
+// replica must stop.
+func (s *State) Apply(entry []byte, sink Sink) error {
+	h, rest, err := ReadHeader(entry)
+	if err != nil {
+		return err
+	}
+	s.clock.advance(h)
+	requests := 0
+	for len(rest) > 0 {
+		var c command
+		var payload []byte
+		if c, payload, rest, err = nextCommand(rest); err != nil {
+			return err
+		}
+		if c == commandRequest {
+			var q protocol.Request
+			if err := q.Decode(payload); err != nil {
+				return fmt.Errorf("%w: a request: %v", ErrEntry, err)
+			}
+			r, rev := s.applyRequest(&q, sink)
+			sink.Replied(requests, &q, r, rev)
+			requests++
+			continue
+		}
+		if err := s.applyCommand(c, payload); err != nil {
+			return err
+		}
+	}
+	s.cleanUp(sink)
+	return nil
+}
+
+func (s *State) applyCommand(c command, payload []byte) error {
+	r := protocol.NewReader(payload)
+	switch c {
+	case commandClaim:
+		return s.clock.claim(payload)
+	case commandAttach:
+		s.attach(protocol.SessionID(r.Uint()), r.Uint())
+	case commandEnds:
+		from := r.Uint()
+		ids := make([]protocol.SessionID, r.ArrayLen())
+		for i := range ids {
+			ids[i] = protocol.SessionID(r.Uint())
+		}
+		if r.Err() == nil {
+			s.endSessions(from, ids)
+		}
+	case commandOwn:
+		total := r.Uint32()
+		ids := make([]protocol.PartitionID, r.ArrayLen())
+		for i := range ids {
+			ids[i] = protocol.PartitionID(r.Uint32())
+		}
+		var limits protocol.Limits
+		if err := protocol.Decode(r.Bytes(), &limits); err != nil {
+			return fmt.Errorf("%w: limits: %v", ErrEntry, err)
+		}
+		if r.Err() == nil {
+			s.own(int(total), ids, limits)
+		}
+	case commandLevel:
+		level := r.Uint32()
+		if level > MaxLevel {
+			return fmt.Errorf("the group's state has level %d, this version knows %d: install a newer version", level, MaxLevel)
+		}
+		s.level = max(s.level, level)
+	default:
+		return fmt.Errorf("%w: command %d", ErrEntry, c)
+	}
+	if err := r.Done(); err != nil {
+		return fmt.Errorf("%w: command %d: %v", ErrEntry, c, err)
+	}
+	return nil
+}
+
+// own gives a new group its partitions.
+func (s *State) own(total int, ids []protocol.PartitionID, limits protocol.Limits) {
+	if s.total != 0 {
+		return
+	}
+	s.total, s.limits = total, limits
+	s.partitions = make([]*partition, total)
+	for _, id := range ids {
+		if int(id) < total && s.partitions[id] == nil {
+			s.partitions[id] = newPartition(id)
+			s.owned++
+		}
+	}
+}
+
+// applyRequest applies one mutation exactly once.
+func (s *State) applyRequest(q *protocol.Request, sink Sink) (structures.Result, protocol.Revision) {
+	p := s.partition(q.Partition)
+	if p == nil {
+		if !s.faults.NoOwnership || int(q.Partition) >= len(s.partitions) {
+			return structures.Result{Code: protocol.CodeNotOwner}, 0
+		}
+		p = newPartition(q.Partition)
+		s.partitions[q.Partition] = p
+	}
+	sess, ok := s.sessions.Get(q.Caller.Session)
+	switch {
+	case !ok:
+		return structures.Result{Code: protocol.CodeSessionUnknown}, p.revision
+	case sess.ended:
+		return structures.Result{Code: protocol.CodeSessionEnded}, p.revision
+	}
+	if q.Kind == protocol.KindControl {
+		r := s.control(p, q, sink)
+		return r, p.revision
+	}
+	key := recordKey(q.Caller.Session, q.Caller.Slot)
+	if rec, ok := p.records.Get(key); ok && !s.faults.NoExactlyOnce {
+		switch {
+		case q.Caller.Sequence == rec.seq:
+			return rec.answer(), p.revision
+		case q.Caller.Sequence < rec.seq:
+			return structures.Refuse(protocol.CodeStale, "a later call has used the slot"), p.revision
+		}
+		s.abandon(p, q.Caller.Session, &rec, sink)
+	}
+	t := &s.tx
+	t.begin(q.Caller, q.Flags)
+	t.open(s, p, q.Kind, q.Name)
+	r := s.runMachine(t, q)
+	if r.Code == protocol.CodePanic {
+		t.rollback()
+	}
+	row := t.waitRow
+	t.commit(sink)
+	rec := record{seq: q.Caller.Sequence, state: stateDone, code: r.Code, revision: p.revision, reply: r.Body}
+	if r.IsWaiting() {
+		rec.state, rec.row = stateWaiting, row
+	}
+	p.setRecord(key, rec)
+	p.trimAbove(q.Caller.Session, q.Highest)
+	return r, p.revision
+}
+
+// runMachine lets the structure decide. A panic is a reply, and changes
+// nothing, since nothing has been committed.
+func (s *State) runMachine(t *tx, q *protocol.Request) (r structures.Result) {
+	defer func() {
+		if e := recover(); e != nil {
+			r = structures.Refuse(protocol.CodePanic, fmt.Sprint(e))
+		}
+	}()
+	k := s.kinds[q.Kind]
+	if k == nil {
+		return structures.Refuse(protocol.CodeUnsupported, "unknown kind of structure")
+	}
+	return k.Machine.Apply(t, q.Op, q.Body)
+}
+
+// control acts on the record of a call: rules 18 and 19.
+func (s *State) control(p *partition, q *protocol.Request, sink Sink) structures.Result {
+	c := q.Caller
+	key := recordKey(c.Session, c.Slot)
+	rec, ok := p.records.Get(key)
+	switch {
+	case ok && c.Sequence < rec.seq:
+		return structures.Refuse(protocol.CodeStale, "a later call has used the slot")
+	case q.Op == protocol.OpConfirm:
+		if !ok || c.Sequence > rec.seq {
+			return structures.Result{Code: protocol.CodeCancelled}
+		}
+		if rec.state == stateReserved {
+			s.settle(p, &rec, true, sink)
+			rec.state, rec.row, rec.code = stateDone, "", protocol.CodeOK
+			p.setRecord(key, rec)
+		}
+		return rec.answer()
+	case q.Op != protocol.OpCancel:
+		return structures.Refuse(protocol.CodeUnsupported, "unknown control operation")
+	}
+	if ok && c.Sequence == rec.seq && rec.state != stateWaiting && rec.state != stateReserved {
+		return rec.answer()
+	}
+	if ok {
+		s.abandon(p, c.Session, &rec, sink)
+	}
+	p.setRecord(key, record{seq: c.Sequence, state: stateCancelled, revision: p.revision})
+	return structures.Result{Code: protocol.CodeCancelled}
+}
+
+// abandon withdraws what a record's call waits for or has reserved.
+func (s *State) abandon(p *partition, id protocol.SessionID, rec *record, sink Sink) {
+	switch rec.state {
+	case stateWaiting:
+		s.withdraw(p, rec.row, sink)
+	case stateReserved:
+		s.settle(p, rec, s.faults.CancelledTakeConsumes, sink)
+	}
+}
+
+// withdraw removes a waiting call's row and lets the structure look at those
+// behind it. The record is the caller's to change, and already is no longer
+// waiting or will not be when this entry is done.
+func (s *State) withdraw(p *partition, row string, sink Sink) {
+	id, _, _ := splitRowKey(row)
+	if _, ok := p.deleteRow(row); !ok {
+		return
+	}
+	l, ok := p.lives.Get(id)
+	if !ok {
+		return
+	}
+	l.waiters--
+	p.lives.Set(id, l)
+	s.callback(p, id, sink, func(m structures.Machine, t *tx) { m.Withdrawn(t) })
+}
+
+// settle ends a reservation: confirmed, or given back.
+func (s *State) settle(p *partition, rec *record, confirmed bool, sink Sink) {
+	row, ok := p.rows.Get(rec.row)
+	if !ok {
+		return
+	}
+	s.settleRow(p, rec.row, row, confirmed, sink)
+}
+
+func (s *State) settleRow(p *partition, key string, row structures.Row, confirmed bool, sink Sink) {
+	id, _, k := splitRowKey(key)
+	s.callback(p, id, sink, func(m structures.Machine, t *tx) {
+		if confirmed {
+			m.Confirmed(t, viewBytes(k), row)
+		} else {
+			m.Ended(t, viewBytes(k), row)
+		}
+	})
+	// What the Machine left, or could not handle, ends here all the same.
+	if left, ok := p.rows.Get(key); ok && left.Owner == row.Owner && left.Version == row.Version {
+		p.deleteRow(key)
+	}
+}
+
+// callback runs a Machine's hook in a transaction of its own. A hook that
+// panics has changed nothing.
+func (s *State) callback(p *partition, id uint64, sink Sink, f func(structures.Machine, *tx)) {
+	t := &s.tx
+	t.begin(protocol.Caller{}, 0)
+	if !t.openLife(s, p, id) || s.kinds[t.life.kind] == nil {
+		return
+	}
+	func() {
+		defer func() {
+			if e := recover(); e != nil {
+				t.rollback()
+			}
+		}()
+		f(s.kinds[t.life.kind].Machine, t)
+	}()
+	t.commit(sink)
+}
