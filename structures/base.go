@@ -1,6 +1,10 @@
 package structures
 
-import "github.com/quorate/quorate/protocol"
+import (
+	"fmt"
+
+	"github.com/quorate/quorate/protocol"
+)
 
 // Base is embedded by a Machine whose rows have no deadlines and no owners and
 // whose calls never wait. The methods that such a Machine never meets panic.
@@ -21,11 +25,19 @@ func (Base) Withdrawn(Env) { panic("structures: bug: withdrawn, no call waits") 
 // Len returns 0.
 func (Base) Len(View) int64 { return 0 }
 
-// DecodeProblem returns what a reply that is not OK says for people.
-func DecodeProblem(body []byte) string {
-	var p protocol.Problem
-	if p.Decode(body) != nil {
-		return ""
+// CheckRead returns an error where the flags are not those of a read.
+func CheckRead(flags protocol.Flags) error {
+	if flags&^(protocol.FlagStale|protocol.FlagRepeat) != protocol.FlagRead {
+		return fmt.Errorf("%w: the flags %#x of a read", protocol.ErrMalformed, uint8(flags))
 	}
-	return p.Detail
+	return nil
+}
+
+// CheckMutation returns an error where the flags are not those of a mutation
+// that never waits.
+func CheckMutation(flags protocol.Flags) error {
+	if flags&^protocol.FlagRepeat != 0 {
+		return fmt.Errorf("%w: the flags %#x of a mutation", protocol.ErrMalformed, uint8(flags))
+	}
+	return nil
 }

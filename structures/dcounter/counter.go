@@ -1,0 +1,103 @@
+package dcounter
+
+import (
+	"context"
+	"errors"
+
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/structures"
+)
+
+// ErrOverflow is the error of an Add whose sum is not an int64. The counter
+// keeps its value.
+var ErrOverflow = errors.New("overflow")
+
+// Counter is a handle of one counter. Making it costs nothing; it is safe for
+// concurrent use. A bad name is the error of every call.
+type Counter struct{ handle structures.Handle }
+
+// New returns the handle of the counter with the given name.
+func New(inv structures.Invoker, name string) *Counter {
+	return &Counter{structures.NewHandle(inv, Kind(), name, nil)}
+}
+
+// ReadOption changes how a read is done.
+type ReadOption func(*protocol.Flags)
+
+// Stale lets any replica answer from what it has: an older value, sooner, and
+// also where the counter's group has lost its majority.
+func Stale() ReadOption {
+	return func(flags *protocol.Flags) { *flags |= protocol.FlagStale }
+}
+
+// Get returns the value.
+func (c *Counter) Get(ctx context.Context, opts ...ReadOption) (int64, error) {
+	flags := protocol.FlagRead
+	for _, opt := range opts {
+		opt(&flags)
+	}
+	var n int64
+	err := c.invoke(ctx, "get", opGet, flags, appendInts(nil), &n)
+	return n, err
+}
+
+// Set sets the value.
+func (c *Counter) Set(ctx context.Context, n int64) error {
+	return c.invoke(ctx, "set", opSet, 0, appendInts(nil, n))
+}
+
+// Add adds delta, which may be negative, and returns the new value. A sum that
+// is not an int64 is ErrOverflow.
+func (c *Counter) Add(ctx context.Context, delta int64) (int64, error) {
+	var n int64
+	err := c.invoke(ctx, "add", opAdd, 0, appendInts(nil, delta), &n)
+	return n, err
+}
+
+// GetAndAdd adds delta and returns the value before it.
+func (c *Counter) GetAndAdd(ctx context.Context, delta int64) (int64, error) {
+	n, err := c.Add(ctx, delta)
+	if err != nil {
+		return 0, err
+	}
+	return n - delta, nil
+}
+
+// CompareAndSet sets the value to n where it is old, and reports whether it was.
+func (c *Counter) CompareAndSet(ctx context.Context, old, n int64) (bool, error) {
+	err := c.invoke(ctx, "compare and set", opCompareAndSet, 0, appendInts(nil, old, n))
+	if errors.Is(err, errDiffers) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Destroy removes the counter. It is 0 again, and the name can be used again at
+// once.
+func (c *Counter) Destroy(ctx context.Context) error {
+	return c.invoke(ctx, "destroy", opDestroy, 0, appendInts(nil))
+}
+
+// errDiffers is how invoke says codeDiffers; CompareAndSet answers false.
+var errDiffers = errors.New("another value")
+
+// invoke carries out an operation and reads its results.
+func (c *Counter) invoke(ctx context.Context, verb string, op protocol.Op, flags protocol.Flags, body []byte, results ...*int64) error {
+	h := &c.handle
+	reply, err := h.Invoke(ctx, h.Call(verb, op, flags, h.Partition(nil), body))
+	if err != nil {
+		return err
+	}
+	switch reply.Code {
+	case protocol.CodeOK:
+		if readInts(reply.Body, results...) != nil {
+			return h.Garbled(verb, reply)
+		}
+		return nil
+	case codeDiffers:
+		return h.Refused(verb, errDiffers, reply)
+	case codeOverflow:
+		return h.Refused(verb, ErrOverflow, reply)
+	}
+	return h.Garbled(verb, reply)
+}

@@ -1,0 +1,104 @@
+package dcounter
+
+import (
+	"fmt"
+
+	"github.com/quorate/quorate"
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/structures"
+)
+
+// Kind is what a member serves counters with.
+func Kind() structures.Kind {
+	return structures.Kind{ID: 2, Name: "counter", Level: 1, Machine: machine{}}
+}
+
+// machine keeps one row, whose value is the counter's as an array of one
+// integer. Without the row the counter is 0.
+type machine struct{ structures.Base }
+
+var valueKey = []byte("v")
+
+// Check implements structures.Machine.
+func (machine) Check(op protocol.Op, flags protocol.Flags, body []byte) error {
+	check := structures.CheckMutation
+	var args []*int64
+	switch op {
+	case opGet:
+		check = structures.CheckRead
+	case opSet, opAdd:
+		args = make([]*int64, 1)
+	case opCompareAndSet:
+		args = make([]*int64, 2)
+	case opDestroy:
+	default:
+		return fmt.Errorf("%w: operation %d of a counter", quorate.ErrUnsupported, op)
+	}
+	if err := check(flags); err != nil {
+		return err
+	}
+	for i := range args {
+		args[i] = new(int64)
+	}
+	return readInts(body, args...)
+}
+
+// Apply implements structures.Machine.
+func (machine) Apply(env structures.Env, op protocol.Op, body []byte) structures.Result {
+	switch op {
+	case opSet:
+		var n int64
+		_ = readInts(body, &n)
+		return set(env, n)
+	case opAdd:
+		var delta int64
+		_ = readInts(body, &delta)
+		return add(env, delta)
+	case opCompareAndSet:
+		var old, n int64
+		_ = readInts(body, &old, &n)
+		if now := value(env); now != old {
+			return structures.Refuse(codeDiffers, fmt.Sprintf("the counter is %d", now))
+		}
+		return set(env, n)
+	case opDestroy:
+		if env.Exists() {
+			env.Destroy()
+		}
+		return structures.OK(appendInts(nil))
+	}
+	panic("dcounter: bug: unchecked operation")
+}
+
+// Read implements structures.Machine.
+func (machine) Read(view structures.View, _ protocol.Op, _ []byte) structures.Result {
+	return structures.OK(appendInts(nil, value(view)))
+}
+
+// Len returns the counter's value.
+func (machine) Len(view structures.View) int64 { return value(view) }
+
+func value(view structures.View) int64 {
+	var n int64
+	if row, ok := view.Get(valueKey); ok {
+		_ = readInts(row.Value, &n)
+	}
+	return n
+}
+
+func set(env structures.Env, n int64) structures.Result {
+	b := appendInts(nil, n)
+	env.Put(valueKey, structures.Row{Value: b})
+	env.Emit(structures.Event{Type: structures.EventPut, Key: valueKey, Value: b})
+	return structures.OK(appendInts(nil))
+}
+
+func add(env structures.Env, delta int64) structures.Result {
+	old := value(env)
+	sum := old + delta
+	if (sum > old) != (delta > 0) && delta != 0 {
+		return structures.Refuse(codeOverflow, fmt.Sprintf("%d and %d more", old, delta))
+	}
+	set(env, sum)
+	return structures.OK(appendInts(nil, sum))
+}
