@@ -1,0 +1,279 @@
+package gossip
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"log/slog"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+
+	"github.com/quorate/quorate/grid/internal/network"
+	"github.com/quorate/quorate/protocol"
+)
+
+const (
+	seedInterval     = time.Second      // between attempts to reach seeds, at first
+	seedIntervalLong = 10 * time.Second // after seedAttempts of them
+	seedAttempts     = 20
+	leaveTimeout     = time.Second
+	metaLimit        = memberlist.MetaMaxSize
+)
+
+// Config is what a Gossip needs of its member.
+type Config struct {
+	Incarnation protocol.UUID
+	Name        string
+	Address     string // advertised
+	Cluster     protocol.UUID
+	Network     *network.Network
+	Packets     net.PacketConn
+	Logger      *slog.Logger
+	// Seeds returns addresses worth trying. It may be called at any time.
+	Seeds func() []string
+	// Changed is called, from a goroutine of the Gossip, after hints changed.
+	Changed func()
+}
+
+// Hint is what was heard of a member.
+type Hint struct {
+	Incarnation protocol.UUID
+	Name        string
+	Address     string
+	Cluster     protocol.UUID // zero: blank
+	Alive       bool
+}
+
+// meta travels with memberlist's own announcement of a member.
+type meta struct {
+	_       struct{} `cbor:",toarray"`
+	Name    string
+	Address string
+	Cluster protocol.UUID
+}
+
+// Gossip is a running membership gossip. It is safe for concurrent use.
+type Gossip struct {
+	cfg       Config
+	transport *transport
+	list      *memberlist.Memberlist
+	stop      chan struct{}
+	changed   chan struct{} // of capacity 1
+	wg        sync.WaitGroup
+	once      sync.Once
+
+	mu      sync.Mutex // guards what follows; callbacks of memberlist take it, so nothing is called under it
+	cluster protocol.UUID
+	hints   map[protocol.UUID]Hint
+}
+
+// Start announces the member and begins to listen.
+func Start(cfg Config) (*Gossip, error) {
+	host, portText, err := net.SplitHostPort(cfg.Address)
+	if err != nil {
+		return nil, fmt.Errorf("gossip: address %q: %w", cfg.Address, err)
+	}
+	port, err := strconv.Atoi(portText)
+	if err != nil {
+		return nil, fmt.Errorf("gossip: address %q: %w", cfg.Address, err)
+	}
+	ip, err := net.ResolveIPAddr("ip", host)
+	if err != nil {
+		return nil, fmt.Errorf("gossip: advertised address %q: %w: advertise an address the other members can resolve", cfg.Address, err)
+	}
+	g := &Gossip{
+		cfg: cfg, stop: make(chan struct{}), changed: make(chan struct{}, 1),
+		cluster: cfg.Cluster, hints: map[protocol.UUID]Hint{},
+	}
+	if n := len(g.meta()); n > metaLimit {
+		return nil, fmt.Errorf("gossip: name and address take %d bytes, at most %d: use a shorter name", n, metaLimit)
+	}
+	g.transport = newTransport(cfg.Network, cfg.Packets, ip.IP, port)
+	mc := memberlist.DefaultLANConfig()
+	mc.Name = cfg.Incarnation.String()
+	mc.Transport = g.transport
+	mc.AdvertiseAddr = ip.IP.String()
+	mc.AdvertisePort = port
+	mc.EnableCompression = false // messages are tiny, and nobody may make us inflate one
+	mc.Delegate = delegate{g}
+	mc.Events = events{g}
+	mc.Logger = log.New(logWriter{cfg.Logger}, "", 0)
+	list, err := memberlist.Create(mc)
+	if err != nil {
+		g.transport.stop()
+		return nil, fmt.Errorf("gossip: %w", err)
+	}
+	g.list = list
+	g.wg.Go(g.notify)
+	g.wg.Go(g.seek)
+	return g, nil
+}
+
+// SetCluster announces what the member has given itself to.
+func (g *Gossip) SetCluster(cluster protocol.UUID) {
+	g.mu.Lock()
+	same := g.cluster == cluster
+	g.cluster = cluster
+	g.mu.Unlock()
+	if same {
+		return
+	}
+	if err := g.list.UpdateNode(0); err != nil {
+		g.cfg.Logger.Debug("gossip: announce the cluster", "error", err)
+	}
+}
+
+// Serve takes over a stream connection, preface read.
+func (g *Gossip) Serve(c net.Conn) { g.transport.serve(c) }
+
+// Hints returns what was heard, this member left out, ordered by address.
+func (g *Gossip) Hints() []Hint {
+	g.mu.Lock()
+	hints := make([]Hint, 0, len(g.hints))
+	for _, h := range g.hints {
+		hints = append(hints, h)
+	}
+	g.mu.Unlock()
+	slices.SortFunc(hints, func(a, b Hint) int {
+		if a.Address != b.Address {
+			return cmpString(a.Address, b.Address)
+		}
+		return cmpString(a.Incarnation.String(), b.Incarnation.String())
+	})
+	return hints
+}
+
+func cmpString(a, b string) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// Address returns where an incarnation was last heard.
+func (g *Gossip) Address(u protocol.UUID) (string, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	h, ok := g.hints[u]
+	return h.Address, ok
+}
+
+// Leave tells the others that the member goes. Close follows.
+func (g *Gossip) Leave() {
+	if err := g.list.Leave(leaveTimeout); err != nil {
+		g.cfg.Logger.Debug("gossip: leave", "error", err)
+	}
+}
+
+// Close stops the gossip and leaves the socket open.
+func (g *Gossip) Close() {
+	g.once.Do(func() {
+		close(g.stop)
+		g.transport.stop()
+		if err := g.list.Shutdown(); err != nil {
+			g.cfg.Logger.Debug("gossip: shut down", "error", err)
+		}
+		g.wg.Wait()
+	})
+}
+
+func (g *Gossip) meta() []byte {
+	g.mu.Lock()
+	cluster := g.cluster
+	g.mu.Unlock()
+	return protocol.Encode(meta{Name: g.cfg.Name, Address: g.cfg.Address, Cluster: cluster})
+}
+
+// learn records what memberlist says of a node.
+func (g *Gossip) learn(n *memberlist.Node, alive bool) {
+	u, err := protocol.ParseUUID(n.Name)
+	if err != nil || u == g.cfg.Incarnation {
+		return
+	}
+	var m meta
+	if err := protocol.Decode(n.Meta, &m); err != nil {
+		return
+	}
+	h := Hint{Incarnation: u, Name: m.Name, Address: m.Address, Cluster: m.Cluster, Alive: alive}
+	g.mu.Lock()
+	g.hints[u] = h
+	g.forgetOld()
+	g.mu.Unlock()
+	select {
+	case g.changed <- struct{}{}:
+	default:
+	}
+}
+
+// maxHints bounds what strangers can make a member remember.
+const maxHints = 4096
+
+func (g *Gossip) forgetOld() {
+	if len(g.hints) <= maxHints {
+		return
+	}
+	for u, h := range g.hints {
+		if !h.Alive {
+			delete(g.hints, u)
+		}
+	}
+}
+
+func (g *Gossip) notify() {
+	for {
+		select {
+		case <-g.stop:
+			return
+		case <-g.changed:
+			g.cfg.Changed()
+		}
+	}
+}
+
+// seek joins seeds that are not known to be alive, for ever: two halves of a
+// grid find each other again by it.
+func (g *Gossip) seek() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() { <-g.stop; cancel() }()
+	for attempt := 0; ; attempt++ {
+		for _, seed := range g.missing() {
+			if ctx.Err() != nil {
+				return
+			}
+			if _, err := g.list.Join([]string{seed}); err != nil {
+				g.cfg.Logger.Debug("gossip: seed does not answer", "address", seed, "error", err)
+			}
+		}
+		wait := seedInterval
+		if attempt >= seedAttempts {
+			wait = seedIntervalLong
+		}
+		select {
+		case <-g.stop:
+			return
+		case <-time.After(wait):
+		}
+	}
+}
+
+func (g *Gossip) missing() []string {
+	seeds := g.cfg.Seeds()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	alive := map[string]bool{g.cfg.Address: true}
+	for _, h := range g.hints {
+		if h.Alive {
+			alive[h.Address] = true
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(seeds), func(s string) bool { return alive[s] })
+}

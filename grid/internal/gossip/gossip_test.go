@@ -1,0 +1,112 @@
+package gossip
+
+import (
+	"log/slog"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/quorate/quorate/grid/internal/identity"
+	"github.com/quorate/quorate/grid/internal/network"
+	"github.com/quorate/quorate/protocol"
+)
+
+type node struct {
+	*Gossip
+	address string
+}
+
+func start(t *testing.T, name string, seeds ...string) node {
+	t.Helper()
+	n := &network.Network{}
+	tcp, udp, err := n.Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := tcp.Addr().String()
+	g, err := Start(Config{
+		Incarnation: identity.NewUUID(), Name: name, Address: address, Network: n, Packets: udp,
+		Logger: slog.New(slog.DiscardHandler), Seeds: func() []string { return seeds }, Changed: func() {},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := tcp.Accept()
+			if err != nil {
+				return
+			}
+			if p, err := protocol.ReadPreface(c); err != nil || p != protocol.PurposeGossip {
+				c.Close()
+				continue
+			}
+			g.Serve(c)
+		}
+	}()
+	t.Cleanup(func() { g.Close(); udp.Close(); tcp.Close(); <-done })
+	return node{g, address}
+}
+
+func TestHints(t *testing.T) {
+	a := start(t, "a")
+	b := start(t, "b", a.address)
+	c := start(t, "c", a.address)
+	eventually(t, "three see each other", func() bool {
+		for _, n := range []node{a, b, c} {
+			if len(n.Hints()) != 2 {
+				return false
+			}
+		}
+		return true
+	})
+	cluster := identity.NewUUID()
+	c.SetCluster(cluster)
+	eventually(t, "b hears of c's cluster", func() bool {
+		for _, h := range b.Hints() {
+			if h.Name == "c" && h.Cluster == cluster && h.Address == c.address && h.Alive {
+				return true
+			}
+		}
+		return false
+	})
+	c.Leave()
+	c.Close()
+	eventually(t, "a suspects c and keeps its address", func() bool {
+		for _, h := range a.Hints() {
+			if h.Name == "c" {
+				at, ok := a.Address(h.Incarnation)
+				return !h.Alive && ok && at == c.address
+			}
+		}
+		return false
+	})
+}
+
+func TestGarbage(t *testing.T) {
+	a := start(t, "a")
+	c, err := net.Dial("udp", a.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for i := range 64 {
+		if _, err := c.Write(make([]byte, 1+i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := start(t, "b", a.address)
+	eventually(t, "a still listens", func() bool { return len(a.Hints()) == 1 && len(b.Hints()) == 1 })
+}
+
+func eventually(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !f(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 20 s: %s", what)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}

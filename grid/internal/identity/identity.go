@@ -1,0 +1,320 @@
+package identity
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/quorate/quorate/protocol"
+)
+
+// Format is the version of member.json this package writes.
+const Format = 1
+
+const (
+	fileName = "member.json"
+	tempName = "member.json.tmp"
+	lockName = "member.lock"
+	raftName = "raft"
+)
+
+// Replica is one replica this incarnation has started, or was about to.
+type Replica struct {
+	Group     protocol.GroupID   `json:"group"`
+	Replica   protocol.ReplicaID `json:"replica"`
+	NonVoting bool               `json:"non_voting,omitempty"` // as it was first started
+	// Started is set after the replica's first start has succeeded. From then on
+	// a missing log means lost data.
+	Started bool `json:"started"`
+}
+
+// Peer is another member's last known address.
+type Peer struct {
+	Incarnation protocol.UUID
+	Address     string
+}
+
+// Member is the content of member.json. Treat it as immutable: Update replaces
+// it.
+type Member struct {
+	Format      int
+	Name        string
+	Incarnation protocol.UUID
+	Starts      uint64 // how often a process opened the directory
+
+	// Cluster is what the member has given itself to; zero: it is blank.
+	Cluster     protocol.UUID
+	ClusterName string
+	// Founder is the incarnation that founds or founded Cluster.
+	Founder        protocol.UUID
+	FounderAddress string
+	// Formed is set once the member has seen the cluster formed. Before, it may
+	// be released; after, never.
+	Formed bool
+
+	// Settings of the cluster, fixed at its first start; zero before they are
+	// known.
+	Durability string
+	Partitions uint32
+	Groups     uint32
+	Replicas   uint32
+
+	HostName string // part of the paths of the log, whatever the host is called now
+	Started  []Replica
+	Peers    []Peer
+}
+
+// Blank reports whether the member belongs to no cluster.
+func (m *Member) Blank() bool { return m.Cluster == protocol.UUID{} }
+
+// Replica returns what is remembered of the member's replica of a group.
+func (m *Member) Replica(g protocol.GroupID) (Replica, bool) {
+	for _, r := range m.Started {
+		if r.Group == g {
+			return r, true
+		}
+	}
+	return Replica{}, false
+}
+
+func (m *Member) clone() Member {
+	c := *m
+	c.Started = slices.Clone(m.Started)
+	c.Peers = slices.Clone(m.Peers)
+	return c
+}
+
+// NewUUID returns a random UUID of version 4.
+func NewUUID() protocol.UUID {
+	var u protocol.UUID
+	_, _ = rand.Read(u[:]) // never fails: crypto/rand ends the process instead
+	u[6] = u[6]&0x0f | 0x40
+	u[8] = u[8]&0x3f | 0x80
+	return u
+}
+
+// Dir is an open data directory. It is safe for one goroutine at a time.
+type Dir struct {
+	path string
+	lock *os.File
+	m    Member
+}
+
+// Open locks the directory at path and reads its member.json; where there is
+// none it creates both for a blank member of the given name. A directory that
+// cannot be used is an error that names the way out.
+func Open(path, name string) (*Dir, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("data directory: %w", err)
+	}
+	if err := checkSettingsFiles(); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, fmt.Errorf("data directory %s: %w: name another one, or let this user create it", path, err)
+	}
+	if err := checkOurs(path); err != nil {
+		return nil, err
+	}
+	lock, err := lockFile(filepath.Join(path, lockName))
+	switch {
+	case errors.Is(err, errLocked):
+		return nil, fmt.Errorf("data directory %s: in use by another process: stop it, or give this member a directory of its own", path)
+	case err != nil:
+		return nil, fmt.Errorf("data directory %s: not writable: %w: give the user that runs the member write access", path, err)
+	}
+	d := &Dir{path: path, lock: lock}
+	if err := d.load(name); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	// Best effort: the directory may be a mount that belongs to somebody else.
+	_ = os.Chmod(path, 0o700)
+	return d, nil
+}
+
+func (d *Dir) load(name string) error {
+	b, err := os.ReadFile(filepath.Join(d.path, fileName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return d.reset(name)
+	}
+	if err != nil {
+		return fmt.Errorf("data directory %s: %w: make the file readable for this user", d.path, err)
+	}
+	m, err := decode(b)
+	if err != nil {
+		return fmt.Errorf("data directory %s: %s: %w", d.path, fileName, err)
+	}
+	m.Name = name
+	m.Starts++
+	d.m = m
+	return d.write()
+}
+
+// reset makes the directory that of a new, blank incarnation.
+func (d *Dir) reset(name string) error {
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "localhost"
+	}
+	d.m = Member{Format: Format, Name: name, Incarnation: NewUUID(), Starts: 1, HostName: host}
+	return d.write()
+}
+
+// Forget makes the member a new, blank incarnation and removes its log. Only a
+// member of a cluster that was never formed may be forgotten.
+func (d *Dir) Forget() error {
+	if d.m.Formed {
+		return errors.New("the cluster is formed: its members are not forgotten")
+	}
+	// The new identity first: a log is found by its incarnation, so after a crash
+	// between the two the old one is only litter.
+	old := d.raftDir()
+	if err := d.reset(d.m.Name); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(old); err != nil {
+		return fmt.Errorf("remove the log of an unformed cluster: %w", err)
+	}
+	return nil
+}
+
+func (d *Dir) raftDir() string {
+	return filepath.Join(d.path, raftName, d.m.Incarnation.String())
+}
+
+// Member returns the content of member.json.
+func (d *Dir) Member() Member { return d.m.clone() }
+
+// RaftDir returns the directory of the log and the snapshots, and creates it.
+func (d *Dir) RaftDir() (string, error) {
+	p := d.raftDir()
+	if err := os.MkdirAll(p, 0o700); err != nil {
+		return "", fmt.Errorf("data directory: %w", err)
+	}
+	return p, nil
+}
+
+// Update changes member.json. When it returns nil the change is on disk.
+func (d *Dir) Update(f func(*Member)) error {
+	old := d.m
+	d.m = old.clone()
+	f(&d.m)
+	if err := d.write(); err != nil {
+		d.m = old
+		return err
+	}
+	return nil
+}
+
+// Close releases the directory.
+func (d *Dir) Close() error {
+	if d.lock == nil {
+		return nil
+	}
+	err := d.lock.Close()
+	d.lock = nil
+	return err
+}
+
+func (d *Dir) write() error {
+	b, err := encode(&d.m)
+	if err != nil {
+		return err
+	}
+	if err := writeSynced(d.path, b); err != nil {
+		return fmt.Errorf("write %s in %s: %w", fileName, d.path, err)
+	}
+	return nil
+}
+
+func writeSynced(dir string, b []byte) error {
+	temp := filepath.Join(dir, tempName)
+	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	if _, err := f.Write(b); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if err := f.Sync(); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	if err := os.Rename(temp, filepath.Join(dir, fileName)); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+// checkOurs refuses a directory that holds something but no member.json, so
+// that a slip of the hand does not scatter a log over somebody's files.
+func checkOurs(path string) error {
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return fmt.Errorf("data directory %s: %w: name another one, or make it readable for this user", path, err)
+	}
+	foreign := ""
+	for _, e := range entries {
+		switch e.Name() {
+		case fileName:
+			return nil
+		case tempName, lockName, "lost+found":
+		default:
+			foreign = e.Name()
+		}
+	}
+	if foreign != "" {
+		return fmt.Errorf("data directory %s: not a member's: it holds %s and no %s: name an empty directory", path, foreign, fileName)
+	}
+	return nil
+}
+
+// checkSettingsFiles refuses to start where dragonboat would read settings from
+// the working directory: they change its behaviour without a word.
+func checkSettingsFiles() error {
+	found, err := filepath.Glob("dragonboat-*-settings.json")
+	if err != nil || len(found) == 0 {
+		return nil
+	}
+	return fmt.Errorf("the working directory holds %s, which would change the Raft engine unseen: remove it or start elsewhere", found[0])
+}
+
+func decode(b []byte) (Member, error) {
+	var head struct {
+		Format int `json:"format"`
+	}
+	if err := json.Unmarshal(b, &head); err != nil {
+		return Member{}, fmt.Errorf("damaged: %w: restore it, or start with an empty directory", err)
+	}
+	if head.Format > Format {
+		return Member{}, fmt.Errorf("format %d is newer than this version of Quorate reads (%d): start the version that wrote it, or a later one", head.Format, Format)
+	}
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	var f file
+	if err := dec.Decode(&f); err != nil {
+		return Member{}, fmt.Errorf("damaged: %w: restore it, or start with an empty directory", err)
+	}
+	m, err := f.member()
+	if err != nil {
+		return Member{}, fmt.Errorf("damaged: %w: restore it, or start with an empty directory", err)
+	}
+	return m, nil
+}
+
+func encode(m *Member) ([]byte, error) {
+	b, err := json.MarshalIndent(newFile(m), "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", fileName, err)
+	}
+	return append(b, '\n'), nil
+}

@@ -1,0 +1,127 @@
+package identity
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestReopen(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	d, err := Open(dir, "n1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("directory: mode %v, error %v", info.Mode(), err)
+	}
+	cluster := NewUUID()
+	err = d.Update(func(m *Member) {
+		m.Cluster, m.ClusterName, m.Founder = cluster, "prod", NewUUID()
+		m.Started = append(m.Started, Replica{Group: 1, Replica: 2, Started: true})
+		m.Peers = []Peer{{NewUUID(), "10.0.0.1:7170"}}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := d.Member()
+	want.Starts++
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d, err = Open(dir, "n1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if diff := cmp.Diff(want, d.Member()); diff != "" {
+		t.Errorf("member.json after reopening (-want +got):\n%s", diff)
+	}
+	if err := d.Forget(); err != nil {
+		t.Fatal(err)
+	}
+	if m := d.Member(); !m.Blank() || m.Incarnation == want.Incarnation || len(m.Started) != 0 {
+		t.Errorf("after Forget: %+v", m)
+	}
+	if err := d.Update(func(m *Member) { m.Cluster, m.Formed = cluster, true }); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Forget(); err == nil {
+		t.Error("a member of a formed cluster was forgotten")
+	}
+}
+
+func TestRefused(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		prepare func(t *testing.T, dir string)
+		want    []string // parts of the error: reason and remedy
+	}{
+		{"foreign", func(t *testing.T, dir string) {
+			write(t, filepath.Join(dir, "thesis.tex"), "")
+		}, []string{"thesis.tex", "empty directory"}},
+		{"newer format", func(t *testing.T, dir string) {
+			write(t, filepath.Join(dir, "member.json"), `{"format": 7, "sharding": "new"}`)
+		}, []string{"format 7", "newer", "start the version that wrote it"}},
+		{"not JSON", func(t *testing.T, dir string) {
+			write(t, filepath.Join(dir, "member.json"), `{"format": 1`)
+		}, []string{"damaged", "restore"}},
+		{"unknown field", func(t *testing.T, dir string) {
+			write(t, filepath.Join(dir, "member.json"), `{"format": 1, "incarnatoin": "x"}`)
+		}, []string{"damaged", "incarnatoin"}},
+		{"bad incarnation", func(t *testing.T, dir string) {
+			write(t, filepath.Join(dir, "member.json"), `{"format": 1, "incarnation": "x", "host_name": "h"}`)
+		}, []string{"damaged", "bad UUID"}},
+		{"second process", func(t *testing.T, dir string) {
+			d, err := Open(dir, "n1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { d.Close() })
+		}, []string{"in use by another process", "directory of its own"}},
+		{"a file", func(t *testing.T, dir string) {
+			if err := os.Remove(dir); err != nil {
+				t.Fatal(err)
+			}
+			write(t, dir, "")
+		}, []string{"not a directory", "name another one"}},
+		{"read only", func(t *testing.T, dir string) {
+			if os.Geteuid() == 0 {
+				t.Skip("root may write everywhere")
+			}
+			if err := os.Chmod(dir, 0o500); err != nil {
+				t.Fatal(err)
+			}
+		}, []string{"not writable", "write access"}},
+		{"settings of the engine", func(t *testing.T, dir string) {
+			cwd := t.TempDir()
+			write(t, filepath.Join(cwd, "dragonboat-soft-settings.json"), "{}")
+			t.Chdir(cwd)
+		}, []string{"dragonboat-soft-settings.json", "remove it"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			dir := t.TempDir()
+			test.prepare(t, dir)
+			d, err := Open(dir, "n1")
+			if err == nil {
+				d.Close()
+				t.Fatal("opened")
+			}
+			for _, part := range test.want {
+				if !strings.Contains(err.Error(), part) {
+					t.Errorf("error %q does not say %q", err, part)
+				}
+			}
+		})
+	}
+}
+
+func write(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

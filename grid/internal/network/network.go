@@ -1,0 +1,214 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/quorate/quorate/protocol"
+)
+
+// ErrKilled is the error of a network that was killed.
+var ErrKilled = errors.New("network killed")
+
+const (
+	dialTimeout = 3 * time.Second
+	keepAlive   = 15 * time.Second
+	udpBuffer   = 2 << 20
+)
+
+// Network opens connections for one member. The zero Network is ready and
+// passes everything through; with Breakable it keeps track of its connections
+// so that they can be paused, cut and killed. It is safe for concurrent use.
+type Network struct {
+	breakable bool
+
+	mu     sync.Mutex // guards what follows
+	killed bool
+	gate   chan struct{} // not nil: paused; closed when it resumes
+	conns  map[*conn]struct{}
+}
+
+// Breakable returns a network that a test can break.
+func Breakable() *Network {
+	return &Network{breakable: true, conns: map[*conn]struct{}{}}
+}
+
+type contextKey struct{}
+
+// With returns a context that carries n to a member that is started under it.
+func With(ctx context.Context, n *Network) context.Context {
+	return context.WithValue(ctx, contextKey{}, n)
+}
+
+// From returns the network that ctx carries, or a plain one.
+func From(ctx context.Context) *Network {
+	if n, ok := ctx.Value(contextKey{}).(*Network); ok {
+		return n
+	}
+	return &Network{}
+}
+
+// Listen opens the TCP listener and the UDP socket of one address. Port 0
+// chooses a port that is free for both.
+func (n *Network) Listen(address string) (net.Listener, net.PacketConn, error) {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, nil, fmt.Errorf("listen address %q: %w", address, err)
+	}
+	for attempt := 0; ; attempt++ {
+		tcp, err := net.Listen("tcp", address)
+		if err != nil {
+			return nil, nil, fmt.Errorf("listen: %w: choose another --listen address, or port 0 for a free one", err)
+		}
+		udp, err := net.ListenPacket("udp", tcp.Addr().String())
+		if err == nil {
+			// Best effort: the system may cap it.
+			_ = udp.(*net.UDPConn).SetReadBuffer(udpBuffer)
+			return &listener{tcp, n}, &packetConn{udp, n}, nil
+		}
+		if cerr := tcp.Close(); cerr != nil {
+			return nil, nil, cerr
+		}
+		// The free TCP port may be taken for UDP.
+		if port != "0" || attempt == 20 {
+			return nil, nil, fmt.Errorf("listen: %w: the port must be free for TCP and UDP", err)
+		}
+	}
+}
+
+// Dial opens a connection for a purpose and writes its preface.
+func (n *Network) Dial(ctx context.Context, address string, p protocol.Purpose) (net.Conn, error) {
+	d := net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive}
+	raw, err := d.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	c, err := n.wrap(raw)
+	if err != nil {
+		return nil, err
+	}
+	if p == protocol.PurposeClient {
+		n.MarkClient(c)
+	}
+	var b [protocol.PrefaceSize]byte
+	if err := c.SetWriteDeadline(time.Now().Add(dialTimeout)); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	if _, err := c.Write(protocol.AppendPreface(b[:0], p)); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	if err := c.SetWriteDeadline(time.Time{}); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+// MarkClient says that c carries a client's requests, for CutClients.
+func (n *Network) MarkClient(c net.Conn) {
+	if w, ok := c.(*conn); ok {
+		n.mu.Lock()
+		w.client = true
+		n.mu.Unlock()
+	}
+}
+
+// Pause stops all traffic both ways; connections stay open. Packets are lost.
+func (n *Network) Pause() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.gate == nil {
+		n.gate = make(chan struct{})
+	}
+}
+
+// Resume lets traffic flow again.
+func (n *Network) Resume() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.gate != nil {
+		close(n.gate)
+		n.gate = nil
+	}
+}
+
+// CutClients closes every client connection.
+func (n *Network) CutClients() {
+	n.closeWhere(func(c *conn) bool { return c.client })
+}
+
+// Kill closes every connection for good; nothing is sent or received any more.
+func (n *Network) Kill() {
+	n.mu.Lock()
+	n.killed = true
+	n.mu.Unlock()
+	n.closeWhere(func(*conn) bool { return true })
+	n.Resume()
+}
+
+// Killed reports whether Kill was called.
+func (n *Network) Killed() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.killed
+}
+
+func (n *Network) closeWhere(match func(*conn) bool) {
+	n.mu.Lock()
+	var found []*conn
+	for c := range n.conns {
+		if match(c) {
+			found = append(found, c)
+		}
+	}
+	n.mu.Unlock()
+	for _, c := range found {
+		_ = c.abort() // a test's doing: there is nobody to tell
+	}
+}
+
+func (n *Network) wrap(raw net.Conn) (net.Conn, error) {
+	if !n.breakable {
+		return raw, nil
+	}
+	c := &conn{Conn: raw, n: n, done: make(chan struct{})}
+	n.mu.Lock()
+	killed := n.killed
+	if !killed {
+		n.conns[c] = struct{}{}
+	}
+	n.mu.Unlock()
+	if killed {
+		return nil, errors.Join(ErrKilled, raw.Close())
+	}
+	return c, nil
+}
+
+// pass waits while the network is paused.
+func (n *Network) pass(done <-chan struct{}) error {
+	for {
+		n.mu.Lock()
+		gate, killed := n.gate, n.killed
+		n.mu.Unlock()
+		switch {
+		case killed:
+			return ErrKilled
+		case gate == nil:
+			return nil
+		}
+		select {
+		case <-gate:
+		case <-done:
+			return net.ErrClosed
+		}
+	}
+}
+
+func (n *Network) flows() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.gate == nil && !n.killed
+}
