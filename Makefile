@@ -1,0 +1,61 @@
+# `make` alone prints what there is.
+
+# T is how long each fuzz target runs, N how often a soak repeats the tests.
+T ?= 30s
+N ?= 20
+
+TOOL := go tool -modfile=tools.mod
+PLATFORMS := linux/arm64 darwin/arm64 windows/amd64
+
+.PHONY: help
+help: ## print this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: check
+check: ## everything short of the tests: format, vet, lint, layering, tidy modules, cross-builds
+	@files=$$($(TOOL) gofumpt -l .); if [ -n "$$files" ]; then echo "gofumpt would change:"; echo "$$files"; exit 1; fi
+	go vet ./...
+	$(TOOL) staticcheck ./...
+	go fix -diff ./...
+	go mod tidy -diff
+	go test .
+	@if [ -d cmd/quorate ]; then \
+		for p in $(PLATFORMS); do \
+			echo "build $$p"; \
+			CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} go build -o /dev/null ./cmd/quorate || exit 1; \
+		done; \
+	fi
+
+.PHONY: test
+test: ## run the tests
+	go test ./...
+
+.PHONY: demo
+demo: ## see the grid at work on real input
+	go run ./cmd/quorate demo
+
+.PHONY: race
+race: ## run the tests with the race detector
+	go test -race -timeout 30m ./...
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for T (T=30s)
+	@for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
+		for target in $$(grep -rh --include='*_test.go' -o '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | cut -c6- | sort -u); do \
+			echo "$$dir $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(T) $$dir || exit 1; \
+		done; \
+	done
+
+.PHONY: bench
+bench: ## measure the grid against bare dragonboat, in the same run
+	go run ./cmd/quorate bench --suite
+
+.PHONY: soak
+soak: ## repeat the tests of whole grids N times with the race detector (N=20)
+	go test -race -count=$(N) -timeout 0 ./shardgroups/... ./grid/... ./client/... ./verify/...
+
+.PHONY: cover
+cover: ## write coverage to cover.out and print it by package
+	go test -coverprofile=cover.out -coverpkg=./... ./...
+	@go tool cover -func=cover.out | tail -1
