@@ -41,3 +41,12 @@ func CheckMutation(flags protocol.Flags) error {
 	}
 	return nil
 }
+
+// CheckWaiting returns an error where the flags are not those of a mutation
+// that may wait.
+func CheckWaiting(flags protocol.Flags) error {
+	if flags&^protocol.FlagRepeat != protocol.FlagWait {
+		return fmt.Errorf("%w: the flags %#x of a waiting call", protocol.ErrMalformed, uint8(flags))
+	}
+	return nil
+}
