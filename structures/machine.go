@@ -79,6 +79,9 @@ type View interface {
 	// Ascend calls f for the rows from key on, in the order of their keys, until
 	// f returns false.
 	Ascend(from []byte, f func(key []byte, row Row) bool)
+	// Overdue returns how many rows are due and not yet cleaned up: out of sight,
+	// but still counted by a structure that counts its rows as they come and go.
+	Overdue() int
 	// Waiters calls f for the waiting calls of the structure, first come first,
 	// until f returns false.
 	Waiters(f func(w Waiter) bool)

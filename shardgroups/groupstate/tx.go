@@ -79,6 +79,24 @@ func (v *reader) ascend(rowType byte, from []byte, f func(key []byte, row struct
 	})
 }
 
+func (v *reader) Overdue() int {
+	n := 0
+	if v.id == 0 || v.p.nextDue > v.s.clock.Now {
+		return n
+	}
+	v.p.due.Scan(func(indexed string, _ struct{}) bool {
+		at, key := splitIndexKey(indexed)
+		if protocol.LogTime(at) > v.s.clock.Now {
+			return false
+		}
+		if id, rowType, _ := splitRowKey(key); id == v.id && rowType == rowMachine {
+			n++
+		}
+		return true
+	})
+	return n
+}
+
 func (v *reader) Waiters(f func(w structures.Waiter) bool) {
 	if v.life.waiters == 0 {
 		return
