@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"bytes"
 	"fmt"
 
 	"github.com/fxamacker/cbor/v2"
@@ -149,14 +150,16 @@ type PeerRequest struct {
 	Args []byte
 }
 
-var encMode, decMode = modes()
+var encMode, decMode, largeMode = modes()
 
-func modes() (cbor.EncMode, cbor.DecMode) {
-	enc, err := cbor.CoreDetEncOptions().EncMode()
+func modes() (enc cbor.EncMode, dec, large cbor.DecMode) {
+	options := cbor.CoreDetEncOptions()
+	options.NilContainers = cbor.NilContainerAsEmpty // no message has a null where a slice is empty
+	enc, err := options.EncMode()
 	if err != nil {
 		panic("protocol: bug: " + err.Error())
 	}
-	dec, err := cbor.DecOptions{
+	opts := cbor.DecOptions{
 		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
 		IndefLength:       cbor.IndefLengthForbidden,
 		TagsMd:            cbor.TagsForbidden,
@@ -164,11 +167,15 @@ func modes() (cbor.EncMode, cbor.DecMode) {
 		MaxArrayElements:  65536,
 		MaxMapPairs:       4096,
 		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
-	}.DecMode()
-	if err != nil {
+	}
+	if dec, err = opts.DecMode(); err != nil {
 		panic("protocol: bug: " + err.Error())
 	}
-	return enc, dec
+	opts.MaxArrayElements = 1 << 24
+	if large, err = opts.DecMode(); err != nil {
+		panic("protocol: bug: " + err.Error())
+	}
+	return enc, dec, large
 }
 
 // Encode returns the encoding of a control message or of a reply's body: the
@@ -181,11 +188,20 @@ func Encode(v any) []byte {
 	return b
 }
 
-// Decode reads what Encode wrote into v. It is strict: unknown fields,
-// duplicate keys, tags and trailing bytes are malformed.
+// Decode reads what Encode wrote into v, a pointer. It is strict: what Encode
+// would write in another way is malformed, so a message has one encoding only.
 func Decode(b []byte, v any) error {
 	if err := decMode.Unmarshal(b, v); err != nil {
 		return fmt.Errorf("%w: %v", ErrMalformed, err)
+	}
+	// cbor takes more than Encode writes: a null for any type, a byte string too
+	// short or too long for a UUID, integers that are not in their shortest form.
+	again, err := encMode.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("%w: %v", ErrMalformed, err)
+	}
+	if !bytes.Equal(again, b) {
+		return fmt.Errorf("%w: not in its only form", ErrMalformed)
 	}
 	return nil
 }
@@ -198,3 +214,15 @@ const (
 	KeyBytes byte = 4 // a byte array, raw
 	KeyCBOR  byte = 5 // a struct or array, deterministic CBOR
 )
+
+// EncodeLarge and DecodeLarge are Encode and Decode without the bounds of the
+// wire, for state that a member wrote itself.
+func EncodeLarge(v any) []byte { return Encode(v) }
+
+// DecodeLarge reads what EncodeLarge wrote.
+func DecodeLarge(b []byte, v any) error {
+	if err := largeMode.Unmarshal(b, v); err != nil {
+		return fmt.Errorf("%w: %v", ErrMalformed, err)
+	}
+	return nil
+}

@@ -2,11 +2,22 @@ package shardgroups
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
+	"slices"
+	"sync"
 	"time"
 
+	"github.com/lni/dragonboat/v4"
+	"github.com/lni/dragonboat/v4/config"
+	sm "github.com/lni/dragonboat/v4/statemachine"
+
 	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups/groupstate"
 	"github.com/quorate/quorate/structures"
 )
 
@@ -21,6 +32,11 @@ type Config struct {
 	Kinds       []structures.Kind
 	Limits      protocol.Limits
 	Logger      *slog.Logger // nil: discards
+
+	SnapshotBytes uint64 // logged between two snapshots; 0: 32 MiB
+	RetainBytes   uint64 // of log kept before a snapshot; 0: 32 MiB
+	// Faults switches promises off, for tests that show the checks notice.
+	Faults groupstate.Faults
 
 	// Resolve returns the address of an incarnation. It is called for every
 	// connection that is made, must not block, and forgets nobody on suspicion.
@@ -62,3 +78,205 @@ type Request struct {
 	// any goroutine and perhaps inside Submit. It must not block.
 	Done func(protocol.Reply)
 }
+
+// Host is one member's Raft engine with its replicas.
+type Host struct {
+	cfg     Config
+	nh      *dragonboat.NodeHost
+	trans   *transportFactory
+	reg     *registry
+	nonce   uint64 // names this life of the Host in the headers of entries
+	mono    *monotime
+	system  *System
+	ctx     context.Context
+	cancel  context.CancelFunc
+	workers sync.WaitGroup
+	events  events
+
+	snapshotting sync.Mutex // held while a snapshot is taken: one at a time
+
+	mu     sync.RWMutex // guards the following
+	groups map[protocol.GroupID]*Group
+	specs  map[protocol.GroupID]GroupSpec
+	closed bool
+	once   sync.Once
+}
+
+// Open starts a member's engine on its directory. No replica runs yet.
+func Open(cfg Config) (*Host, error) {
+	cfg.setDefaults()
+	bridgeLogs(cfg.Logger)
+	h := &Host{
+		cfg: cfg, nonce: rand.Uint64(), mono: newMonotime(),
+		trans:  &transportFactory{dial: cfg.Dial},
+		reg:    &registry{resolve: cfg.Resolve},
+		groups: map[protocol.GroupID]*Group{},
+		specs:  map[protocol.GroupID]GroupSpec{},
+	}
+	h.ctx, h.cancel = context.WithCancel(context.Background())
+	h.system = newSystem(h)
+	h.events.wake = make(chan struct{}, 1)
+	nhc := NodeHostConfig(cfg.Dir, cfg.RTT)
+	nhc.DeploymentID = deploymentID(cfg.Cluster)
+	nhc.NodeHostID = cfg.Incarnation.String()
+	nhc.RaftAddress = cfg.Incarnation.String()
+	nhc.RaftEventListener = &h.events
+	nhc.Expert.TransportFactory = h.trans
+	nhc.Expert.NodeRegistryFactory = h.reg
+	nh, err := openNodeHost(nhc)
+	if err != nil {
+		return nil, fmt.Errorf("open the log in %s: %w", cfg.Dir, err)
+	}
+	h.nh = nh
+	h.spawn(h.dispatch)
+	h.spawn(h.ticker)
+	return h, nil
+}
+
+// openNodeHost turns dragonboat's panics at start, as on a damaged log, into
+// errors.
+func openNodeHost(c config.NodeHostConfig) (nh *dragonboat.NodeHost, err error) {
+	defer func() {
+		if e := recover(); e != nil {
+			err = fmt.Errorf("%v", e)
+		}
+	}()
+	return dragonboat.NewNodeHost(c)
+}
+
+// Close stops the replicas and the engine. It is idempotent.
+func (h *Host) Close() error {
+	h.once.Do(func() {
+		h.mu.Lock()
+		h.closed = true
+		groups := make([]*Group, 0, len(h.groups))
+		for _, g := range h.groups {
+			groups = append(groups, g)
+		}
+		h.mu.Unlock()
+		h.cancel()
+		for _, g := range groups {
+			g.close()
+		}
+		h.nh.Close()
+		h.system.stepDown()
+		h.workers.Wait()
+	})
+	return nil
+}
+
+// spawn runs f in a goroutine that Close waits for.
+func (h *Host) spawn(f func()) { h.workers.Go(f) }
+
+// ServeRaft reads Raft messages from a connection whose preface has been read,
+// until it ends. r reads from conn, and may have buffered some of it.
+func (h *Host) ServeRaft(conn net.Conn, r io.Reader) error { return h.trans.t.serve(conn, r) }
+
+// StartGroup starts this member's replica of a group. One that runs already is
+// left alone. It refuses a replica that the log does not hold, unless spec
+// says that it is new: a replica that lost its data must not come back.
+func (h *Host) StartGroup(spec GroupSpec, fresh bool) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return dragonboat.ErrClosed
+	}
+	if _, ok := h.specs[spec.Group]; ok {
+		return nil
+	}
+	known := h.nh.HasNodeInfo(uint64(spec.Group), uint64(spec.Replica))
+	if !known && !fresh {
+		return fmt.Errorf("group %d, replica %d: %w", spec.Group, spec.Replica, ErrLogMissing)
+	}
+	initial := map[uint64]dragonboat.Target{}
+	for id, member := range spec.Initial {
+		h.reg.Add(uint64(spec.Group), uint64(id), member.String())
+		initial[uint64(id)] = member.String()
+	}
+	join := len(initial) == 0
+	if known {
+		initial, join = nil, false
+	}
+	cfg := ReplicaConfig(spec.Group, spec.Replica, h.cfg.ElectionRTT)
+	cfg.IsNonVoting = spec.NonVoting
+	var g *Group
+	create := func(_, _ uint64) sm.IConcurrentStateMachine {
+		if spec.Group == protocol.SystemGroup {
+			return &systemMachine{h.system}
+		}
+		return &groupMachine{g}
+	}
+	if spec.Group != protocol.SystemGroup {
+		g = newGroup(h, spec)
+	}
+	if err := h.startReplica(initial, join, create, cfg); err != nil {
+		return fmt.Errorf("start group %d, replica %d: %w", spec.Group, spec.Replica, err)
+	}
+	h.specs[spec.Group] = spec
+	if g != nil {
+		h.groups[spec.Group] = g
+		g.done.Add(1)
+		go g.run()
+	}
+	h.events.again() // the leader may have been told before the group was here
+	return nil
+}
+
+func (h *Host) startReplica(initial map[uint64]dragonboat.Target, join bool, create sm.CreateConcurrentStateMachineFunc, cfg config.Config) (err error) {
+	defer func() {
+		if e := recover(); e != nil {
+			err = fmt.Errorf("%v", e)
+		}
+	}()
+	return h.nh.StartConcurrentReplica(initial, join, create, cfg)
+}
+
+// ErrLogMissing is the error of a replica that the member has run before and
+// whose log is gone.
+var ErrLogMissing = errors.New("the replica's log is missing")
+
+// Has reports whether the log holds a replica.
+func (h *Host) Has(group protocol.GroupID, replica protocol.ReplicaID) bool {
+	return h.nh.HasNodeInfo(uint64(group), uint64(replica))
+}
+
+// StopGroup stops this member's replica of a group.
+func (h *Host) StopGroup(id protocol.GroupID) error {
+	h.mu.Lock()
+	g := h.groups[id]
+	delete(h.groups, id)
+	delete(h.specs, id)
+	h.mu.Unlock()
+	if g != nil {
+		g.close()
+	}
+	return h.nh.StopShard(uint64(id))
+}
+
+// Group returns this member's replica of a data group, nil without one.
+func (h *Host) Group(id protocol.GroupID) *Group {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return h.groups[id]
+}
+
+// Groups returns the data groups that run here.
+func (h *Host) Groups() []*Group {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	groups := make([]*Group, 0, len(h.groups))
+	for _, g := range h.groups {
+		groups = append(groups, g)
+	}
+	slices.SortFunc(groups, func(a, b *Group) int { return int(a.id) - int(b.id) })
+	return groups
+}
+
+// System returns this member's replica of the system group.
+func (h *Host) System() *System { return h.system }
+
+func (h *Host) memberOf(g protocol.GroupID, r protocol.ReplicaID) protocol.MemberID {
+	return h.system.memberOf(g, r)
+}
+
+func (h *Host) systemChanged() { h.events.system() }

@@ -43,5 +43,6 @@ func (c *clock) claim(payload []byte) error {
 type Clock struct {
 	Now    protocol.LogTime
 	Epoch  uint64
-	Holder uint64
+	Holder uint64           // nonce of the claim in force
+	Base   protocol.LogTime // time when it was applied
 }

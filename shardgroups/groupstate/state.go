@@ -54,9 +54,10 @@ type State struct {
 	ended    *btree.Map[protocol.SessionID, uint64] // the same by session
 
 	// Derived, not replicated.
-	nextDue protocol.LogTime // not after the first deadline of any partition
-	garbage int              // destroyed lives that still have rows
-	ending  *btree.Map[protocol.SessionID, struct{}]
+	answered uint64           // repeats answered from records since the start
+	nextDue  protocol.LogTime // not after the first deadline of any partition
+	garbage  int              // destroyed lives that still have rows
+	ending   *btree.Map[protocol.SessionID, struct{}]
 
 	tx tx
 }
@@ -82,13 +83,17 @@ func New(kinds []structures.Kind) *State {
 func (s *State) SetFaults(f Faults) { s.faults = f }
 
 // Clock returns the replicated clock.
-func (s *State) Clock() Clock { return Clock{s.clock.Now, s.clock.Epoch, s.clock.Holder} }
+func (s *State) Clock() Clock { return Clock(s.clock) }
 
 // Owned returns how many partitions the group owns; none before it was told.
 func (s *State) Owned() int { return s.owned }
 
 // Ends returns the number of the last ended session the group knows of.
 func (s *State) Ends() uint64 { return s.ends }
+
+// Answered returns how many repeats this replica has answered from records
+// since it was started.
+func (s *State) Answered() uint64 { return s.answered }
 
 // Level returns the level of the state.
 func (s *State) Level() uint32 { return s.level }
@@ -229,6 +234,7 @@ func (s *State) applyRequest(q *protocol.Request, sink Sink) (structures.Result,
 	if rec, ok := p.records.Get(key); ok && !s.faults.NoExactlyOnce {
 		switch {
 		case q.Caller.Sequence == rec.seq:
+			s.answered++
 			return rec.answer(), p.revision
 		case q.Caller.Sequence < rec.seq:
 			return structures.Refuse(protocol.CodeStale, "a later call has used the slot"), p.revision

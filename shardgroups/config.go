@@ -1,0 +1,87 @@
+package shardgroups
+
+import (
+	"encoding/binary"
+	"log/slog"
+	"time"
+
+	"github.com/lni/dragonboat/v4/config"
+
+	"github.com/quorate/quorate/protocol"
+)
+
+// Defaults of the engine. An election takes at least ElectionRTT ticks: 400 ms,
+// several times the longest pause a healthy process has.
+const (
+	DefaultRTT         = 20 * time.Millisecond
+	DefaultElectionRTT = 20
+	heartbeatRTT       = 2
+
+	// execShards and logShards are pinned for the life of a data directory.
+	execShards = 1
+	logShards  = 1
+
+	// What is logged between two snapshots, and what is kept before one.
+	defaultSnapshotBytes = 32 << 20
+	defaultRetainBytes   = 32 << 20
+)
+
+func (c *Config) setDefaults() {
+	if c.RTT == 0 {
+		c.RTT = DefaultRTT
+	}
+	if c.ElectionRTT == 0 {
+		c.ElectionRTT = DefaultElectionRTT
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.SnapshotBytes == 0 {
+		c.SnapshotBytes = defaultSnapshotBytes
+	}
+	if c.RetainBytes == 0 {
+		c.RetainBytes = defaultRetainBytes
+	}
+	if c.Limits == (protocol.Limits{}) {
+		c.Limits = protocol.DefaultLimits()
+	}
+}
+
+// NodeHostConfig is the configuration of a member's dragonboat engine, without
+// transport and registry. The benchmark's baseline uses it too.
+func NodeHostConfig(dir string, rtt time.Duration) config.NodeHostConfig {
+	c := config.NodeHostConfig{
+		NodeHostDir:         dir,
+		RTTMillisecond:      uint64(rtt / time.Millisecond),
+		MaxSendQueueSize:    64 << 20,
+		MaxReceiveQueueSize: 64 << 20,
+	}
+	c.Expert.Engine = config.EngineConfig{
+		ExecShards: execShards, CommitShards: 1, ApplyShards: 1, SnapshotShards: 2, CloseShards: 1,
+	}
+	c.Expert.LogDB = config.GetTinyMemLogDBConfig()
+	c.Expert.LogDB.Shards = logShards
+	return c
+}
+
+// ReplicaConfig is the configuration of a replica. The benchmark's baseline
+// uses it too.
+func ReplicaConfig(group protocol.GroupID, replica protocol.ReplicaID, electionRTT uint64) config.Config {
+	return config.Config{
+		ShardID:             uint64(group),
+		ReplicaID:           uint64(replica),
+		ElectionRTT:         electionRTT,
+		HeartbeatRTT:        heartbeatRTT,
+		CheckQuorum:         true,
+		PreVote:             true,
+		OrderedConfigChange: true,
+		// Snapshots are asked for by bytes, see snapshots.go.
+		SnapshotEntries:    0,
+		CompactionOverhead: 1000,
+	}
+}
+
+// deploymentID keeps Raft messages of another cluster out.
+func deploymentID(cluster protocol.UUID) uint64 {
+	return binary.BigEndian.Uint64(cluster[:]) | 1
+}

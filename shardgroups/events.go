@@ -1,0 +1,145 @@
+package shardgroups
+
+import (
+	"sync"
+	"time"
+
+	"github.com/lni/dragonboat/v4/raftio"
+
+	"github.com/quorate/quorate/protocol"
+)
+
+// events takes what dragonboat and the apply path tell and hands it to one
+// goroutine of the Host: listeners run under the engine's locks and may call
+// nothing.
+type events struct {
+	wake chan struct{}
+
+	mu      sync.Mutex // guards the following
+	leaders map[protocol.GroupID]raftio.LeaderInfo
+	leads   bool // leaders has news
+	changed bool // the system state has news
+}
+
+var _ raftio.IRaftEventListener = (*events)(nil)
+
+// LeaderUpdated is dragonboat's.
+func (e *events) LeaderUpdated(info raftio.LeaderInfo) {
+	e.mu.Lock()
+	if e.leaders == nil {
+		e.leaders = map[protocol.GroupID]raftio.LeaderInfo{}
+	}
+	e.leaders[protocol.GroupID(info.ShardID)] = info
+	e.leads = true
+	e.mu.Unlock()
+	e.poke()
+}
+
+func (e *events) system() {
+	e.mu.Lock()
+	e.changed = true
+	e.mu.Unlock()
+	e.poke()
+}
+
+// again has what is known of leaders looked at once more.
+func (e *events) again() {
+	e.mu.Lock()
+	e.leads = true
+	e.mu.Unlock()
+	e.poke()
+}
+
+func (e *events) poke() {
+	select {
+	case e.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take returns the news.
+func (e *events) take() (leaders map[protocol.GroupID]raftio.LeaderInfo, changed bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.leads {
+		leaders = make(map[protocol.GroupID]raftio.LeaderInfo, len(e.leaders))
+		for k, v := range e.leaders {
+			leaders[k] = v
+		}
+	}
+	changed = e.changed
+	e.leads, e.changed = false, false
+	return leaders, changed
+}
+
+// dispatch hands events on until the Host closes.
+func (h *Host) dispatch() {
+	for {
+		select {
+		case <-h.events.wake:
+		case <-h.ctx.Done():
+			return
+		}
+		leaders, changed := h.events.take()
+		for id, info := range leaders {
+			h.setLeader(id, info)
+		}
+		if len(leaders) > 0 && h.cfg.LeaderChanged != nil {
+			h.cfg.LeaderChanged()
+		}
+		if changed && h.cfg.SystemChanged != nil {
+			h.cfg.SystemChanged()
+		}
+	}
+}
+
+func (h *Host) setLeader(id protocol.GroupID, info raftio.LeaderInfo) {
+	l := Leader{
+		Replica: protocol.ReplicaID(info.LeaderID), Term: info.Term,
+		Self: info.LeaderID != 0 && info.LeaderID == info.ReplicaID,
+	}
+	if id == protocol.SystemGroup {
+		h.system.leader.Store(&l)
+		return
+	}
+	if g := h.Group(id); g != nil && g.Leader() != l {
+		g.setLeader(l)
+	}
+}
+
+// ticker lets groups look, ten times a second, whether time alone asks for an
+// entry or a snapshot.
+func (h *Host) ticker() {
+	t := time.NewTicker(tickInterval)
+	defer t.Stop()
+	h.spawn(h.systemTicker)
+	for n := 0; ; n++ {
+		select {
+		case <-t.C:
+		case <-h.ctx.Done():
+			return
+		}
+		h.mono.tick()
+		for _, g := range h.Groups() {
+			g.tick(n%10 == 0)
+			if n%10 == 0 {
+				g.maybeSnapshot(time.Now())
+			}
+		}
+	}
+}
+
+// systemTicker has a goroutine of its own, because an entry of the system
+// group may take long while it has no leader.
+func (h *Host) systemTicker() {
+	t := time.NewTicker(tickInterval)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			h.system.tick()
+		case <-h.ctx.Done():
+			return
+		}
+	}
+}

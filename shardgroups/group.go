@@ -1,0 +1,563 @@
+package shardgroups
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lni/dragonboat/v4"
+	"github.com/lni/dragonboat/v4/client"
+
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups/groupstate"
+	"github.com/quorate/quorate/structures"
+)
+
+// Bounds of a group's queue and entries (DESIGN: the life of a write).
+const (
+	maxEntryRequests  = 4096
+	maxEntryBytes     = 1 << 20
+	maxEntriesFlying  = 4
+	maxQueuedRequests = 32 << 10
+	maxQueuedBytes    = 64 << 20
+	busyWaitHint      = 20 // milliseconds
+)
+
+// proposeTimeout bounds how long an entry may be in flight. It is far above an
+// election, and after it the outcome is unknown.
+const proposeTimeout = 5 * time.Second
+
+// Group is this member's replica of one Raft group.
+//
+// Lock order: mu, then qmu, then an entry's mu. No lock is held while a
+// Request's Done runs.
+//
+//	Submit -> writes, reads -> run (one goroutine): build -> Raft -> Update: apply, answer
+//	                                    reads --> ReadIndex -> answer
+type Group struct {
+	host    *Host
+	id      protocol.GroupID
+	replica protocol.ReplicaID
+	session *client.Session
+	kinds   *[256]*structures.Kind
+
+	leader atomic.Pointer[Leader]
+
+	// mu guards the state: Update holds it, reads share it.
+	mu      sync.RWMutex
+	state   *groupstate.State
+	applied uint64
+	waiting map[waitKey][]*Request // calls whose reply comes with a grant
+	closed  bool                   // the state machine is closed
+
+	wake chan struct{} // run has something to do
+	stop chan struct{}
+	done sync.WaitGroup
+
+	// qmu guards what follows.
+	qmu         sync.Mutex
+	stopped     bool
+	gated       int // entries are held back for a transfer
+	writes      []*Request
+	reads       []*Request
+	queuedBytes int
+	flying      map[uint64]*entry
+	number      uint64 // of the last entry
+	reading     int    // ReadIndex rounds under way
+	wantEntry   bool   // log an entry even without a request
+	claim       claim
+	sessions    sessions
+	endsApplied uint64 // number of the last ended session applied
+	endsFlying  uint64 // the entry that carries further ones; 0: none
+	owned       int    // partitions owned, as applied
+	ownFlying   uint64 // the entry that carries them; 0: none
+	log         logged
+
+	stats groupStats
+}
+
+// groupStats counts what a group has done since it was started here.
+type groupStats struct {
+	Entries, Writes, Reads, Rides, Repeats, Snapshots atomic.Uint64
+}
+
+// waitKey names a waiting call.
+type waitKey struct {
+	partition protocol.PartitionID
+	caller    protocol.Caller
+}
+
+// claim is this leader's hold on the group's clock.
+type claim struct {
+	nonce uint64        // of the claim that was last logged by this replica; 0: none
+	entry uint64        // that carries it
+	epoch uint64        // that it opened; 0: not applied yet
+	base  time.Duration // host time when it was applied
+}
+
+// entry is an entry of the log on its way.
+type entry struct {
+	number   uint64
+	requests []*Request
+	riders   []*Request // reads that are answered when the entry is applied here
+	attached []protocol.SessionID
+
+	mu     sync.Mutex // guards the following, between repeats and completion
+	over   bool
+	joined map[int][]*Request // repeats of requests in flight
+}
+
+type answer struct {
+	q     *Request
+	reply protocol.Reply
+}
+
+func newGroup(h *Host, spec GroupSpec) *Group {
+	g := &Group{
+		host: h, id: spec.Group, replica: spec.Replica,
+		session: h.nh.GetNoOPSession(uint64(spec.Group)),
+		state:   groupstate.New(h.cfg.Kinds),
+		waiting: map[waitKey][]*Request{},
+		wake:    make(chan struct{}, 1),
+		stop:    make(chan struct{}),
+		flying:  map[uint64]*entry{},
+	}
+	g.kinds = g.state.Kinds()
+	g.state.SetFaults(h.cfg.Faults)
+	g.leader.Store(&Leader{})
+	return g
+}
+
+// Leader returns who leads, as this member knows it.
+func (g *Group) Leader() Leader { return *g.leader.Load() }
+
+// Submit lets a request enter the group. It never blocks; Done is called
+// exactly once, unless the request waits for a grant when the Host closes.
+func (g *Group) Submit(q *Request) {
+	if r := groupstate.Check(g.kinds, g.host.cfg.Limits, &q.Request); r.Code != protocol.CodeOK {
+		q.answer(r, 0)
+		return
+	}
+	read := q.Flags&protocol.FlagRead != 0
+	if read && q.Flags&protocol.FlagStale != 0 {
+		g.readNow([]*Request{q})
+		return
+	}
+	if !g.Leader().Self {
+		g.refuseFollower(q)
+		return
+	}
+	g.qmu.Lock()
+	switch {
+	case g.stopped:
+		g.qmu.Unlock()
+		q.refuse(protocol.CodeShutdown)
+		return
+	case len(g.writes)+len(g.reads) >= maxQueuedRequests || g.queuedBytes+len(q.Raw) > maxQueuedBytes:
+		g.qmu.Unlock()
+		q.busy()
+		return
+	case q.Flags&protocol.FlagRepeat != 0 && !read && g.join(q):
+		g.qmu.Unlock()
+		g.stats.Repeats.Add(1)
+		return
+	}
+	if read {
+		g.reads = append(g.reads, q)
+	} else {
+		g.writes = append(g.writes, q)
+	}
+	g.queuedBytes += len(q.Raw)
+	g.qmu.Unlock()
+	g.poke()
+}
+
+// join lets a repeat share the answer of the same request in flight (rule 12).
+// Where the first still waits in the queue both are logged, and the second is
+// answered from the record of the first. qmu is held.
+func (g *Group) join(q *Request) bool {
+	for _, e := range g.flying {
+		for i, o := range e.requests {
+			if o.Partition != q.Partition || o.Caller != q.Caller || o.Kind != q.Kind {
+				continue
+			}
+			e.mu.Lock()
+			open := !e.over
+			if open {
+				if e.joined == nil {
+					e.joined = map[int][]*Request{}
+				}
+				e.joined[i] = append(e.joined[i], q)
+			}
+			e.mu.Unlock()
+			return open
+		}
+	}
+	return false
+}
+
+func (g *Group) poke() {
+	select {
+	case g.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run gathers requests into entries and reads into ReadIndex rounds, until the
+// group is stopped.
+func (g *Group) run() {
+	defer g.done.Done()
+	for {
+		select {
+		case <-g.wake:
+		case <-g.stop:
+			return
+		}
+		for g.step() {
+		}
+	}
+}
+
+// step does one thing and reports whether there may be another.
+func (g *Group) step() bool {
+	if !g.Leader().Self {
+		return false
+	}
+	g.qmu.Lock()
+	canWrite := g.gated == 0 && len(g.flying) < maxEntriesFlying
+	if canWrite && (len(g.writes) > 0 || g.wantEntry) {
+		e, b := g.build()
+		g.qmu.Unlock()
+		if e != nil {
+			g.propose(e, b)
+		}
+		return true
+	}
+	if len(g.reads) > 0 && g.reading < maxReadRounds {
+		batch := g.takeReads()
+		g.reading++
+		g.qmu.Unlock()
+		g.readIndex(batch)
+		return true
+	}
+	g.qmu.Unlock()
+	return false
+}
+
+func (g *Group) takeReads() []*Request {
+	batch := g.reads
+	g.reads = nil
+	for _, q := range batch {
+		g.queuedBytes -= len(q.Raw)
+	}
+	return batch
+}
+
+// build makes the next entry of what is queued. qmu is held.
+func (g *Group) build() (*entry, *groupstate.Builder) {
+	now := time.Now()
+	take, size := 0, 0
+	for take < len(g.writes) && take < maxEntryRequests {
+		n := len(g.writes[take].Raw) + 4
+		if take > 0 && size+n > maxEntryBytes {
+			break
+		}
+		size += n
+		take++
+	}
+	e := &entry{requests: make([]*Request, 0, take)}
+	var late, parked []*Request
+	for _, q := range g.writes[:take] {
+		g.queuedBytes -= len(q.Raw)
+		switch {
+		case !q.Deadline.IsZero() && now.After(q.Deadline):
+			late = append(late, q)
+		case !g.sessions.known(q.Caller.Session):
+			parked = append(parked, q)
+		default:
+			e.requests = append(e.requests, q)
+		}
+	}
+	if take == len(g.writes) {
+		clear(g.writes)
+		g.writes = g.writes[:0]
+	} else {
+		g.writes = append([]*Request(nil), g.writes[take:]...)
+	}
+	g.wantEntry = false
+	if len(late)+len(parked) > 0 {
+		g.host.spawn(func() {
+			for _, q := range late {
+				q.refuse(protocol.CodeExpired)
+			}
+			g.park(parked)
+		})
+	}
+	g.number++
+	e.number = g.number
+	var b groupstate.Builder
+	b.Reset(g.header(e.number), size+256)
+	if g.claim.nonce == 0 {
+		g.claim = claim{nonce: rand.Uint64() | 1, entry: e.number}
+		b.Claim(g.claim.nonce)
+	}
+	g.addCommands(e, &b)
+	for _, q := range e.requests {
+		b.Request(q.Raw)
+	}
+	e.riders = g.takeReads()
+	g.flying[e.number] = e
+	return e, &b
+}
+
+// header is the header of an entry that is proposed now. qmu is held.
+func (g *Group) header(number uint64) groupstate.Header {
+	h := groupstate.Header{Proposer: g.host.nonce, Number: number}
+	if g.claim.epoch != 0 {
+		h.ClockEpoch = g.claim.epoch
+		h.Elapsed = int64(g.host.mono.now() - g.claim.base)
+	}
+	return h
+}
+
+// propose logs an entry. Its callers are answered by Update, or here where the
+// entry does not get that far.
+func (g *Group) propose(e *entry, b *groupstate.Builder) {
+	g.stats.Entries.Add(1)
+	g.stats.Writes.Add(uint64(len(e.requests)))
+	g.stats.Rides.Add(uint64(len(e.riders)))
+	rs, err := g.host.nh.Propose(g.session, b.Bytes(), proposeTimeout)
+	if err != nil {
+		g.fail(e, codeOf(err))
+		return
+	}
+	g.host.spawn(func() {
+		r := <-rs.ResultC()
+		switch {
+		case r.Completed():
+		case r.Dropped():
+			g.fail(e, protocol.CodeNoLeader)
+		default:
+			g.fail(e, protocol.CodeUnknown)
+		}
+		rs.Release()
+		g.poke()
+	})
+}
+
+// codeOf says what an error of Propose or ReadIndex means: whether the request
+// entered, not whether it is temporary.
+func codeOf(err error) protocol.Code {
+	switch {
+	case errors.Is(err, dragonboat.ErrSystemBusy):
+		return protocol.CodeBusy
+	case errors.Is(err, dragonboat.ErrShardNotReady):
+		return protocol.CodeNoLeader
+	case errors.Is(err, dragonboat.ErrClosed), errors.Is(err, dragonboat.ErrShardClosed), errors.Is(err, dragonboat.ErrShardNotFound):
+		return protocol.CodeShutdown
+	case errors.Is(err, dragonboat.ErrPayloadTooBig):
+		return protocol.CodeTooLarge
+	default:
+		return protocol.CodeUnknown
+	}
+}
+
+// land removes an entry from those in flight; whoever lands it answers its
+// callers. It returns nil where it has landed already.
+func (g *Group) land(number uint64) *entry {
+	g.qmu.Lock()
+	defer g.qmu.Unlock()
+	e := g.flying[number]
+	delete(g.flying, number)
+	return e
+}
+
+// finish closes an entry to repeats and returns who joined whom.
+func (e *entry) finish() map[int][]*Request {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.over = true
+	return e.joined
+}
+
+// fail answers the callers of an entry that was not applied here. Its reads
+// try again by ReadIndex.
+func (g *Group) fail(e *entry, code protocol.Code) {
+	if g.land(e.number) == nil {
+		return
+	}
+	g.qmu.Lock()
+	if g.claim.entry == e.number {
+		g.claim = claim{}
+	}
+	g.landed(e.number)
+	g.qmu.Unlock()
+	for _, s := range e.attached {
+		g.unpark(s, protocol.CodeSessionUnknown)
+	}
+	joined := e.finish()
+	for i, q := range e.requests {
+		g.refuseWith(q, code)
+		for _, j := range joined[i] {
+			g.refuseWith(j, code)
+		}
+	}
+	if len(e.riders) > 0 {
+		if g.Leader().Self {
+			g.qmu.Lock()
+			g.reads = append(g.reads, e.riders...)
+			g.qmu.Unlock()
+		} else {
+			for _, q := range e.riders {
+				g.refuseFollower(q)
+			}
+		}
+	}
+	g.poke()
+}
+
+func (g *Group) refuseWith(q *Request, code protocol.Code) {
+	switch code {
+	case protocol.CodeNoLeader:
+		g.refuseFollower(q)
+	case protocol.CodeBusy:
+		q.busy()
+	default:
+		q.refuse(code)
+	}
+}
+
+// refuseFollower answers a request that this replica cannot take because it
+// does not lead, or does no longer.
+func (g *Group) refuseFollower(q *Request) {
+	l := g.Leader()
+	if l.Replica == 0 || l.Self {
+		q.answer(structures.Result{Code: protocol.CodeNoLeader}, 0)
+		return
+	}
+	p := protocol.Problem{Leader: g.host.memberOf(g.id, l.Replica)}
+	q.answer(structures.Result{Code: protocol.CodeNotLeader, Body: p.Append(nil)}, 0)
+}
+
+// setLeader notes who leads. A replica that leads no longer answers everybody
+// who waits for it, so that they go to the new leader at once.
+func (g *Group) setLeader(l Leader) {
+	old := g.leader.Swap(&l)
+	if old.Self && (!l.Self || l.Term != old.Term) {
+		g.stepDown()
+	}
+	g.poke()
+}
+
+func (g *Group) stepDown() {
+	g.qmu.Lock()
+	queued := append(g.writes, g.reads...)
+	g.writes, g.reads, g.queuedBytes = nil, nil, 0
+	flying := make([]*entry, 0, len(g.flying))
+	for _, e := range g.flying {
+		flying = append(flying, e)
+	}
+	g.claim = claim{}
+	g.endsFlying, g.ownFlying = 0, 0
+	parked := g.sessions.reset()
+	g.qmu.Unlock()
+	for _, q := range append(queued, parked...) {
+		g.refuseFollower(q)
+	}
+	for _, e := range flying {
+		g.fail(e, protocol.CodeUnknown)
+	}
+	g.mu.Lock()
+	waiting := g.waiting
+	g.waiting = map[waitKey][]*Request{}
+	g.mu.Unlock()
+	for _, qs := range waiting {
+		for _, q := range qs {
+			q.refuse(protocol.CodeUnknown)
+		}
+	}
+}
+
+// close stops run and answers everybody.
+func (g *Group) close() {
+	g.qmu.Lock()
+	if g.stopped {
+		g.qmu.Unlock()
+		return
+	}
+	g.stopped = true
+	g.qmu.Unlock()
+	close(g.stop)
+	g.done.Wait()
+	g.leader.Store(&Leader{})
+	g.stepDown()
+}
+
+// TransferLeader hands the lead to another replica: it holds the group's
+// entries back, waits until none is in flight, and asks. Under writes a
+// transfer fails half of the time; with them held back it takes a millisecond.
+func (g *Group) TransferLeader(ctx context.Context, to protocol.ReplicaID) error {
+	if !g.Leader().Self {
+		return errNotLeader
+	}
+	g.qmu.Lock()
+	g.gated++
+	g.qmu.Unlock()
+	defer func() {
+		g.qmu.Lock()
+		g.gated--
+		g.qmu.Unlock()
+		g.poke()
+	}()
+	limit := time.NewTimer(time.Duration(g.host.cfg.ElectionRTT) * g.host.cfg.RTT)
+	defer limit.Stop()
+	poll := time.NewTicker(time.Millisecond)
+	defer poll.Stop()
+	asked := false
+	for {
+		if !asked {
+			g.qmu.Lock()
+			drained := len(g.flying) == 0
+			g.qmu.Unlock()
+			if drained {
+				if err := g.host.nh.RequestLeaderTransfer(uint64(g.id), uint64(to)); err != nil {
+					return err
+				}
+				asked = true
+			}
+		}
+		if !g.Leader().Self {
+			return nil
+		}
+		select {
+		case <-poll.C:
+		case <-limit.C:
+			return errTransfer
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-g.stop:
+			return errNotLeader
+		}
+	}
+}
+
+var (
+	errNotLeader = errors.New("this replica does not lead")
+	errTransfer  = errors.New("the transfer of the lead was not taken up")
+	errSnapshot  = errors.New("the snapshot was not taken")
+)
+
+// answer calls Done with a result.
+func (q *Request) answer(r structures.Result, rev protocol.Revision) {
+	q.Done(protocol.Reply{ID: q.ID, Code: r.Code, Revision: rev, Body: r.Body})
+}
+
+func (q *Request) refuse(c protocol.Code) { q.Done(protocol.Reply{ID: q.ID, Code: c}) }
+
+func (q *Request) busy() {
+	p := protocol.Problem{Detail: "the group's queue is full", Wait: busyWaitHint}
+	q.Done(protocol.Reply{ID: q.ID, Code: protocol.CodeBusy, Body: p.Append(nil)})
+}

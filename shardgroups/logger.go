@@ -1,0 +1,83 @@
+package shardgroups
+
+import (
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/lni/dragonboat/v4/logger"
+)
+
+var loggerOnce sync.Once
+
+// bridgeLogs sends dragonboat's logs to l. They are the process's, not the
+// Host's: the first Host of a process decides.
+func bridgeLogs(l *slog.Logger) {
+	loggerOnce.Do(func() {
+		logger.SetLoggerFactory(func(pkg string) logger.ILogger {
+			return &raftLogger{log: l.With("component", "dragonboat/"+pkg)}
+		})
+		// At a lower level an overloaded group prints every dropped proposal, and
+		// every step of a start is a line.
+		for _, pkg := range []string{
+			"raft", "rsm", "transport", "dragonboat", "logdb", "config", "registry", "settings", "server", "raftpb", "util",
+			"grpc", "pebblekv", "internal", "utils",
+		} {
+			logger.GetLogger(pkg).SetLevel(logger.ERROR)
+		}
+	})
+}
+
+// raftLogger writes errors, and panics where dragonboat asks for it: it relies
+// on Panicf not to return.
+type raftLogger struct {
+	log   *slog.Logger
+	mu    sync.Mutex // guards level
+	level logger.LogLevel
+}
+
+var _ logger.ILogger = (*raftLogger)(nil)
+
+func (r *raftLogger) SetLevel(l logger.LogLevel) {
+	r.mu.Lock()
+	r.level = l
+	r.mu.Unlock()
+}
+
+func (r *raftLogger) enabled(l logger.LogLevel) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.level >= l
+}
+
+func (r *raftLogger) Debugf(format string, args ...any) {
+	if r.enabled(logger.DEBUG) {
+		r.log.Debug("raft", "message", fmt.Sprintf(format, args...))
+	}
+}
+
+func (r *raftLogger) Infof(format string, args ...any) {
+	if r.enabled(logger.INFO) {
+		r.log.Debug("raft", "message", fmt.Sprintf(format, args...))
+	}
+}
+
+func (r *raftLogger) Warningf(format string, args ...any) {
+	if r.enabled(logger.WARNING) {
+		r.log.Info("raft", "message", fmt.Sprintf(format, args...))
+	}
+}
+
+// Errorf is a warning: what dragonboat calls an error is mostly a connection
+// that a peer closed.
+func (r *raftLogger) Errorf(format string, args ...any) {
+	if r.enabled(logger.ERROR) {
+		r.log.Warn("raft", "message", fmt.Sprintf(format, args...))
+	}
+}
+
+func (r *raftLogger) Panicf(format string, args ...any) {
+	msg := fmt.Sprintf(format, args...)
+	r.log.Error("raft engine stops the process", "message", msg)
+	panic(msg)
+}

@@ -1,0 +1,39 @@
+package shardgroups
+
+import (
+	"sync"
+	"time"
+)
+
+// monotime is the clock that a leader's entries carry: monotonic time, read
+// every tick. A process that was paused counts the gap between two ticks as at
+// most maxGap (rule 21), so that a pause does not end its clients' sessions
+// before they could speak.
+type monotime struct {
+	mu    sync.Mutex // guards last and total
+	last  time.Time
+	total time.Duration
+}
+
+const (
+	tickInterval = 100 * time.Millisecond
+	maxGap       = time.Second
+)
+
+func newMonotime() *monotime { return &monotime{last: time.Now()} }
+
+// tick is called every tickInterval.
+func (m *monotime) tick() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	m.total += min(now.Sub(m.last), maxGap)
+	m.last = now
+}
+
+// now returns the time since some fixed moment.
+func (m *monotime) now() time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.total + min(time.Since(m.last), maxGap)
+}

@@ -1,0 +1,89 @@
+package shardgroups
+
+import (
+	"time"
+
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups/groupstate"
+)
+
+// maxReadRounds is how many ReadIndex rounds a group has under way.
+const maxReadRounds = 2
+
+// readIndexTimeout bounds one round. A fresh leader drops the round until it
+// has committed an entry of its own term.
+const readIndexTimeout = 500 * time.Millisecond
+
+// readIndex confirms with a majority that this replica still leads, waits
+// until it has applied what was committed by then, and answers the batch, which
+// was closed before: a read that arrives later needs another round.
+func (g *Group) readIndex(batch []*Request) {
+	g.stats.Reads.Add(uint64(len(batch)))
+	rs, err := g.host.nh.ReadIndex(uint64(g.id), readIndexTimeout)
+	if err != nil {
+		g.endRound()
+		for _, q := range batch {
+			g.refuseWith(q, codeOf(err))
+		}
+		return
+	}
+	g.host.spawn(func() {
+		r := <-rs.ResultC()
+		rs.Release()
+		g.endRound()
+		switch {
+		case r.Completed():
+			g.readNow(batch)
+		case r.Dropped():
+			g.rideInstead(batch)
+		default:
+			for _, q := range batch {
+				g.refuseWith(q, protocol.CodeNoLeader)
+			}
+		}
+	})
+}
+
+func (g *Group) endRound() {
+	g.qmu.Lock()
+	g.reading--
+	more := len(g.reads) > 0
+	g.qmu.Unlock()
+	if more {
+		g.poke()
+	}
+}
+
+// rideInstead lets reads that a fresh leader's ReadIndex dropped ride on an
+// empty entry.
+func (g *Group) rideInstead(batch []*Request) {
+	if !g.Leader().Self {
+		for _, q := range batch {
+			g.refuseFollower(q)
+		}
+		return
+	}
+	g.qmu.Lock()
+	g.reads = append(batch, g.reads...)
+	for _, q := range batch {
+		g.queuedBytes += len(q.Raw)
+	}
+	g.wantEntry = true
+	g.qmu.Unlock()
+	g.poke()
+}
+
+// readNow answers reads from the state as it is.
+func (g *Group) readNow(batch []*Request) {
+	var r groupstate.Reader
+	answers := make([]protocol.Reply, len(batch))
+	g.mu.RLock()
+	for i, q := range batch {
+		res, rev := r.Read(g.state, &q.Request)
+		answers[i] = protocol.Reply{ID: q.ID, Code: res.Code, Revision: rev, Body: res.Body}
+	}
+	g.mu.RUnlock()
+	for i, q := range batch {
+		q.Done(answers[i])
+	}
+}

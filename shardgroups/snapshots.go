@@ -1,0 +1,91 @@
+package shardgroups
+
+import (
+	"time"
+
+	"github.com/lni/dragonboat/v4"
+)
+
+// logged counts what a replica has applied since its last snapshot, under
+// qmu. Snapshots are asked for by bytes: small entries need few, large entries
+// must not fill the disk.
+type logged struct {
+	index   uint64 // of the last entry applied
+	total   uint64 // bytes applied since the start
+	at      uint64 // total when the last snapshot was taken
+	marks   []mark // one for every markBytes, oldest first
+	asked   time.Time
+	pending bool
+}
+
+type mark struct{ index, total uint64 }
+
+const (
+	markBytes        = 1 << 20
+	snapshotInterval = 10 * time.Minute
+	snapshotMinimum  = 1 << 20 // bytes below which time alone asks for none
+	snapshotTimeout  = 10 * time.Minute
+)
+
+func (l *logged) applied(index uint64, bytes int) {
+	l.index = index
+	l.total += uint64(bytes)
+	if n := len(l.marks); n == 0 || l.total-l.marks[n-1].total >= markBytes {
+		l.marks = append(l.marks, mark{index, l.total})
+	}
+}
+
+// due reports whether a snapshot should be taken, and up to which index the
+// log may go then.
+func (l *logged) due(now time.Time, every, retain uint64) (compact uint64, ok bool) {
+	if l.asked.IsZero() {
+		l.asked = now
+	}
+	since := l.total - l.at
+	if l.pending || (since < every && (since < snapshotMinimum || now.Sub(l.asked) < snapshotInterval)) {
+		return 0, false
+	}
+	keep := 0
+	for keep+1 < len(l.marks) && l.total-l.marks[keep+1].total >= retain {
+		keep++
+	}
+	l.marks = append([]mark(nil), l.marks[keep:]...)
+	l.pending, l.asked, l.at = true, now, l.total
+	return max(l.marks[0].index, 1), true
+}
+
+// maybeSnapshot asks for a snapshot where one is due.
+func (g *Group) maybeSnapshot(now time.Time) {
+	g.qmu.Lock()
+	compact, ok := g.log.due(now, g.host.cfg.SnapshotBytes, g.host.cfg.RetainBytes)
+	g.qmu.Unlock()
+	if !ok {
+		return
+	}
+	g.host.spawn(func() {
+		g.host.snapshotting.Lock()
+		defer g.host.snapshotting.Unlock()
+		err := g.snapshot(compact)
+		if err != nil && g.host.ctx.Err() == nil {
+			g.host.cfg.Logger.Warn("snapshot", "group", g.id, "error", err)
+		}
+		g.qmu.Lock()
+		g.log.pending = false
+		g.qmu.Unlock()
+	})
+}
+
+// snapshot takes one and waits for it. The log before compact may go.
+func (g *Group) snapshot(compact uint64) error {
+	rs, err := g.host.nh.RequestSnapshot(uint64(g.id),
+		dragonboat.SnapshotOption{OverrideCompactionOverhead: true, CompactionIndex: compact}, snapshotTimeout)
+	if err != nil {
+		return err
+	}
+	r := <-rs.ResultC()
+	defer rs.Release()
+	if r.Completed() || r.Rejected() {
+		return nil // rejected: there is one at this index already
+	}
+	return errSnapshot
+}

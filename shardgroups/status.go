@@ -1,0 +1,78 @@
+package shardgroups
+
+import (
+	"context"
+	"time"
+
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups/groupstate"
+)
+
+// GroupStatus is what a member knows of one of its groups.
+type GroupStatus struct {
+	Group   protocol.GroupID
+	Replica protocol.ReplicaID
+	Leader  Leader
+	Applied uint64
+	State   groupstate.Totals
+	Waiting int // calls of this member's clients that wait for a grant
+	// Since the member started:
+	Entries, Writes, Reads, Rides, Repeats, Snapshots uint64
+}
+
+// ID returns the group's id.
+func (g *Group) ID() protocol.GroupID { return g.id }
+
+// Replica returns the id of this member's replica.
+func (g *Group) Replica() protocol.ReplicaID { return g.replica }
+
+// Applied returns the index of the last entry applied.
+func (g *Group) Applied() uint64 {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.applied
+}
+
+// Status returns what the member knows of the group.
+func (g *Group) Status() GroupStatus {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return GroupStatus{
+		Group: g.id, Replica: g.replica, Leader: g.Leader(), Applied: g.applied,
+		State: g.state.Totals(), Waiting: len(g.waiting),
+		Entries: g.stats.Entries.Load(), Writes: g.stats.Writes.Load(), Reads: g.stats.Reads.Load(),
+		Rides: g.stats.Rides.Load(), Repeats: g.stats.Repeats.Load() + g.answered(), Snapshots: g.stats.Snapshots.Load(),
+	}
+}
+
+// answered returns how many repeats were answered from records. mu is held.
+func (g *Group) answered() uint64 { return g.state.Answered() }
+
+// Structures returns the structures that have a life in the group.
+func (g *Group) Structures() []groupstate.Info {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.state.Structures()
+}
+
+// Hash returns a hash of the replicated state and the index it belongs to. It
+// reads the whole state, beside further entries.
+func (g *Group) Hash(context.Context) (applied, hash uint64, err error) {
+	g.mu.Lock()
+	snapshot, index := g.state.Prepare(), g.applied
+	g.mu.Unlock()
+	return index, snapshot.Hash(), nil
+}
+
+func withAttempt(ctx context.Context) context.Context {
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	context.AfterFunc(ctx, cancel)
+	return ctx
+}
+
+func sleep(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(50 * time.Millisecond):
+	}
+}

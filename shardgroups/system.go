@@ -1,0 +1,390 @@
+package shardgroups
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lni/dragonboat/v4"
+	sm "github.com/lni/dragonboat/v4/statemachine"
+
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups/groupstate"
+	"github.com/quorate/quorate/shardgroups/systemstate"
+)
+
+// attemptTimeout bounds one attempt of a proposal or a read of the system
+// group: one that a follower forwarded may be dropped without notice.
+const attemptTimeout = 500 * time.Millisecond
+
+// ErrNoSystem is the error of a question to a system group that is not there
+// or does not answer.
+var ErrNoSystem = errors.New("the system group does not answer")
+
+// System is this member's replica of the system group.
+type System struct {
+	host   *Host
+	leader atomic.Pointer[Leader]
+
+	mu      sync.RWMutex // guards state and applied
+	state   *systemstate.State
+	applied uint64
+	ends    atomic.Uint64 // number of the last ended session, without mu
+
+	// hmu guards what follows: the leader's hold on the clock, and the heartbeats
+	// of a tick.
+	hmu    sync.Mutex
+	claim  claim
+	beats  []beat
+	beatBy time.Time
+}
+
+type beat struct {
+	q    protocol.SessionRequest
+	done func(protocol.Reply)
+}
+
+func newSystem(h *Host) *System {
+	s := &System{host: h, state: systemstate.New()}
+	s.leader.Store(&Leader{})
+	return s
+}
+
+// View returns what is agreed as this member has applied it. It must not be
+// changed.
+func (s *System) View() *systemstate.Agreement {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.state.Agreement()
+}
+
+// Leader returns who leads the system group, as this member knows it.
+func (s *System) Leader() Leader { return *s.leader.Load() }
+
+// Sessions returns how many sessions live.
+func (s *System) Sessions() int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.state.Sessions()
+}
+
+// Applied returns the index of the last entry applied.
+func (s *System) Applied() uint64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.applied
+}
+
+// Refresh returns what is agreed, linearizably.
+func (s *System) Refresh(ctx context.Context) (*systemstate.Agreement, error) {
+	if err := s.barrier(ctx); err != nil {
+		return nil, err
+	}
+	return s.View(), nil
+}
+
+// barrier waits until this member has applied what was agreed when it was
+// called. Its attempts are short: a follower's may be lost on the way.
+func (s *System) barrier(ctx context.Context) error {
+	for {
+		rs, err := s.host.nh.ReadIndex(uint64(protocol.SystemGroup), attemptTimeout)
+		if err == nil {
+			r := <-rs.ResultC()
+			rs.Release()
+			if r.Completed() {
+				return nil
+			}
+		} else if errors.Is(err, dragonboat.ErrClosed) || errors.Is(err, dragonboat.ErrShardNotFound) {
+			return fmt.Errorf("%w: %v", ErrNoSystem, err)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %v", ErrNoSystem, ctx.Err())
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// Propose carries out a command; commands are idempotent, and it repeats this
+// one until ctx ends. It returns after this member has applied it.
+func (s *System) Propose(ctx context.Context, c systemstate.Command) (systemstate.Answer, error) {
+	var a systemstate.Answer
+	for {
+		err := s.try(ctx, c, &a)
+		switch {
+		case err == nil && a.Problem != "":
+			return a, errors.New(a.Problem)
+		case err == nil:
+			return a, s.barrier(ctx)
+		case errors.Is(err, dragonboat.ErrClosed), errors.Is(err, dragonboat.ErrShardNotFound), ctx.Err() != nil:
+			return a, fmt.Errorf("%w: %v", ErrNoSystem, err)
+		}
+		select {
+		case <-ctx.Done():
+			return a, fmt.Errorf("%w: %v", ErrNoSystem, err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func (s *System) try(ctx context.Context, c systemstate.Command, a *systemstate.Answer) error {
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	r, err := s.host.nh.SyncPropose(ctx, s.host.nh.GetNoOPSession(uint64(protocol.SystemGroup)),
+		systemstate.Encode(s.header(), c))
+	if err != nil {
+		return err
+	}
+	return protocol.DecodeLarge(r.Data, a)
+}
+
+// header is the header of an entry proposed now: with the time, where this
+// replica leads and holds the clock.
+func (s *System) header() groupstate.Header {
+	s.hmu.Lock()
+	defer s.hmu.Unlock()
+	h := groupstate.Header{Proposer: s.host.nonce}
+	if s.claim.epoch != 0 && s.Leader().Self {
+		h.ClockEpoch = s.claim.epoch
+		h.Elapsed = int64(s.host.mono.now() - s.claim.base)
+	}
+	return h
+}
+
+// lookup asks, linearizably, whether a session lives and how many have ended.
+func (s *System) lookup(ctx context.Context, id protocol.SessionID) (lives bool, end uint64, err error) {
+	if err := s.barrier(ctx); err != nil {
+		return false, 0, err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	lives, end = s.state.Lookup(id)
+	return lives, end, nil
+}
+
+// endsAfter returns ended sessions after a number, as this member knows them:
+// the list only grows, so an old view is a shorter one.
+func (s *System) endsAfter(from uint64, limit int) []protocol.SessionID {
+	if s.ends.Load() <= from {
+		return nil
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	ids, ok := s.state.EndsAfter(from, limit)
+	if !ok {
+		s.host.cfg.Logger.Error("the list of ended sessions does not reach back far enough", "from", from)
+	}
+	return ids
+}
+
+// partitionsOf returns the partitions that a group owns, with the number of
+// all and the limits of the cluster.
+func (s *System) partitionsOf(id protocol.GroupID) (total int, owned []protocol.PartitionID, limits protocol.Limits) {
+	a := s.View()
+	for p, g := range a.Partitions {
+		if g == id {
+			owned = append(owned, protocol.PartitionID(p))
+		}
+	}
+	return len(a.Partitions), owned, a.Settings.Limits
+}
+
+// memberOf returns the member that has a group's replica.
+func (s *System) memberOf(group protocol.GroupID, replica protocol.ReplicaID) protocol.MemberID {
+	g, _ := s.View().Group(group)
+	for _, r := range g.Replicas {
+		if r.ID == replica {
+			return r.Member
+		}
+	}
+	return 0
+}
+
+// Session opens, keeps or closes a session. Heartbeats are gathered into one
+// entry a tick. Done is called once; it must not block.
+func (s *System) Session(q protocol.SessionRequest, done func(protocol.Reply)) {
+	l := s.Leader()
+	if !l.Self {
+		r := protocol.Reply{ID: q.ID, Code: protocol.CodeNoLeader}
+		if l.Replica != 0 {
+			p := protocol.Problem{Leader: s.memberOf(protocol.SystemGroup, l.Replica)}
+			r.Code, r.Body = protocol.CodeNotLeader, p.Append(nil)
+		}
+		done(r)
+		return
+	}
+	if q.Action == protocol.SessionHeartbeat {
+		s.hmu.Lock()
+		s.beats = append(s.beats, beat{q, done})
+		s.hmu.Unlock()
+		return
+	}
+	s.host.spawn(func() { done(s.session(q)) })
+}
+
+func (s *System) session(q protocol.SessionRequest) protocol.Reply {
+	c := systemstate.Command{Kind: systemstate.OpenSession, Client: q.Client, TTL: time.Duration(q.TTL) * time.Millisecond}
+	switch q.Action {
+	case protocol.SessionOpen:
+	case protocol.SessionClose:
+		c = systemstate.Command{Kind: systemstate.CloseSession, Sessions: []protocol.SessionID{q.Session}}
+	default:
+		return protocol.Reply{ID: q.ID, Code: protocol.CodeUnsupported}
+	}
+	ctx, cancel := context.WithTimeout(s.host.ctx, lookupTimeout)
+	defer cancel()
+	a, err := s.Propose(ctx, c)
+	if err != nil {
+		code := protocol.CodeUnknown
+		if a.Problem != "" {
+			code = protocol.CodeBusy
+		}
+		p := protocol.Problem{Detail: err.Error(), Wait: busyWaitHint}
+		return protocol.Reply{ID: q.ID, Code: code, Body: p.Append(nil)}
+	}
+	body := protocol.Encode(protocol.SessionState{Session: a.Session, TTL: uint32(a.TTL / time.Millisecond)})
+	return protocol.Reply{ID: q.ID, Body: body}
+}
+
+// tick claims the clock where this replica has come to lead, logs the
+// heartbeats of the last tick, and lets time pass where a session may be over.
+func (s *System) tick() {
+	if !s.Leader().Self {
+		s.stepDown()
+		return
+	}
+	s.mu.RLock()
+	clock := s.state.Clock()
+	deadline, has := s.state.NextDeadline()
+	s.mu.RUnlock()
+	s.hmu.Lock()
+	beats := s.beats
+	s.beats = nil
+	claimed := s.claim
+	if claimed.epoch != 0 && clock.Holder != claimed.nonce {
+		s.claim, claimed = claim{}, claim{}
+	}
+	s.hmu.Unlock()
+	if claimed.epoch == 0 {
+		if has || len(beats) > 0 {
+			s.takeClock()
+		}
+	}
+	due := has && claimed.epoch != 0 && deadline <= clock.Base.Add(s.host.mono.now()-claimed.base)
+	if len(beats) == 0 && !due {
+		return
+	}
+	c := systemstate.Command{Kind: systemstate.Heartbeat}
+	for _, b := range beats {
+		c.Sessions = append(c.Sessions, b.q.Session)
+	}
+	ctx, cancel := context.WithTimeout(s.host.ctx, lookupTimeout)
+	defer cancel()
+	a, err := s.Propose(ctx, c)
+	gone := map[protocol.SessionID]bool{}
+	for _, id := range a.Gone {
+		gone[id] = true
+	}
+	for _, b := range beats {
+		r := protocol.Reply{ID: b.q.ID}
+		switch {
+		case err != nil:
+			r.Code = protocol.CodeUnknown
+		case gone[b.q.Session]:
+			r.Code = protocol.CodeSessionEnded
+		}
+		b.done(r)
+	}
+}
+
+// takeClock claims the clock and notes when the claim was applied.
+func (s *System) takeClock() {
+	nonce := rand.Uint64() | 1
+	s.hmu.Lock()
+	s.claim = claim{nonce: nonce}
+	s.hmu.Unlock()
+	ctx, cancel := context.WithTimeout(s.host.ctx, lookupTimeout)
+	defer cancel()
+	_, _ = s.Propose(ctx, systemstate.Command{Kind: systemstate.Claim, Nonce: nonce})
+}
+
+func (s *System) stepDown() {
+	s.hmu.Lock()
+	beats := s.beats
+	s.beats, s.claim = nil, claim{}
+	s.hmu.Unlock()
+	for _, b := range beats {
+		b.done(protocol.Reply{ID: b.q.ID, Code: protocol.CodeNoLeader})
+	}
+}
+
+// systemMachine is the System as dragonboat sees it.
+type systemMachine struct{ s *System }
+
+var _ sm.IConcurrentStateMachine = (*systemMachine)(nil)
+
+func (m *systemMachine) Update(entries []sm.Entry) ([]sm.Entry, error) {
+	s := m.s
+	changed := false
+	s.mu.Lock()
+	for i := range entries {
+		answer, c, err := s.state.Apply(entries[i].Cmd)
+		if err != nil {
+			s.mu.Unlock()
+			return nil, fmt.Errorf("system group, index %d: %w", entries[i].Index, err)
+		}
+		changed = changed || c
+		s.applied = entries[i].Index
+		entries[i].Result = sm.Result{Value: 1, Data: answer}
+	}
+	clock := s.state.Clock()
+	_, ends := s.state.Lookup(0)
+	s.mu.Unlock()
+	s.ends.Store(ends)
+	s.hmu.Lock()
+	if s.claim.nonce != 0 && s.claim.epoch == 0 && clock.Holder == s.claim.nonce {
+		s.claim.epoch, s.claim.base = clock.Epoch, s.host.mono.now()
+	}
+	s.hmu.Unlock()
+	if changed {
+		s.host.systemChanged()
+	}
+	return entries, nil
+}
+
+func (m *systemMachine) Lookup(any) (any, error) { return nil, errors.ErrUnsupported }
+
+func (m *systemMachine) PrepareSnapshot() (any, error) {
+	m.s.mu.RLock()
+	defer m.s.mu.RUnlock()
+	return m.s.state.Snapshot(), nil
+}
+
+func (m *systemMachine) SaveSnapshot(ctx any, w io.Writer, _ sm.ISnapshotFileCollection, _ <-chan struct{}) error {
+	if _, err := w.Write(ctx.([]byte)); err != nil {
+		m.s.host.cfg.Logger.Warn("a snapshot could not be written", "group", protocol.SystemGroup, "error", err)
+		return sm.ErrSnapshotAborted
+	}
+	return nil
+}
+
+func (m *systemMachine) RecoverFromSnapshot(r io.Reader, _ []sm.SnapshotFile, _ <-chan struct{}) error {
+	state := systemstate.New()
+	if err := state.Restore(r); err != nil {
+		return err
+	}
+	_, ends := state.Lookup(0)
+	m.s.mu.Lock()
+	m.s.state = state
+	m.s.mu.Unlock()
+	m.s.ends.Store(ends)
+	m.s.host.systemChanged()
+	return nil
+}
+
+func (m *systemMachine) Close() error { return nil }

@@ -1,0 +1,229 @@
+package systemstate
+
+import (
+	"slices"
+	"time"
+
+	"github.com/quorate/quorate/protocol"
+)
+
+// Kind says what a Command does. Numbers are never used again.
+type Kind uint8
+
+// The commands of the system group.
+const (
+	Claim         Kind = 1  // the leader takes the clock: Nonce
+	Found         Kind = 2  // the cluster: Cluster, Name, Settings, Member
+	AddMember     Kind = 3  // an incarnation: Member; answers its id
+	SetAddress    Kind = 4  // of an incarnation: Member
+	AddReplica    Kind = 5  // a place in a group: Group, Member.ID; answers the replica's id
+	SetReplica    Kind = 6  // a replica's kind: Group, Replica
+	RemoveReplica Kind = 7  // Group, Replica.ID
+	Form          Kind = 8  // the cluster is real
+	CreateGroups  Kind = 9  // Groups, Partitions
+	OpenSession   Kind = 10 // Client, TTL; answers the session
+	CloseSession  Kind = 11 // Sessions
+	Heartbeat     Kind = 12 // Sessions
+	RemoveMember  Kind = 13 // Member.ID
+)
+
+// Command is one agreement. Which fields count depends on its Kind.
+type Command struct {
+	_          struct{} `cbor:",toarray"`
+	Kind       Kind
+	Nonce      uint64
+	Cluster    protocol.UUID
+	Name       string
+	Settings   Settings
+	Member     Member
+	Group      protocol.GroupID
+	Replica    Replica
+	Groups     []Group
+	Partitions []protocol.GroupID
+	Client     protocol.UUID
+	TTL        time.Duration
+	Sessions   []protocol.SessionID
+}
+
+// Answer is what a Command comes to.
+type Answer struct {
+	_       struct{} `cbor:",toarray"`
+	Problem string   // why nothing was done; empty: it was
+	Member  protocol.MemberID
+	Replica protocol.ReplicaID
+	Session protocol.SessionID
+	TTL     time.Duration
+	Gone    []protocol.SessionID // of Heartbeat: those that do not live
+}
+
+func refuse(why string) Answer { return Answer{Problem: why} }
+
+func (s *State) run(c *Command) Answer {
+	switch c.Kind {
+	case Claim:
+		s.clock.Epoch++
+		s.clock.Holder, s.clock.Base = c.Nonce, s.clock.Now
+		return Answer{}
+	case OpenSession:
+		return s.openSession(c)
+	case CloseSession:
+		for _, id := range c.Sessions {
+			if v, ok := s.sessions[id]; ok {
+				s.end(v)
+			}
+		}
+		return Answer{}
+	case Heartbeat:
+		return s.heartbeat(c)
+	}
+	a := s.agreement.clone()
+	r := s.agree(a, c)
+	if r.Problem == "" {
+		s.agreement = a
+	}
+	return r
+}
+
+// agree changes a, a copy of the agreement. Every command is idempotent: the
+// coordinator repeats what it is not sure of.
+func (s *State) agree(a *Agreement, c *Command) Answer {
+	switch c.Kind {
+	case Found:
+		if a.Cluster == c.Cluster {
+			return Answer{Member: 1}
+		}
+		if a.Cluster != (protocol.UUID{}) {
+			return refuse("the cluster is founded already")
+		}
+		a.Cluster, a.Name, a.Settings = c.Cluster, c.Name, c.Settings
+		c.Member.ID = a.NextMember
+		a.NextMember++
+		a.Members = append(a.Members, c.Member)
+		a.Groups = []Group{{
+			ID:          protocol.SystemGroup,
+			Replicas:    []Replica{{ID: 1, Member: c.Member.ID, Initial: true}},
+			NextReplica: 2,
+		}}
+		return Answer{Member: c.Member.ID}
+	case AddMember:
+		if m, ok := a.Incarnation(c.Member.Incarnation); ok {
+			return Answer{Member: m.ID}
+		}
+		c.Member.ID = a.NextMember
+		a.NextMember++
+		a.Members = append(a.Members, c.Member)
+		a.Epoch++
+		return Answer{Member: c.Member.ID}
+	case SetAddress:
+		i := slices.IndexFunc(a.Members, func(m Member) bool { return m.Incarnation == c.Member.Incarnation })
+		if i < 0 {
+			return refuse("no such member")
+		}
+		a.Members[i].Address = c.Member.Address
+		if c.Member.Name != "" {
+			a.Members[i].Name = c.Member.Name
+		}
+		a.Epoch++
+		return Answer{Member: a.Members[i].ID}
+	case RemoveMember:
+		for _, g := range a.Groups {
+			for _, r := range g.Replicas {
+				if r.Member == c.Member.ID {
+					return refuse("the member has replicas")
+				}
+			}
+		}
+		a.Members = slices.DeleteFunc(a.Members, func(m Member) bool { return m.ID == c.Member.ID })
+		a.Epoch++
+		return Answer{}
+	case AddReplica, SetReplica, RemoveReplica:
+		return a.setReplica(c)
+	case Form:
+		a.Formed = true
+		a.Epoch++
+		return Answer{}
+	case CreateGroups:
+		if len(a.Partitions) > 0 {
+			return Answer{}
+		}
+		a.Groups = append(a.Groups, c.Groups...)
+		a.Partitions = c.Partitions
+		a.Epoch++
+		return Answer{}
+	}
+	return refuse("an unknown command")
+}
+
+func (a *Agreement) setReplica(c *Command) Answer {
+	i := slices.IndexFunc(a.Groups, func(g Group) bool { return g.ID == c.Group })
+	if i < 0 {
+		return refuse("no such group")
+	}
+	g := &a.Groups[i]
+	if c.Kind == AddReplica {
+		for _, r := range g.Replicas {
+			if r.Member == c.Member.ID {
+				return Answer{Replica: r.ID}
+			}
+		}
+		if _, ok := a.Member(c.Member.ID); !ok {
+			return refuse("no such member")
+		}
+		r := Replica{ID: g.NextReplica, Member: c.Member.ID, NonVoting: true}
+		g.NextReplica++
+		g.Replicas = append(g.Replicas, r)
+		a.Epoch++
+		return Answer{Replica: r.ID}
+	}
+	j := slices.IndexFunc(g.Replicas, func(r Replica) bool { return r.ID == c.Replica.ID })
+	if j < 0 {
+		if c.Kind == RemoveReplica {
+			return Answer{}
+		}
+		return refuse("no such replica")
+	}
+	if c.Kind == RemoveReplica {
+		g.Replicas = slices.Delete(g.Replicas, j, j+1)
+	} else {
+		g.Replicas[j].NonVoting = c.Replica.NonVoting
+	}
+	a.Epoch++
+	return Answer{Replica: c.Replica.ID}
+}
+
+// Bounds of a session's TTL.
+const (
+	minTTL = 2 * time.Second
+	maxTTL = time.Hour
+)
+
+func (s *State) openSession(c *Command) Answer {
+	if id, ok := s.clients[c.Client]; ok {
+		v := s.sessions[id]
+		v.Deadline = max(v.Deadline, s.clock.Now.Add(v.TTL))
+		s.sessions[id] = v
+		return Answer{Session: id, TTL: v.TTL}
+	}
+	if len(s.sessions) >= maxSessions {
+		return refuse("too many sessions")
+	}
+	v := Session{ID: s.next, Client: c.Client, TTL: min(max(c.TTL, minTTL), maxTTL)}
+	s.next++
+	v.Deadline = s.clock.Now.Add(v.TTL)
+	s.sessions[v.ID], s.clients[v.Client] = v, v.ID
+	return Answer{Session: v.ID, TTL: v.TTL}
+}
+
+func (s *State) heartbeat(c *Command) Answer {
+	var a Answer
+	for _, id := range c.Sessions {
+		v, ok := s.sessions[id]
+		if !ok || v.Deadline <= s.clock.Now {
+			a.Gone = append(a.Gone, id)
+			continue
+		}
+		v.Deadline = s.clock.Now.Add(v.TTL)
+		s.sessions[id] = v
+	}
+	return a
+}

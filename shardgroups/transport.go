@@ -1,0 +1,233 @@
+package shardgroups
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/lni/dragonboat/v4/config"
+	"github.com/lni/dragonboat/v4/raftio"
+	"github.com/lni/dragonboat/v4/raftpb"
+
+	"github.com/quorate/quorate/protocol"
+)
+
+// A Raft connection carries frames after its preface: length of the payload
+// (4 bytes), its CRC-32C (4 bytes), its type (1 byte), all big-endian, and the
+// payload in dragonboat's encoding. A frame is written with one write and read
+// through a buffer; dragonboat's own transport needs three of each.
+const (
+	raftHeaderSize  = 9
+	maxRaftFrame    = 64<<20 + 1<<20 // dragonboat's largest batch, and its envelope
+	raftBatch       = 1
+	raftChunk       = 2
+	raftWriteLimit  = 10 * time.Second
+	raftBufferSize  = 64 << 10
+	keepRaftBuffer  = 1 << 20
+	raftReadStep    = 1 << 20
+	raftPurposeName = "quorate"
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+var errRaftFrame = errors.New("damaged raft frame")
+
+// transport is dragonboat's transport on the member's one port. Connections
+// that others open arrive through serve.
+type transport struct {
+	dial     func(ctx context.Context, address string, p protocol.Purpose) (net.Conn, error)
+	messages raftio.MessageHandler
+	chunks   raftio.ChunkHandler
+
+	mu     sync.Mutex // guards conns and closed
+	conns  map[net.Conn]struct{}
+	closed bool
+	wg     sync.WaitGroup
+}
+
+var _ raftio.ITransport = (*transport)(nil)
+
+// transportFactory hands the transport to dragonboat and keeps hold of it.
+type transportFactory struct {
+	dial func(ctx context.Context, address string, p protocol.Purpose) (net.Conn, error)
+	t    *transport
+}
+
+func (f *transportFactory) Create(_ config.NodeHostConfig, m raftio.MessageHandler, c raftio.ChunkHandler) raftio.ITransport {
+	f.t = &transport{dial: f.dial, messages: m, chunks: c, conns: map[net.Conn]struct{}{}}
+	return f.t
+}
+
+func (f *transportFactory) Validate(string) bool { return true }
+
+func (t *transport) Name() string { return raftPurposeName }
+
+func (t *transport) Start() error { return nil }
+
+// Close ends what serve reads and waits for it.
+func (t *transport) Close() error {
+	t.mu.Lock()
+	t.closed = true
+	for c := range t.conns {
+		c.Close()
+	}
+	t.mu.Unlock()
+	t.wg.Wait()
+	return nil
+}
+
+// serve reads Raft frames from a connection until it ends. Nothing that
+// arrives can panic: a frame that does not decode ends the connection.
+func (t *transport) serve(conn net.Conn, r io.Reader) error {
+	defer conn.Close()
+	t.mu.Lock()
+	if t.closed {
+		t.mu.Unlock()
+		return net.ErrClosed
+	}
+	t.conns[conn] = struct{}{}
+	t.wg.Add(1)
+	t.mu.Unlock()
+	defer func() {
+		t.mu.Lock()
+		delete(t.conns, conn)
+		t.mu.Unlock()
+		t.wg.Done()
+	}()
+	br := bufio.NewReaderSize(r, raftBufferSize)
+	var buf []byte
+	for {
+		kind, payload, err := readRaftFrame(br, buf)
+		if err != nil {
+			return err
+		}
+		if cap(payload) <= keepRaftBuffer {
+			buf = payload
+		}
+		if err := t.receive(kind, payload); err != nil {
+			return err
+		}
+	}
+}
+
+func (t *transport) receive(kind byte, payload []byte) (err error) {
+	defer func() {
+		if e := recover(); e != nil {
+			err = fmt.Errorf("%w: %v", errRaftFrame, e)
+		}
+	}()
+	switch kind {
+	case raftBatch:
+		var b raftpb.MessageBatch
+		if err := b.Unmarshal(payload); err != nil {
+			return fmt.Errorf("%w: %v", errRaftFrame, err)
+		}
+		t.messages(b)
+	case raftChunk:
+		var c raftpb.Chunk
+		if err := c.Unmarshal(payload); err != nil {
+			return fmt.Errorf("%w: %v", errRaftFrame, err)
+		}
+		if !t.chunks(c) {
+			return errors.New("snapshot chunk refused")
+		}
+	default:
+		return fmt.Errorf("%w: type %d", errRaftFrame, kind)
+	}
+	return nil
+}
+
+// readRaftFrame reads a frame into buf, or into memory that grows only as the
+// bytes arrive.
+func readRaftFrame(r io.Reader, buf []byte) (byte, []byte, error) {
+	var head [raftHeaderSize]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return 0, nil, err
+	}
+	n := int(binary.BigEndian.Uint32(head[:]))
+	if n == 0 || n > maxRaftFrame {
+		return 0, nil, fmt.Errorf("%w: %d bytes", errRaftFrame, n)
+	}
+	buf = buf[:0]
+	for len(buf) < n {
+		have := len(buf)
+		want := min(n-have, max(raftReadStep, have))
+		if cap(buf)-have < want {
+			grown := make([]byte, have, have+want)
+			copy(grown, buf)
+			buf = grown
+		}
+		buf = buf[:have+want]
+		if _, err := io.ReadFull(r, buf[have:]); err != nil {
+			return 0, nil, err
+		}
+	}
+	if crc32.Checksum(buf, castagnoli) != binary.BigEndian.Uint32(head[4:]) {
+		return 0, nil, fmt.Errorf("%w: checksum", errRaftFrame)
+	}
+	return head[8], buf, nil
+}
+
+func (t *transport) GetConnection(ctx context.Context, target string) (raftio.IConnection, error) {
+	return t.connect(ctx, target)
+}
+
+func (t *transport) GetSnapshotConnection(ctx context.Context, target string) (raftio.ISnapshotConnection, error) {
+	return t.connect(ctx, target)
+}
+
+func (t *transport) connect(ctx context.Context, target string) (*raftConn, error) {
+	conn, err := t.dial(ctx, target, protocol.PurposeRaft)
+	if err != nil {
+		return nil, err
+	}
+	return &raftConn{conn: conn}, nil
+}
+
+// raftConn sends frames. dragonboat uses each from one goroutine.
+type raftConn struct {
+	conn net.Conn
+	buf  []byte
+}
+
+func (c *raftConn) Close() { c.conn.Close() }
+
+func (c *raftConn) SendMessageBatch(b raftpb.MessageBatch) error {
+	return c.send(raftBatch, &b, b.SizeUpperLimit())
+}
+
+func (c *raftConn) SendChunk(chunk raftpb.Chunk) error {
+	return c.send(raftChunk, &chunk, chunk.Size())
+}
+
+func (c *raftConn) send(kind byte, m raftpb.Marshaler, size int) error {
+	need := raftHeaderSize + size
+	buf := c.buf
+	if cap(buf) < need {
+		buf = make([]byte, max(need, raftBufferSize))
+		if need <= keepRaftBuffer {
+			c.buf = buf
+		}
+	}
+	buf = buf[:need]
+	n, err := m.MarshalTo(buf[raftHeaderSize:])
+	if err != nil {
+		return fmt.Errorf("encode raft message: %w", err)
+	}
+	buf = buf[:raftHeaderSize+n]
+	binary.BigEndian.PutUint32(buf, uint32(n))
+	binary.BigEndian.PutUint32(buf[4:], crc32.Checksum(buf[raftHeaderSize:], castagnoli))
+	buf[8] = kind
+	if err := c.conn.SetWriteDeadline(time.Now().Add(raftWriteLimit)); err != nil {
+		return err
+	}
+	_, err = c.conn.Write(buf)
+	return err
+}

@@ -1,0 +1,219 @@
+package shardgroups
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	sm "github.com/lni/dragonboat/v4/statemachine"
+
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups/groupstate"
+	"github.com/quorate/quorate/structures"
+)
+
+// groupMachine is a Group as dragonboat sees it: its state machine.
+type groupMachine struct{ g *Group }
+
+var _ sm.IConcurrentStateMachine = (*groupMachine)(nil)
+
+// Update applies entries and answers their callers, where this process
+// proposed them.
+func (m *groupMachine) Update(entries []sm.Entry) ([]sm.Entry, error) {
+	g := m.g
+	bytes := 0
+	sinks := make([]applySink, 0, len(entries))
+	g.mu.Lock()
+	for i := range entries {
+		cmd := entries[i].Cmd
+		bytes += len(cmd)
+		h, _, err := groupstate.ReadHeader(cmd)
+		if err != nil {
+			g.mu.Unlock()
+			return nil, fmt.Errorf("group %d, index %d: %w", g.id, entries[i].Index, err)
+		}
+		sink := applySink{g: g}
+		if h.Proposer == g.host.nonce {
+			if sink.e = g.land(h.Number); sink.e != nil {
+				sink.joined = sink.e.finish()
+			}
+		}
+		if err := g.state.Apply(cmd, &sink); err != nil {
+			g.mu.Unlock()
+			g.host.cfg.Logger.Error("a log entry cannot be applied: this replica stops", "group", g.id, "index", entries[i].Index, "error", err)
+			return nil, fmt.Errorf("group %d, index %d: %w", g.id, entries[i].Index, err)
+		}
+		if sink.e != nil {
+			for _, id := range sink.e.attached {
+				sink.known = append(sink.known, g.state.Knows(id))
+			}
+		}
+		sinks = append(sinks, sink)
+		g.applied = entries[i].Index
+		entries[i].Result = sm.Result{Value: 1}
+	}
+	after := appliedState{
+		clock: g.state.Clock(), unfinished: g.state.Unfinished(), ends: g.state.Ends(), owned: g.state.Owned(),
+		index: g.applied, bytes: bytes,
+	}
+	g.mu.Unlock()
+
+	for i := range sinks {
+		sinks[i].finish()
+	}
+	g.afterApply(after)
+	for i := range sinks {
+		if e := sinks[i].e; e != nil {
+			g.qmu.Lock()
+			g.landed(e.number)
+			g.qmu.Unlock()
+			g.attached(e.attached, sinks[i].known)
+		}
+	}
+	g.poke()
+	return entries, nil
+}
+
+// appliedState is what the leader's loop needs to know of the state.
+type appliedState struct {
+	clock      groupstate.Clock
+	unfinished bool
+	ends       uint64
+	owned      int
+	index      uint64
+	bytes      int
+}
+
+// afterApply keeps what the leader knows of the state up to date.
+func (g *Group) afterApply(a appliedState) {
+	g.qmu.Lock()
+	defer g.qmu.Unlock()
+	if g.claim.nonce != 0 {
+		switch {
+		case a.clock.Holder == g.claim.nonce && g.claim.epoch == 0:
+			g.claim.epoch, g.claim.base = a.clock.Epoch, g.host.mono.now()
+		case a.clock.Holder != g.claim.nonce && g.claim.epoch != 0:
+			g.claim = claim{} // another has claimed since: claim again
+		}
+	}
+	if a.unfinished {
+		g.wantEntry = true
+	}
+	if a.ends != g.endsApplied {
+		g.endsApplied = a.ends
+		g.sessions.forgetKnown()
+	}
+	g.owned = a.owned
+	g.log.applied(a.index, a.bytes)
+}
+
+// applySink collects the outcomes of one entry, so that callers are answered
+// after the state is unlocked.
+type applySink struct {
+	g       *Group
+	e       *entry
+	joined  map[int][]*Request
+	answers []answer
+	known   []bool // whether the sessions that the entry attached are known now
+}
+
+func (s *applySink) Replied(i int, q *protocol.Request, r structures.Result, rev protocol.Revision) {
+	if s.e == nil {
+		return
+	}
+	if s.answers == nil {
+		s.answers = make([]answer, 0, len(s.e.requests))
+	}
+	s.reply(s.e.requests[i], r, rev)
+	for _, j := range s.joined[i] {
+		s.reply(j, r, rev)
+	}
+}
+
+// maxWaitingPerCall bounds how many repeats of one waiting call are kept.
+const maxWaitingPerCall = 4
+
+func (s *applySink) reply(q *Request, r structures.Result, rev protocol.Revision) {
+	if !r.IsWaiting() {
+		s.answers = append(s.answers, answer{q, protocol.Reply{ID: q.ID, Code: r.Code, Revision: rev, Body: r.Body}})
+		return
+	}
+	key := waitKey{q.Partition, q.Caller}
+	qs := s.g.waiting[key]
+	if len(qs) >= maxWaitingPerCall {
+		old := qs[0]
+		s.answers = append(s.answers, answer{old, protocol.Reply{ID: old.ID, Code: protocol.CodeUnknown}})
+		qs = append(qs[:0], qs[1:]...)
+	}
+	s.g.waiting[key] = append(qs, q)
+}
+
+func (s *applySink) Granted(p protocol.PartitionID, c protocol.Caller, r structures.Result, rev protocol.Revision) {
+	key := waitKey{p, c}
+	qs, ok := s.g.waiting[key]
+	if !ok {
+		return
+	}
+	delete(s.g.waiting, key)
+	for _, q := range qs {
+		s.answers = append(s.answers, answer{q, protocol.Reply{ID: q.ID, Code: r.Code, Revision: rev, Body: r.Body}})
+	}
+}
+
+// finish answers the entry's callers, then the reads that rode on it. The
+// reads see a state that is not older than the entry: no other Update of this
+// group runs before this one returns.
+func (s *applySink) finish() {
+	for i := range s.answers {
+		s.answers[i].q.Done(s.answers[i].reply)
+	}
+	if s.e != nil && len(s.e.riders) > 0 {
+		s.g.readNow(s.e.riders)
+	}
+}
+
+// Lookup is not used: reads go to the state after ReadIndex.
+func (m *groupMachine) Lookup(any) (any, error) { return nil, errors.ErrUnsupported }
+
+// PrepareSnapshot copies the trees; Update does not run meanwhile, reads are
+// kept out.
+func (m *groupMachine) PrepareSnapshot() (any, error) {
+	m.g.mu.Lock()
+	defer m.g.mu.Unlock()
+	return m.g.state.Prepare(), nil
+}
+
+// SaveSnapshot writes the copy. A disk that refuses it ends this snapshot, not
+// the process.
+func (m *groupMachine) SaveSnapshot(ctx any, w io.Writer, _ sm.ISnapshotFileCollection, stop <-chan struct{}) error {
+	err := ctx.(*groupstate.Snapshot).WriteTo(w, stop)
+	switch {
+	case err == nil:
+		m.g.stats.Snapshots.Add(1)
+		return nil
+	case errors.Is(err, io.ErrClosedPipe):
+		return sm.ErrSnapshotStopped
+	default:
+		m.g.host.cfg.Logger.Warn("a snapshot could not be written", "group", m.g.id, "error", err)
+		return sm.ErrSnapshotAborted
+	}
+}
+
+// RecoverFromSnapshot replaces the state.
+func (m *groupMachine) RecoverFromSnapshot(r io.Reader, _ []sm.SnapshotFile, stop <-chan struct{}) error {
+	state := groupstate.New(m.g.host.cfg.Kinds)
+	state.SetFaults(m.g.host.cfg.Faults)
+	if err := state.Restore(r, stop); err != nil {
+		if errors.Is(err, io.ErrClosedPipe) {
+			return sm.ErrSnapshotStopped
+		}
+		return fmt.Errorf("group %d: %w", m.g.id, err)
+	}
+	m.g.mu.Lock()
+	m.g.state = state
+	m.g.mu.Unlock()
+	return nil
+}
+
+// Close is called when the replica is stopped.
+func (m *groupMachine) Close() error { return nil }
