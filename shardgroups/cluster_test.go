@@ -1,0 +1,234 @@
+package shardgroups_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups"
+	"github.com/quorate/quorate/shardgroups/systemstate"
+	"github.com/quorate/quorate/structures"
+	"github.com/quorate/quorate/structures/dcounter"
+)
+
+// cluster is three Hosts over loopback, each with one listener.
+type cluster struct {
+	t     testing.TB
+	id    protocol.UUID
+	hosts []*shardgroups.Host
+	dirs  []string
+	ids   []protocol.UUID
+
+	mu    sync.Mutex
+	addrs map[protocol.UUID]string
+	lns   []net.Listener
+}
+
+const members, groups, partitions = 3, 2, 8
+
+func newCluster(t testing.TB) *cluster {
+	t.Helper()
+	c := &cluster{t: t, id: protocol.UUID{1}, addrs: map[protocol.UUID]string{}}
+	for i := range members {
+		c.ids = append(c.ids, protocol.UUID{2, byte(i)})
+		c.dirs = append(c.dirs, t.TempDir())
+		c.hosts = append(c.hosts, nil)
+		c.lns = append(c.lns, nil)
+		c.open(i)
+	}
+	t.Cleanup(func() {
+		for i := range c.hosts {
+			c.close(i)
+		}
+	})
+	return c
+}
+
+func (c *cluster) open(i int) {
+	c.t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.mu.Lock()
+	c.addrs[c.ids[i]] = ln.Addr().String()
+	c.lns[i] = ln
+	c.mu.Unlock()
+	h, err := shardgroups.Open(shardgroups.Config{
+		Dir: c.dirs[i], Cluster: c.id, Incarnation: c.ids[i], RTT: 5 * time.Millisecond,
+		Kinds:  []structures.Kind{dcounter.Kind()},
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Resolve: func(u protocol.UUID) (string, bool) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			a, ok := c.addrs[u]
+			return a, ok
+		},
+		Dial: func(ctx context.Context, address string, p protocol.Purpose) (net.Conn, error) {
+			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+			if err == nil {
+				_, err = conn.Write(protocol.AppendPreface(nil, p))
+			}
+			return conn, err
+		},
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.hosts[i] = h
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				r := bufio.NewReader(conn)
+				if p, err := protocol.ReadPreface(r); err != nil || p != protocol.PurposeRaft {
+					conn.Close()
+					return
+				}
+				_ = h.ServeRaft(conn, r)
+			}()
+		}
+	}()
+}
+
+func (c *cluster) close(i int) {
+	if c.hosts[i] == nil {
+		return
+	}
+	c.lns[i].Close()
+	c.hosts[i].Close()
+	c.hosts[i] = nil
+}
+
+func (c *cluster) initial() map[protocol.ReplicaID]protocol.UUID {
+	m := map[protocol.ReplicaID]protocol.UUID{}
+	for i, u := range c.ids {
+		m[protocol.ReplicaID(i+1)] = u
+	}
+	return m
+}
+
+// start starts all replicas of member i.
+func (c *cluster) start(i int, fresh bool) {
+	c.t.Helper()
+	for g := protocol.SystemGroup; g <= protocol.SystemGroup+groups; g++ {
+		spec := shardgroups.GroupSpec{Group: g, Replica: protocol.ReplicaID(i + 1), Initial: c.initial()}
+		if err := c.hosts[i].StartGroup(spec, fresh); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+}
+
+// found agrees on the cluster.
+func (c *cluster) found() {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	propose := func(cmd systemstate.Command) systemstate.Answer {
+		a, err := c.hosts[0].System().Propose(ctx, cmd)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		return a
+	}
+	settings := systemstate.Settings{Durability: "disk", Partitions: partitions, Groups: groups, Replicas: members, Limits: protocol.DefaultLimits()}
+	for i, u := range c.ids {
+		m := systemstate.Member{Name: fmt.Sprint("n", i), Incarnation: u}
+		if i == 0 {
+			propose(systemstate.Command{Kind: systemstate.Found, Cluster: c.id, Name: "test", Settings: settings, Member: m})
+		} else {
+			propose(systemstate.Command{Kind: systemstate.AddMember, Member: m})
+		}
+	}
+	var gs []systemstate.Group
+	for g := 1; g <= groups; g++ {
+		group := systemstate.Group{ID: protocol.SystemGroup + protocol.GroupID(g), NextReplica: members + 1}
+		for i := range members {
+			group.Replicas = append(group.Replicas, systemstate.Replica{ID: protocol.ReplicaID(i + 1), Member: protocol.MemberID(i + 1), Initial: true})
+		}
+		gs = append(gs, group)
+	}
+	table := make([]protocol.GroupID, partitions)
+	for p := range table {
+		table[p] = protocol.SystemGroup + 1 + protocol.GroupID(p%groups)
+	}
+	propose(systemstate.Command{Kind: systemstate.CreateGroups, Groups: gs, Partitions: table})
+}
+
+// leader waits for the member that leads a group.
+func (c *cluster) leader(g protocol.GroupID) int {
+	c.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		for i, h := range c.hosts {
+			if h == nil {
+				continue
+			}
+			if g == protocol.SystemGroup {
+				if h.System().Leader().Self {
+					return i
+				}
+			} else if r := h.Group(g); r != nil && r.Leader().Self {
+				return i
+			}
+		}
+	}
+	c.t.Fatalf("group %d has no leader", g)
+	return 0
+}
+
+// session opens a session for a client.
+func (c *cluster) session(client byte, ttl time.Duration) protocol.SessionID {
+	c.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		h := c.hosts[c.leader(protocol.SystemGroup)]
+		done := make(chan protocol.Reply, 1)
+		h.System().Session(protocol.SessionRequest{
+			Type: protocol.TypeSession, Action: protocol.SessionOpen, Client: protocol.UUID{9, client}, TTL: uint32(ttl.Milliseconds()),
+		}, func(r protocol.Reply) { done <- r })
+		if r := <-done; r.Code == protocol.CodeOK {
+			var s protocol.SessionState
+			if err := protocol.Decode(r.Body, &s); err != nil {
+				c.t.Fatal(err)
+			}
+			return s.Session
+		}
+	}
+	c.t.Fatal("no session")
+	return 0
+}
+
+// do sends a request to whoever leads until it is answered for good.
+func (c *cluster) do(q protocol.Request) protocol.Reply {
+	c.t.Helper()
+	g := protocol.SystemGroup + 1 + protocol.GroupID(q.Partition%groups)
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+		h := c.hosts[c.leader(g)]
+		if h == nil {
+			continue
+		}
+		r := submit(h.Group(g), q)
+		if class := r.Code.Class(); class == protocol.ClassDone || class == protocol.ClassRefused {
+			return r
+		}
+		q.Flags |= protocol.FlagRepeat &^ (q.Flags & protocol.FlagRead << 3)
+		time.Sleep(5 * time.Millisecond)
+	}
+	c.t.Fatalf("no answer to %+v", q)
+	return protocol.Reply{}
+}
+
+func submit(g *shardgroups.Group, q protocol.Request) protocol.Reply {
+	done := make(chan protocol.Reply, 1)
+	g.Submit(&shardgroups.Request{Request: q, Raw: q.Append(nil), Done: func(r protocol.Reply) { done <- r }})
+	return <-done
+}
