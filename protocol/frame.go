@@ -84,7 +84,7 @@ func (f *FrameReader) Buffered() bool {
 		return false
 	}
 	head, _ := f.r.Peek(4)
-	return f.r.Buffered()-4 >= int(binary.BigEndian.Uint32(head))
+	return int64(f.r.Buffered()-4) >= int64(binary.BigEndian.Uint32(head))
 }
 
 // Next reads a frame. It allocates only after the length has been checked, and
@@ -97,10 +97,11 @@ func (f *FrameReader) Next() ([]byte, error) {
 		}
 		return nil, err
 	}
-	n := int(binary.BigEndian.Uint32(head))
-	if n == 0 || n > f.max {
-		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrFrame, n, f.max)
+	size := binary.BigEndian.Uint32(head)
+	if size == 0 || int64(size) > int64(f.max) {
+		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrFrame, size, f.max)
 	}
+	n := int(size)
 	if _, err := f.r.Discard(4); err != nil {
 		return nil, err
 	}

@@ -1,5 +1,7 @@
 package protocol
 
+import "strings"
+
 // Reply answers one request of a connection.
 type Reply struct {
 	ID       uint64
@@ -43,10 +45,11 @@ type Problem struct {
 	Leader MemberID // with CodeNotLeader: who leads, 0 if unknown
 }
 
-// Append appends the problem as one CBOR array.
+// Append appends the problem as one CBOR array. What is not UTF-8 in Detail,
+// which may quote what somebody sent, is replaced.
 func (p *Problem) Append(dst []byte) []byte {
 	dst = AppendArray(dst, 3)
-	dst = AppendString(dst, p.Detail)
+	dst = AppendString(dst, strings.ToValidUTF8(p.Detail, "\ufffd"))
 	dst = AppendUint(dst, uint64(p.Wait))
 	return AppendUint(dst, uint64(p.Leader))
 }

@@ -145,29 +145,36 @@ func (m *Batch) Append(dst []byte) []byte {
 }
 
 // EachRequest calls f for every request of an encoded batch, with the bytes it
-// was encoded in. It checks the whole batch before the first call.
+// was encoded in. It checks the whole batch before the first call. f may keep
+// both.
 func EachRequest(b []byte, f func(raw []byte, q *Request)) error {
-	for pass := range 2 {
-		r := NewReader(b)
-		r.Array(2)
-		if MessageType(r.small()) != TypeBatch {
-			r.fail()
-		}
-		n := r.ArrayLen()
-		for range n {
-			before := r.b
-			var q Request
-			q.read(&r)
-			if r.err != nil {
-				return r.err
-			}
-			if pass == 1 {
-				f(before[:len(before)-len(r.b)], &q)
-			}
-		}
-		if err := r.Done(); err != nil {
-			return err
+	var checked Request
+	r, n := readBatch(b)
+	for range n {
+		if checked.read(&r); r.err != nil {
+			return r.err
 		}
 	}
+	if err := r.Done(); err != nil {
+		return err
+	}
+	r, n = readBatch(b)
+	for range n {
+		before := r.b
+		q := new(Request)
+		q.read(&r)
+		used := len(before) - len(r.b)
+		f(before[:used:used], q)
+	}
 	return nil
+}
+
+// readBatch returns a Reader at the first of n requests.
+func readBatch(b []byte) (r Reader, n int) {
+	r = NewReader(b)
+	r.Array(2)
+	if MessageType(r.small()) != TypeBatch {
+		r.fail()
+	}
+	return r, r.ArrayLen()
 }
