@@ -1,0 +1,500 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/quorate/quorate"
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/structures"
+)
+
+const (
+	requestOverhead = 96 // at most, of a request beside name and body
+	// fullFor bounds how long a call is repeated at a group that is short of
+	// memory or disk: neither goes away by itself.
+	fullFor = time.Second
+)
+
+// op is one call on its way. It is pooled; its flight's channel is used again.
+type op struct {
+	flight
+	call     structures.Call
+	req      protocol.Request
+	deadline time.Duration // on the client's clock; 0: none
+
+	// The identity of a mutation: req.Caller, a slot of slots.
+	sess  *session
+	slots *slotTable
+	sent  bool // an attempt was sent under this identity
+	// unsettled says that an attempt under this identity may have entered and
+	// was not answered. Only a definite answer under the identity settles it.
+	unsettled bool
+
+	waiting bool // travels on the connection for waiting calls
+	grant   bool // a waiting call: no attempt of it is ever overdue
+	control bool // cancels or confirms; every definite answer is its result
+	tries   int
+	full    time.Duration // since when the group is short of memory or disk
+	last    error         // what the last attempt failed of, for people
+}
+
+var ops = sync.Pool{New: func() any {
+	return &op{flight: flight{done: make(chan struct{}, 1)}}
+}}
+
+func newOp(call *structures.Call) *op {
+	o := ops.Get().(*op)
+	o.call = *call
+	o.req = protocol.Request{
+		Partition: call.Partition, Flags: call.Flags, Kind: call.Kind, Op: call.Op, Name: call.Name, Body: call.Body,
+	}
+	return o
+}
+
+func (o *op) recycle() {
+	*o = op{flight: flight{done: o.done}}
+	ops.Put(o)
+}
+
+func (o *op) mutates() bool { return o.req.Flags&protocol.FlagRead == 0 }
+
+// Invoke carries out one call. structures.Invoker says what it promises.
+func (c *Client) Invoke(ctx context.Context, call structures.Call) (structures.Reply, error) {
+	o := newOp(&call)
+	defer o.recycle()
+	if err := c.begin(ctx, o); err != nil {
+		return structures.Reply{}, o.fail(err)
+	}
+	if call.Flags&protocol.FlagWait != 0 && o.mutates() {
+		return c.invokeWaiting(ctx, o)
+	}
+	err := c.run(ctx, o)
+	return c.finish(o, err)
+}
+
+// finish frees the slot and makes the caller's answer.
+func (c *Client) finish(o *op, err error) (structures.Reply, error) {
+	if o.slots != nil {
+		o.slots.release(o.req.Caller.Slot)
+	}
+	if err != nil {
+		return structures.Reply{}, o.fail(err)
+	}
+	r := structures.Reply{Code: o.reply.Code, Body: o.reply.Body, Revision: o.reply.Revision}
+	if r.Code == protocol.CodeReserved {
+		r.Code = protocol.CodeOK
+	}
+	if o.sess != nil {
+		r.Lease = o.sess.lease
+	}
+	return r, nil
+}
+
+// begin checks a call and sets its deadline.
+func (c *Client) begin(ctx context.Context, o *op) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if c.ctx.Err() != nil {
+		return quorate.ErrClosed
+	}
+	if int(o.req.Partition) >= c.partitions {
+		return fmt.Errorf("%w: partition %d of %d", quorate.ErrInvalid, o.req.Partition, c.partitions)
+	}
+	if size, limit := len(o.req.Name)+len(o.req.Body)+requestOverhead, int(c.limits.Load().Frame); size > limit {
+		return fmt.Errorf("%w: the request has %d bytes, a frame holds at most %d", quorate.ErrTooLarge, size, limit)
+	}
+	if at, ok := ctx.Deadline(); ok {
+		o.deadline = c.now() + time.Until(at)
+	} else if o.req.Flags&protocol.FlagWait == 0 {
+		o.deadline = c.now() + c.cfg.operationTimeout
+	}
+	return nil
+}
+
+// fail makes the caller's error. An error that is one already is kept.
+func (o *op) fail(err error) error {
+	var done *quorate.Error
+	if errors.As(err, &done) {
+		return done
+	}
+	e := &quorate.Error{Op: o.call.Verb, Object: o.call.Object(), Cause: err, Unknown: o.mutates() && o.unsettled}
+	if errors.Is(err, context.DeadlineExceeded) && !e.Unknown {
+		why := quorate.ErrUnavailable
+		if errors.Is(o.last, quorate.ErrOverloaded) {
+			why = quorate.ErrOverloaded
+		}
+		e.Cause = fmt.Errorf("%w: %w", why, err)
+	}
+	if o.last != nil {
+		e.Detail = o.last.Error()
+	}
+	return e
+}
+
+// refuse makes the error of an answer.
+func (o *op) refuse(code protocol.Code, detail string) error {
+	e := &quorate.Error{Op: o.call.Verb, Object: o.call.Object(), Cause: code.Err(), Detail: detail}
+	switch code {
+	case protocol.CodeReplyDropped:
+		e.Unknown = o.mutates()
+		if e.Detail == "" {
+			e.Detail = "it was applied; its reply is no longer kept"
+		}
+	case protocol.CodeStale, protocol.CodeSessionEnded:
+		e.Unknown = o.mutates() && o.unsettled
+	}
+	return e
+}
+
+// ended returns why no further attempt is made, nil while there is time.
+func (c *Client) ended(ctx context.Context, o *op) error {
+	if err := ctx.Err(); err != nil {
+		if c.ctx.Err() != nil {
+			return quorate.ErrClosed
+		}
+		return err
+	}
+	if c.ctx.Err() != nil {
+		return quorate.ErrClosed
+	}
+	if o.deadline != 0 && c.now() >= o.deadline {
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+// pause waits until one of the channels is closed, at most d, and returns why
+// the call has ended, if it has. A nil channel waits for nothing.
+func (c *Client) pause(ctx context.Context, o *op, d time.Duration, a, b <-chan struct{}) error {
+	if o.deadline != 0 {
+		d = min(d, o.deadline-c.now())
+	}
+	t := time.NewTimer(max(d, 0))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-a:
+	case <-b:
+	case <-ctx.Done():
+	case <-c.ctx.Done():
+	}
+	return c.ended(ctx, o)
+}
+
+// run makes attempts until there is a definite answer, which is then in
+// o.reply, or until the call has ended.
+func (c *Client) run(ctx context.Context, o *op) error {
+	for {
+		if o.slots == nil && o.mutates() {
+			if err := c.identify(ctx, o); err != nil {
+				return err
+			}
+		}
+		n, l, r := c.route(o)
+		if n == nil {
+			if err := c.unreachable(ctx, o, l, r); err != nil {
+				return err
+			}
+			continue
+		}
+		err := c.send(o, n, r)
+		if err == errFull {
+			n.starve(1)
+			err = c.pause(ctx, o, time.Hour, n.room, n.gone)
+			n.starve(-1)
+			if err != nil {
+				o.last = errFull
+				return err
+			}
+			continue
+		}
+		if err != nil { // leaving, or lost: its link knows in a moment
+			runtime.Gosched()
+			continue
+		}
+		if err := c.wait(ctx, o, n, r); err != nil {
+			return err
+		}
+		done, err := c.judge(ctx, o, n, r)
+		if done || err != nil {
+			return err
+		}
+		o.tries++
+	}
+}
+
+// identify gives a mutation its identity: session, slot and sequence.
+func (c *Client) identify(ctx context.Context, o *op) error {
+	for {
+		s, err := c.sessions.need(ctx, o)
+		if err != nil {
+			return err
+		}
+		t := s.table(o.req.Partition)
+		slot, sequence, wait := t.acquire()
+		if wait == nil {
+			o.adopt(s, t, slot, sequence)
+			return nil
+		}
+		if err := c.pause(ctx, o, time.Hour, wait, nil); err != nil {
+			t.giveUp(wait)
+			if o.last == nil {
+				o.last = fmt.Errorf("all %d slots of partition %d are in use", t.limit, o.req.Partition)
+			}
+			return err
+		}
+	}
+}
+
+func (o *op) adopt(s *session, t *slotTable, slot uint16, sequence uint64) {
+	o.sess, o.slots, o.sent = s, t, false
+	o.req.Caller = protocol.Caller{Session: s.id, Slot: slot, Sequence: sequence}
+	o.req.Flags &^= protocol.FlagRepeat
+}
+
+// route returns the connection for the next attempt, nil where there is none,
+// and the link that would make it, nil where the leader is not known.
+func (c *Client) route(o *op) (*conn, *link, *routes) {
+	r := c.routes.Load()
+	m := c.seeds
+	if m == nil {
+		g := r.of(o.req.Partition)
+		if g == nil {
+			return nil, nil, r
+		}
+		if o.req.Flags&protocol.FlagStale != 0 {
+			if n := connected(g, r, o.tries); n != nil {
+				return n, n.link, r
+			}
+		}
+		if m = g.leader; m == nil {
+			return nil, nil, r
+		}
+	}
+	if o.waiting {
+		return m.waiting.conn.Load(), &m.waiting, r
+	}
+	return m.ordinary.conn.Load(), &m.ordinary, r
+}
+
+// connected returns a connection to a replica of the group, another one for
+// another attempt.
+func connected(g *group, r *routes, attempt int) *conn {
+	for i := range g.replicas {
+		id := g.replicas[(attempt+i)%len(g.replicas)]
+		if m := r.peers[id]; m != nil {
+			if n := m.ordinary.conn.Load(); n != nil {
+				return n
+			}
+		}
+	}
+	return nil
+}
+
+// unreachable waits for a leader that can be reached.
+func (c *Client) unreachable(ctx context.Context, o *op, l *link, r *routes) error {
+	o.tries++
+	if l == nil {
+		o.last = errNoLeader
+		c.search()
+		return c.pause(ctx, o, attemptTime(), r.next, nil)
+	}
+	err := c.pause(ctx, o, attemptTime(), l.open(), r.next)
+	if l.conn.Load() == nil {
+		if why := l.problem(); why != nil {
+			o.last = why
+		}
+		c.search()
+	}
+	return err
+}
+
+var errNoLeader = errors.New("the partition has no leader that is known")
+
+// send queues an attempt.
+func (c *Client) send(o *op, n *conn, r *routes) error {
+	now := c.now()
+	overdue := time.Duration(0)
+	if !o.grant {
+		overdue = now + attemptTime()
+		if o.deadline != 0 {
+			overdue = min(overdue, max(o.deadline, now+1))
+		}
+		o.req.TimeLeft = uint32((overdue-now)/time.Millisecond) + 1
+	}
+	o.req.Epoch = r.epoch
+	if o.slots != nil {
+		o.req.Highest = uint16(o.slots.highest.Load())
+		if o.sent {
+			o.req.Flags |= protocol.FlagRepeat
+		}
+	}
+	if err := n.send(&o.flight, &o.req, now, overdue); err != nil {
+		return err
+	}
+	o.sent = true
+	return nil
+}
+
+// wait waits for the end of an attempt. Its error ends the call.
+func (c *Client) wait(ctx context.Context, o *op, n *conn, r *routes) error {
+	if o.grant {
+		return c.waitGrant(ctx, o, n, r)
+	}
+	cancelled := ctx.Done()
+	if cancelled == nil {
+		<-o.done
+		return nil
+	}
+	select {
+	case <-o.done:
+		return nil
+	case <-cancelled:
+	}
+	if !n.abandon(&o.flight) {
+		<-o.done
+		return nil
+	}
+	o.unsettled = true
+	if c.ctx.Err() != nil {
+		return quorate.ErrClosed
+	}
+	return ctx.Err()
+}
+
+// judge looks at the end of an attempt. It reports true for a definite answer
+// that is the call's result; its error ends the call; otherwise it has waited
+// for as long as the next attempt should.
+func (c *Client) judge(ctx context.Context, o *op, n *conn, r *routes) (done bool, err error) {
+	if o.err != nil {
+		return false, c.judgeFailure(ctx, o, n, r)
+	}
+	code := o.reply.Code
+	if o.reply.Epoch > r.epoch {
+		c.refresh()
+	}
+	switch {
+	case code == protocol.CodeOK, code >= protocol.CodeRoom, code == protocol.CodeReserved,
+		code == protocol.CodeTimedOut, code == protocol.CodeSettings:
+		return true, nil
+	case o.control && code.Class() != protocol.ClassNotEntered && code != protocol.CodeUnknown,
+		o.control && code == protocol.CodeSessionEnded:
+		return true, nil
+	}
+	p := problemOf(o.reply)
+	p.Detail = string([]byte(p.Detail)) // not for ever in the connection's buffer
+	if code.Class() == protocol.ClassRefused || code == protocol.CodeReplyDropped {
+		return false, o.refuse(code, p.Detail)
+	}
+	o.last = &attemptError{code: code, member: n.member, detail: p.Detail}
+	if err := c.ended(ctx, o); err != nil {
+		o.unsettled = o.unsettled || code == protocol.CodeUnknown
+		return false, err
+	}
+	return false, c.judgeRetry(ctx, o, n, r, code, p)
+}
+
+// judgeRetry waits as an answer asks for that is not definite.
+func (c *Client) judgeRetry(ctx context.Context, o *op, n *conn, r *routes, code protocol.Code, p protocol.Problem) error {
+	wait := backoff(o.tries, 10*time.Millisecond, 400*time.Millisecond)
+	if p.Wait > 0 {
+		wait = min(time.Duration(p.Wait)*time.Millisecond, 2*time.Second) + wait/4
+	}
+	changed := r.next
+	switch code {
+	case protocol.CodeNotLeader:
+		if g := r.of(o.req.Partition); g != nil && c.seeds == nil {
+			c.hint(g.id, n.member, p.Leader)
+		}
+		if p.Leader != 0 {
+			if o.tries < 3 {
+				return nil
+			}
+			changed = nil // members that name each other are not asked at once
+		}
+		c.search()
+	case protocol.CodeNotOwner, protocol.CodeNoLeader, protocol.CodeShutdown:
+		c.search()
+	case protocol.CodeUnknown:
+		o.unsettled = true
+	case protocol.CodeExpired:
+		return nil
+	case protocol.CodeSessionUnknown:
+		wait, changed = backoff(o.tries, 5*time.Millisecond, 200*time.Millisecond), nil
+	case protocol.CodeSessionEnded:
+		if o.sess == nil {
+			break
+		}
+		o.sess.end()
+		if o.unsettled {
+			return o.refuse(code, p.Detail)
+		}
+		// No attempt has entered: the call may have another identity.
+		o.slots.release(o.req.Caller.Slot)
+		o.sess, o.slots = nil, nil
+		return nil
+	case protocol.CodeMemoryFull, protocol.CodeReadOnly:
+		changed = nil
+		if now := c.now(); o.full == 0 {
+			o.full = now
+		} else if now-o.full > fullFor {
+			e := o.refuse(code, p.Detail).(*quorate.Error)
+			e.Unknown = o.mutates() && o.unsettled
+			return e
+		}
+	default: // busy, frozen
+		changed = nil
+	}
+	return c.pause(ctx, o, wait, changed, nil)
+}
+
+// judgeFailure is for an attempt that was not answered.
+func (c *Client) judgeFailure(ctx context.Context, o *op, n *conn, r *routes) error {
+	if o.left && o.mutates() {
+		o.unsettled = true
+	}
+	if o.err == errMoved {
+		return c.ended(ctx, o)
+	}
+	o.last = &attemptError{member: n.member, err: o.err}
+	c.search()
+	if err := c.ended(ctx, o); err != nil {
+		return err
+	}
+	if o.err == errOverdue {
+		return nil
+	}
+	return c.pause(ctx, o, backoff(o.tries, 5*time.Millisecond, 200*time.Millisecond), r.next, nil)
+}
+
+// attemptError says what became of the last attempt.
+type attemptError struct {
+	code   protocol.Code
+	member protocol.MemberID
+	detail string
+	err    error
+}
+
+func (e *attemptError) Error() string {
+	switch {
+	case e.err != nil:
+		return fmt.Sprintf("member %d: %v", e.member, e.err)
+	case e.detail != "":
+		return fmt.Sprintf("member %d: %s", e.member, e.detail)
+	default:
+		return fmt.Sprintf("member %d answered with code %d", e.member, e.code)
+	}
+}
+
+func (e *attemptError) Unwrap() error {
+	if e.err != nil {
+		return e.err
+	}
+	return e.code.Err()
+}

@@ -1,0 +1,467 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/quorate/quorate/protocol"
+)
+
+const (
+	idBits       = 16      // of a request ID that are its place in the table
+	maxPending   = 4 << 20 // bytes not yet written, beyond which callers wait
+	keepBuffer   = 1 << 20 // larger write buffers are not kept
+	replyBatch   = 64      // replies taken in under one lock
+	silenceProbe = 1 * time.Second
+	silenceDead  = 4 * time.Second
+)
+
+var (
+	errGone    = errors.New("connection gone")         // nothing was sent
+	errFull    = errors.New("too much in flight")      // nothing was sent
+	errOverdue = errors.New("no answer to an attempt") // sent
+)
+
+// flight is a request's place in a connection's table. Exactly one of two
+// things ends it: abandon returns true, or one token arrives on done.
+type flight struct {
+	done chan struct{} // capacity 1
+
+	// Valid once the token has arrived.
+	reply protocol.Reply
+	err   error // errOverdue, or why the connection was lost; nil: reply is set
+	left  bool  // with err: the request may have left the process
+
+	// Guarded by the connection's mu.
+	id      uint64
+	start   uint64        // offset of the request in the connection's stream
+	overdue time.Duration // on the client's clock; 0: never
+}
+
+// conn is one connection to a member: a table of requests in flight, a writer
+// that sends whatever has gathered, a reader that completes them.
+type conn struct {
+	c       *Client
+	link    *link
+	member  protocol.MemberID
+	waiting bool
+	nc      net.Conn
+	gone    chan struct{} // closed when nothing more may be sent: lost, or leaving
+	wake    chan struct{} // capacity 1; one token for each time writerIdle was reset
+	room    chan struct{} // capacity 1; a hint for one that waits for room
+
+	mu      sync.Mutex
+	pending []byte // what the writer takes next
+	// taken counts the bytes the writer has taken. Invariant: a request with
+	// start >= taken has not left the process.
+	taken      uint64
+	writerIdle bool
+	table      []place
+	free       []uint16 // places not in use
+	inFlight   int
+	limit      int
+	starved    int           // callers waiting for room
+	asked      time.Duration // when the first request since the last word was sent; 0: all heard
+	probed     bool
+	leaving    bool
+	lost       error // why the connection is lost; nil: it is not
+	attempts   uint64
+	repeats    uint64
+}
+
+type place struct {
+	f   *flight
+	gen uint64
+}
+
+func newConn(c *Client, l *link, g greeted, waiting bool) *conn {
+	limit := min(int(g.welcome.Limits.InFlight), 1<<idBits)
+	if limit == 0 {
+		limit = int(protocol.DefaultLimits().InFlight)
+	}
+	return &conn{
+		c: c, link: l, member: g.welcome.Member, waiting: waiting, nc: g.nc, limit: limit,
+		gone: make(chan struct{}), wake: make(chan struct{}, 1), room: make(chan struct{}, 1),
+	}
+}
+
+// send registers f and queues the request. On errGone and errFull nothing has
+// happened.
+func (n *conn) send(f *flight, q *protocol.Request, now, overdue time.Duration) error {
+	n.mu.Lock()
+	if err := n.admit(q.Kind == protocol.KindControl); err != nil {
+		n.mu.Unlock()
+		return err
+	}
+	n.register(f, overdue)
+	q.ID = f.id
+	n.count(q)
+	start := len(n.pending)
+	n.pending = protocol.EndFrame(q.Append(protocol.BeginFrame(n.pending)), start)
+	n.flushLocked(now)
+	return nil
+}
+
+// resend queues a request again under the ID that f has on this connection.
+// It reports false where f is not in flight here any more.
+func (n *conn) resend(f *flight, q *protocol.Request, now time.Duration) bool {
+	n.mu.Lock()
+	if n.lost != nil || n.leaving || n.at(f.id) != f {
+		n.mu.Unlock()
+		return false
+	}
+	q.ID = f.id
+	n.count(q)
+	start := len(n.pending)
+	n.pending = protocol.EndFrame(q.Append(protocol.BeginFrame(n.pending)), start)
+	n.flushLocked(now)
+	return true
+}
+
+// sendMessage registers f, if there is one, and queues a control message that
+// encode makes for the request ID it is given.
+func (n *conn) sendMessage(f *flight, now, overdue time.Duration, encode func(id uint64) []byte) error {
+	n.mu.Lock()
+	if n.lost != nil || n.leaving {
+		n.mu.Unlock()
+		return errGone
+	}
+	var id uint64
+	if f != nil {
+		if n.inFlight >= 1<<idBits {
+			n.mu.Unlock()
+			return errFull
+		}
+		n.register(f, overdue)
+		id = f.id
+	}
+	start := len(n.pending)
+	n.pending = protocol.EndFrame(append(protocol.BeginFrame(n.pending), encode(id)...), start)
+	n.flushLocked(now)
+	return nil
+}
+
+// admit says whether one more request may be queued. Control operations may
+// use what is kept free for them: a connection full of waiting calls can still
+// cancel them.
+func (n *conn) admit(control bool) error {
+	if n.lost != nil || n.leaving {
+		return errGone
+	}
+	limit := n.limit
+	if n.waiting && !control {
+		limit -= (limit + 15) / 16
+	}
+	if n.inFlight >= max(limit, 1) || len(n.pending) >= maxPending {
+		return errFull
+	}
+	return nil
+}
+
+func (n *conn) register(f *flight, overdue time.Duration) {
+	if len(n.free) == 0 {
+		n.table = append(n.table, place{})
+		n.free = append(n.free, uint16(len(n.table)-1))
+	}
+	i := n.free[len(n.free)-1]
+	n.free = n.free[:len(n.free)-1]
+	p := &n.table[i]
+	p.gen++
+	p.f = f
+	f.id = p.gen<<idBits | uint64(i)
+	f.start = n.taken + uint64(len(n.pending))
+	f.overdue = overdue
+	n.inFlight++
+}
+
+func (n *conn) count(q *protocol.Request) {
+	n.attempts++
+	if q.Flags&protocol.FlagRepeat != 0 {
+		n.repeats++
+	}
+}
+
+// flushLocked makes sure that the writer runs. It unlocks mu.
+func (n *conn) flushLocked(now time.Duration) {
+	if n.asked == 0 {
+		n.asked = now
+	}
+	wake := n.writerIdle
+	n.writerIdle = false
+	n.mu.Unlock()
+	if wake {
+		n.wake <- struct{}{}
+	}
+	if n.c.parked.Load() {
+		n.c.unparkSweeper()
+	}
+}
+
+// at returns the flight with the given request ID, nil where it has ended.
+func (n *conn) at(id uint64) *flight {
+	i := id & (1<<idBits - 1)
+	if i >= uint64(len(n.table)) {
+		return nil
+	}
+	if f := n.table[i].f; f != nil && f.id == id {
+		return f
+	}
+	return nil
+}
+
+// remove takes f, which is in the table, out of it.
+func (n *conn) remove(f *flight) {
+	i := uint16(f.id & (1<<idBits - 1))
+	n.table[i].f = nil
+	n.free = append(n.free, i)
+	n.inFlight--
+}
+
+// abandon takes f out of the table. Where it reports false the answer is on
+// its way: a token arrives on f.done.
+func (n *conn) abandon(f *flight) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.at(f.id) != f {
+		return false
+	}
+	n.remove(f)
+	n.hintRoom()
+	return true
+}
+
+// hintRoom tells one of those that wait for room. The one that is told tells
+// the next, if there is room for it too.
+func (n *conn) hintRoom() {
+	if n.starved > 0 {
+		select {
+		case n.room <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// starve counts a caller that waits for room, or that has stopped waiting.
+func (n *conn) starve(d int) {
+	n.mu.Lock()
+	n.starved += d
+	if n.admit(false) == nil {
+		n.hintRoom()
+	}
+	n.mu.Unlock()
+}
+
+func (n *conn) write() {
+	var spare []byte
+	for {
+		n.mu.Lock()
+		if len(n.pending) == 0 && n.lost == nil {
+			n.writerIdle = true
+			n.mu.Unlock()
+			<-n.wake
+			// Callers that are about to run add their requests first, so that one
+			// write carries them all.
+			runtime.Gosched()
+			continue
+		}
+		if n.lost != nil {
+			n.mu.Unlock()
+			return
+		}
+		b := n.pending
+		n.pending = spare[:0]
+		n.taken += uint64(len(b))
+		n.hintRoom()
+		n.mu.Unlock()
+		if _, err := n.nc.Write(b); err != nil {
+			n.fail(fmt.Errorf("write: %w", err))
+			return
+		}
+		spare = b
+		if cap(spare) > keepBuffer {
+			spare = nil
+		}
+	}
+}
+
+func (n *conn) read(frames *protocol.FrameReader) {
+	var batch [replyBatch]protocol.Reply
+	var flights [replyBatch]*flight
+	for {
+		k := 0
+		for k < len(batch) && (k == 0 || frames.Buffered()) {
+			frame, err := frames.Next()
+			if err != nil {
+				n.complete(batch[:k], &flights)
+				n.fail(fmt.Errorf("read: %w", err))
+				return
+			}
+			if protocol.PeekType(frame) != protocol.TypeReply {
+				if err := n.control(frame); err != nil {
+					n.fail(err)
+					return
+				}
+				continue
+			}
+			if err := batch[k].Decode(frame); err != nil {
+				n.fail(fmt.Errorf("read reply: %w", err))
+				return
+			}
+			k++
+		}
+		n.complete(batch[:k], &flights)
+	}
+}
+
+// complete ends the flights that the replies answer. A reply to a request that
+// was given up is dropped.
+func (n *conn) complete(replies []protocol.Reply, flights *[replyBatch]*flight) {
+	n.mu.Lock()
+	n.asked, n.probed = 0, false
+	for i := range replies {
+		f := n.at(replies[i].ID)
+		flights[i] = f
+		if f != nil {
+			n.remove(f)
+		}
+	}
+	n.hintRoom()
+	n.mu.Unlock()
+	for i := range replies {
+		if f := flights[i]; f != nil {
+			f.reply, f.err = replies[i], nil
+			f.done <- struct{}{}
+			flights[i] = nil
+		}
+		replies[i].Body = nil
+	}
+}
+
+// control handles what is not a reply.
+func (n *conn) control(frame []byte) error {
+	n.mu.Lock()
+	n.asked, n.probed = 0, false
+	n.mu.Unlock()
+	switch t := protocol.PeekType(frame); t {
+	case protocol.TypeTable:
+		var t protocol.Table
+		if err := protocol.Decode(frame, &t); err != nil {
+			return fmt.Errorf("read table: %w", err)
+		}
+		n.c.learn(&t)
+	case protocol.TypeGoodbye:
+		var g protocol.Goodbye
+		if err := protocol.Decode(frame, &g); err != nil {
+			return fmt.Errorf("read goodbye: %w", err)
+		}
+		n.leave(g.Reason)
+	default:
+		return fmt.Errorf("unexpected message of type %d", t)
+	}
+	return nil
+}
+
+// leave stops sending here. What is in flight is still answered.
+func (n *conn) leave(reason string) {
+	n.mu.Lock()
+	first := !n.leaving && n.lost == nil
+	n.leaving = true
+	n.mu.Unlock()
+	if !first {
+		return
+	}
+	n.c.log.Debug("member is leaving", "member", n.member, "reason", reason)
+	n.link.drop(n, nil)
+	close(n.gone)
+	n.c.search()
+}
+
+// fail closes the connection and ends every flight with err.
+func (n *conn) fail(err error) {
+	n.mu.Lock()
+	if n.lost != nil {
+		n.mu.Unlock()
+		return
+	}
+	n.lost = err
+	wasLeaving := n.leaving
+	var flights []*flight
+	for i := range n.table {
+		if f := n.table[i].f; f != nil {
+			n.remove(f)
+			f.err, f.left = err, f.start < n.taken
+			flights = append(flights, f)
+		}
+	}
+	n.pending = nil
+	wake := n.writerIdle
+	n.writerIdle = false
+	n.mu.Unlock()
+
+	n.nc.Close()
+	if wake {
+		n.wake <- struct{}{}
+	}
+	n.link.drop(n, err)
+	if !wasLeaving {
+		close(n.gone)
+	}
+	n.c.forget(n)
+	for _, f := range flights {
+		f.done <- struct{}{}
+	}
+	n.c.search()
+}
+
+// sweep ends the attempts that are overdue, and the connection itself where
+// the member has been silent for too long. It reports whether anything is in
+// flight.
+func (n *conn) sweep(now time.Duration) bool {
+	var overdue []*flight
+	n.mu.Lock()
+	if n.lost != nil {
+		n.mu.Unlock()
+		return false
+	}
+	for i := range n.table {
+		if f := n.table[i].f; f != nil && f.overdue != 0 && f.overdue <= now {
+			n.remove(f)
+			f.err, f.left = errOverdue, true
+			overdue = append(overdue, f)
+		}
+	}
+	if len(overdue) > 0 {
+		n.hintRoom()
+	}
+	busy := n.inFlight > 0 || n.asked != 0
+	silent := time.Duration(0)
+	if n.asked != 0 {
+		silent = now - n.asked
+	}
+	probe := silent > silenceProbe && !n.probed
+	n.probed = n.probed || probe
+	n.mu.Unlock()
+
+	for _, f := range overdue {
+		f.done <- struct{}{}
+	}
+	switch {
+	case silent > silenceDead:
+		n.fail(fmt.Errorf("no word for %v", silent.Round(time.Millisecond)))
+	case probe:
+		n.askTable(now)
+	}
+	return busy
+}
+
+// askTable asks the member for its table; the answer is a sign of life too.
+func (n *conn) askTable(now time.Duration) {
+	have := n.c.epoch()
+	n.sendMessage(nil, now, 0, func(uint64) []byte {
+		return protocol.Encode(&protocol.TableRequest{Type: protocol.TypeTableRequest, Have: have})
+	})
+}

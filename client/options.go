@@ -1,0 +1,106 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/quorate/quorate"
+)
+
+// Bounds of the time to live of a session.
+const (
+	minSessionTTL = 2 * time.Second
+	maxSessionTTL = time.Hour
+)
+
+// Option changes how a Client works.
+type Option func(*config)
+
+type config struct {
+	seeds            []string
+	logger           *slog.Logger
+	cluster          string
+	name             string
+	operationTimeout time.Duration
+	sessionTTL       time.Duration
+	dial             func(ctx context.Context, address string) (net.Conn, error)
+	forward          bool
+}
+
+// WithLogger sets where the client logs. The default discards.
+func WithLogger(l *slog.Logger) Option {
+	return func(c *config) { c.logger = l }
+}
+
+// WithClusterName makes the client refuse members of any other cluster; name
+// is the cluster's name or its id.
+func WithClusterName(name string) Option {
+	return func(c *config) { c.cluster = name }
+}
+
+// WithName names the client for people: members show it.
+func WithName(name string) Option {
+	return func(c *config) { c.name = name }
+}
+
+// WithOperationTimeout bounds calls whose context has no deadline. The default
+// is 10 s. Waiting calls are not bounded by it.
+func WithOperationTimeout(d time.Duration) Option {
+	return func(c *config) { c.operationTimeout = d }
+}
+
+// WithSessionTTL sets how long the grid keeps what the client holds after the
+// last sign of life: 2 s to 1 h. The default is 10 s.
+func WithSessionTTL(d time.Duration) Option {
+	return func(c *config) { c.sessionTTL = d }
+}
+
+// WithDialer sets how connections are opened, for example inside one process.
+// The address is a seed as given to Dial or a member's address of the table.
+// The context bounds the dialling only.
+func WithDialer(dial func(ctx context.Context, address string) (net.Conn, error)) Option {
+	return func(c *config) { c.dial = dial }
+}
+
+// WithForward is for a client that reaches its seeds only, not the addresses
+// of the table: the member it is connected to passes requests on.
+func WithForward() Option {
+	return func(c *config) { c.forward = true }
+}
+
+func newConfig(seeds []string, opts []Option) (config, error) {
+	d := net.Dialer{Timeout: dialTimeout}
+	cfg := config{
+		seeds:            append([]string(nil), seeds...),
+		logger:           slog.New(slog.DiscardHandler),
+		operationTimeout: 10 * time.Second,
+		sessionTTL:       10 * time.Second,
+		dial: func(ctx context.Context, address string) (net.Conn, error) {
+			return d.DialContext(ctx, "tcp", address)
+		},
+	}
+	for _, o := range opts {
+		o(&cfg)
+	}
+	if cfg.logger == nil {
+		cfg.logger = slog.New(slog.DiscardHandler)
+	}
+	var problems []error
+	if len(cfg.seeds) == 0 {
+		problems = append(problems, errors.New("no seeds: name at least one member's address"))
+	}
+	if cfg.operationTimeout <= 0 {
+		problems = append(problems, fmt.Errorf("operation timeout %v: must be positive", cfg.operationTimeout))
+	}
+	if cfg.sessionTTL < minSessionTTL || cfg.sessionTTL > maxSessionTTL {
+		problems = append(problems, fmt.Errorf("session TTL %v: must be %v to %v", cfg.sessionTTL, minSessionTTL, maxSessionTTL))
+	}
+	if len(problems) > 0 {
+		return cfg, &quorate.Error{Op: "dial", Cause: fmt.Errorf("%w: %w", quorate.ErrInvalid, errors.Join(problems...))}
+	}
+	return cfg, nil
+}

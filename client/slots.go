@@ -1,0 +1,125 @@
+package client
+
+import (
+	"math/bits"
+	"sync"
+	"sync/atomic"
+)
+
+// slotTable gives the mutations in flight in one partition their slots: the
+// lowest free one, each use with a higher sequence.
+//
+// A slot is kept until the outcome is definite or the caller has been told
+// that it is unknown. In the second case the request may still be on its way
+// when the slot is used again, and one of two things happens. It arrives
+// first: it is applied, and the next use acknowledges it. Or the next use
+// arrives first: the record has the higher sequence, and the late one is
+// refused for ever. Either way the two are never confused, and what the caller
+// was told is true: the outcome was unknown, and by the time a later call in
+// the same slot has been answered it is decided. A waiting call is not given
+// up like that: its slot is kept until its cancel is answered, because its
+// record is the waiter itself.
+type slotTable struct {
+	highest atomic.Uint32 // at least the highest slot in use
+
+	mu       sync.Mutex
+	limit    int
+	used     []uint64 // bit per slot
+	sequence []uint64 // last used, by slot
+	lowered  int      // acquisitions since highest was last lowered
+	waiters  []chan struct{}
+}
+
+// lowerEvery is how many acquisitions pass before highest follows the slots
+// that are in use down. A lower one frees replies at the member; lowering it
+// at once would let a request that overtakes another drop the other's reply.
+const lowerEvery = 1024
+
+// acquire takes the lowest free slot. Where there is none it returns a channel
+// that is closed when it is worth trying again.
+func (t *slotTable) acquire() (slot uint16, sequence uint64, wait <-chan struct{}) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i, ok := t.lowest()
+	if !ok {
+		ch := make(chan struct{})
+		t.waiters = append(t.waiters, ch)
+		return 0, 0, ch
+	}
+	t.used[i/64] |= 1 << (i % 64)
+	t.sequence[i]++
+	if t.lowered++; t.lowered >= lowerEvery {
+		t.lowered = 0
+		t.highest.Store(uint32(t.top()))
+	} else if uint32(i) > t.highest.Load() {
+		t.highest.Store(uint32(i))
+	}
+	return uint16(i), t.sequence[i], nil
+}
+
+func (t *slotTable) lowest() (int, bool) {
+	for w, used := range t.used {
+		if used == ^uint64(0) {
+			continue
+		}
+		i := w*64 + bits.TrailingZeros64(^used)
+		if i >= t.limit {
+			return 0, false
+		}
+		for len(t.sequence) <= i {
+			t.sequence = append(t.sequence, 0)
+		}
+		return i, true
+	}
+	i := len(t.used) * 64
+	if i >= t.limit {
+		return 0, false
+	}
+	t.used = append(t.used, 0)
+	for len(t.sequence) <= i {
+		t.sequence = append(t.sequence, 0)
+	}
+	return i, true
+}
+
+func (t *slotTable) top() int {
+	for w := len(t.used) - 1; w >= 0; w-- {
+		if t.used[w] != 0 {
+			return w*64 + 63 - bits.LeadingZeros64(t.used[w])
+		}
+	}
+	return 0
+}
+
+// release frees a slot.
+func (t *slotTable) release(slot uint16) {
+	t.mu.Lock()
+	t.used[slot/64] &^= 1 << (slot % 64)
+	var wake chan struct{}
+	if len(t.waiters) > 0 {
+		wake = t.waiters[0]
+		t.waiters = t.waiters[1:]
+	}
+	t.mu.Unlock()
+	if wake != nil {
+		close(wake)
+	}
+}
+
+// giveUp withdraws a channel that acquire returned, so that what it stood for
+// goes to the next.
+func (t *slotTable) giveUp(wait <-chan struct{}) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i, ch := range t.waiters {
+		if ch == wait {
+			t.waiters = append(t.waiters[:i], t.waiters[i+1:]...)
+			return
+		}
+	}
+	// It has been closed already: pass the hint on.
+	if len(t.waiters) > 0 {
+		close(t.waiters[0])
+		t.waiters = t.waiters[1:]
+	}
+}
