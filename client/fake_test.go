@@ -48,15 +48,32 @@ type fakeConn struct {
 const fakePartitions = 8
 
 func newFake(t testing.TB, id protocol.MemberID) *fakeMember {
-	m := &fakeMember{
-		t: t, id: id, limits: protocol.DefaultLimits(), conns: make(map[*fakeConn]struct{}),
-		cluster: protocol.UUID{1}, keep: true,
-	}
+	m := bareFake(t, id)
 	m.listen("127.0.0.1:0")
 	m.address = m.ln.Addr().String()
 	m.table = fakeTable(1, m.id, m)
 	t.Cleanup(m.stop)
 	return m
+}
+
+func bareFake(t testing.TB, id protocol.MemberID) *fakeMember {
+	m := &fakeMember{
+		t: t, id: id, limits: protocol.DefaultLimits(), conns: make(map[*fakeConn]struct{}),
+		cluster: protocol.UUID{1}, keep: true,
+	}
+	m.table = fakeTable(1, id, m)
+	return m
+}
+
+// pipe is a dialer to m inside the process, for tests with a clock of their own.
+func (m *fakeMember) pipe(ctx context.Context, _ string) (net.Conn, error) {
+	near, far := net.Pipe()
+	c := &fakeConn{m: m, nc: far}
+	m.mu.Lock()
+	m.conns[c] = struct{}{}
+	m.mu.Unlock()
+	go c.serve()
+	return near, nil
 }
 
 // fakeTable is the table of a grid of the given members, led by one of them.

@@ -72,7 +72,8 @@ func (v *view) merge(t *protocol.Table) bool {
 		old := v.groups
 		v.groups = make(map[protocol.GroupID]protocol.TableGroup, len(t.Groups))
 		for _, g := range t.Groups {
-			if o, ok := old[g.ID]; ok && (o.Term > g.Term || o.Term == g.Term && o.Leader != 0) {
+			o := old[g.ID]
+			if _, stays := v.members[o.Leader]; o.Term > g.Term || o.Term == g.Term && stays {
 				g.Term, g.Leader = o.Term, o.Leader
 			}
 			v.groups[g.ID] = g
