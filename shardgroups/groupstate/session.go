@@ -153,6 +153,26 @@ func (s *State) release(budget *int, sink Sink) {
 }
 
 func (s *State) releaseIn(p *partition, id protocol.SessionID, budget *int, sink Sink) {
+	// What is given back may be granted to a call of the same session that still
+	// waits, so look again until it owns nothing.
+	for *budget > 0 && s.releaseRows(p, id, budget, sink) > 0 {
+	}
+	var records []uint64
+	p.records.Ascend(recordKey(id, 0), func(k uint64, _ record) bool {
+		if k>>slotBits != uint64(id) || len(records) == *budget {
+			return false
+		}
+		records = append(records, k)
+		return true
+	})
+	*budget -= len(records)
+	for _, k := range records {
+		p.deleteRecord(k)
+	}
+}
+
+// releaseRows gives back rows an ended session owns, and returns how many.
+func (s *State) releaseRows(p *partition, id protocol.SessionID, budget *int, sink Sink) int {
 	var rows []string
 	p.owned.Ascend(indexKey(uint64(id), ""), func(k string, _ struct{}) bool {
 		n, key := splitIndexKey(k)
@@ -177,18 +197,7 @@ func (s *State) releaseIn(p *partition, id protocol.SessionID, budget *int, sink
 		}
 		s.settleRow(p, key, row, false, sink)
 	}
-	var records []uint64
-	p.records.Ascend(recordKey(id, 0), func(k uint64, _ record) bool {
-		if k>>slotBits != uint64(id) || len(records) == *budget {
-			return false
-		}
-		records = append(records, k)
-		return true
-	})
-	*budget -= len(records)
-	for _, k := range records {
-		p.deleteRecord(k)
-	}
+	return len(rows)
 }
 
 // clearGarbage removes rows of destroyed structures. Their waiting calls are

@@ -1,0 +1,232 @@
+package dsemaphore
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/structures/structurestest"
+)
+
+func TestConformance(t *testing.T) {
+	structurestest.Run(t, Kind(), func() structurestest.Model { return new(model) })
+}
+
+func FuzzMachine(f *testing.F) {
+	structurestest.Fuzz(f, Kind(),
+		op(opInit, 0, 2),
+		op(opTryAcquire, 0, 1),
+		op(opAcquire, protocol.FlagWait, 2, 1500),
+		op(opAddPermits, 0, -3),
+		op(opAddPermits, 0, 4),
+		op(opRelease, 0, 2),
+		op(opAvailable, protocol.FlagRead),
+		op(opDrain, 0),
+		op(opDestroy, 0),
+	)
+}
+
+func op(code protocol.Op, flags protocol.Flags, args ...int64) structurestest.Op {
+	names := map[protocol.Op]string{
+		opInit: "init", opAcquire: "acquire", opTryAcquire: "try to acquire", opRelease: "release",
+		opAvailable: "available", opDrain: "drain", opAddPermits: "add permits", opDestroy: "destroy",
+	}
+	return structurestest.Op{
+		Op: code, Flags: flags, Body: appendInts(nil, args...), Text: fmt.Sprint(names[code], args),
+	}
+}
+
+// model is a semaphore with slices.
+type model struct {
+	initialized bool
+	init, free  int64
+	holders     []*holder // who holds, and who has held
+	line        []*holder // who waits, in the order of arrival
+	lastToken   int64
+}
+
+type holder struct {
+	call     structurestest.CallID
+	session  protocol.SessionID
+	permits  int64
+	deadline protocol.LogTime // of a wait; 0: none
+	token    int64            // 0: not told yet
+}
+
+func (m *model) Generate(t *rapid.T) structurestest.Op {
+	n := rapid.Int64Range(1, 5).Draw(t, "permits")
+	switch rapid.IntRange(0, 15).Draw(t, "operation") {
+	case 0, 1:
+		return op(opInit, 0, rapid.Int64Range(0, 4).Draw(t, "init"))
+	case 2, 3, 4, 5:
+		ms := rapid.SampledFrom([]int64{0, 0, 1, 60, 2000}).Draw(t, "wait")
+		return op(opAcquire, protocol.FlagWait, n, ms)
+	case 6, 7:
+		return op(opTryAcquire, 0, n)
+	case 8, 9, 10, 11:
+		tokens := []int64{12345}
+		for _, h := range m.holders {
+			if h.token != 0 {
+				tokens = append(tokens, h.token)
+			}
+		}
+		return op(opRelease, 0, rapid.SampledFrom(tokens).Draw(t, "token"))
+	case 12:
+		return op(opDrain, 0)
+	case 13:
+		return op(opAddPermits, 0, rapid.Int64Range(-4, 4).Draw(t, "add"))
+	case 14:
+		if rapid.IntRange(0, 3).Draw(t, "destroy") == 0 {
+			return op(opDestroy, 0)
+		}
+	}
+	return op(opAvailable, protocol.FlagRead)
+}
+
+func (m *model) Read(structurestest.Op, protocol.LogTime) structurestest.Answer {
+	if !m.initialized {
+		return structurestest.Refused(0, codeNotInitialized)
+	}
+	return structurestest.OK(0, appendInts(nil, m.free))
+}
+
+func (m *model) Len(protocol.LogTime) int64 { return m.free }
+
+func (m *model) Apply(call structurestest.Call, now protocol.LogTime) []structurestest.Answer {
+	var n, ms int64
+	if call.Op.Op == opAcquire {
+		_ = readInts(call.Body, &n, &ms)
+	} else {
+		_ = readInts(call.Body, &n)
+	}
+	done := structurestest.OK(call.ID, appendInts(nil))
+	refused := func(code protocol.Code) []structurestest.Answer {
+		return []structurestest.Answer{structurestest.Refused(call.ID, code)}
+	}
+	switch call.Op.Op {
+	case opInit:
+		if m.initialized && m.init != n {
+			return refused(protocol.CodeSettings)
+		}
+		if !m.initialized {
+			m.initialized, m.init, m.free = true, n, n
+		}
+		return []structurestest.Answer{done}
+	case opDestroy:
+		answers := []structurestest.Answer{done}
+		for _, h := range m.line {
+			answers = append(answers, structurestest.Refused(h.call, protocol.CodeDestroyed))
+		}
+		*m = model{lastToken: m.lastToken}
+		return answers
+	case opRelease:
+		i := slices.IndexFunc(m.holders, func(h *holder) bool { return h.token == n && h.session == call.Session })
+		if i < 0 {
+			return refused(codeNotHeld)
+		}
+		m.back(i)
+		return append(m.serve(), done)
+	}
+	if !m.initialized {
+		return refused(codeNotInitialized)
+	}
+	switch call.Op.Op {
+	case opDrain:
+		drained := max(m.free, 0)
+		m.free -= drained
+		return append(m.serve(), structurestest.OK(call.ID, appendInts(nil, drained)))
+	case opAddPermits:
+		m.free += n
+		return append(m.serve(), done)
+	}
+	if n > m.most() {
+		return refused(codeTooMany)
+	}
+	h := &holder{call: call.ID, session: call.Session, permits: n}
+	if call.Op.Op == opTryAcquire && (len(m.line) > 0 || n > m.free) {
+		return refused(codeNone)
+	}
+	if ms > 0 {
+		h.deadline = now + protocol.LogTime(ms*1e6)
+	}
+	m.line = append(m.line, h)
+	return m.serve()
+}
+
+func (m *model) most() int64 {
+	all := m.free
+	for _, h := range m.holders {
+		all += h.permits
+	}
+	return max(m.init, all)
+}
+
+// back takes a holder's permits back.
+func (m *model) back(i int) {
+	m.free += m.holders[i].permits
+	m.holders = slices.Delete(m.holders, i, i+1)
+}
+
+// serve grants to the head of the line for as long as it fits.
+func (m *model) serve() []structurestest.Answer {
+	var answers []structurestest.Answer
+	for len(m.line) > 0 {
+		h := m.line[0]
+		if h.permits > m.most() {
+			answers = append(answers, structurestest.Refused(h.call, codeTooMany))
+			m.line = m.line[1:]
+			continue
+		}
+		if h.permits > m.free {
+			break
+		}
+		m.line = m.line[1:]
+		m.free -= h.permits
+		m.holders = append(m.holders, h)
+		answers = append(answers, structurestest.Answer{Call: h.call, Match: func(body []byte, _ protocol.Revision) error {
+			if err := readInts(body, &h.token); err != nil {
+				return err
+			}
+			if h.token <= m.lastToken {
+				return fmt.Errorf("token %d after token %d", h.token, m.lastToken)
+			}
+			m.lastToken = h.token
+			return nil
+		}})
+	}
+	return answers
+}
+
+func (m *model) leave(gone func(*holder) bool) []structurestest.Answer {
+	m.line = slices.DeleteFunc(m.line, gone)
+	return m.serve()
+}
+
+func (m *model) Withdraw(id structurestest.CallID) []structurestest.Answer {
+	return m.leave(func(h *holder) bool { return h.call == id })
+}
+
+func (m *model) Confirm(structurestest.CallID) { panic("a semaphore reserves nothing") }
+
+func (m *model) End(session protocol.SessionID) []structurestest.Answer {
+	m.line = slices.DeleteFunc(m.line, func(h *holder) bool { return h.session == session })
+	for i := len(m.holders) - 1; i >= 0; i-- {
+		if m.holders[i].session == session {
+			m.back(i)
+		}
+	}
+	return m.serve()
+}
+
+func (m *model) Advance(now protocol.LogTime) []structurestest.Answer {
+	var answers []structurestest.Answer
+	for _, h := range m.line {
+		if h.deadline != 0 && h.deadline <= now {
+			answers = append(answers, structurestest.Refused(h.call, protocol.CodeTimedOut))
+		}
+	}
+	return append(answers, m.leave(func(h *holder) bool { return h.deadline != 0 && h.deadline <= now })...)
+}

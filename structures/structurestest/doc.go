@@ -1,0 +1,24 @@
+// Package structurestest is the one conformance suite that every structure
+// runs. It drives a structure's Machine in the very state that a group keeps
+// (shardgroups/groupstate), against a naive model:
+//
+//	func TestConformance(t *testing.T) {
+//		structurestest.Run(t, dcounter.Kind(), func() structurestest.Model { return new(model) })
+//	}
+//
+//	func FuzzMachine(f *testing.F) { structurestest.Fuzz(f, dcounter.Kind(), seeds...) }
+//
+// Run draws calls of several sessions, repeats, cancels, confirms, ends of
+// sessions and passing time, in entries of random size, and asks that
+//   - every reply and every grant is the model's;
+//   - a repeat gets the reply of the first attempt;
+//   - a replica that is restored from a snapshot after every entry has the same
+//     hash and the same replies as one that never is;
+//   - a panic at any call of Env is a reply, and changes nothing else;
+//   - after the sessions have ended nothing of theirs is left.
+//
+// Fuzz asks that no request, however malformed, makes the Machine panic.
+//
+// A Model's operations should be few and collide: a handful of keys and small
+// numbers find more than large ones.
+package structurestest
