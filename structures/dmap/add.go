@@ -1,0 +1,149 @@
+package dmap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"math/rand/v2"
+	"reflect"
+	"time"
+
+	"github.com/quorate/quorate"
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/structures"
+)
+
+// Integer is what Add adds to.
+type Integer interface{ ~int | ~int32 | ~int64 }
+
+// Add adds delta to the value of a key, where there is none to 0, and returns
+// the sum. The members add, so it costs one call however many do it. The entry
+// keeps its TTL. A value that is not an integer is ErrNotInteger, a sum that
+// does not fit V ErrOverflow; either changes nothing. It is for maps with the
+// CBOR codec.
+func Add[K comparable, V Integer](ctx context.Context, m *Map[K, V], k K, delta V) (V, error) {
+	const verb = "add"
+	if err := m.canAdd(verb); err != nil {
+		return 0, err
+	}
+	call, err := m.call(verb, opAdd, k, 3)
+	if err != nil {
+		return 0, err
+	}
+	call.Body = protocol.AppendInt(call.Body, int64(delta))
+	call.Body = protocol.AppendUint(call.Body, bitsOf[V]())
+	reply, err := m.invoke(ctx, call)
+	if err != nil {
+		return 0, err
+	}
+	r := protocol.NewReader(reply.Body)
+	r.Array(1)
+	sum := r.Int()
+	return V(sum), m.done(verb, &r, reply)
+}
+
+// AddAll adds to the values of many keys, as Add does; deltas of one key are
+// summed. Its error is a *PartialError: repeated with the keys in NotDone, every
+// delta is added exactly once.
+func AddAll[K comparable, V Integer](ctx context.Context, m *Map[K, V], deltas iter.Seq2[K, V]) error {
+	const verb = "add all"
+	if err := m.canAdd(verb); err != nil {
+		return err
+	}
+	b := newBatch(m, verb, opAddAll, 0)
+	b.head = protocol.AppendUint(nil, bitsOf[V]())
+	b.merge = func(into *batchItem[K], later batchItem[K]) error {
+		sum := into.delta + later.delta
+		if (sum < into.delta) != (later.delta < 0) {
+			return fmt.Errorf("%w: %d and %d more", ErrOverflow, into.delta, later.delta)
+		}
+		into.delta = sum
+		return nil
+	}
+	for k, delta := range deltas {
+		b.add(ctx, batchItem[K]{key: k, delta: int64(delta)})
+	}
+	return b.finish(ctx)
+}
+
+func (m *Map[K, V]) canAdd(verb string) error {
+	if m.codec != structures.CBOR {
+		return m.handle.Fail(verb, quorate.ErrInvalid, "values are added to with the CBOR codec only")
+	}
+	return nil
+}
+
+func bitsOf[V Integer]() uint64 { return uint64(reflect.TypeFor[V]().Bits()) }
+
+// Update reads a value, and stores what f makes of it where nobody else has
+// written meanwhile; otherwise it begins again, so f may run many times. Where
+// f returns DeleteEntry the entry is deleted; any other error of f is returned
+// as it is, and nothing is changed. It returns the value that was stored.
+func (m *Map[K, V]) Update(ctx context.Context, k K, f func(old V, exists bool) (V, error), opts ...PutOption) (V, error) {
+	var none V
+	for try := 0; ; try++ {
+		e, exists, err := m.entry(ctx, "update", k, nil)
+		if err != nil {
+			return none, err
+		}
+		v, err := f(e.Value, exists)
+		switch {
+		case errors.Is(err, DeleteEntry):
+			v, err = none, nil
+			if exists {
+				err = m.DeleteVersion(ctx, k, e.Version)
+			}
+		case err != nil:
+			return none, err
+		case exists:
+			_, err = m.Replace(ctx, k, e.Version, v, opts...)
+		default:
+			err = m.create(ctx, k, v, opts)
+		}
+		if err == nil {
+			return v, nil
+		}
+		if !errors.Is(err, ErrConflict) {
+			return none, err
+		}
+		if err := m.backOff(ctx, try); err != nil {
+			return none, err
+		}
+	}
+}
+
+// create stores a value where there is none, or is ErrConflict.
+func (m *Map[K, V]) create(ctx context.Context, k K, v V, opts []PutOption) error {
+	call, err := m.putCall("update", opPutIfAbsent, k, v, opts)
+	if err != nil {
+		return err
+	}
+	reply, err := m.invoke(ctx, call)
+	if err != nil {
+		return err
+	}
+	_, exists, err := readOptional(reply.Body)
+	if err != nil {
+		return m.handle.Garbled(call.Verb, reply)
+	}
+	if exists {
+		return ErrConflict
+	}
+	return nil
+}
+
+// backOff waits before another try, longer each time and never as long as
+// another caller.
+func (m *Map[K, V]) backOff(ctx context.Context, try int) error {
+	const first, longest = time.Millisecond, 100 * time.Millisecond
+	limit := min(first<<min(try, 10), longest)
+	timer := time.NewTimer(rand.N(limit))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return m.handle.Fail("update", context.Cause(ctx), "others wrote the entry meanwhile")
+	}
+}

@@ -1,0 +1,221 @@
+package dmap
+
+import (
+	"bytes"
+	"fmt"
+	"time"
+
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/structures"
+)
+
+// get answers opGet.
+func get(view structures.View, key []byte) structures.Result {
+	row, ok := view.Get(key)
+	if !ok {
+		return structures.OK(nothing)
+	}
+	b := protocol.AppendArray(make([]byte, 0, len(row.Value)+24), 3)
+	return structures.OK(appendEntry(b, view, row))
+}
+
+func appendEntry(dst []byte, view structures.View, row structures.Row) []byte {
+	dst = protocol.AppendBytes(dst, row.Value)
+	dst = protocol.AppendUint(dst, uint64(row.Version))
+	return protocol.AppendUint(dst, left(view, row))
+}
+
+// getMany answers opGetAll, as many keys as fit a page.
+func getMany(view structures.View, items []item) structures.Result {
+	var b []byte
+	found, next := 0, len(items)
+	for i := range items {
+		row, ok := view.Get(items[i].key)
+		if !ok {
+			continue
+		}
+		if found > 0 && len(b)+len(row.Value) > int(view.Limits().PageBytes) {
+			next = i
+			break
+		}
+		b = protocol.AppendBytes(protocol.AppendUint(b, uint64(i)), row.Value)
+		found++
+	}
+	head := protocol.AppendArray(make([]byte, 0, len(b)+8), 1+2*found)
+	head = protocol.AppendUint(head, uint64(next))
+	return structures.OK(append(head, b...))
+}
+
+// scan answers opScan and opScanKeys.
+func scan(view structures.View, op protocol.Op, a scanArgs) structures.Result {
+	limits := view.Limits()
+	maxBytes := int(min(a.maxBytes, uint64(limits.PageBytes)))
+	fields := 4
+	if op == opScanKeys {
+		fields = 1
+	}
+	var b []byte
+	found, more := 0, false
+	ascend(view, a.from, func(key []byte, row structures.Row) bool {
+		if len(a.to) > 0 && bytes.Compare(key, a.to) >= 0 {
+			return false
+		}
+		size := len(key)
+		if op == opScan {
+			size += len(row.Value)
+		}
+		if found > 0 && (found >= int(limits.PageEntries) || len(b)+size > maxBytes) {
+			more = true
+			return false
+		}
+		b = protocol.AppendBytes(b, key)
+		if op == opScan {
+			b = appendEntry(b, view, row)
+		}
+		found++
+		return true
+	})
+	head := protocol.AppendArray(make([]byte, 0, len(b)+8), 1+fields*found)
+	return structures.OK(append(protocol.AppendBool(head, more), b...))
+}
+
+// ascend calls f for the entries from a key on.
+func ascend(view structures.View, from []byte, f func(key []byte, row structures.Row) bool) {
+	if len(from) == 0 || from[0] < firstEntry[0] {
+		from = firstEntry
+	}
+	view.Ascend(from, f)
+}
+
+// applyMany carries out a mutation of many keys, all of them or none.
+func applyMany(env structures.Env, op protocol.Op, body []byte) structures.Result {
+	a, items, _ := readMany(op, body)
+	e := edit{env: env}
+	slots := make([]slot, len(items))
+	sums := make([][]byte, len(items))
+	for i := range items {
+		it := &items[i]
+		if r := tooLarge(env, it.key, it.value); r.Code != protocol.CodeOK {
+			return r
+		}
+		slots[i] = e.look(it.key)
+		if op == opAddAll {
+			sum, code, why := add(slots[i], it.delta, a.bits)
+			if code != protocol.CodeOK {
+				return structures.Refuse(code, fmt.Sprintf("key %q: %s", it.key[1:], why))
+			}
+			sums[i] = appendInteger(sum)
+		}
+	}
+	e.load()
+	deleted := uint64(0)
+	for i, s := range slots {
+		switch op {
+		case opPutAll:
+			e.put(s, items[i].value, deadline(env, a.ttl, s))
+		case opAddAll:
+			e.put(s, sums[i], deadline(env, ttlKeep, s))
+		case opDeleteAll:
+			if s.live {
+				e.remove(s)
+				deleted++
+			}
+		}
+	}
+	e.finish()
+	if op == opDeleteAll {
+		return structures.OK(appendUints(nil, deleted))
+	}
+	return structures.OK(nothing)
+}
+
+// clearSome removes the first entries from a key on.
+func clearSome(env structures.Env, body []byte) structures.Result {
+	r := protocol.NewReader(body)
+	r.Array(1)
+	from := r.Bytes()
+	var slots []slot
+	more := false
+	ascend(env, from, func(key []byte, row structures.Row) bool {
+		if more = len(slots) == maxPart; more {
+			return false
+		}
+		slots = append(slots, slot{key: key, row: row, live: true})
+		return true
+	})
+	e := edit{env: env}
+	e.load()
+	for _, s := range slots {
+		e.remove(s)
+	}
+	e.finish()
+	var next []byte
+	if more {
+		next = after(slots[len(slots)-1].key)
+	}
+	return structures.OK(appendValue(next))
+}
+
+// after returns the first key behind another.
+func after(key []byte) []byte { return append(key[:len(key):len(key)], 0) }
+
+// agreed is what Configure agreed: the default TTL on the wire, and the
+// version of the home partition when it did. Of two settings the one with the
+// larger version is in force, so a late opAdopt does no harm.
+type agreed struct {
+	ttl     int64
+	version uint64
+}
+
+func (s agreed) append(dst []byte) []byte {
+	dst = protocol.AppendInt(protocol.AppendArray(dst, 2), s.ttl)
+	return protocol.AppendUint(dst, s.version)
+}
+
+// readSettings reads what append wrote.
+func readSettings(b []byte) (agreed, error) {
+	r := protocol.NewReader(b)
+	r.Array(2)
+	s := agreed{ttl: readTTL(&r, ttlDefault), version: r.Uint()}
+	return s, r.Done()
+}
+
+// settingsOf returns the settings in force; before Configure, the zero ones.
+func settingsOf(view structures.View) agreed {
+	b := view.Settings()
+	if len(b) == 0 {
+		return agreed{}
+	}
+	s, _ := readSettings(b)
+	return s
+}
+
+func configure(env structures.Env, body []byte) structures.Result {
+	r := protocol.NewReader(body)
+	r.Array(1)
+	ttl := r.Int()
+	now := settingsOf(env)
+	switch {
+	case now.version == 0:
+		now = agreed{ttl: ttl, version: uint64(env.Version())}
+		env.SetSettings(now.append(nil))
+	case now.ttl != ttl:
+		return structures.Refuse(protocol.CodeSettings, "default TTL "+ttlText(now.ttl)+" is in force")
+	}
+	return structures.OK(appendUints(nil, now.version))
+}
+
+func ttlText(ms int64) string {
+	if ms == ttlDefault {
+		return "none"
+	}
+	return (time.Duration(ms) * time.Millisecond).String()
+}
+
+func adopt(env structures.Env, body []byte) structures.Result {
+	now := settingsOf(env)
+	if s, _ := readSettings(body); s.version > now.version {
+		env.SetSettings(s.append(nil))
+	}
+	return structures.OK(nothing)
+}

@@ -1,0 +1,331 @@
+package dmap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/quorate/quorate"
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/structures"
+)
+
+// The conditions of a map's own.
+var (
+	// ErrConflict: the entry has another version, or is gone.
+	ErrConflict = errors.New("conflict")
+	// ErrNotInteger: Add met a value that is not an integer.
+	ErrNotInteger = errors.New("not an integer")
+	// ErrOverflow: the sum of an Add does not fit its type.
+	ErrOverflow = errors.New("overflow")
+)
+
+// DeleteEntry is what a function passed to Update returns to delete the entry.
+var DeleteEntry = errors.New("delete the entry")
+
+// Version names a state of an entry.
+type Version = protocol.Version
+
+// Entry is an entry of a map as it was read.
+type Entry[K comparable, V any] struct {
+	Key     K
+	Value   V
+	Version Version
+	// Left is the time to live that is left, 0 for an entry without end.
+	Left time.Duration
+}
+
+// Map is a handle of one map. Making it costs nothing; it is safe for
+// concurrent use. A bad name, key type or codec is the error of every call.
+type Map[K comparable, V any] struct {
+	handle structures.Handle
+	codec  structures.Codec
+}
+
+// New returns the handle of the map with the given name.
+func New[K comparable, V any](inv structures.Invoker, name string, opts ...Option) *Map[K, V] {
+	m := &Map[K, V]{codec: structures.CBOR}
+	o := options{codec: structures.CBOR}
+	for _, opt := range opts {
+		opt(&o)
+	}
+	bad := structures.CheckKeyType[K]()
+	if err := structures.CheckCodec(o.codec); err != nil {
+		bad = err
+	} else {
+		m.codec = o.codec
+	}
+	m.handle = structures.NewHandle(inv, Kind(), name, bad)
+	return m
+}
+
+// Get returns the value of a key, and whether there is one.
+func (m *Map[K, V]) Get(ctx context.Context, k K, opts ...ReadOption) (V, bool, error) {
+	e, ok, err := m.entry(ctx, "get", k, opts)
+	return e.Value, ok, err
+}
+
+// Entry returns the entry of a key, and whether there is one.
+func (m *Map[K, V]) Entry(ctx context.Context, k K, opts ...ReadOption) (Entry[K, V], bool, error) {
+	return m.entry(ctx, "entry", k, opts)
+}
+
+func (m *Map[K, V]) entry(ctx context.Context, verb string, k K, opts []ReadOption) (Entry[K, V], bool, error) {
+	call, err := m.call(verb, opGet, k, 1)
+	if err != nil {
+		return Entry[K, V]{}, false, err
+	}
+	call.Flags = readFlags(opts)
+	reply, err := m.invoke(ctx, call)
+	if err != nil {
+		return Entry[K, V]{}, false, err
+	}
+	r := protocol.NewReader(reply.Body)
+	if r.ArrayLen() == 0 {
+		return Entry[K, V]{}, false, m.done(verb, &r, reply)
+	}
+	e := Entry[K, V]{Key: k}
+	value := m.readEntry(&r, &e)
+	if err := m.done(verb, &r, reply); err != nil {
+		return Entry[K, V]{}, false, err
+	}
+	if err := structures.DecodeValue(m.codec, value, &e.Value); err != nil {
+		return Entry[K, V]{}, false, m.handle.Fail(verb, err, "")
+	}
+	return e, true, nil
+}
+
+// readEntry reads what appendEntry wrote, and returns the encoded value.
+func (m *Map[K, V]) readEntry(r *protocol.Reader, e *Entry[K, V]) []byte {
+	value := r.Bytes()
+	e.Version = Version(r.Uint())
+	e.Left = time.Duration(r.Uint()) * time.Millisecond
+	return value
+}
+
+// Put stores a value.
+func (m *Map[K, V]) Put(ctx context.Context, k K, v V, opts ...PutOption) error {
+	call, err := m.putCall("put", opPut, k, v, opts)
+	if err != nil {
+		return err
+	}
+	_, err = m.invoke(ctx, call)
+	return err
+}
+
+// Swap stores a value and returns the one before it, and whether there was one.
+func (m *Map[K, V]) Swap(ctx context.Context, k K, v V, opts ...PutOption) (old V, existed bool, err error) {
+	call, err := m.putCall("swap", opSwap, k, v, opts)
+	if err != nil {
+		return old, false, err
+	}
+	return m.optional(ctx, call)
+}
+
+// PutIfAbsent stores a value where there is none, and reports whether it did;
+// where it did not it returns the one that is there.
+func (m *Map[K, V]) PutIfAbsent(ctx context.Context, k K, v V, opts ...PutOption) (existing V, stored bool, err error) {
+	call, err := m.putCall("put if absent", opPutIfAbsent, k, v, opts)
+	if err != nil {
+		return existing, false, err
+	}
+	existing, exists, err := m.optional(ctx, call)
+	return existing, err == nil && !exists, err
+}
+
+// Replace stores a value over the version of an entry that was read, and
+// returns the new version. Where the entry has another version, or is gone, it
+// is ErrConflict.
+func (m *Map[K, V]) Replace(ctx context.Context, k K, version Version, v V, opts ...PutOption) (Version, error) {
+	call, err := m.putCall("replace", opReplace, k, v, opts)
+	if err != nil {
+		return 0, err
+	}
+	call.Body = protocol.AppendUint(call.Body, uint64(version))
+	reply, err := m.invoke(ctx, call)
+	if err != nil {
+		return 0, err
+	}
+	r := protocol.NewReader(reply.Body)
+	r.Array(1)
+	version = Version(r.Uint())
+	return version, m.done(call.Verb, &r, reply)
+}
+
+// Delete removes an entry, and reports whether there was one.
+func (m *Map[K, V]) Delete(ctx context.Context, k K) (bool, error) {
+	call, err := m.call("delete", opDelete, k, 1)
+	if err != nil {
+		return false, err
+	}
+	return m.yesOrNo(ctx, call)
+}
+
+// Remove removes an entry and returns its value, and whether there was one.
+func (m *Map[K, V]) Remove(ctx context.Context, k K) (old V, existed bool, err error) {
+	call, err := m.call("remove", opRemove, k, 1)
+	if err != nil {
+		return old, false, err
+	}
+	return m.optional(ctx, call)
+}
+
+// DeleteVersion removes the version of an entry that was read. Where the entry
+// has another version, or is gone, it is ErrConflict.
+func (m *Map[K, V]) DeleteVersion(ctx context.Context, k K, version Version) error {
+	call, err := m.call("delete version", opDeleteVersion, k, 2)
+	if err != nil {
+		return err
+	}
+	call.Body = protocol.AppendUint(call.Body, uint64(version))
+	_, err = m.invoke(ctx, call)
+	return err
+}
+
+// SetTTL gives an entry another time to live, counted from now, or with Never
+// none, and reports whether there was one. It is a write: the entry has a new
+// version.
+func (m *Map[K, V]) SetTTL(ctx context.Context, k K, ttl time.Duration) (bool, error) {
+	const verb = "set TTL"
+	if err := checkTTL(ttl); err != nil {
+		return false, m.handle.Fail(verb, err, "")
+	}
+	call, err := m.call(verb, opSetTTL, k, 2)
+	if err != nil {
+		return false, err
+	}
+	call.Body = protocol.AppendInt(call.Body, wireTTL(ttl))
+	return m.yesOrNo(ctx, call)
+}
+
+// call begins a call on one key whose body has that many fields; those behind
+// the key are left to append.
+func (m *Map[K, V]) call(verb string, op protocol.Op, k K, fields int) (structures.Call, error) {
+	const room = 64 // for the common key, and what follows it
+	body := protocol.AppendArray(make([]byte, 0, room), fields)
+	start := len(body)
+	body, err := structures.AppendKey(openItem(body), k)
+	if err != nil {
+		return structures.Call{}, m.handle.Fail(verb, err, "")
+	}
+	body, at := closeItem(body, start)
+	key := body[at:]
+	if err := checkSize(m.handle.Limits(), key, nil); err != nil {
+		return structures.Call{}, m.handle.Fail(verb, err, "")
+	}
+	return m.handle.Call(verb, op, 0, m.handle.Partition(key), body), nil
+}
+
+// putCall returns a call that stores a value; opReplace has a field more.
+func (m *Map[K, V]) putCall(verb string, op protocol.Op, k K, v V, opts []PutOption) (structures.Call, error) {
+	ttl, err := putTTL(opts)
+	if err != nil {
+		return structures.Call{}, m.handle.Fail(verb, err, "")
+	}
+	fields := 3
+	if op == opReplace {
+		fields = 4
+	}
+	call, err := m.call(verb, op, k, fields)
+	if err != nil {
+		return structures.Call{}, err
+	}
+	if call.Body, err = m.appendValue(call.Body, v); err != nil {
+		return structures.Call{}, m.handle.Fail(verb, err, "")
+	}
+	call.Body = protocol.AppendInt(call.Body, ttl)
+	return call, nil
+}
+
+// appendValue appends a value as a byte string.
+func (m *Map[K, V]) appendValue(dst []byte, v V) ([]byte, error) {
+	start := len(dst)
+	dst, err := structures.AppendValue(openItem(dst), m.codec, v)
+	if err != nil {
+		return dst, err
+	}
+	dst, at := closeItem(dst, start)
+	return dst, checkSize(m.handle.Limits(), nil, dst[at:])
+}
+
+// invoke carries out a call and turns the codes of a map into errors.
+func (m *Map[K, V]) invoke(ctx context.Context, call structures.Call) (structures.Reply, error) {
+	reply, err := m.handle.Invoke(ctx, call)
+	if err != nil {
+		return reply, err
+	}
+	return reply, m.refused(call.Verb, reply)
+}
+
+func (m *Map[K, V]) refused(verb string, reply structures.Reply) error {
+	switch reply.Code {
+	case protocol.CodeOK:
+		return nil
+	case codeConflict:
+		return m.handle.Refused(verb, ErrConflict, reply)
+	case codeNotInteger:
+		return m.handle.Refused(verb, ErrNotInteger, reply)
+	case codeOverflow:
+		return m.handle.Refused(verb, ErrOverflow, reply)
+	}
+	return m.handle.Garbled(verb, reply)
+}
+
+// done returns the error of a result that was not understood.
+func (m *Map[K, V]) done(verb string, r *protocol.Reader, reply structures.Reply) error {
+	if r.Done() != nil {
+		return m.handle.Garbled(verb, reply)
+	}
+	return nil
+}
+
+// optional carries out a call whose result is a value or nothing.
+func (m *Map[K, V]) optional(ctx context.Context, call structures.Call) (v V, ok bool, err error) {
+	reply, err := m.invoke(ctx, call)
+	if err != nil {
+		return v, false, err
+	}
+	b, ok, err := readOptional(reply.Body)
+	if err != nil {
+		return v, false, m.handle.Garbled(call.Verb, reply)
+	}
+	if ok {
+		if err := structures.DecodeValue(m.codec, b, &v); err != nil {
+			return v, false, m.unreadable(call.Verb, err)
+		}
+	}
+	return v, ok, nil
+}
+
+// unreadable is the error of a mutation that was carried out, but whose result
+// cannot be decoded.
+func (m *Map[K, V]) unreadable(verb string, err error) error {
+	return &quorate.Error{
+		Op: verb, Object: m.handle.Object(), Cause: err, Unknown: true,
+		Detail: "the operation was carried out",
+	}
+}
+
+// yesOrNo carries out a call whose result is a boolean.
+func (m *Map[K, V]) yesOrNo(ctx context.Context, call structures.Call) (bool, error) {
+	reply, err := m.invoke(ctx, call)
+	if err != nil {
+		return false, err
+	}
+	r := protocol.NewReader(reply.Body)
+	r.Array(1)
+	yes := r.Bool()
+	return yes, m.done(call.Verb, &r, reply)
+}
+
+// checkSize returns ErrTooLarge for a key or a value over its limit.
+func checkSize(limits protocol.Limits, key, value []byte) error {
+	if len(key) > int(limits.Key) {
+		return fmt.Errorf("%w: the key has %d bytes, at most %d", quorate.ErrTooLarge, len(key), limits.Key)
+	}
+	if len(value) > int(limits.Value) {
+		return fmt.Errorf("%w: the value has %d bytes, at most %d", quorate.ErrTooLarge, len(value), limits.Value)
+	}
+	return nil
+}

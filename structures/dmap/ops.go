@@ -1,0 +1,257 @@
+package dmap
+
+import (
+	"bytes"
+	"math"
+	"time"
+
+	"github.com/quorate/quorate/protocol"
+)
+
+// The operations of a map. Numbers are never used again. Every body and every
+// result is an array. Keys are as structures.AppendKey encodes them, values as
+// structures.AppendValue does. Where several keys are in one body they ascend.
+const (
+	opGet           protocol.Op = 1  // [key] -> [] or [value, version, left]
+	opPut           protocol.Op = 2  // [key, value, ttl] -> []
+	opSwap          protocol.Op = 3  // [key, value, ttl] -> [] or [old value]
+	opPutIfAbsent   protocol.Op = 4  // [key, value, ttl] -> [] or [existing value]
+	opReplace       protocol.Op = 5  // [key, value, ttl, version] -> [new version]
+	opDelete        protocol.Op = 6  // [key] -> [deleted]
+	opRemove        protocol.Op = 7  // [key] -> [] or [old value]
+	opDeleteVersion protocol.Op = 8  // [key, version] -> []
+	opSetTTL        protocol.Op = 9  // [key, ttl] -> [existed]
+	opAdd           protocol.Op = 10 // [key, delta, bits] -> [sum]
+
+	opGetAll    protocol.Op = 11 // [key, ...] -> [next, (index, value), ...]; next: the first key not looked at
+	opPutAll    protocol.Op = 12 // [ttl, (key, value), ...] -> []
+	opDeleteAll protocol.Op = 13 // [key, ...] -> [deleted]
+	opAddAll    protocol.Op = 14 // [bits, (key, delta), ...] -> []
+
+	opScan      protocol.Op = 15 // [from, to, max bytes] -> [more, (key, value, version, left), ...]
+	opScanKeys  protocol.Op = 16 // [from, to, max bytes] -> [more, key, ...]
+	opLen       protocol.Op = 17 // [] -> [entries]
+	opClear     protocol.Op = 18 // [from] -> [next]; empty: done
+	opConfigure protocol.Op = 19 // [ttl] -> [version]; in the map's home partition, which decides
+	opAdopt     protocol.Op = 20 // [ttl, version] -> []; in every other
+	opDestroy   protocol.Op = 21 // [] -> []
+)
+
+// The codes of a map's own.
+const (
+	codeConflict   = protocol.CodeRoom + 0 // the entry has another version, or is gone
+	codeNotInteger = protocol.CodeRoom + 1 // the value is not an integer encoded by CBOR
+	codeOverflow   = protocol.CodeRoom + 2 // the sum does not fit
+)
+
+// A TTL on the wire is milliseconds, or one of these. Times left are
+// milliseconds, 0: no end.
+const (
+	ttlDefault = 0
+	ttlKeep    = -1
+	ttlNever   = -2
+)
+
+const (
+	minTTL = 100 * time.Millisecond
+	maxTTL = 100 * 365 * 24 * time.Hour // a longer one is never
+)
+
+// maxPart bounds how many keys one call names or changes.
+const maxPart = 1000
+
+// args are the arguments of an operation on one key, those it has.
+type args struct {
+	key, value []byte
+	ttl        int64
+	version    Version
+	delta      int64
+	bits       uint8 // 32 or 64: of the integer that is added to
+}
+
+// readArgs reads and checks the body of an operation on one key.
+func readArgs(op protocol.Op, body []byte) (args, error) {
+	var a args
+	r := protocol.NewReader(body)
+	switch op {
+	case opGet, opDelete, opRemove:
+		r.Array(1)
+		a.key = readKey(&r)
+	case opPut, opSwap, opPutIfAbsent:
+		r.Array(3)
+		a.key, a.value, a.ttl = readKey(&r), readValue(&r), readTTL(&r, ttlNever)
+	case opReplace:
+		r.Array(4)
+		a.key, a.value, a.ttl = readKey(&r), readValue(&r), readTTL(&r, ttlNever)
+		a.version = Version(r.Uint())
+	case opDeleteVersion:
+		r.Array(2)
+		a.key, a.version = readKey(&r), Version(r.Uint())
+	case opSetTTL:
+		r.Array(2)
+		a.key, a.ttl = readKey(&r), readTTL(&r, ttlNever)
+	case opAdd:
+		r.Array(3)
+		a.key, a.delta, a.bits = readKey(&r), r.Int(), readBits(&r)
+	}
+	return a, r.Done()
+}
+
+// item is what an operation over many keys says of one of them.
+type item struct {
+	key, value []byte
+	delta      int64
+}
+
+// readMany reads and checks the body of an operation over many keys. The args
+// are what stands before the items.
+func readMany(op protocol.Op, body []byte) (args, []item, error) {
+	var a args
+	r := protocol.NewReader(body)
+	n := r.ArrayLen()
+	switch op {
+	case opPutAll:
+		a.ttl = readTTL(&r, ttlNever)
+	case opAddAll:
+		a.bits = readBits(&r)
+	}
+	if op == opPutAll || op == opAddAll {
+		if n%2 == 0 {
+			r.Fail()
+		}
+		n /= 2
+	}
+	if n > maxPart {
+		r.Fail()
+	}
+	if r.Err() != nil {
+		return a, nil, r.Err()
+	}
+	items := make([]item, n)
+	for i := range items {
+		it := &items[i]
+		it.key = readKey(&r)
+		if i > 0 && bytes.Compare(items[i-1].key, it.key) >= 0 {
+			r.Fail()
+		}
+		switch op {
+		case opPutAll:
+			it.value = readValue(&r)
+		case opAddAll:
+			it.delta = r.Int()
+		}
+	}
+	return a, items, r.Done()
+}
+
+// scanArgs are the arguments of a scan: the entries of [from, to), an empty to
+// for no end.
+type scanArgs struct {
+	from, to []byte
+	maxBytes uint64
+}
+
+func (a scanArgs) append(dst []byte) []byte {
+	dst = protocol.AppendArray(dst, 3)
+	dst = protocol.AppendBytes(dst, a.from)
+	dst = protocol.AppendBytes(dst, a.to)
+	return protocol.AppendUint(dst, a.maxBytes)
+}
+
+func readScan(body []byte) (scanArgs, error) {
+	r := protocol.NewReader(body)
+	r.Array(3)
+	a := scanArgs{from: r.Bytes(), to: r.Bytes(), maxBytes: r.Uint()}
+	return a, r.Done()
+}
+
+// readKey reads an encoded key and checks its form.
+func readKey(r *protocol.Reader) []byte {
+	key := r.Bytes()
+	if len(key) == 0 {
+		r.Fail()
+		return nil
+	}
+	switch key[0] {
+	case protocol.KeyText, protocol.KeyBytes:
+	case protocol.KeyInt, protocol.KeyUint:
+		if len(key) != 9 {
+			r.Fail()
+		}
+	case protocol.KeyCBOR:
+		if len(key) == 1 {
+			r.Fail()
+		}
+	default:
+		r.Fail()
+	}
+	return key
+}
+
+// readValue reads an encoded value, which names its codec.
+func readValue(r *protocol.Reader) []byte {
+	v := r.Bytes()
+	if len(v) == 0 {
+		r.Fail()
+	}
+	return v
+}
+
+func readTTL(r *protocol.Reader, lowest int64) int64 {
+	ttl := r.Int()
+	if ttl < lowest || ttl > maxTTL.Milliseconds() || (ttl > 0 && ttl < minTTL.Milliseconds()) {
+		r.Fail()
+	}
+	return ttl
+}
+
+func readBits(r *protocol.Reader) uint8 {
+	bits := r.Uint()
+	if bits != 32 && bits != 64 {
+		r.Fail()
+	}
+	return uint8(bits)
+}
+
+// fits reports whether n is an integer of that many bits.
+func fits(n int64, bits uint8) bool {
+	return bits == 64 || (n >= math.MinInt32 && n <= math.MaxInt32)
+}
+
+// wireTTL returns a checked TTL as it is on the wire.
+func wireTTL(d time.Duration) int64 {
+	if d > maxTTL {
+		return ttlNever
+	}
+	return int64((d + time.Millisecond - 1) / time.Millisecond)
+}
+
+// readOptional reads an array of nothing or of one value.
+func readOptional(body []byte) (value []byte, ok bool, err error) {
+	r := protocol.NewReader(body)
+	if n := r.ArrayLen(); n > 0 {
+		value, ok = r.Bytes(), true
+		if n > 1 {
+			r.Fail()
+		}
+	}
+	return value, ok, r.Done()
+}
+
+// openItem and closeItem write a byte string whose length is not known before
+// it is written: its bytes are appended between the two.
+func openItem(dst []byte) []byte { return append(dst, 0, 0, 0, 0, 0, 0, 0, 0, 0) }
+
+// closeItem moves the bytes behind their head. It returns dst and where in it
+// they begin; start is the length that dst had before openItem.
+func closeItem(dst []byte, start int) ([]byte, int) {
+	const room, majorBytes = 9, 2 << 5
+	n := len(dst) - start - room
+	head := protocol.AppendUint(dst[:start], uint64(n)) // at most room bytes: in place
+	head[start] |= majorBytes
+	copy(dst[len(head):], dst[start+room:])
+	return dst[:len(head)+n], len(head)
+}
+
+// nothing is the array of no results. It has no room to append to.
+var nothing = protocol.AppendArray(make([]byte, 0, 1), 0)

@@ -1,0 +1,342 @@
+package dmap
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/quorate/quorate"
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/structures"
+)
+
+// Kind is what a member serves maps with.
+func Kind() structures.Kind {
+	return structures.Kind{ID: 1, Name: "map", Level: 1, Machine: machine{}}
+}
+
+// machine keeps one row per entry, under its encoded key, whose first byte is
+// the tag: 1 to 127. What else a map keeps is under keys that begin with 0, now
+// the number of its entries.
+//
+// Invariant: the count row is the number of entry rows, due ones included.
+type machine struct{ structures.Base }
+
+var (
+	countKey   = []byte{0, 'n'}
+	firstEntry = []byte{1}
+)
+
+// Check implements structures.Machine.
+func (machine) Check(op protocol.Op, flags protocol.Flags, body []byte) error {
+	check := structures.CheckMutation
+	switch op {
+	case opGet, opGetAll, opScan, opScanKeys, opLen:
+		check = structures.CheckRead
+	}
+	err := check(flags)
+	if err != nil {
+		return err
+	}
+	r := protocol.NewReader(body)
+	switch op {
+	case opGet, opPut, opSwap, opPutIfAbsent, opReplace, opDelete, opRemove, opDeleteVersion, opSetTTL, opAdd:
+		_, err = readArgs(op, body)
+	case opGetAll, opPutAll, opDeleteAll, opAddAll:
+		_, _, err = readMany(op, body)
+	case opScan, opScanKeys:
+		_, err = readScan(body)
+	case opClear:
+		r.Array(1)
+		r.Bytes()
+		err = r.Done()
+	case opConfigure:
+		r.Array(1)
+		readTTL(&r, ttlDefault)
+		err = r.Done()
+	case opAdopt:
+		_, err = readSettings(body)
+	case opLen, opDestroy:
+		r.Array(0)
+		err = r.Done()
+	default:
+		err = fmt.Errorf("%w: operation %d of a map", quorate.ErrUnsupported, op)
+	}
+	return err
+}
+
+// Apply implements structures.Machine.
+func (machine) Apply(env structures.Env, op protocol.Op, body []byte) structures.Result {
+	switch op {
+	case opPutAll, opDeleteAll, opAddAll:
+		return applyMany(env, op, body)
+	case opClear:
+		return clearSome(env, body)
+	case opConfigure:
+		return configure(env, body)
+	case opAdopt:
+		return adopt(env, body)
+	case opDestroy:
+		if env.Exists() {
+			env.Destroy()
+		}
+		return structures.OK(nothing)
+	}
+	a, _ := readArgs(op, body)
+	if r := tooLarge(env, a.key, a.value); r.Code != protocol.CodeOK {
+		return r
+	}
+	return applyOne(env, op, a)
+}
+
+// Read implements structures.Machine.
+func (machine) Read(view structures.View, op protocol.Op, body []byte) structures.Result {
+	switch op {
+	case opGet:
+		a, _ := readArgs(op, body)
+		return get(view, a.key)
+	case opGetAll:
+		_, items, _ := readMany(op, body)
+		return getMany(view, items)
+	case opScan, opScanKeys:
+		a, _ := readScan(body)
+		return scan(view, op, a)
+	case opLen:
+		return structures.OK(appendUints(nil, uint64(length(view))))
+	}
+	panic("dmap: bug: unchecked operation")
+}
+
+// Due removes an entry whose time has passed.
+func (machine) Due(env structures.Env, key []byte, _ structures.Row) {
+	n := stored(env)
+	env.Delete(key)
+	env.Put(countKey, structures.Row{Value: appendUints(nil, n-1)})
+	env.Emit(structures.Event{Type: structures.EventExpired, Key: key})
+}
+
+// Len returns the number of entries.
+func (machine) Len(view structures.View) int64 { return length(view) }
+
+// applyOne carries out a mutation of one key.
+func applyOne(env structures.Env, op protocol.Op, a args) structures.Result {
+	e := edit{env: env}
+	s := e.look(a.key)
+	switch op {
+	case opPut, opSwap, opPutIfAbsent, opReplace:
+		return e.write(op, s, a)
+	case opDelete, opRemove, opDeleteVersion:
+		return e.delete(op, s, a)
+	case opSetTTL:
+		if s.live {
+			e.put(s, s.row.Value, deadline(env, a.ttl, s))
+		}
+		return structures.OK(protocol.AppendBool(protocol.AppendArray(nil, 1), s.live))
+	case opAdd:
+		sum, code, why := add(s, a.delta, a.bits)
+		if code != protocol.CodeOK {
+			return structures.Refuse(code, why)
+		}
+		e.put(s, appendInteger(sum), deadline(env, ttlKeep, s))
+		e.finish()
+		return structures.OK(protocol.AppendInt(protocol.AppendArray(nil, 1), sum))
+	}
+	panic("dmap: bug: unchecked operation")
+}
+
+// write carries out the operations that store a value.
+func (e *edit) write(op protocol.Op, s slot, a args) structures.Result {
+	result := nothing
+	switch {
+	case op == opSwap && s.live:
+		result = appendValue(s.row.Value)
+	case op == opPutIfAbsent && s.live:
+		return structures.OK(appendValue(s.row.Value))
+	case op == opReplace:
+		if r := conflict(s, a.version); r.Code != protocol.CodeOK {
+			return r
+		}
+		result = appendUints(nil, uint64(e.env.Version()))
+	}
+	e.put(s, a.value, deadline(e.env, a.ttl, s))
+	e.finish()
+	return structures.OK(result)
+}
+
+// delete carries out the operations that remove an entry.
+func (e *edit) delete(op protocol.Op, s slot, a args) structures.Result {
+	result := nothing
+	switch op {
+	case opDelete:
+		result = protocol.AppendBool(protocol.AppendArray(nil, 1), s.live)
+	case opRemove:
+		if s.live {
+			result = appendValue(s.row.Value)
+		}
+	case opDeleteVersion:
+		if r := conflict(s, a.version); r.Code != protocol.CodeOK {
+			return r
+		}
+	}
+	if s.live {
+		e.load()
+		e.remove(s)
+		e.finish()
+	}
+	return structures.OK(result)
+}
+
+// slot is what is known of a key before it is written.
+type slot struct {
+	key  []byte
+	row  structures.Row
+	live bool // there is an entry: row
+	due  bool // there was one, whose time has passed and whose end was not told yet
+}
+
+// edit is one mutation of entries: first look at all of them, then put and
+// remove, then finish.
+type edit struct {
+	env    structures.Env
+	loaded bool
+	count  uint64 // of rows before, once loaded
+	more   int64  // rows put less rows removed
+}
+
+func (e *edit) look(key []byte) slot {
+	s := slot{key: key}
+	if s.row, s.live = e.env.Get(key); !s.live {
+		s.row, s.due = e.env.WasDue(key)
+		e.load() // a put will add a row
+	}
+	return s
+}
+
+// load reads the count of rows. Overwriting does without.
+func (e *edit) load() {
+	if !e.loaded {
+		e.loaded, e.count = true, stored(e.env)
+	}
+}
+
+func (e *edit) put(s slot, value []byte, deadline protocol.LogTime) {
+	if s.due {
+		e.env.Emit(structures.Event{Type: structures.EventExpired, Key: s.key})
+	}
+	if !s.live && !s.due {
+		e.more++
+	}
+	e.env.Put(s.key, structures.Row{Value: value, Deadline: deadline})
+	e.env.Emit(structures.Event{Type: structures.EventPut, Key: s.key, Value: value})
+}
+
+func (e *edit) remove(s slot) {
+	e.more--
+	e.env.Delete(s.key)
+	e.env.Emit(structures.Event{Type: structures.EventRemoved, Key: s.key})
+}
+
+func (e *edit) finish() {
+	if e.more != 0 {
+		n := uint64(int64(e.count) + e.more)
+		e.env.Put(countKey, structures.Row{Value: appendUints(nil, n)})
+	}
+}
+
+// stored returns the number of rows, those that are due included.
+func stored(view structures.View) uint64 {
+	row, ok := view.Get(countKey)
+	if !ok {
+		return 0
+	}
+	r := protocol.NewReader(row.Value)
+	r.Array(1)
+	return r.Uint()
+}
+
+func length(view structures.View) int64 { return int64(stored(view)) - int64(view.Overdue()) }
+
+// deadline returns when an entry ends that is written now with a TTL.
+func deadline(view structures.View, ttl int64, s slot) protocol.LogTime {
+	if ttl == ttlKeep {
+		if s.live {
+			return s.row.Deadline
+		}
+		ttl = ttlDefault
+	}
+	if ttl == ttlDefault {
+		ttl = settingsOf(view).ttl
+	}
+	if ttl <= 0 {
+		return 0
+	}
+	return view.Now().Add(time.Duration(ttl) * time.Millisecond)
+}
+
+// left returns how many milliseconds an entry has, rounded up; 0: no end.
+func left(view structures.View, row structures.Row) uint64 {
+	if row.Deadline == 0 {
+		return 0
+	}
+	return uint64((row.Deadline.Sub(view.Now()) + time.Millisecond - 1) / time.Millisecond)
+}
+
+func conflict(s slot, version Version) structures.Result {
+	switch {
+	case !s.live:
+		return structures.Refuse(codeConflict, "there is no entry")
+	case s.row.Version != version:
+		return structures.Refuse(codeConflict, fmt.Sprintf("the entry has version %d, not %d", s.row.Version, version))
+	}
+	return structures.Result{}
+}
+
+func tooLarge(view structures.View, key, value []byte) structures.Result {
+	limits := view.Limits()
+	if err := checkSize(limits, key, value); err != nil {
+		return structures.Refuse(protocol.CodeTooLarge, err.Error())
+	}
+	return structures.Result{}
+}
+
+// add returns the value that an entry has with delta added, or why not.
+func add(s slot, delta int64, bits uint8) (int64, protocol.Code, string) {
+	if !s.live {
+		if !fits(delta, bits) {
+			return 0, codeOverflow, fmt.Sprintf("%d as int%d", delta, bits)
+		}
+		return delta, protocol.CodeOK, ""
+	}
+	old, ok := readInteger(s.row.Value)
+	if !ok {
+		return 0, codeNotInteger, ""
+	}
+	sum := old + delta
+	if (sum < old) != (delta < 0) || !fits(sum, bits) {
+		return 0, codeOverflow, fmt.Sprintf("%d and %d more as int%d", old, delta, bits)
+	}
+	return sum, protocol.CodeOK, ""
+}
+
+// readInteger reads a value that the CBOR codec wrote for an integer of 64 bits.
+func readInteger(value []byte) (int64, bool) {
+	if len(value) == 0 || value[0] != structures.CBOR.ID() {
+		return 0, false
+	}
+	r := protocol.NewReader(value[1:])
+	n := r.Int()
+	return n, r.Done() == nil
+}
+
+func appendInteger(n int64) []byte { return protocol.AppendInt([]byte{structures.CBOR.ID()}, n) }
+
+func appendUints(dst []byte, ints ...uint64) []byte {
+	dst = protocol.AppendArray(dst, len(ints))
+	for _, n := range ints {
+		dst = protocol.AppendUint(dst, n)
+	}
+	return dst
+}
+
+func appendValue(v []byte) []byte {
+	return protocol.AppendBytes(protocol.AppendArray(make([]byte, 0, len(v)+6), 1), v)
+}
