@@ -40,7 +40,7 @@ var layers = []struct {
 	{"structures/...", []string{".", "protocol", "structures"}},
 
 	// Layer 3: Raft.
-	{"shardgroups/baseline", nil},
+	{"shardgroups/baseline", []string{"protocol", "shardgroups"}}, // for the configuration of a member only
 	{"shardgroups", []string{".", "partition", "protocol", "structures", "shardgroups/groupstate"}},
 
 	// Layer 4: members and clients. A client never imports grid: an embedded

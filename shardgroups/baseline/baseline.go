@@ -20,6 +20,10 @@ import (
 	"github.com/lni/dragonboat/v4"
 	"github.com/lni/dragonboat/v4/client"
 	"github.com/lni/dragonboat/v4/config"
+	"github.com/lni/dragonboat/v4/logger"
+
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups"
 )
 
 // Groups and hosts of the baseline.
@@ -77,7 +81,7 @@ func Start(ctx context.Context, dir string) (_ *Cluster, err error) {
 	}
 	for g := range groups {
 		for i, h := range c.hosts {
-			if err := h.StartConcurrentReplica(initial, false, newMachine, replicaConfig(uint64(g+1), uint64(i+1))); err != nil {
+			if err := h.StartConcurrentReplica(initial, false, newMachine, shardgroups.ReplicaConfig(protocol.GroupID(g+1), protocol.ReplicaID(i+1), shardgroups.DefaultElectionRTT)); err != nil {
 				return nil, fmt.Errorf("baseline: start group %d on host %d: %w", g+1, i+1, err)
 			}
 		}
@@ -260,20 +264,19 @@ func freeAddress() (string, error) {
 	return l.Addr().String(), nil
 }
 
+// hostConfig is that of a member, with dragonboat's own transport and registry.
 func hostConfig(dir, address string) config.NodeHostConfig {
-	c := config.NodeHostConfig{
-		DeploymentID: 1, NodeHostDir: dir, RTTMillisecond: 20, RaftAddress: address,
-		MaxSendQueueSize: 64 << 20, MaxReceiveQueueSize: 64 << 20,
-	}
-	c.Expert.Engine = config.EngineConfig{ExecShards: 1, CommitShards: 1, ApplyShards: 1, SnapshotShards: 2, CloseShards: 2}
-	c.Expert.LogDB = config.GetTinyMemLogDBConfig()
-	c.Expert.LogDB.Shards = 1
+	c := shardgroups.NodeHostConfig(dir, shardgroups.DefaultRTT)
+	c.DeploymentID, c.RaftAddress = 1, address
 	return c
 }
 
-func replicaConfig(group, replica uint64) config.Config {
-	return config.Config{
-		ShardID: group, ReplicaID: replica, ElectionRTT: 20, HeartbeatRTT: 2, CheckQuorum: true, PreVote: true,
-		OrderedConfigChange: true,
+// Quiet silences dragonboat's logs in this process.
+func Quiet() {
+	for _, pkg := range []string{
+		"raft", "rsm", "transport", "dragonboat", "logdb", "config", "registry", "settings", "server", "raftpb", "util",
+		"pebblekv",
+	} {
+		logger.GetLogger(pkg).SetLevel(logger.CRITICAL)
 	}
 }

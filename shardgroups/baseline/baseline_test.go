@@ -7,6 +7,7 @@ import (
 )
 
 func TestBaselineRuns(t *testing.T) {
+	Quiet()
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	c, err := Start(ctx, t.TempDir())
