@@ -25,6 +25,7 @@ type cluster struct {
 	hosts []*shardgroups.Host
 	dirs  []string
 	ids   []protocol.UUID
+	tune  func(*shardgroups.Config)
 
 	mu    sync.Mutex
 	addrs map[protocol.UUID]string
@@ -35,7 +36,12 @@ const members, groups, partitions = 3, 2, 8
 
 func newCluster(t testing.TB) *cluster {
 	t.Helper()
-	c := &cluster{t: t, id: protocol.UUID{1}, addrs: map[protocol.UUID]string{}}
+	return newTunedCluster(t, func(*shardgroups.Config) {})
+}
+
+func newTunedCluster(t testing.TB, tune func(*shardgroups.Config)) *cluster {
+	t.Helper()
+	c := &cluster{t: t, id: protocol.UUID{1}, addrs: map[protocol.UUID]string{}, tune: tune}
 	for i := range members {
 		c.ids = append(c.ids, protocol.UUID{2, byte(i)})
 		c.dirs = append(c.dirs, t.TempDir())
@@ -61,7 +67,7 @@ func (c *cluster) open(i int) {
 	c.addrs[c.ids[i]] = ln.Addr().String()
 	c.lns[i] = ln
 	c.mu.Unlock()
-	h, err := shardgroups.Open(shardgroups.Config{
+	cfg := shardgroups.Config{
 		Dir: c.dirs[i], Cluster: c.id, Incarnation: c.ids[i], RTT: 5 * time.Millisecond,
 		Kinds:  []structures.Kind{dcounter.Kind()},
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
@@ -78,11 +84,15 @@ func (c *cluster) open(i int) {
 			}
 			return conn, err
 		},
-	})
+	}
+	c.tune(&cfg)
+	h, err := shardgroups.Open(cfg)
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	c.mu.Lock()
 	c.hosts[i] = h
+	c.mu.Unlock()
 	go func() {
 		for {
 			conn, err := ln.Accept()
@@ -102,12 +112,14 @@ func (c *cluster) open(i int) {
 }
 
 func (c *cluster) close(i int) {
-	if c.hosts[i] == nil {
-		return
-	}
-	c.lns[i].Close()
-	c.hosts[i].Close()
+	c.mu.Lock()
+	h := c.hosts[i]
 	c.hosts[i] = nil
+	c.mu.Unlock()
+	if h != nil {
+		c.lns[i].Close()
+		h.Close()
+	}
 }
 
 func (c *cluster) initial() map[protocol.ReplicaID]protocol.UUID {
@@ -167,9 +179,9 @@ func (c *cluster) found() {
 
 // leader waits for the member that leads a group.
 func (c *cluster) leader(g protocol.GroupID) int {
-	c.t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		for i, h := range c.hosts {
+		for i := range c.hosts {
+			h := c.host(i)
 			if h == nil {
 				continue
 			}
@@ -182,8 +194,14 @@ func (c *cluster) leader(g protocol.GroupID) int {
 			}
 		}
 	}
-	c.t.Fatalf("group %d has no leader", g)
-	return 0
+	panic(fmt.Sprintf("group %d has no leader", g))
+}
+
+// host returns member i's Host, nil while it is closed.
+func (c *cluster) host(i int) *shardgroups.Host {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.hosts[i]
 }
 
 // session opens a session for a client.
@@ -207,12 +225,12 @@ func (c *cluster) session(client byte, ttl time.Duration) protocol.SessionID {
 	return 0
 }
 
-// do sends a request to whoever leads until it is answered for good.
+// do sends a request, under one identity, to whoever leads until it is
+// answered for good.
 func (c *cluster) do(q protocol.Request) protocol.Reply {
-	c.t.Helper()
 	g := protocol.SystemGroup + 1 + protocol.GroupID(q.Partition%groups)
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
-		h := c.hosts[c.leader(g)]
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+		h := c.host(c.leader(g))
 		if h == nil {
 			continue
 		}
@@ -220,15 +238,52 @@ func (c *cluster) do(q protocol.Request) protocol.Reply {
 		if class := r.Code.Class(); class == protocol.ClassDone || class == protocol.ClassRefused {
 			return r
 		}
-		q.Flags |= protocol.FlagRepeat &^ (q.Flags & protocol.FlagRead << 3)
-		time.Sleep(5 * time.Millisecond)
+		if q.Flags&protocol.FlagRead == 0 {
+			q.Flags |= protocol.FlagRepeat
+		}
 	}
-	c.t.Fatalf("no answer to %+v", q)
-	return protocol.Reply{}
+	panic(fmt.Sprintf("no answer to %+v", q))
 }
 
 func submit(g *shardgroups.Group, q protocol.Request) protocol.Reply {
 	done := make(chan protocol.Reply, 1)
 	g.Submit(&shardgroups.Request{Request: q, Raw: q.Append(nil), Done: func(r protocol.Reply) { done <- r }})
 	return <-done
+}
+
+// get reads a counter, linearizably.
+func (c *cluster) get(p protocol.PartitionID) int64 {
+	c.t.Helper()
+	r := c.do(protocol.Request{
+		Partition: p, Flags: protocol.FlagRead, Kind: dcounter.Kind().ID, Op: 1, Name: "hits", Body: protocol.AppendArray(nil, 0),
+	})
+	if r.Code != protocol.CodeOK {
+		c.t.Fatalf("get: code %d: %q", r.Code, r.Body)
+	}
+	rd := protocol.NewReader(r.Body)
+	rd.Array(1)
+	return rd.Int()
+}
+
+// sameHash waits until all replicas of a group have applied the same entries,
+// and compares their state.
+func (c *cluster) sameHash(g protocol.GroupID) {
+	c.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		applied, hashes := map[uint64]bool{}, map[uint64]bool{}
+		for _, h := range c.hosts {
+			a, hash, err := h.Group(g).Hash(context.Background())
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			applied[a], hashes[hash] = true, true
+		}
+		if len(applied) == 1 {
+			if len(hashes) != 1 {
+				c.t.Fatalf("group %d: replicas that have applied the same differ", g)
+			}
+			return
+		}
+	}
+	c.t.Fatalf("group %d: replicas do not reach the same index", g)
 }

@@ -1,10 +1,13 @@
 package shardgroups_test
 
 import (
+	"context"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups"
 	"github.com/quorate/quorate/structures/dcounter"
 )
 
@@ -47,14 +50,131 @@ func TestGroup_ServesAndRestarts(t *testing.T) {
 		c.start(i, false)
 	}
 	for p := range protocol.PartitionID(partitions) {
-		r := c.do(protocol.Request{Partition: p, Flags: protocol.FlagRead, Kind: dcounter.Kind().ID, Op: 1, Name: "hits", Body: protocol.AppendArray(nil, 0)})
-		if r.Code != protocol.CodeOK {
-			t.Fatalf("get: code %d: %q", r.Code, r.Body)
-		}
-		rd := protocol.NewReader(r.Body)
-		rd.Array(1)
-		if n := rd.Int(); n != 20 {
+		if n := c.get(p); n != 20 {
 			t.Errorf("partition %d: %d, want 20", p, n)
 		}
+	}
+}
+
+// TestGroup_CatchesUpBySnapshot shows that a member that was away for longer
+// than the log reaches back comes back by a snapshot, to the same state.
+func TestGroup_CatchesUpBySnapshot(t *testing.T) {
+	c := newTunedCluster(t, func(cfg *shardgroups.Config) { cfg.SnapshotBytes, cfg.RetainBytes = 32<<10, 16<<10 })
+	for i := range c.hosts {
+		c.start(i, true)
+	}
+	c.found()
+	s := c.session(1, time.Minute)
+	c.do(add(s, 0, 1))
+	away := (c.leader(protocol.SystemGroup+1) + 1) % members
+	c.close(away)
+	seq := uint64(1)
+	snapshots := func() uint64 {
+		return c.hosts[c.leader(protocol.SystemGroup+1)].Group(protocol.SystemGroup + 1).Status().Snapshots
+	}
+	for deadline := time.Now().Add(30 * time.Second); snapshots() < 2; {
+		if time.Now().After(deadline) {
+			t.Fatal("no snapshot is taken")
+		}
+		seq++
+		c.do(add(s, 0, seq))
+	}
+	c.open(away)
+	c.start(away, false)
+	c.sameHash(protocol.SystemGroup + 1)
+	if n := c.get(0); n != int64(seq) {
+		t.Errorf("%d, want %d", n, seq)
+	}
+}
+
+// TestGroup_LeadersComeAndGo shows that counters stay exact while leaders are
+// stopped, started and transferred under load, each client repeating under one
+// identity.
+func TestGroup_LeadersComeAndGo(t *testing.T) {
+	c := newCluster(t)
+	for i := range c.hosts {
+		c.start(i, true)
+	}
+	c.found()
+	s := c.session(1, time.Minute)
+	stop := make(chan struct{})
+	var done sync.WaitGroup
+	var counts [partitions]uint64
+	for p := range protocol.PartitionID(partitions) {
+		done.Go(func() {
+			for seq := uint64(1); ; seq++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if r := c.do(add(s, p, seq)); r.Code != protocol.CodeOK {
+					t.Errorf("add: code %d: %q", r.Code, r.Body)
+					return
+				}
+				counts[p] = seq
+			}
+		})
+	}
+	for round := range 4 {
+		g := protocol.SystemGroup + 1 + protocol.GroupID(round%groups)
+		victim := c.leader(g)
+		if round%2 == 0 {
+			c.close(victim)
+			c.leader(g)
+			c.open(victim)
+			c.start(victim, false)
+			continue
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		to := protocol.ReplicaID((victim+1)%members + 1)
+		if err := c.hosts[victim].Group(g).TransferLeader(ctx, to); err != nil {
+			t.Logf("transfer: %v", err)
+		}
+		cancel()
+	}
+	close(stop)
+	done.Wait()
+	for p := range protocol.PartitionID(partitions) {
+		if n := c.get(p); n != int64(counts[p]) {
+			t.Errorf("partition %d: %d, want %d", p, n, counts[p])
+		}
+	}
+	for g := 1; g <= groups; g++ {
+		c.sameHash(protocol.SystemGroup + protocol.GroupID(g))
+	}
+}
+
+// TestGroup_SessionEnds shows that the end of a session reaches a group that
+// knows it, and that its mutations are refused from then on.
+func TestGroup_SessionEnds(t *testing.T) {
+	c := newCluster(t)
+	for i := range c.hosts {
+		c.start(i, true)
+	}
+	c.found()
+	s := c.session(1, 2*time.Second) // and no heartbeat
+	if r := c.do(add(s, 0, 1)); r.Code != protocol.CodeOK {
+		t.Fatalf("add: code %d", r.Code)
+	}
+	g := c.hosts[c.leader(protocol.SystemGroup+1)].Group(protocol.SystemGroup + 1)
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the session does not end")
+		}
+		if r := submit(g, add(s, 0, 2)); r.Code == protocol.CodeSessionEnded {
+			break
+		}
+		if g.Status().State.Sessions == 0 {
+			break
+		}
+	}
+	for deadline := time.Now().Add(20 * time.Second); g.Status().State.Sessions > 0; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the group does not forget the session")
+		}
+	}
+	if r := submit(g, add(s, 0, 9)); r.Code != protocol.CodeSessionEnded {
+		t.Errorf("code %d, want CodeSessionEnded", r.Code)
 	}
 }

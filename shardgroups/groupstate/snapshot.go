@@ -225,7 +225,7 @@ func (d *decoder) partition(p *partition) {
 		l := life{kind: protocol.KindID(d.uint()), name: d.string()}
 		has, settings := d.bool(), d.bytes()
 		if has {
-			l.settings = settings
+			l.settings = append([]byte{}, settings...)
 		}
 		l.waiters = int(d.uint())
 		p.lives.Load(id, l)
