@@ -82,12 +82,7 @@ func (n *Network) Listen(address string) (net.Listener, net.PacketConn, error) {
 
 // Dial opens a connection for a purpose and writes its preface.
 func (n *Network) Dial(ctx context.Context, address string, p protocol.Purpose) (net.Conn, error) {
-	d := net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive}
-	raw, err := d.DialContext(ctx, "tcp", address)
-	if err != nil {
-		return nil, err
-	}
-	c, err := n.wrap(raw)
+	c, err := n.connect(ctx, address)
 	if err != nil {
 		return nil, err
 	}
@@ -105,6 +100,36 @@ func (n *Network) Dial(ctx context.Context, address string, p protocol.Purpose) 
 		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
+}
+
+// DialClient opens a connection for a client, which writes the preface itself.
+func (n *Network) DialClient(ctx context.Context, address string) (net.Conn, error) {
+	c, err := n.connect(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	n.MarkClient(c)
+	return c, nil
+}
+
+// Pipe returns a connection inside the process: the end for a client, and the
+// end to serve.
+func (n *Network) Pipe() (near, far net.Conn, err error) {
+	near, far = net.Pipe()
+	far, err = n.wrap(far)
+	if err != nil {
+		return nil, nil, errors.Join(err, near.Close())
+	}
+	return near, far, nil
+}
+
+func (n *Network) connect(ctx context.Context, address string) (net.Conn, error) {
+	d := net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive}
+	raw, err := d.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return n.wrap(raw)
 }
 
 // MarkClient says that c carries a client's requests, for CutClients.

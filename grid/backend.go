@@ -1,0 +1,207 @@
+package grid
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net"
+	"runtime/debug"
+	"slices"
+
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups/groupstate"
+	"github.com/quorate/quorate/shardgroups/systemstate"
+)
+
+// backend is the member as its server sees it.
+type backend struct{ m *Member }
+
+func (b *backend) Self() protocol.MemberID { return b.m.coordinator.Self() }
+
+func (b *backend) Table() protocol.Table { return b.m.coordinator.Table() }
+
+func (b *backend) LeaderOf(g protocol.GroupID) protocol.MemberID { return b.m.coordinator.LeaderOf(g) }
+
+func (b *backend) AddressOf(id protocol.MemberID) (string, bool) {
+	return b.m.coordinator.AddressOf(id)
+}
+
+func (b *backend) ServeGossip(c net.Conn) { b.m.coordinator.ServeGossip(c) }
+
+func (b *backend) ServeRaft(c net.Conn) {
+	h := b.m.coordinator.Host()
+	if h == nil {
+		return // not a member of anything yet; the peer tries again
+	}
+	if err := h.ServeRaft(c, c); err != nil {
+		b.m.log.Debug("raft connection ends", "error", err)
+	}
+}
+
+func (b *backend) Welcome() protocol.Welcome {
+	self := b.m.coordinator.Member()
+	w := protocol.Welcome{
+		Cluster: self.Cluster, Name: self.ClusterName, Member: b.Self(), Durability: self.Durability, Table: b.Table(),
+	}
+	if self.Blank() {
+		w.Name = b.m.cfg.Cluster
+	}
+	return w
+}
+
+func (b *backend) Session(q protocol.SessionRequest, done func(protocol.Reply)) {
+	h := b.m.coordinator.Host()
+	if h == nil {
+		done(protocol.Reply{ID: q.ID, Code: protocol.CodeNoLeader})
+		return
+	}
+	h.System().Session(q, done)
+}
+
+func (b *backend) Peer(ctx context.Context, q protocol.PeerRequest) protocol.Reply {
+	return b.m.coordinator.Peer(ctx, q)
+}
+
+func (b *backend) Admin(ctx context.Context, q protocol.AdminRequest) protocol.Reply {
+	var answer any
+	var err error
+	switch q.What {
+	case protocol.AdminStatus:
+		answer = b.status()
+	case protocol.AdminHash:
+		answer, err = b.hash(ctx)
+	case protocol.AdminStructures:
+		answer = b.structures()
+	default:
+		p := protocol.Problem{Detail: fmt.Sprintf("unknown question %q", q.What)}
+		return protocol.Reply{Code: protocol.CodeUnsupported, Body: p.Append(nil)}
+	}
+	if err != nil {
+		p := protocol.Problem{Detail: err.Error()}
+		return protocol.Reply{Code: protocol.CodeBusy, Body: p.Append(nil)}
+	}
+	return protocol.Reply{Body: protocol.Encode(answer)}
+}
+
+func (b *backend) status() protocol.Status {
+	c := b.m.coordinator
+	self := c.Member()
+	s := protocol.Status{
+		ClusterName: self.ClusterName, Formed: self.Formed, Durability: self.Durability,
+		Partitions: int(self.Partitions), Member: uint64(c.Self()), Name: self.Name, Address: b.m.address,
+		Version: version(), Ready: c.IsReady(),
+		Members: []protocol.StatusMember{}, Groups: []protocol.StatusGroup{},
+	}
+	if !self.Blank() {
+		s.Cluster = self.Cluster.String()
+	}
+	if !s.Ready {
+		s.Waiting = c.Waiting()
+	}
+	v := c.View()
+	if v == nil {
+		return s
+	}
+	s.Epoch = uint64(v.Epoch)
+	for _, o := range v.Members {
+		address, _ := c.AddressOf(o.ID)
+		state := protocol.StateSilent
+		switch {
+		case o.Incarnation == self.Incarnation && !s.Ready:
+			state = protocol.StateForming
+		case o.Incarnation == self.Incarnation || c.Heard(o.Incarnation):
+			state = protocol.StateServing
+		}
+		s.Members = append(s.Members, protocol.StatusMember{
+			ID: uint64(o.ID), Name: o.Name, Address: address, Incarnation: o.Incarnation.String(), State: state,
+		})
+	}
+	owned := map[protocol.GroupID]int{}
+	for _, g := range v.Partitions {
+		owned[g]++
+	}
+	for _, g := range v.Groups {
+		s.Groups = append(s.Groups, b.group(g, owned[g.ID]))
+	}
+	return s
+}
+
+func (b *backend) group(g systemstate.Group, partitions int) protocol.StatusGroup {
+	leader, term := b.m.coordinator.Leader(g.ID)
+	s := protocol.StatusGroup{
+		ID: uint64(g.ID), Leader: uint64(leader), Term: term, Partitions: partitions,
+		Replicas: []protocol.StatusReplica{},
+	}
+	h := b.m.coordinator.Host()
+	if g.ID == protocol.SystemGroup {
+		s.Applied = h.System().Applied()
+	} else if local := h.Group(g.ID); local != nil {
+		s.Applied = local.Applied()
+	}
+	for _, r := range g.Replicas {
+		state := protocol.ReplicaFollower
+		switch {
+		case r.Member == leader:
+			state = protocol.ReplicaLeader
+		case r.NonVoting:
+			state = protocol.ReplicaNonVoting
+		}
+		s.Replicas = append(s.Replicas, protocol.StatusReplica{Replica: uint64(r.ID), Member: uint64(r.Member), State: state})
+	}
+	return s
+}
+
+func (b *backend) hash(ctx context.Context) (protocol.HashReport, error) {
+	r := protocol.HashReport{Member: uint64(b.Self()), Groups: []protocol.GroupHash{}}
+	h := b.m.coordinator.Host()
+	if h == nil {
+		return r, nil
+	}
+	for _, g := range h.Groups() {
+		applied, hash, err := g.Hash(ctx)
+		if err != nil {
+			return r, fmt.Errorf("hash of group %d: %w", g.ID(), err)
+		}
+		r.Groups = append(r.Groups, protocol.GroupHash{ID: uint64(g.ID()), Applied: applied, Hash: hash})
+	}
+	return r, nil
+}
+
+func (b *backend) structures() protocol.StructureReport {
+	r := protocol.StructureReport{
+		Member: uint64(b.Self()), Groups: []uint64{}, Structures: []protocol.StructureInfo{},
+	}
+	h := b.m.coordinator.Host()
+	if h == nil {
+		return r
+	}
+	names := map[protocol.KindID]string{}
+	for _, k := range kinds() {
+		names[k.ID] = k.Name
+	}
+	lengths := map[groupstate.Info]int64{} // by kind and name
+	for _, g := range h.Groups() {
+		if !g.Leader().Self {
+			continue
+		}
+		r.Groups = append(r.Groups, uint64(g.ID()))
+		for _, info := range g.Structures() {
+			lengths[groupstate.Info{Kind: info.Kind, Name: info.Name}] += info.Len
+		}
+	}
+	for info, n := range lengths {
+		r.Structures = append(r.Structures, protocol.StructureInfo{Kind: names[info.Kind], Name: info.Name, Length: n})
+	}
+	slices.SortFunc(r.Structures, func(x, y protocol.StructureInfo) int {
+		return cmp.Or(cmp.Compare(x.Kind, y.Kind), cmp.Compare(x.Name, y.Name))
+	})
+	return r
+}
+
+// version is what the binary was built from.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
+	}
+	return ""
+}

@@ -1,0 +1,184 @@
+package grid
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Durability says what an acknowledged write survives.
+type Durability string
+
+// The durabilities.
+const (
+	// Disk survives the loss of any minority of a group's replicas, and a power
+	// cut of all of them. It is the default.
+	Disk Durability = "disk"
+	// Memory survives the loss of any minority, and nothing more.
+	Memory Durability = "memory"
+)
+
+// Defaults of a Config.
+const (
+	DefaultListen          = "127.0.0.1:7170"
+	DefaultShutdownTimeout = 30 * time.Second
+)
+
+const (
+	maxName       = 64
+	maxAddress    = 255
+	maxGroups     = 256
+	maxPartitions = 65_536
+	maxReplicas   = 9
+	maxExpect     = 99
+)
+
+// Config is how a member is started. A zero field means its default.
+type Config struct {
+	// Name is for people. The default is the host's name.
+	Name string
+	// DataDir holds the member's data and identity. It is the member's own.
+	DataDir string
+	// Listen is the one address, for TCP and UDP. The default is DefaultListen;
+	// port 0 chooses a free port.
+	Listen string
+	// Advertise is the address at which others reach the member. The default is
+	// the address it listens on; a wildcard Listen needs it.
+	Advertise string
+	// Join are addresses of other members. They may name this one, too.
+	Join []string
+	// BootstrapExpect is how many members form the cluster when it first starts.
+	// 0: with Join the member only ever joins a formed cluster, without it founds
+	// one alone.
+	BootstrapExpect int
+	// Cluster is the cluster's name. A member of another is refused. Empty: any;
+	// "quorate" where the member founds.
+	Cluster string
+	// Durability, Partitions, Groups and Replicas are fixed at the cluster's first
+	// start. Zero takes what the cluster has; where the member founds: Disk, 271,
+	// 3 and 3.
+	Durability Durability
+	Partitions int
+	Groups     int
+	Replicas   int
+	// Insecure allows other addresses than loopback: connections are neither
+	// encrypted nor authenticated.
+	Insecure bool
+	// ShutdownTimeout bounds Close. The default is DefaultShutdownTimeout.
+	ShutdownTimeout time.Duration
+	// Tick is Raft's unit of time. An election takes 20 to 40 of them. The default
+	// is 20 ms.
+	Tick time.Duration
+	// Logger takes the member's log. The default discards it.
+	Logger *slog.Logger
+}
+
+func (c *Config) setDefaults() {
+	if c.Name == "" {
+		if c.Name, _ = os.Hostname(); c.Name == "" {
+			c.Name = "member"
+		}
+	}
+	if c.Listen == "" {
+		c.Listen = DefaultListen
+	}
+	if c.ShutdownTimeout == 0 {
+		c.ShutdownTimeout = DefaultShutdownTimeout
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+}
+
+// Validate returns all that is wrong with the configuration, nil if nothing is.
+func (c Config) Validate() error {
+	c.setDefaults()
+	var problems []error
+	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
+	switch c.Durability {
+	case "", Disk:
+		if c.DataDir == "" {
+			bad("data directory: none is named: set DataDir, or Durability to Memory")
+		}
+	case Memory:
+		bad("durability memory: not available in this version: use disk")
+	default:
+		bad("durability %q: it is disk or memory", string(c.Durability))
+	}
+	checkName := func(what, s string) {
+		if len(s) > maxName || !utf8.ValidString(s) || hasControl(s) {
+			bad("%s %q: it has at most %d bytes of UTF-8 without control characters", what, s, maxName)
+		}
+	}
+	checkName("name", c.Name)
+	checkName("cluster", c.Cluster)
+	checkAddress := func(what, s string, zeroPort bool) string {
+		host, port, err := net.SplitHostPort(s)
+		if err != nil {
+			bad("%s %q: %w: it is HOST:PORT", what, s, err)
+			return ""
+		}
+		n, err := strconv.Atoi(port)
+		if err != nil || n < 0 || n > 65535 || n == 0 && !zeroPort || len(s) > maxAddress {
+			bad("%s %q: the port is a number from 1 to 65535", what, s)
+		}
+		return host
+	}
+	listen := checkAddress("listen", c.Listen, true)
+	reached := listen
+	if c.Advertise != "" {
+		reached = checkAddress("advertise", c.Advertise, false)
+		if isWildcard(reached) {
+			bad("advertise %q: others cannot reach a wildcard: name an address of this host", c.Advertise)
+		}
+	} else if isWildcard(listen) {
+		bad("listen %q: a wildcard says nothing to the others: set the address to advertise", c.Listen)
+	}
+	if !c.Insecure && (!isLoopback(listen) || !isLoopback(reached)) {
+		bad("listen %q: connections are not encrypted yet: anything but loopback needs insecure", c.Listen)
+	}
+	for _, a := range c.Join {
+		checkAddress("join", a, false)
+	}
+	checkRange := func(what string, n, most int) {
+		if n < 0 || n > most {
+			bad("%s %d: it is from 0 to %d", what, n, most)
+		}
+	}
+	checkRange("bootstrap-expect", c.BootstrapExpect, maxExpect)
+	checkRange("partitions", c.Partitions, maxPartitions)
+	checkRange("groups", c.Groups, maxGroups)
+	checkRange("replicas", c.Replicas, maxReplicas)
+	if c.ShutdownTimeout < 0 {
+		bad("shutdown timeout %v: it is not negative", c.ShutdownTimeout)
+	}
+	if c.Tick != 0 && (c.Tick < time.Millisecond || c.Tick > time.Second) {
+		bad("tick %v: it is from 1 ms to 1 s", c.Tick)
+	}
+	return errors.Join(problems...)
+}
+
+func hasControl(s string) bool {
+	for _, r := range s {
+		if unicode.IsControl(r) {
+			return true
+		}
+	}
+	return false
+}
+
+func isWildcard(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "" || ip != nil && ip.IsUnspecified()
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}

@@ -1,0 +1,188 @@
+package gridtest_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/quorate/quorate/grid/gridtest"
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/structures/dcounter"
+	"github.com/quorate/quorate/structures/dmap"
+)
+
+func testContext(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), gridtest.WaitTimeout)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func TestForm(t *testing.T) {
+	began := time.Now()
+	c := gridtest.Start(t, 3)
+	t.Logf("formed after %v", time.Since(began))
+	ctx := testContext(t)
+	cl := c.Client(t)
+	m := dmap.New[string, string](cl, "users")
+	if err := m.Put(ctx, "ada", "lovelace"); err != nil {
+		t.Fatal(err)
+	}
+	// The embedded clients see it, too.
+	for i := range 3 {
+		v, ok, err := dmap.New[string, string](c.Member(i).Client(), "users").Get(ctx, "ada")
+		if err != nil || !ok || v != "lovelace" {
+			t.Errorf("member %d: got %q, %t, %v", i, v, ok, err)
+		}
+		n, err := dcounter.New(c.Member(i).Client(), "hits").Add(ctx, 1)
+		if err != nil || n != int64(i+1) {
+			t.Errorf("member %d: counter %d, %v", i, n, err)
+		}
+	}
+}
+
+func TestAlone(t *testing.T) {
+	c := gridtest.Start(t, 1)
+	n, err := dcounter.New(c.Client(t), "hits").Add(testContext(t), 5)
+	if err != nil || n != 5 {
+		t.Fatalf("got %d, %v", n, err)
+	}
+}
+
+func TestKillTheLeader(t *testing.T) {
+	c := gridtest.Start(t, 3)
+	ctx := testContext(t)
+	cl := c.Client(t)
+	hits := dcounter.New(cl, "hits")
+	if _, err := hits.Add(ctx, 1); err != nil {
+		t.Fatal(err)
+	}
+	victim := c.Leader(cl, "hits", nil)
+	began := time.Now()
+	c.Kill(victim)
+	for range 9 {
+		if _, err := hits.Add(ctx, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("served again after %v", time.Since(began))
+	c.Restart(victim)
+	c.WaitReady()
+	if n, err := hits.Get(ctx); err != nil || n != 10 {
+		t.Fatalf("counter %d, %v, want 10", n, err)
+	}
+	sameHashes(t, c)
+}
+
+func TestRestartAll(t *testing.T) {
+	c := gridtest.Start(t, 3)
+	ctx := testContext(t)
+	cl := c.Client(t)
+	m := dmap.New[string, int](cl, "numbers")
+	for i := range 100 {
+		if err := m.Put(ctx, fmt.Sprint(i), i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 3 {
+		c.Kill(i)
+	}
+	for i := range 3 {
+		c.Restart(i)
+	}
+	c.WaitReady()
+	for i := range 100 {
+		v, ok, err := m.Get(ctx, fmt.Sprint(i))
+		if err != nil || !ok || v != i {
+			t.Fatalf("%d: got %d, %t, %v", i, v, ok, err)
+		}
+	}
+	sameHashes(t, c)
+}
+
+// sameHashes waits until replicas that have applied the same have equal hashes.
+func sameHashes(t *testing.T, c *gridtest.Cluster) {
+	t.Helper()
+	type at struct{ group, applied uint64 }
+	c.Eventually("equal hashes of all replicas", func() bool {
+		hashes := map[at]map[uint64]int{}
+		for i := range c.Len() {
+			r, err := c.Hashes(i)
+			if err != nil {
+				return false
+			}
+			for _, g := range r.Groups {
+				k := at{g.ID, g.Applied}
+				if hashes[k] == nil {
+					hashes[k] = map[uint64]int{}
+				}
+				hashes[k][g.Hash]++
+			}
+		}
+		for k, h := range hashes {
+			if len(h) > 1 {
+				t.Fatalf("group %d at index %d has different hashes: %v", k.group, k.applied, h)
+			}
+			for _, n := range h {
+				if n != c.Len() {
+					return false
+				}
+			}
+		}
+		return len(hashes) > 0
+	})
+}
+
+func TestCutAndPause(t *testing.T) {
+	c := gridtest.Start(t, 3)
+	ctx := testContext(t)
+	cl := c.Client(t)
+	hits := dcounter.New(cl, "hits")
+	for i := range 30 {
+		if i%10 == 5 {
+			c.CutClients()
+		}
+		if _, err := hits.Add(ctx, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	victim := c.Leader(cl, "hits", nil)
+	c.Pause(victim)
+	for range 10 {
+		if _, err := hits.Add(ctx, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.Resume(victim)
+	if n, err := hits.Get(ctx); err != nil || n != 40 {
+		t.Fatalf("counter %d, %v, want 40", n, err)
+	}
+}
+
+func TestLeadersSpread(t *testing.T) {
+	c := gridtest.Start(t, 3)
+	c.Eventually("every member leads one data group", func() bool {
+		s, err := c.Status(0)
+		if err != nil {
+			return false
+		}
+		leads := map[uint64]int{}
+		for _, g := range s.Groups {
+			if g.ID != uint64(protocol.SystemGroup) {
+				leads[g.Leader]++
+			}
+		}
+		return len(leads) == 3
+	})
+}
+
+func TestJoinAFormedCluster(t *testing.T) {
+	c := gridtest.Start(t, 2)
+	ctx := testContext(t)
+	i := c.Add()
+	c.WaitReady()
+	n, err := dcounter.New(c.Member(i).Client(), "hits").Add(ctx, 3)
+	if err != nil || n != 3 {
+		t.Fatalf("got %d, %v", n, err)
+	}
+}

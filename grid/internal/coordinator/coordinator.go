@@ -1,0 +1,439 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/quorate/quorate/grid/internal/gossip"
+	"github.com/quorate/quorate/grid/internal/identity"
+	"github.com/quorate/quorate/grid/internal/network"
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups"
+	"github.com/quorate/quorate/structures"
+)
+
+const (
+	stepSoon = 100 * time.Millisecond // between two steps while there is something to do
+	stepIdle = time.Second            // while there is nothing
+
+	// stepTimeout bounds one step: a member that does not answer must not hold
+	// up what can be done without it.
+	stepTimeout = 10 * time.Second
+)
+
+// Config is what a Coordinator needs of its member.
+type Config struct {
+	Dir         *identity.Dir
+	Address     string   // advertised
+	Join        []string // addresses to find others at
+	Expect      int      // members that form the cluster; 0: see DESIGN, first start
+	ClusterName string   // empty: any; DefaultClusterName where this member founds
+	Settings    Settings
+	Network     *network.Network
+	Packets     net.PacketConn
+	Kinds       []structures.Kind
+	Limits      protocol.Limits
+	RTT         time.Duration
+	Logger      *slog.Logger
+	// Changed is called, from goroutines of the Coordinator and its host, after
+	// tables, leaders or addresses have changed. It must not block.
+	Changed func()
+}
+
+// Settings are what this member wants of its cluster. A zero field takes what
+// the cluster has, and the default where this member founds.
+type Settings struct {
+	Durability string
+	Partitions int
+	Groups     int
+	Replicas   int
+}
+
+// Defaults of a cluster that sets nothing.
+const (
+	DefaultClusterName = "quorate"
+	DefaultGroups      = 3
+	DefaultReplicas    = 3
+)
+
+// Coordinator is a member's part in its cluster. It is safe for concurrent use.
+type Coordinator struct {
+	cfg    Config
+	log    *slog.Logger
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	poke   chan struct{} // of capacity 1: there is something to do
+	ready  chan struct{} // closed when the member serves
+	failed chan struct{} // closed when it never will
+
+	host   atomic.Pointer[shardgroups.Host]
+	gossip atomic.Pointer[gossip.Gossip]
+
+	// Of the run goroutine alone.
+	started      map[protocol.GroupID]bool
+	startedAt    map[protocol.ReplicaID]bool // replicas of the system group on others
+	leadersSince time.Time
+	lastLeaders  map[protocol.GroupID]protocol.MemberID
+
+	// mu guards what follows. It is held while member.json is written, so that
+	// a decision and its record are one, but never across the network.
+	mu       sync.Mutex
+	dir      *identity.Dir
+	seen     []stateReply         // of the last probe
+	callers  map[string]time.Time // addresses of members that asked, and when
+	known    map[protocol.UUID]string
+	remote   map[protocol.GroupID]leaderOf // of groups without a replica here
+	released protocol.UUID                 // the cluster that this member is to leave again
+	waiting  string
+	err      error // why the member never will serve
+}
+
+// Start begins to work. It does not wait for anything.
+func Start(cfg Config) (*Coordinator, error) {
+	c := &Coordinator{
+		cfg: cfg, log: cfg.Logger, dir: cfg.Dir,
+		poke: make(chan struct{}, 1), ready: make(chan struct{}), failed: make(chan struct{}),
+		started: map[protocol.GroupID]bool{}, startedAt: map[protocol.ReplicaID]bool{}, callers: map[string]time.Time{},
+		known: map[protocol.UUID]string{}, remote: map[protocol.GroupID]leaderOf{},
+		waiting: "the first look around",
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	m := c.member()
+	if err := c.agree(m.ClusterName, wireOf(&m)); err != nil {
+		return nil, err
+	}
+	for _, p := range m.Peers {
+		c.known[p.Incarnation] = p.Address
+	}
+	if err := c.startGossip(); err != nil {
+		return nil, err
+	}
+	c.wg.Go(c.run)
+	return c, nil
+}
+
+// Ready waits until the member serves. Its error says what it waited for.
+func (c *Coordinator) Ready(ctx context.Context) error {
+	select {
+	case <-c.ready:
+		return nil
+	case <-c.failed:
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.err
+	case <-c.ctx.Done():
+		return errors.New("closed")
+	case <-ctx.Done():
+		return fmt.Errorf("not ready: %s: %w", c.Waiting(), context.Cause(ctx))
+	}
+}
+
+// IsReady reports whether the member serves.
+func (c *Coordinator) IsReady() bool {
+	select {
+	case <-c.ready:
+		return true
+	default:
+		return false
+	}
+}
+
+// Waiting says what the member waits for before it serves.
+func (c *Coordinator) Waiting() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.waiting
+}
+
+// Host returns the member's engine, nil before it has one.
+func (c *Coordinator) Host() *shardgroups.Host { return c.host.Load() }
+
+// ServeGossip takes over a gossip connection.
+func (c *Coordinator) ServeGossip(conn net.Conn) {
+	if g := c.gossip.Load(); g != nil {
+		g.Serve(conn)
+		return
+	}
+	_ = conn.Close() // the peer tries again
+}
+
+// HandOver gives the groups this member leads to others, best effort, until
+// ctx ends.
+func (c *Coordinator) HandOver(ctx context.Context) {
+	h := c.host.Load()
+	v := c.View()
+	if h == nil || v == nil {
+		return
+	}
+	var wg sync.WaitGroup
+	for _, t := range c.planHandOver(v) {
+		g := h.Group(t.Group)
+		if g == nil || !g.Leader().Self {
+			continue
+		}
+		wg.Go(func() {
+			if err := g.TransferLeader(ctx, t.Replica); err != nil {
+				c.log.Info("leadership not handed over", "group", t.Group, "error", err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// Stop ends the coordinator's own work. The host goes on until Close.
+func (c *Coordinator) Stop() {
+	c.cancel()
+	c.wg.Wait()
+}
+
+// Close stops everything: the host, the gossip.
+func (c *Coordinator) Close(leave bool) {
+	c.Stop()
+	if h := c.host.Load(); h != nil {
+		if err := h.Close(); err != nil {
+			c.log.Warn("close the log", "error", err)
+		}
+	}
+	if g := c.gossip.Load(); g != nil {
+		if leave {
+			g.Leave()
+		}
+		g.Close()
+	}
+}
+
+func (c *Coordinator) run() {
+	for {
+		ctx, cancel := context.WithTimeout(c.ctx, stepTimeout)
+		again, err := c.step(ctx)
+		cancel()
+		var fatal *fatalError
+		if errors.As(err, &fatal) {
+			c.fail(fatal)
+			return
+		}
+		if err != nil && c.ctx.Err() == nil {
+			c.log.Debug("step not done", "error", err)
+		}
+		wait := stepIdle
+		if again || err != nil || !c.IsReady() {
+			wait = stepSoon
+		}
+		select {
+		case <-c.ctx.Done():
+			return
+		case <-c.poke:
+			// Changes come in bursts.
+			select {
+			case <-c.ctx.Done():
+				return
+			case <-time.After(10 * time.Millisecond):
+			}
+		case <-time.After(wait):
+		}
+	}
+}
+
+// step does the next thing there is to do. It reports whether more is left.
+func (c *Coordinator) step(ctx context.Context) (again bool, err error) {
+	m := c.member()
+	switch {
+	case m.Blank():
+		return true, c.seek(ctx, &m)
+	case !m.Formed && m.Founder == m.Incarnation:
+		return true, c.found(ctx, &m)
+	case !m.Formed:
+		return true, c.await(ctx, &m)
+	default:
+		return c.maintain(ctx, &m)
+	}
+}
+
+// fatalError is why a member will never serve as it was started.
+type fatalError struct{ error }
+
+func fatalf(format string, args ...any) error { return &fatalError{fmt.Errorf(format, args...)} }
+
+func (c *Coordinator) fail(err *fatalError) {
+	c.log.Error("the member cannot serve", "error", err.error)
+	c.mu.Lock()
+	c.err = err.error
+	c.mu.Unlock()
+	close(c.failed)
+}
+
+func (c *Coordinator) setWaiting(format string, args ...any) {
+	s := fmt.Sprintf(format, args...)
+	c.mu.Lock()
+	changed := c.waiting != s
+	c.waiting = s
+	c.mu.Unlock()
+	if changed && !c.IsReady() {
+		c.log.Info("waiting", "for", s)
+	}
+}
+
+func (c *Coordinator) wake() {
+	select {
+	case c.poke <- struct{}{}:
+	default:
+	}
+}
+
+func (c *Coordinator) member() identity.Member {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.dir.Member()
+}
+
+// Member returns what the member remembers of itself.
+func (c *Coordinator) Member() identity.Member { return c.member() }
+
+func (c *Coordinator) self() self {
+	m := c.member()
+	return self{Incarnation: m.Incarnation, Name: m.Name, Address: c.cfg.Address}
+}
+
+// agree returns a fatal error where a cluster is not as this member wants it.
+// A zero value on either side has no opinion.
+func (c *Coordinator) agree(name string, s settings) error {
+	want := c.cfg.Settings
+	if w := c.cfg.ClusterName; w != "" && name != "" && w != name {
+		return fatalf("the cluster is called %q, this member was started for %q: give it the right --cluster or --join, or another data directory", name, w)
+	}
+	if w := want.Durability; w != "" && s.Durability != "" && w != s.Durability {
+		return fatalf("the cluster's durability is %s, this member was started with %s: it is fixed at the cluster's first start", s.Durability, w)
+	}
+	for _, x := range []struct {
+		what       string
+		have, want int
+	}{
+		{"partitions", int(s.Partitions), want.Partitions},
+		{"groups", int(s.Groups), want.Groups},
+		{"replicas", int(s.Replicas), want.Replicas},
+	} {
+		if x.have != 0 && x.want != 0 && x.have != x.want {
+			return fatalf("the cluster has %d %s, this member was started with %d: they are fixed at the cluster's first start", x.have, x.what, x.want)
+		}
+	}
+	return nil
+}
+
+// wireOf returns the settings of its cluster that a member remembers.
+func wireOf(m *identity.Member) settings {
+	return settings{Durability: m.Durability, Partitions: m.Partitions, Groups: m.Groups, Replicas: m.Replicas}
+}
+
+// wanted are the settings this member was started with.
+func (c *Coordinator) wanted() settings {
+	s := c.cfg.Settings
+	return settings{Durability: s.Durability, Partitions: uint32(s.Partitions), Groups: uint32(s.Groups), Replicas: uint32(s.Replicas)}
+}
+
+// startGossip announces the present incarnation; one before it is closed.
+func (c *Coordinator) startGossip() error {
+	if old := c.gossip.Swap(nil); old != nil {
+		old.Close()
+	}
+	m := c.member()
+	g, err := gossip.Start(gossip.Config{
+		Incarnation: m.Incarnation, Name: m.Name, Address: c.cfg.Address, Cluster: m.Cluster,
+		Network: c.cfg.Network, Packets: c.cfg.Packets, Logger: c.log,
+		Seeds: c.targets, Changed: c.wake,
+	})
+	if err != nil {
+		return err
+	}
+	c.gossip.Store(g)
+	return nil
+}
+
+// targets are the addresses at which others may be found.
+func (c *Coordinator) targets() []string {
+	all := slices.Clone(c.cfg.Join)
+	if g := c.gossip.Load(); g != nil {
+		for _, h := range g.Hints() {
+			if h.Alive {
+				all = append(all, h.Address)
+			}
+		}
+	}
+	c.mu.Lock()
+	for a, at := range c.callers {
+		if time.Since(at) > callerLife {
+			delete(c.callers, a)
+			continue
+		}
+		all = append(all, a)
+	}
+	for _, a := range c.known {
+		all = append(all, a)
+	}
+	c.mu.Unlock()
+	slices.Sort(all)
+	all = slices.Compact(all)
+	return slices.DeleteFunc(all, func(a string) bool { return a == c.cfg.Address || a == "" })
+}
+
+// callerLife is how long a member that asked is asked back.
+const callerLife = time.Minute
+
+// resolve returns the address of an incarnation: where it was last heard, else
+// where the tables say, else where it was before this member was started.
+func (c *Coordinator) resolve(u protocol.UUID) (string, bool) {
+	if g := c.gossip.Load(); g != nil {
+		if a, ok := g.Address(u); ok {
+			return a, true
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	a, ok := c.known[u]
+	return a, ok
+}
+
+func (c *Coordinator) learn(s self) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.known[s.Incarnation] = s.Address
+}
+
+// openHost opens the engine for the cluster the member has given itself to.
+func (c *Coordinator) openHost(m *identity.Member) (*shardgroups.Host, error) {
+	if h := c.host.Load(); h != nil {
+		return h, nil
+	}
+	c.mu.Lock()
+	dir, err := c.dir.RaftDir()
+	c.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	h, err := shardgroups.Open(shardgroups.Config{
+		Dir: dir, HostName: m.HostName, Cluster: m.Cluster, Incarnation: m.Incarnation,
+		RTT: c.cfg.RTT, Kinds: c.cfg.Kinds, Limits: c.cfg.Limits, Logger: c.log,
+		Resolve: c.resolve, Dial: c.cfg.Network.Dial,
+		LeaderChanged: c.changed, SystemChanged: c.changed,
+	})
+	if err != nil {
+		return nil, fatalf("open the log in %s: %w", dir, err)
+	}
+	c.host.Store(h)
+	if g := c.gossip.Load(); g != nil {
+		g.SetCluster(m.Cluster)
+	}
+	return h, nil
+}
+
+func (c *Coordinator) changed() {
+	c.wake()
+	c.cfg.Changed()
+}

@@ -1,0 +1,316 @@
+package coordinator
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/quorate/quorate/grid/internal/identity"
+	"github.com/quorate/quorate/partition"
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups"
+	"github.com/quorate/quorate/shardgroups/systemstate"
+)
+
+// settleTime is how long leaders must have stood still before one is moved: a
+// transfer must not fight an election.
+const settleTime = 2 * time.Second
+
+// maintain is the step of a member of a formed cluster.
+func (c *Coordinator) maintain(ctx context.Context, m *identity.Member) (again bool, err error) {
+	h, err := c.openHost(m)
+	if err != nil {
+		return true, err
+	}
+	if err := c.restart(h, m); err != nil {
+		return true, err
+	}
+	if _, ok := m.Replica(protocol.SystemGroup); !ok {
+		return true, c.askToJoin(ctx, m)
+	}
+	v := h.System().View()
+	if v.Cluster == (protocol.UUID{}) {
+		c.setWaiting("the log of the system group")
+		return true, nil
+	}
+	if v.Cluster != m.Cluster {
+		return false, fatalf("the system group belongs to cluster %s, this directory to %s: restore the right directory", v.Cluster, m.Cluster)
+	}
+	if err := c.remember(v); err != nil {
+		return true, err
+	}
+	me, ok := v.Incarnation(m.Incarnation)
+	if !ok {
+		c.setWaiting("the system group to list this member")
+		return true, nil
+	}
+	if err := c.reconcile(h, v, me.ID); err != nil {
+		return true, err
+	}
+	if me.Address != c.cfg.Address || me.Name != m.Name {
+		if err := c.tellAddress(ctx, h, v, m); err != nil {
+			return true, err
+		}
+	}
+	c.learnLeaders(ctx, h, v)
+	c.checkReady(h, v)
+	if !h.System().Leader().Self {
+		return false, nil
+	}
+	return c.lead(ctx, h)
+}
+
+// restart starts the replicas that were running before.
+func (c *Coordinator) restart(h *shardgroups.Host, m *identity.Member) error {
+	for _, r := range m.Started {
+		spec := shardgroups.GroupSpec{Group: r.Group, Replica: r.Replica, NonVoting: r.NonVoting}
+		switch {
+		case r.Group == protocol.SystemGroup && m.Founder == m.Incarnation:
+			spec.Initial = map[protocol.ReplicaID]protocol.UUID{firstReplica: m.Incarnation}
+		case r.Group != protocol.SystemGroup && !r.Started:
+			continue // reconcile knows with whom it is to be started
+		}
+		if err := c.startReplica(h, spec); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reconcile starts the replicas that the tables list for this member.
+func (c *Coordinator) reconcile(h *shardgroups.Host, v *systemstate.Agreement, me protocol.MemberID) error {
+	for _, g := range v.Groups {
+		if g.ID == protocol.SystemGroup {
+			continue
+		}
+		for _, r := range g.Replicas {
+			if r.Member != me {
+				continue
+			}
+			initial, err := initialOf(v, g)
+			if err != nil {
+				return err
+			}
+			if err := c.startReplica(h, shardgroups.GroupSpec{
+				Group: g.ID, Replica: r.ID, NonVoting: r.NonVoting, Initial: initial,
+			}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// initialOf returns the first replicas of a group and the incarnations that
+// hold them, as every one of them starts it.
+func initialOf(v *systemstate.Agreement, g systemstate.Group) (map[protocol.ReplicaID]protocol.UUID, error) {
+	initial := map[protocol.ReplicaID]protocol.UUID{}
+	for _, r := range g.Replicas {
+		if !r.Initial {
+			continue
+		}
+		o, ok := v.Member(r.Member)
+		if !ok {
+			return nil, fmt.Errorf("group %d: its first replica %d is on member %d, which is not listed", g.ID, r.ID, r.Member)
+		}
+		initial[r.ID] = o.Incarnation
+	}
+	return initial, nil
+}
+
+// remember keeps the others' addresses in member.json, for a start at which
+// nobody else is found.
+func (c *Coordinator) remember(v *systemstate.Agreement) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m := c.dir.Member()
+	var peers []identity.Peer
+	for _, o := range v.Members {
+		if o.Incarnation != m.Incarnation {
+			peers = append(peers, identity.Peer{Incarnation: o.Incarnation, Address: o.Address})
+			c.known[o.Incarnation] = o.Address
+		}
+	}
+	if slices.Equal(peers, m.Peers) {
+		return nil
+	}
+	return c.dir.Update(func(m *identity.Member) { m.Peers = peers })
+}
+
+// askToJoin asks the cluster to list this member and to give it a replica of
+// the system group.
+func (c *Coordinator) askToJoin(ctx context.Context, m *identity.Member) error {
+	c.setWaiting("cluster %q to admit this member", m.ClusterName)
+	for _, address := range c.targets() {
+		err := ask(ctx, c.cfg.Network, address, askJoin, join{
+			Cluster: m.Cluster, Incarnation: m.Incarnation, Name: m.Name, Address: c.cfg.Address,
+		}, nil)
+		if err == nil {
+			return nil
+		}
+		c.log.Debug("not admitted", "by", address, "error", err)
+	}
+	return errNotAdmitted
+}
+
+func (c *Coordinator) tellAddress(ctx context.Context, h *shardgroups.Host, v *systemstate.Agreement, m *identity.Member) error {
+	q := join{Cluster: m.Cluster, Incarnation: m.Incarnation, Name: m.Name, Address: c.cfg.Address}
+	if h.System().Leader().Self {
+		return c.setAddress(ctx, h, q)
+	}
+	leader := c.LeaderOf(protocol.SystemGroup)
+	address, ok := c.AddressOf(leader)
+	if !ok {
+		return fmt.Errorf("tell the new address: the system group has no leader")
+	}
+	return ask(ctx, c.cfg.Network, address, askAddress, q, nil)
+}
+
+func (c *Coordinator) setAddress(ctx context.Context, h *shardgroups.Host, q join) error {
+	_, err := h.System().Propose(ctx, systemstate.Command{
+		Kind:   systemstate.SetAddress,
+		Member: systemstate.Member{Incarnation: q.Incarnation, Name: q.Name, Address: q.Address},
+	})
+	return err
+}
+
+// checkReady closes ready once the member can serve.
+func (c *Coordinator) checkReady(h *shardgroups.Host, v *systemstate.Agreement) {
+	if c.IsReady() {
+		return
+	}
+	if len(v.Partitions) == 0 {
+		c.setWaiting("the first groups")
+		return
+	}
+	for _, g := range v.Groups {
+		if c.LeaderOf(g.ID) == 0 {
+			c.setWaiting("a leader of group %d", g.ID)
+			return
+		}
+	}
+	c.cfg.Changed()
+	close(c.ready)
+}
+
+// lead is the part of the system group's leader: one safe step at a time.
+func (c *Coordinator) lead(ctx context.Context, h *shardgroups.Host) (again bool, err error) {
+	v, err := h.System().Refresh(ctx)
+	if err != nil {
+		return true, err
+	}
+	if !v.Formed {
+		return true, nil
+	}
+	if len(v.Partitions) == 0 {
+		return true, c.createGroups(ctx, h, v)
+	}
+	for _, o := range v.Members {
+		r, ok := systemReplica(v, o.ID)
+		if ok && (!r.NonVoting || c.startedAt[r.ID]) || !c.Heard(o.Incarnation) {
+			continue
+		}
+		if err := c.admitOne(ctx, h, v, o, false); err != nil {
+			c.log.Warn("a member does not get its copy of the system group", "name", o.Name, "error", err)
+		}
+		return true, nil
+	}
+	return false, c.spreadLeaders(ctx, h, v)
+}
+
+func (c *Coordinator) createGroups(ctx context.Context, h *shardgroups.Host, v *systemstate.Agreement) error {
+	var members []protocol.MemberID
+	for _, o := range v.Members {
+		members = append(members, o.ID)
+	}
+	t, err := partition.PlanGroups(partition.First{
+		Partitions: int(v.Settings.Partitions), Groups: int(v.Settings.Groups), Replicas: int(v.Settings.Replicas),
+		Members: members, NextReplica: 1,
+	})
+	if err != nil {
+		return err
+	}
+	create := systemstate.Command{Kind: systemstate.CreateGroups, Partitions: t.Partitions}
+	for _, g := range t.Groups {
+		group := systemstate.Group{ID: g.ID}
+		for _, r := range g.Replicas {
+			group.Replicas = append(group.Replicas, systemstate.Replica{ID: r.ID, Member: r.Member, Initial: true})
+			group.NextReplica = max(group.NextReplica, r.ID+1)
+		}
+		create.Groups = append(create.Groups, group)
+	}
+	_, err = h.System().Propose(ctx, create)
+	return err
+}
+
+// spreadLeaders asks one leader to hand over one group, where leaders are
+// spread unevenly and have stood still for a while.
+func (c *Coordinator) spreadLeaders(ctx context.Context, h *shardgroups.Host, v *systemstate.Agreement) error {
+	leaders := c.leaders(v)
+	if !maps.Equal(leaders, c.lastLeaders) {
+		c.lastLeaders, c.leadersSince = leaders, time.Now()
+		return nil
+	}
+	if time.Since(c.leadersSince) < settleTime || len(leaders) < len(v.Groups) {
+		return nil
+	}
+	plan := partition.PlanLeaders(tableOf(v), leaders, c.able(v))
+	if len(plan) == 0 {
+		return nil
+	}
+	t := plan[0]
+	c.leadersSince = time.Now() // whatever comes of it, not again at once
+	q := transfer{Cluster: v.Cluster, Group: t.Group, Replica: t.Replica}
+	c.log.Info("leadership is handed over", "group", t.Group, "from", t.From, "to", t.To)
+	if t.From == c.Self() {
+		return c.handOver(ctx, h, q)
+	}
+	address, ok := c.AddressOf(t.From)
+	if !ok {
+		return nil
+	}
+	return ask(ctx, c.cfg.Network, address, askTransfer, q, nil)
+}
+
+func (c *Coordinator) handOver(ctx context.Context, h *shardgroups.Host, q transfer) error {
+	g := h.Group(q.Group)
+	if g == nil || !g.Leader().Self {
+		return &refusal{code: protocol.CodeNotLeader, detail: fmt.Sprintf("this member does not lead group %d", q.Group)}
+	}
+	return g.TransferLeader(ctx, q.Replica)
+}
+
+// able are the members that may lead: this one, and those heard of.
+func (c *Coordinator) able(v *systemstate.Agreement) []protocol.MemberID {
+	var ids []protocol.MemberID
+	for _, o := range v.Members {
+		if o.ID == c.Self() || c.Heard(o.Incarnation) {
+			ids = append(ids, o.ID)
+		}
+	}
+	return ids
+}
+
+// planHandOver plans where the groups led here go when this member leaves.
+func (c *Coordinator) planHandOver(v *systemstate.Agreement) []partition.Transfer {
+	me := c.Self()
+	able := slices.DeleteFunc(c.able(v), func(id protocol.MemberID) bool { return id == me })
+	plan := partition.PlanLeaders(tableOf(v), c.leaders(v), able)
+	return slices.DeleteFunc(plan, func(t partition.Transfer) bool { return t.From != me })
+}
+
+// Heard reports whether an incarnation was heard of lately.
+func (c *Coordinator) Heard(u protocol.UUID) bool {
+	g := c.gossip.Load()
+	if g == nil {
+		return false
+	}
+	for _, h := range g.Hints() {
+		if h.Incarnation == u {
+			return h.Alive
+		}
+	}
+	return false
+}

@@ -1,0 +1,166 @@
+package coordinator
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/quorate/quorate/grid/internal/network"
+	"github.com/quorate/quorate/protocol"
+)
+
+// What members ask of each other.
+const (
+	askState    = "state"    // who are you, and where do you stand?
+	askGive     = "give"     // give yourself to this founder
+	askRelease  = "release"  // be free again: the cluster will not be formed
+	askStart    = "start"    // start this replica of the system group
+	askJoin     = "join"     // admit me to your formed cluster
+	askAddress  = "address"  // I have another address now
+	askTransfer = "transfer" // hand a group over
+	askLeaders  = "leaders"  // who leads the groups you have replicas of?
+)
+
+// askTimeout bounds one question where the caller's context does not.
+const askTimeout = 3 * time.Second
+
+// self says who asks.
+type self struct {
+	_           struct{} `cbor:",toarray"`
+	Incarnation protocol.UUID
+	Name        string
+	Address     string
+}
+
+// stateReply is where a member stands.
+type stateReply struct {
+	_              struct{} `cbor:",toarray"`
+	Self           self
+	Cluster        protocol.UUID // zero: blank
+	ClusterName    string
+	Formed         bool
+	Founder        protocol.UUID // whom it has given itself to; its own: it founds
+	FounderAddress string
+	Expect         uint32
+	Seen           []protocol.UUID // incarnations that answer it
+	Known          []string        // addresses it knows of
+	Settings       settings
+	SystemApplied  uint64 // by its replica of the system group
+}
+
+// settings are what the members of a cluster must agree on. A zero field has
+// no opinion.
+type settings struct {
+	_          struct{} `cbor:",toarray"`
+	Durability string
+	Partitions uint32
+	Groups     uint32
+	Replicas   uint32
+}
+
+// gift asks a blank member to give itself to a founder.
+type gift struct {
+	_           struct{} `cbor:",toarray"`
+	Founder     self
+	Cluster     protocol.UUID
+	ClusterName string
+	Settings    settings
+}
+
+// release undoes a gift.
+type release struct {
+	_       struct{} `cbor:",toarray"`
+	Founder protocol.UUID
+	Cluster protocol.UUID
+}
+
+// start tells a member its replica of the system group.
+type start struct {
+	_       struct{} `cbor:",toarray"`
+	Cluster protocol.UUID
+	Replica protocol.ReplicaID
+	Peers   []self // to find the others before the log has told
+}
+
+// join asks a formed cluster to list the sender.
+type join struct {
+	_           struct{} `cbor:",toarray"`
+	Cluster     protocol.UUID
+	Incarnation protocol.UUID
+	Name        string
+	Address     string
+}
+
+// transfer asks the leader of a group to hand it over.
+type transfer struct {
+	_       struct{} `cbor:",toarray"`
+	Cluster protocol.UUID
+	Group   protocol.GroupID
+	Replica protocol.ReplicaID
+}
+
+// leaderOf is who leads a group, as the sender knows it.
+type leaderOf struct {
+	_      struct{} `cbor:",toarray"`
+	Group  protocol.GroupID
+	Term   uint64
+	Member protocol.MemberID
+}
+
+// refusal is the definite answer of a member that does not do what it was
+// asked.
+type refusal struct {
+	code   protocol.Code
+	detail string
+	leader protocol.MemberID
+}
+
+func (r *refusal) Error() string { return r.detail }
+
+// ask puts a question to the member at an address. A nil out takes no answer.
+func ask(ctx context.Context, n *network.Network, address, what string, args, out any) error {
+	return askAs(ctx, n, address, 1, what, args, out)
+}
+
+// forwardedID marks a question that another member passes on: once is enough.
+const forwardedID = 2
+
+func askAs(ctx context.Context, n *network.Network, address string, id uint64, what string, args, out any) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	c, err := n.Dial(ctx, address, protocol.PurposeMember)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	defer context.AfterFunc(ctx, func() { _ = c.Close() })() // wakes the read
+	q := protocol.Encode(protocol.PeerRequest{
+		Type: protocol.TypePeer, ID: id, What: what, Args: protocol.Encode(args),
+	})
+	b := protocol.EndFrame(append(protocol.BeginFrame(nil), q...), 0)
+	if _, err := c.Write(b); err != nil {
+		return fmt.Errorf("ask %s for %s: %w", address, what, err)
+	}
+	frame, err := protocol.NewFrameReader(c, protocol.MaxFrame).Next()
+	if err != nil {
+		return fmt.Errorf("ask %s for %s: %w", address, what, err)
+	}
+	var r protocol.Reply
+	if err := r.Decode(frame); err != nil {
+		return fmt.Errorf("ask %s for %s: %w", address, what, err)
+	}
+	if r.Code != protocol.CodeOK {
+		var p protocol.Problem
+		if err := p.Decode(r.Body); err != nil {
+			return fmt.Errorf("ask %s for %s: %w", address, what, err)
+		}
+		return &refusal{r.Code, p.Detail, p.Leader}
+	}
+	if out == nil {
+		return nil
+	}
+	if err := protocol.Decode(r.Body, out); err != nil {
+		return fmt.Errorf("ask %s for %s: %w", address, what, err)
+	}
+	return nil
+}

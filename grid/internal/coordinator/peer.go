@@ -1,0 +1,306 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/quorate/quorate/grid/internal/identity"
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups"
+	"github.com/quorate/quorate/shardgroups/systemstate"
+)
+
+// Peer answers another member's question.
+func (c *Coordinator) Peer(ctx context.Context, q protocol.PeerRequest) protocol.Reply {
+	answer, err := c.answer(ctx, q)
+	if err != nil {
+		code, p := protocol.CodeBusy, protocol.Problem{Detail: err.Error()}
+		var r *refusal
+		if errors.As(err, &r) {
+			code, p.Leader = r.code, r.leader
+		}
+		return protocol.Reply{Code: code, Body: p.Append(nil)}
+	}
+	if answer == nil {
+		return protocol.Reply{}
+	}
+	return protocol.Reply{Body: protocol.Encode(answer)}
+}
+
+func (c *Coordinator) answer(ctx context.Context, q protocol.PeerRequest) (any, error) {
+	switch q.What {
+	case askState:
+		return with(q.Args, c.onState)
+	case askGive:
+		return with(q.Args, c.onGive)
+	case askRelease:
+		return with(q.Args, c.onRelease)
+	case askStart:
+		return with(q.Args, c.onStart)
+	case askJoin:
+		return with(q.Args, func(j join) (any, error) { return nil, c.onJoin(ctx, q, j) })
+	case askAddress:
+		return with(q.Args, func(j join) (any, error) {
+			h, err := c.leading(j.Cluster)
+			if err != nil {
+				return nil, err
+			}
+			return nil, c.setAddress(ctx, h, j)
+		})
+	case askTransfer:
+		return with(q.Args, func(t transfer) (any, error) {
+			h := c.host.Load()
+			if v := c.View(); h == nil || v == nil || v.Cluster != t.Cluster {
+				return nil, &refusal{code: protocol.CodeWrongGrid, detail: "another cluster"}
+			}
+			return nil, c.handOver(ctx, h, t)
+		})
+	case askLeaders:
+		return c.onLeaders()
+	}
+	return nil, &refusal{code: protocol.CodeUnsupported, detail: fmt.Sprintf("unknown question %q", q.What)}
+}
+
+// with decodes the arguments of a question.
+func with[T any](args []byte, f func(T) (any, error)) (any, error) {
+	var v T
+	if err := protocol.Decode(args, &v); err != nil {
+		return nil, &refusal{code: protocol.CodeInvalid, detail: err.Error()}
+	}
+	return f(v)
+}
+
+func (c *Coordinator) onState(from self) (any, error) {
+	targets := c.targets()
+	h := c.host.Load()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m := c.dir.Member()
+	if from.Incarnation != m.Incarnation && from.Address != "" {
+		if _, known := c.callers[from.Address]; !known && len(c.callers) < 1024 {
+			defer c.wake() // somebody new: look around at once
+			c.callers[from.Address] = time.Now()
+		} else if known {
+			c.callers[from.Address] = time.Now()
+		}
+	}
+	r := stateReply{
+		Self:    self{Incarnation: m.Incarnation, Name: m.Name, Address: c.cfg.Address},
+		Cluster: m.Cluster, ClusterName: m.ClusterName, Formed: m.Formed,
+		Founder: m.Founder, FounderAddress: m.FounderAddress,
+		Expect: uint32(c.cfg.Expect), Settings: wireOf(&m), Known: targets,
+	}
+	if m.Blank() {
+		r.ClusterName, r.Settings = c.cfg.ClusterName, c.wanted()
+	}
+	for _, s := range c.seen {
+		r.Seen = append(r.Seen, s.Self.Incarnation)
+	}
+	if h != nil {
+		r.SystemApplied = h.System().Applied()
+	}
+	return r, nil
+}
+
+// onGive gives this blank member to a founder. It is on disk before the answer.
+func (c *Coordinator) onGive(g gift) (any, error) {
+	if err := c.agree(g.ClusterName, g.Settings); err != nil {
+		return nil, &refusal{code: protocol.CodeSettings, detail: err.Error()}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m := c.dir.Member()
+	if m.Cluster == g.Cluster && m.Founder == g.Founder.Incarnation {
+		return nil, nil
+	}
+	if !m.Blank() {
+		return nil, &refusal{code: protocol.CodeWrongGrid, detail: fmt.Sprintf("%s has given itself to the founder at %s", m.Name, m.FounderAddress)}
+	}
+	c.known[g.Founder.Incarnation] = g.Founder.Address
+	c.wake()
+	return nil, c.dir.Update(func(m *identity.Member) {
+		m.Cluster, m.ClusterName = g.Cluster, g.ClusterName
+		m.Founder, m.FounderAddress = g.Founder.Incarnation, g.Founder.Address
+		m.Durability, m.Partitions = g.Settings.Durability, g.Settings.Partitions
+		m.Groups, m.Replicas = g.Settings.Groups, g.Settings.Replicas
+		m.Peers = []identity.Peer{{Incarnation: g.Founder.Incarnation, Address: g.Founder.Address}}
+	})
+}
+
+// onRelease undoes onGive where the cluster was not formed. The step of run
+// does the work; until it has, the founder asks again.
+func (c *Coordinator) onRelease(r release) (any, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m := c.dir.Member()
+	switch {
+	case m.Cluster != r.Cluster:
+		return nil, nil // released already, or never given
+	case m.Founder != r.Founder || m.Formed:
+		return nil, &refusal{code: protocol.CodeWrongGrid, detail: "the cluster is formed"}
+	}
+	c.released = r.Cluster
+	c.wake()
+	return nil, &refusal{code: protocol.CodeBusy, detail: "being released"}
+}
+
+func (c *Coordinator) isReleased() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m := c.dir.Member()
+	return !m.Blank() && !m.Formed && m.Cluster == c.released
+}
+
+// onStart notes this member's replica of the system group; the step of run
+// starts it.
+func (c *Coordinator) onStart(s start) (any, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m := c.dir.Member()
+	if m.Cluster != s.Cluster {
+		return nil, &refusal{code: protocol.CodeWrongGrid, detail: "another cluster"}
+	}
+	for _, p := range s.Peers {
+		if p.Incarnation != m.Incarnation {
+			c.known[p.Incarnation] = p.Address
+		}
+	}
+	if r, ok := m.Replica(protocol.SystemGroup); ok {
+		if r.Replica != s.Replica {
+			return nil, &refusal{code: protocol.CodeInvalid, detail: fmt.Sprintf("replica %d of the system group runs here", r.Replica)}
+		}
+		return nil, nil
+	}
+	c.wake()
+	return nil, c.dir.Update(func(m *identity.Member) {
+		m.Started = append(m.Started, identity.Replica{Group: protocol.SystemGroup, Replica: s.Replica, NonVoting: true})
+	})
+}
+
+// leading returns the host where this member leads the system group of the
+// cluster that is meant.
+func (c *Coordinator) leading(cluster protocol.UUID) (*shardgroups.Host, error) {
+	h := c.host.Load()
+	v := c.View()
+	if h == nil || v == nil || v.Cluster != cluster {
+		return nil, &refusal{code: protocol.CodeWrongGrid, detail: "another cluster"}
+	}
+	if !h.System().Leader().Self {
+		leader := c.LeaderOf(protocol.SystemGroup)
+		return nil, &refusal{code: protocol.CodeNotLeader, detail: "this member does not lead the system group", leader: leader}
+	}
+	return h, nil
+}
+
+// onJoin lists a member of a formed cluster, at the leader or by asking it. The
+// coordinator's step gives it a replica of the system group.
+func (c *Coordinator) onJoin(ctx context.Context, q protocol.PeerRequest, j join) error {
+	h, err := c.leading(j.Cluster)
+	var r *refusal
+	if errors.As(err, &r) && r.code == protocol.CodeNotLeader && q.ID != forwardedID {
+		address, ok := c.AddressOf(r.leader)
+		if !ok || r.leader == c.Self() {
+			return err
+		}
+		return askAs(ctx, c.cfg.Network, address, forwardedID, askJoin, j, nil)
+	}
+	if err != nil {
+		return err
+	}
+	c.learn(self{Incarnation: j.Incarnation, Name: j.Name, Address: j.Address})
+	if !h.System().View().Formed {
+		return &refusal{code: protocol.CodeBusy, detail: "the cluster is not formed yet"}
+	}
+	_, err = h.System().Propose(ctx, systemstate.Command{
+		Kind:   systemstate.AddMember,
+		Member: systemstate.Member{Incarnation: j.Incarnation, Name: j.Name, Address: j.Address},
+	})
+	c.wake()
+	return err
+}
+
+func (c *Coordinator) onLeaders() (any, error) {
+	h, v := c.host.Load(), c.View()
+	known := []leaderOf{}
+	if h == nil || v == nil {
+		return known, nil
+	}
+	for _, g := range h.Groups() {
+		member, term := c.leader(v, g.ID())
+		known = append(known, leaderOf{Group: g.ID(), Term: term, Member: member})
+	}
+	return known, nil
+}
+
+// admit makes one more member a voter of the system group.
+func (c *Coordinator) admit(ctx context.Context, h *shardgroups.Host, v *systemstate.Agreement) error {
+	for _, o := range v.Members {
+		if r, ok := systemReplica(v, o.ID); ok && !r.NonVoting {
+			continue
+		}
+		if err := c.admitOne(ctx, h, v, o, true); err != nil {
+			c.setWaiting("%s to enter the system group", o.Address)
+			return fmt.Errorf("admit %s: %w", o.Name, err)
+		}
+		return nil
+	}
+	return nil
+}
+
+// admitOne gives a listed member a replica of the system group: a copy first,
+// and a vote, where it is to have one, once the copy has caught up.
+func (c *Coordinator) admitOne(ctx context.Context, h *shardgroups.Host, v *systemstate.Agreement, o systemstate.Member, vote bool) error {
+	s := h.System()
+	a, err := s.Propose(ctx, systemstate.Command{
+		Kind: systemstate.AddReplica, Group: protocol.SystemGroup, Member: systemstate.Member{ID: o.ID},
+	})
+	if err != nil {
+		return err
+	}
+	if err := h.AddNonVoting(ctx, protocol.SystemGroup, a.Replica, o.Incarnation); err != nil {
+		return err
+	}
+	address, _ := c.AddressOf(o.ID)
+	q := start{Cluster: v.Cluster, Replica: a.Replica}
+	for _, p := range v.Members {
+		at, _ := c.AddressOf(p.ID)
+		q.Peers = append(q.Peers, self{Incarnation: p.Incarnation, Name: p.Name, Address: at})
+	}
+	if err := ask(ctx, c.cfg.Network, address, askStart, q, nil); err != nil {
+		return err
+	}
+	if err := c.caughtUp(ctx, address, s.Applied()); err != nil {
+		return err
+	}
+	c.startedAt[a.Replica] = true
+	if !vote {
+		return nil
+	}
+	if err := h.AddVoter(ctx, protocol.SystemGroup, a.Replica, o.Incarnation); err != nil {
+		return err
+	}
+	_, err = s.Propose(ctx, systemstate.Command{
+		Kind: systemstate.SetReplica, Group: protocol.SystemGroup,
+		Replica: systemstate.Replica{ID: a.Replica, Member: o.ID},
+	})
+	return err
+}
+
+// caughtUp waits until the member at an address has applied the log of the
+// system group up to an index.
+func (c *Coordinator) caughtUp(ctx context.Context, address string, index uint64) error {
+	for {
+		var r stateReply
+		err := ask(ctx, c.cfg.Network, address, askState, c.self(), &r)
+		if err == nil && r.SystemApplied >= index {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}

@@ -1,0 +1,200 @@
+package coordinator
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/quorate/quorate/partition"
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups"
+	"github.com/quorate/quorate/shardgroups/systemstate"
+)
+
+// View returns what is agreed as this member knows it, nil before it knows.
+func (c *Coordinator) View() *systemstate.Agreement {
+	h := c.host.Load()
+	if h == nil {
+		return nil
+	}
+	v := h.System().View()
+	if v.Cluster == (protocol.UUID{}) {
+		return nil
+	}
+	return v
+}
+
+// Self returns this member's number, 0 before it is listed.
+func (c *Coordinator) Self() protocol.MemberID {
+	v := c.View()
+	if v == nil {
+		return 0
+	}
+	o, _ := v.Incarnation(c.member().Incarnation)
+	return o.ID
+}
+
+// AddressOf returns where a member is.
+func (c *Coordinator) AddressOf(id protocol.MemberID) (string, bool) {
+	v := c.View()
+	if v == nil || id == 0 {
+		return "", false
+	}
+	o, ok := v.Member(id)
+	if !ok {
+		return "", false
+	}
+	if a, ok := c.resolve(o.Incarnation); ok {
+		return a, true
+	}
+	return o.Address, true
+}
+
+// LeaderOf returns who leads a group, 0 if that is not known.
+func (c *Coordinator) LeaderOf(g protocol.GroupID) protocol.MemberID {
+	member, _ := c.leader(c.View(), g)
+	return member
+}
+
+// Leader returns who leads a group and the term of that knowledge.
+func (c *Coordinator) Leader(g protocol.GroupID) (protocol.MemberID, uint64) {
+	return c.leader(c.View(), g)
+}
+
+func (c *Coordinator) leader(v *systemstate.Agreement, g protocol.GroupID) (protocol.MemberID, uint64) {
+	h := c.host.Load()
+	if h == nil || v == nil {
+		return 0, 0
+	}
+	var l shardgroups.Leader
+	switch group := h.Group(g); {
+	case g == protocol.SystemGroup:
+		l = h.System().Leader()
+	case group != nil:
+		l = group.Leader()
+	default:
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		r := c.remote[g]
+		return r.Member, r.Term
+	}
+	listed, _ := v.Group(g)
+	for _, r := range listed.Replicas {
+		if r.ID == l.Replica {
+			return r.Member, l.Term
+		}
+	}
+	return 0, l.Term
+}
+
+// leaders returns the leader of every group that has a known one.
+func (c *Coordinator) leaders(v *systemstate.Agreement) map[protocol.GroupID]protocol.MemberID {
+	leaders := map[protocol.GroupID]protocol.MemberID{}
+	for _, g := range v.Groups {
+		if m, _ := c.leader(v, g.ID); m != 0 {
+			leaders[g.ID] = m
+		}
+	}
+	return leaders
+}
+
+// learnLeaders asks other members who leads the groups that have no replica
+// here.
+func (c *Coordinator) learnLeaders(ctx context.Context, h *shardgroups.Host, v *systemstate.Agreement) {
+	var ids []protocol.MemberID
+	for _, g := range v.Groups {
+		if g.ID == protocol.SystemGroup || h.Group(g.ID) != nil {
+			continue
+		}
+		for _, r := range g.Replicas {
+			if !slices.Contains(ids, r.Member) {
+				ids = append(ids, r.Member)
+			}
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	for _, id := range ids {
+		address, ok := c.AddressOf(id)
+		if !ok || id == c.Self() {
+			continue
+		}
+		var known []leaderOf
+		if err := ask(ctx, c.cfg.Network, address, askLeaders, nil, &known); err != nil {
+			continue
+		}
+		changed := false
+		c.mu.Lock()
+		for _, l := range known {
+			old := c.remote[l.Group]
+			if l.Member != 0 && (l.Term > old.Term || l.Term == old.Term && old.Member == 0) {
+				c.remote[l.Group] = l
+				changed = true
+			}
+		}
+		c.mu.Unlock()
+		if changed {
+			c.cfg.Changed()
+		}
+	}
+}
+
+// Table returns the table as clients get it, empty before the member serves.
+func (c *Coordinator) Table() protocol.Table {
+	t := protocol.Table{Type: protocol.TypeTable}
+	v := c.View()
+	if v == nil || len(v.Partitions) == 0 || !c.IsReady() {
+		return t
+	}
+	t.Epoch, t.Partitions = v.Epoch, v.Partitions
+	for _, g := range v.Groups {
+		leader, term := c.leader(v, g.ID)
+		group := protocol.TableGroup{ID: g.ID, Term: term, Leader: leader}
+		for _, r := range g.Replicas {
+			group.Replicas = append(group.Replicas, r.Member)
+		}
+		t.Groups = append(t.Groups, group)
+	}
+	for _, o := range v.Members {
+		address, _ := c.AddressOf(o.ID)
+		t.Members = append(t.Members, protocol.TableMember{ID: o.ID, Name: o.Name, Address: address})
+	}
+	return t
+}
+
+// tableOf returns the table as the planners take it.
+func tableOf(v *systemstate.Agreement) *partition.Table {
+	t := &partition.Table{Epoch: v.Epoch, Partitions: v.Partitions}
+	for _, g := range v.Groups {
+		group := partition.Group{ID: g.ID}
+		for _, r := range g.Replicas {
+			group.Replicas = append(group.Replicas, partition.Replica{ID: r.ID, Member: r.Member, NonVoting: r.NonVoting})
+		}
+		t.Groups = append(t.Groups, group)
+	}
+	for _, o := range v.Members {
+		t.Members = append(t.Members, o.ID)
+	}
+	return t
+}
+
+func systemReplica(v *systemstate.Agreement, m protocol.MemberID) (systemstate.Replica, bool) {
+	g, _ := v.Group(protocol.SystemGroup)
+	for _, r := range g.Replicas {
+		if r.Member == m {
+			return r, true
+		}
+	}
+	return systemstate.Replica{}, false
+}
+
+func systemVoters(v *systemstate.Agreement) int {
+	g, _ := v.Group(protocol.SystemGroup)
+	n := 0
+	for _, r := range g.Replicas {
+		if !r.NonVoting {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,335 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/quorate/quorate"
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups"
+	"github.com/quorate/quorate/structures"
+)
+
+// bodySlack is what a request's body may have beyond a key and a value.
+const bodySlack = 1 << 10
+
+// slabSize is how many requests are allocated at once. The slab lives as long
+// as any request in it.
+const slabSize = 8
+
+// clientConn is one client connection.
+type clientConn struct {
+	s       *Server
+	conn    net.Conn
+	forward bool
+	client  protocol.UUID
+
+	// Of the reader alone.
+	frames *protocol.FrameReader
+	slab   []shardgroups.Request
+	done   map[protocol.GroupID]func(protocol.Reply)
+	pipes  map[protocol.MemberID]*pipe
+	now    time.Time // when the burst of requests that is read began
+
+	inFlight atomic.Int64
+
+	mu     sync.Mutex // guards what follows; nothing is called under it
+	out    []byte     // frames not yet taken by the writer
+	taken  int        // bytes the writer is writing
+	full   bool       // the reader waits for room
+	closed bool
+	more   sync.Cond // out has grown, or closed
+	room   sync.Cond // a request in flight was answered, or closed
+}
+
+// serveClient serves a connection until it ends.
+func (s *Server) serveClient(conn net.Conn) {
+	c := &clientConn{
+		s: s, conn: conn, frames: protocol.NewFrameReader(conn, protocol.MaxHandshakeFrame),
+		done: map[protocol.GroupID]func(protocol.Reply){}, pipes: map[protocol.MemberID]*pipe{},
+	}
+	c.more.L, c.room.L = &c.mu, &c.mu
+	writer := make(chan struct{})
+	go func() { defer close(writer); c.write() }()
+	err := c.handshake()
+	if err == nil {
+		s.mu.Lock()
+		s.clients[c] = struct{}{}
+		s.mu.Unlock()
+		// The table may have changed between Welcome and the line above.
+		s.TableChanged()
+		err = c.read()
+		s.mu.Lock()
+		delete(s.clients, c)
+		s.mu.Unlock()
+	}
+	if err != nil && err != io.EOF && !errors.Is(err, net.ErrClosed) {
+		s.log.Debug("client connection ends", "from", addrOf(conn), "client", c.client, "error", err)
+	}
+	for _, p := range c.pipes {
+		p.close()
+	}
+	c.finish()
+	<-writer
+	_ = conn.Close() // perhaps a second time
+	for _, p := range c.pipes {
+		<-p.ended
+	}
+}
+
+// handshake reads messages until a Hello was accepted. Operators' questions
+// are answered without one, too.
+func (c *clientConn) handshake() error {
+	for {
+		b, err := c.frames.Next()
+		if err != nil {
+			return c.refuse(protocol.CodeTooLarge, err)
+		}
+		switch protocol.PeekType(b) {
+		case protocol.TypeAdmin:
+			if err := c.admin(b); err != nil {
+				return err
+			}
+		case protocol.TypeHello:
+			welcome, code, err := c.hello(b)
+			if err != nil {
+				return c.refuse(code, err)
+			}
+			c.sendFrame(protocol.Encode(welcome))
+			c.frames.SetMax(int(c.s.cfg.Limits.Frame))
+			return c.conn.SetReadDeadline(time.Time{})
+		default:
+			return c.refuse(protocol.CodeInvalid, fmt.Errorf("%w: the first message must be a Hello", protocol.ErrMalformed))
+		}
+	}
+}
+
+func (c *clientConn) hello(b []byte) (protocol.Welcome, protocol.Code, error) {
+	var h protocol.Hello
+	if err := protocol.Decode(b, &h); err != nil {
+		return protocol.Welcome{}, protocol.CodeInvalid, err
+	}
+	if h.Version != protocol.WireVersion {
+		return protocol.Welcome{}, protocol.CodeVersion,
+			fmt.Errorf("protocol version %d: this member speaks %d", h.Version, protocol.WireVersion)
+	}
+	w := c.s.cfg.Backend.Welcome()
+	// Before a member has given itself to a cluster it has nothing to compare.
+	if h.Cluster != "" && w.Name != "" && h.Cluster != w.Name && h.Cluster != w.Cluster.String() {
+		return w, protocol.CodeWrongGrid, fmt.Errorf("this member belongs to the cluster %q (%s), not to %q", w.Name, w.Cluster, h.Cluster)
+	}
+	c.client, c.forward = h.Client, h.Forward
+	w.Type, w.Version, w.Limits = protocol.TypeWelcome, protocol.WireVersion, c.s.cfg.Limits
+	w.Table.Type = protocol.TypeTable
+	return w, protocol.CodeOK, nil
+}
+
+// refuse tells the client why the connection ends, where there is a reason to
+// tell, and returns err.
+func (c *clientConn) refuse(code protocol.Code, err error) error {
+	if errors.Is(err, protocol.ErrMalformed) || errors.Is(err, protocol.ErrFrame) || code != protocol.CodeTooLarge {
+		c.send(problem(0, code, err.Error()))
+	}
+	return err
+}
+
+// read is the reader: it dispatches messages until the connection ends.
+func (c *clientConn) read() error {
+	limit := int64(c.s.cfg.Limits.InFlight)
+	for {
+		b, err := c.frames.Next()
+		if err != nil {
+			return c.refuse(protocol.CodeTooLarge, err)
+		}
+		c.now = time.Time{}
+		for {
+			if err := c.dispatch(b); err != nil {
+				return c.refuse(protocol.CodeInvalid, err)
+			}
+			if c.inFlight.Load() >= limit && !c.waitRoom(limit) {
+				return net.ErrClosed
+			}
+			if !c.frames.Buffered() {
+				break
+			}
+			if b, err = c.frames.Next(); err != nil {
+				return c.refuse(protocol.CodeTooLarge, err)
+			}
+		}
+	}
+}
+
+// waitRoom stops the reading until a request was answered; false: closed.
+func (c *clientConn) waitRoom(limit int64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.full = true
+	for c.inFlight.Load() >= limit && !c.closed {
+		c.room.Wait()
+	}
+	c.full = false
+	return !c.closed
+}
+
+func (c *clientConn) dispatch(b []byte) error {
+	switch protocol.PeekType(b) {
+	case protocol.TypeRequest:
+		q := c.alloc()
+		if err := q.Decode(b); err != nil {
+			return err
+		}
+		q.Raw = b
+		c.submit(q)
+		return nil
+	case protocol.TypeBatch:
+		return protocol.EachRequest(b, func(raw []byte, r *protocol.Request) {
+			q := c.alloc()
+			q.Request, q.Raw = *r, raw
+			c.submit(q)
+		})
+	case protocol.TypeSession:
+		return c.session(b)
+	case protocol.TypeTableRequest:
+		var q protocol.TableRequest
+		if err := protocol.Decode(b, &q); err != nil {
+			return err
+		}
+		t := c.s.cfg.Backend.Table()
+		t.Type = protocol.TypeTable
+		c.sendFrame(protocol.Encode(t))
+		return nil
+	case protocol.TypeAdmin:
+		return c.admin(b)
+	default:
+		return fmt.Errorf("%w: unknown message", protocol.ErrMalformed)
+	}
+}
+
+func (c *clientConn) alloc() *shardgroups.Request {
+	if len(c.slab) == 0 {
+		c.slab = make([]shardgroups.Request, slabSize)
+	}
+	q := &c.slab[0]
+	c.slab = c.slab[1:]
+	return q
+}
+
+// submit checks the limits and hands the request to its group.
+func (c *clientConn) submit(q *shardgroups.Request) {
+	c.inFlight.Add(1)
+	if code, err := c.check(&q.Request); err != nil {
+		c.reply(problem(q.ID, code, err.Error()))
+		return
+	}
+	routes := c.s.routes.Load()
+	if len(routes.Partitions) == 0 {
+		c.reply(problem(q.ID, protocol.CodeNoLeader, "the grid is not formed yet"))
+		return
+	}
+	if int(q.Partition) >= len(routes.Partitions) {
+		c.reply(problem(q.ID, protocol.CodeInvalid, fmt.Sprintf("partition %d of %d", q.Partition, len(routes.Partitions))))
+		return
+	}
+	if q.TimeLeft > 0 {
+		if c.now.IsZero() {
+			c.now = time.Now()
+		}
+		q.Deadline = c.now.Add(time.Duration(q.TimeLeft) * time.Millisecond)
+	}
+	route := &routes.Partitions[q.Partition]
+	if c.forward && c.forwarded(route, q.ID, q.Flags, q.Raw) {
+		return
+	}
+	if route.Group == nil {
+		c.reply(c.notLeader(protocol.Reply{ID: q.ID, Code: protocol.CodeNotLeader, Epoch: routes.Epoch}, route.ID))
+		return
+	}
+	q.Done = c.doneFor(route.ID)
+	route.Group.Submit(q)
+}
+
+func (c *clientConn) check(q *protocol.Request) (protocol.Code, error) {
+	limits := &c.s.cfg.Limits
+	if n, most := len(q.Body), int(limits.Key+limits.Value)+bodySlack; n > most {
+		return protocol.CodeTooLarge, fmt.Errorf("the request has %d bytes, at most %d", n, most)
+	}
+	if q.Kind == protocol.KindControl {
+		return protocol.CodeOK, nil
+	}
+	if err := structures.CheckName(q.Name, *limits); err != nil {
+		if errors.Is(err, quorate.ErrTooLarge) {
+			return protocol.CodeTooLarge, err
+		}
+		return protocol.CodeInvalid, err
+	}
+	return protocol.CodeOK, nil
+}
+
+// doneFor returns the callback for requests to a group: one closure for all of
+// them, as the reply names its request.
+func (c *clientConn) doneFor(g protocol.GroupID) func(protocol.Reply) {
+	if f, ok := c.done[g]; ok {
+		return f
+	}
+	f := func(r protocol.Reply) { c.reply(c.notLeader(r, g)) }
+	c.done[g] = f
+	return f
+}
+
+// notLeader adds to a reply CodeNotLeader who leads.
+func (c *clientConn) notLeader(r protocol.Reply, g protocol.GroupID) protocol.Reply {
+	if r.Code != protocol.CodeNotLeader || len(r.Body) > 0 {
+		return r
+	}
+	p := protocol.Problem{Leader: c.s.cfg.Backend.LeaderOf(g)}
+	r.Body = p.Append(nil)
+	return r
+}
+
+func (c *clientConn) session(b []byte) error {
+	var q protocol.SessionRequest
+	if err := protocol.Decode(b, &q); err != nil {
+		return err
+	}
+	c.inFlight.Add(1)
+	route := Route{ID: protocol.SystemGroup}
+	if c.forward && c.forwarded(&route, q.ID, 0, b) {
+		return nil
+	}
+	c.s.cfg.Backend.Session(q, func(r protocol.Reply) {
+		r.ID = q.ID
+		c.reply(c.notLeader(r, protocol.SystemGroup))
+	})
+	return nil
+}
+
+// admin answers an operator's question in a goroutine of its own: it may take
+// long. The requests in flight bound how many there are.
+func (c *clientConn) admin(b []byte) error {
+	var q protocol.AdminRequest
+	if err := protocol.Decode(b, &q); err != nil {
+		return err
+	}
+	q.What = strings.Clone(q.What)
+	c.inFlight.Add(1)
+	c.s.wg.Go(func() {
+		ctx, cancel := context.WithTimeout(c.s.ctx, adminTimeout)
+		defer cancel()
+		r := c.s.cfg.Backend.Admin(ctx, q)
+		r.ID = q.ID
+		c.reply(r)
+	})
+	return nil
+}
+
+func problem(id uint64, code protocol.Code, detail string) protocol.Reply {
+	p := protocol.Problem{Detail: detail}
+	return protocol.Reply{ID: id, Code: code, Body: p.Append(nil)}
+}

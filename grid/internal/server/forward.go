@@ -1,0 +1,205 @@
+package server
+
+import (
+	"context"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/quorate/quorate/protocol"
+)
+
+const (
+	forwardDialTimeout = 2 * time.Second
+	forwardBuffer      = 256 // frames
+)
+
+// pipe carries one client connection's requests to one other member and its
+// replies back, one hop: the member at the far end forwards nothing. As it
+// serves one client connection alone, the frames pass unchanged.
+type pipe struct {
+	c      *clientConn
+	frames chan []byte
+	ctx    context.Context
+	close  context.CancelFunc // ends the pipe
+	ended  chan struct{}      // closed when it has
+
+	mu     sync.Mutex // guards what follows
+	dead   bool
+	flight map[uint64]protocol.Flags // requests without reply
+}
+
+// forwarded sends a request to its group's leader where that is another
+// member. It is false where the request is to be handled here.
+func (c *clientConn) forwarded(route *Route, id uint64, flags protocol.Flags, raw []byte) bool {
+	if route.Group != nil && (route.Group.Leader().Self || flags&protocol.FlagStale != 0) {
+		return false
+	}
+	b := c.s.cfg.Backend
+	leader := b.LeaderOf(route.ID)
+	if leader == 0 {
+		return false // answered here, with what is known
+	}
+	p := c.pipes[leader]
+	if p != nil && p.isDead() {
+		<-p.ended
+		delete(c.pipes, leader)
+		p = nil
+	}
+	if p == nil {
+		address, ok := b.AddressOf(leader)
+		if !ok || b.Self() == leader {
+			return false
+		}
+		p = &pipe{
+			c: c, frames: make(chan []byte, forwardBuffer),
+			ended: make(chan struct{}), flight: map[uint64]protocol.Flags{},
+		}
+		p.ctx, p.close = context.WithCancel(c.s.ctx)
+		c.pipes[leader] = p
+		go p.run(address)
+	}
+	p.send(id, flags, raw)
+	return true
+}
+
+// send queues a request; where the pipe does not keep up, reading stops.
+func (p *pipe) send(id uint64, flags protocol.Flags, raw []byte) {
+	p.mu.Lock()
+	if p.dead {
+		p.mu.Unlock()
+		p.c.reply(problem(id, protocol.CodeNoLeader, "the member that forwards has lost the leader"))
+		return
+	}
+	p.flight[id] = flags
+	p.mu.Unlock()
+	select {
+	case p.frames <- raw:
+	case <-p.ended: // run has answered it
+	}
+}
+
+func (p *pipe) isDead() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.dead
+}
+
+// run connects, writes what comes and hands replies back, until either end is
+// closed; then it answers what is in flight.
+func (p *pipe) run(address string) {
+	defer close(p.ended)
+	defer p.close()
+	sent := false
+	defer func() { p.fail(sent) }()
+	conn, err := p.connect(address)
+	if err != nil {
+		p.c.s.log.Debug("forward: connect", "address", address, "error", err)
+		return
+	}
+	sent = true
+	// A write that the leader does not take must not hold up the end.
+	defer context.AfterFunc(p.ctx, func() { _ = conn.Close() })()
+	replies := make(chan struct{})
+	go func() { defer close(replies); p.read(conn) }()
+	p.write(conn, replies)
+	_ = conn.Close() // ends read
+	<-replies
+}
+
+func (p *pipe) connect(address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(p.ctx, forwardDialTimeout)
+	defer cancel()
+	conn, err := p.c.s.cfg.Network.Dial(ctx, address, protocol.PurposeClient)
+	if err != nil {
+		return nil, err
+	}
+	hello := protocol.Encode(protocol.Hello{
+		Type: protocol.TypeHello, Version: protocol.WireVersion, Client: p.c.s.cfg.Client, Name: "forward",
+	})
+	b := protocol.EndFrame(append(protocol.BeginFrame(nil), hello...), 0)
+	if _, err := conn.Write(b); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+func (p *pipe) write(conn net.Conn, replies <-chan struct{}) {
+	var buf []byte
+	for {
+		select {
+		case <-p.ctx.Done():
+			return
+		case <-replies:
+			return
+		case raw := <-p.frames:
+			buf = appendRaw(buf[:0], raw)
+			for more := true; more && len(buf) < maxIdleBuffer; {
+				select {
+				case raw := <-p.frames:
+					buf = appendRaw(buf, raw)
+				default:
+					more = false
+				}
+			}
+			if _, err := conn.Write(buf); err != nil {
+				return
+			}
+			if cap(buf) > maxIdleBuffer {
+				buf = nil
+			}
+		}
+	}
+}
+
+func appendRaw(dst, raw []byte) []byte {
+	start := len(dst)
+	return protocol.EndFrame(append(protocol.BeginFrame(dst), raw...), start)
+}
+
+// read hands replies to the client. The first message is the Welcome, or the
+// refusal of our Hello; tables the client gets from this member.
+func (p *pipe) read(conn net.Conn) {
+	frames := protocol.NewFrameReader(conn, protocol.MaxFrame)
+	for {
+		b, err := frames.Next()
+		if err != nil {
+			return
+		}
+		if protocol.PeekType(b) != protocol.TypeReply {
+			continue
+		}
+		var r protocol.Reply
+		if r.Decode(b) != nil {
+			return
+		}
+		p.mu.Lock()
+		_, ours := p.flight[r.ID]
+		delete(p.flight, r.ID)
+		p.mu.Unlock()
+		if !ours {
+			return // the refusal of our Hello
+		}
+		p.c.mu.Lock()
+		p.c.appendFrame(b)
+		p.c.answered(1)
+		p.c.mu.Unlock()
+	}
+}
+
+// fail answers what is in flight when the pipe has ended.
+func (p *pipe) fail(sent bool) {
+	p.mu.Lock()
+	p.dead = true
+	flight := p.flight
+	p.flight = nil
+	p.mu.Unlock()
+	for id, flags := range flight {
+		code := protocol.CodeNoLeader
+		if sent && flags&protocol.FlagRead == 0 {
+			code = protocol.CodeUnknown
+		}
+		p.c.reply(problem(id, code, "the member that forwards has lost the leader"))
+	}
+}

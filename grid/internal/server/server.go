@@ -1,0 +1,323 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/quorate/quorate/grid/internal/network"
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups"
+)
+
+const (
+	handshakeTimeout = 5 * time.Second
+	maxConnections   = 10_000
+	maxOutbound      = 8 << 20               // bytes waiting to be written to a connection
+	maxIdleBuffer    = 1 << 20               // bytes of a write buffer that is kept for the next
+	tableInterval    = 20 * time.Millisecond // at most one table push in it
+	adminTimeout     = 10 * time.Second
+	peerTimeout      = 30 * time.Second
+	drainTimeout     = 500 * time.Millisecond
+)
+
+// Group is this member's replica of a group.
+type Group interface {
+	Submit(*shardgroups.Request)
+	Leader() shardgroups.Leader
+}
+
+// Backend is the member behind the listener. Its methods are safe for
+// concurrent use.
+type Backend interface {
+	// Welcome returns the answer to a Hello. Before the grid is formed its table
+	// is empty, and the client tries again.
+	Welcome() protocol.Welcome
+	// Self returns this member's number, 0 before it is admitted.
+	Self() protocol.MemberID
+	// Table returns the member's view of the table.
+	Table() protocol.Table
+	// LeaderOf returns who leads a group, 0 if that is not known.
+	LeaderOf(protocol.GroupID) protocol.MemberID
+	// AddressOf returns where a member is.
+	AddressOf(protocol.MemberID) (string, bool)
+	// Session carries out a request on sessions, as Group.Submit does.
+	Session(q protocol.SessionRequest, done func(protocol.Reply))
+	// Admin answers operators' questions.
+	Admin(ctx context.Context, q protocol.AdminRequest) protocol.Reply
+	// Peer answers other members' questions.
+	Peer(ctx context.Context, q protocol.PeerRequest) protocol.Reply
+	// ServeRaft and ServeGossip take over a connection whose preface was read.
+	ServeRaft(net.Conn)
+	ServeGossip(net.Conn)
+}
+
+// Route says where the requests for a partition go.
+type Route struct {
+	ID    protocol.GroupID
+	Group Group // nil: this member has no replica
+}
+
+// Routes are the routes by partition. They are immutable.
+type Routes struct {
+	Epoch      protocol.Epoch
+	Partitions []Route
+}
+
+// Config is what a Server needs.
+type Config struct {
+	Listener net.Listener
+	Network  *network.Network
+	Backend  Backend
+	Limits   protocol.Limits
+	Client   protocol.UUID // names this member where it forwards for a client
+	Logger   *slog.Logger
+}
+
+// Server serves the connections of a member.
+type Server struct {
+	cfg     Config
+	log     *slog.Logger
+	routes  atomic.Pointer[Routes]
+	changed chan struct{} // of capacity 1: the table has changed
+	ctx     context.Context
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup
+
+	mu      sync.Mutex // guards what follows
+	conns   map[net.Conn]struct{}
+	clients map[*clientConn]struct{}
+	closed  bool
+}
+
+// Start begins to accept connections.
+func Start(cfg Config) *Server {
+	s := &Server{
+		cfg: cfg, log: cfg.Logger, changed: make(chan struct{}, 1),
+		conns: map[net.Conn]struct{}{}, clients: map[*clientConn]struct{}{},
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.routes.Store(&Routes{})
+	s.wg.Go(s.accept)
+	s.wg.Go(s.pushTables)
+	return s
+}
+
+// SetRoutes replaces the routes.
+func (s *Server) SetRoutes(r *Routes) {
+	s.routes.Store(r)
+	s.TableChanged()
+}
+
+// TableChanged makes the server send the table to all clients soon.
+func (s *Server) TableChanged() {
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Serve serves one connection, of any origin, from its preface on. It returns
+// when the connection is closed.
+func (s *Server) Serve(c net.Conn) {
+	if !s.add(c) {
+		_ = c.Close() // the server is closed
+		return
+	}
+	defer s.wg.Done()
+	defer s.remove(c)
+	if err := c.SetReadDeadline(time.Now().Add(handshakeTimeout)); err != nil {
+		_ = c.Close() // broken already
+		return
+	}
+	p, err := protocol.ReadPreface(c)
+	if err != nil {
+		// A port scanner or a health check of a load balancer: nothing to warn of.
+		s.log.Debug("connection without preface", "from", addrOf(c), "error", err)
+		_ = c.Close()
+		return
+	}
+	switch p {
+	case protocol.PurposeClient:
+		s.cfg.Network.MarkClient(c)
+		s.serveClient(c)
+	case protocol.PurposeMember:
+		s.servePeer(c)
+	case protocol.PurposeRaft:
+		if c.SetReadDeadline(time.Time{}) == nil {
+			s.cfg.Backend.ServeRaft(c)
+		}
+		_ = c.Close() // perhaps a second time
+	case protocol.PurposeGossip:
+		if c.SetReadDeadline(time.Time{}) == nil {
+			s.cfg.Backend.ServeGossip(c)
+		}
+	default:
+		s.log.Debug("connection of unknown purpose", "from", addrOf(c), "purpose", byte(p))
+		_ = c.Close()
+	}
+}
+
+// Drain stops accepting, says goodbye to all clients, and waits a short time
+// for what is in flight.
+func (s *Server) Drain(reason string) {
+	_ = s.cfg.Listener.Close() // Close closes it again
+	s.mu.Lock()
+	clients := make([]*clientConn, 0, len(s.clients))
+	for c := range s.clients {
+		clients = append(clients, c)
+	}
+	s.mu.Unlock()
+	bye := protocol.Encode(protocol.Goodbye{Type: protocol.TypeGoodbye, Reason: reason})
+	for _, c := range clients {
+		c.sendFrame(bye)
+	}
+	deadline := time.Now().Add(drainTimeout)
+	for _, c := range clients {
+		for !c.idle() && time.Now().Before(deadline) {
+			time.Sleep(5 * time.Millisecond)
+		}
+	}
+}
+
+// Close closes every connection and waits for their goroutines. It is
+// idempotent.
+func (s *Server) Close() {
+	s.cancel()
+	_ = s.cfg.Listener.Close() // Drain may have closed it
+	s.mu.Lock()
+	s.closed = true
+	conns := make([]net.Conn, 0, len(s.conns))
+	for c := range s.conns {
+		conns = append(conns, c)
+	}
+	s.mu.Unlock()
+	for _, c := range conns {
+		_ = c.Close() // its owner may have closed it
+	}
+	s.wg.Wait()
+}
+
+func (s *Server) accept() {
+	for {
+		c, err := s.cfg.Listener.Accept()
+		switch {
+		case err == nil:
+			s.spawn(c)
+		case errors.Is(err, net.ErrClosed):
+			return
+		default:
+			// Out of file descriptors, for example: others need the pause too.
+			s.log.Warn("accept", "error", err)
+			select {
+			case <-s.ctx.Done():
+				return
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+	}
+}
+
+func (s *Server) spawn(c net.Conn) {
+	s.mu.Lock()
+	full := len(s.conns) >= maxConnections
+	s.mu.Unlock()
+	if full {
+		s.log.Warn("connection refused: too many", "from", addrOf(c), "limit", maxConnections)
+		_ = c.Close()
+		return
+	}
+	go s.Serve(c) // counted in wg by add
+}
+
+// add counts the connection; Serve undoes it.
+func (s *Server) add(c net.Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.conns[c] = struct{}{}
+	s.wg.Add(1)
+	return true
+}
+
+func (s *Server) remove(c net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+}
+
+// pushTables sends the table to all clients when it has changed, and not more
+// often than every tableInterval: a change of many leaders is one push.
+func (s *Server) pushTables() {
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-s.changed:
+		}
+		s.mu.Lock()
+		clients := make([]*clientConn, 0, len(s.clients))
+		for c := range s.clients {
+			clients = append(clients, c)
+		}
+		s.mu.Unlock()
+		if len(clients) > 0 {
+			t := s.cfg.Backend.Table()
+			t.Type = protocol.TypeTable
+			b := protocol.Encode(t)
+			for _, c := range clients {
+				c.sendFrame(b)
+			}
+		}
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-time.After(tableInterval):
+		}
+	}
+}
+
+// servePeer answers another member's questions, one after the other.
+func (s *Server) servePeer(c net.Conn) {
+	defer c.Close()
+	frames := protocol.NewFrameReader(c, protocol.MaxHandshakeFrame)
+	for {
+		b, err := frames.Next()
+		if err != nil {
+			if err != io.EOF {
+				s.log.Debug("member connection", "from", addrOf(c), "error", err)
+			}
+			return
+		}
+		var q protocol.PeerRequest
+		if err := protocol.Decode(b, &q); err != nil || q.Type != protocol.TypePeer {
+			s.log.Warn("malformed question of a member", "from", addrOf(c), "error", err)
+			return
+		}
+		ctx, cancel := context.WithTimeout(s.ctx, peerTimeout)
+		r := s.cfg.Backend.Peer(ctx, q)
+		cancel()
+		r.ID = q.ID
+		out := protocol.EndFrame(r.Append(protocol.BeginFrame(nil)), 0)
+		if _, err := c.Write(out); err != nil {
+			return
+		}
+		if c.SetReadDeadline(time.Now().Add(peerTimeout)) != nil {
+			return
+		}
+	}
+}
+
+func addrOf(c net.Conn) string {
+	if a := c.RemoteAddr(); a != nil {
+		return a.String()
+	}
+	return ""
+}

@@ -1,0 +1,119 @@
+package server
+
+import (
+	"github.com/quorate/quorate/protocol"
+)
+
+// reply answers a request in flight. It never blocks.
+func (c *clientConn) reply(r protocol.Reply) {
+	c.mu.Lock()
+	c.appendReply(&r)
+	c.answered(1)
+	c.mu.Unlock()
+}
+
+// send sends a reply to no request in flight.
+func (c *clientConn) send(r protocol.Reply) {
+	c.mu.Lock()
+	c.appendReply(&r)
+	c.mu.Unlock()
+}
+
+// sendFrame sends an encoded message.
+func (c *clientConn) sendFrame(b []byte) {
+	c.mu.Lock()
+	c.appendFrame(b)
+	c.mu.Unlock()
+}
+
+// appendReply encodes straight into the pending buffer. c.mu is held.
+func (c *clientConn) appendReply(r *protocol.Reply) {
+	if c.closed {
+		return
+	}
+	start := len(c.out)
+	c.out = protocol.EndFrame(r.Append(protocol.BeginFrame(c.out)), start)
+	c.grown(start)
+}
+
+// appendFrame is appendReply for an encoded message. c.mu is held.
+func (c *clientConn) appendFrame(b []byte) {
+	if c.closed {
+		return
+	}
+	start := len(c.out)
+	c.out = protocol.EndFrame(append(protocol.BeginFrame(c.out), b...), start)
+	c.grown(start)
+}
+
+// grown wakes the writer, or gives up on a client that does not read.
+func (c *clientConn) grown(before int) {
+	if len(c.out)+c.taken > maxOutbound {
+		c.s.log.Warn("client does not read its replies: connection closed", "from", addrOf(c.conn), "bytes", len(c.out)+c.taken)
+		c.closeLocked()
+		c.out = nil
+		_ = c.conn.Close() // wakes reader and writer
+		return
+	}
+	if before == 0 {
+		c.more.Signal()
+	}
+}
+
+// answered counts n requests as answered. c.mu is held.
+func (c *clientConn) answered(n int64) {
+	c.inFlight.Add(-n)
+	if c.full {
+		c.room.Signal()
+	}
+}
+
+// idle reports whether nothing is in flight or on its way out.
+func (c *clientConn) idle() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed || c.inFlight.Load() == 0 && len(c.out) == 0 && c.taken == 0
+}
+
+// finish makes the writer end when it has written what there is.
+func (c *clientConn) finish() {
+	c.mu.Lock()
+	c.closeLocked()
+	c.mu.Unlock()
+}
+
+func (c *clientConn) closeLocked() {
+	c.closed = true
+	c.more.Signal()
+	c.room.Signal()
+}
+
+// write is the writer: it writes what has gathered while it wrote before.
+func (c *clientConn) write() {
+	var spare []byte
+	for {
+		c.mu.Lock()
+		for len(c.out) == 0 && !c.closed {
+			c.more.Wait()
+		}
+		buf := c.out
+		c.out, c.taken = spare[:0], len(buf)
+		c.mu.Unlock()
+		if len(buf) == 0 {
+			return
+		}
+		_, err := c.conn.Write(buf)
+		c.mu.Lock()
+		c.taken = 0
+		c.mu.Unlock()
+		if err != nil {
+			c.finish()
+			_ = c.conn.Close() // wakes the reader
+			return
+		}
+		if cap(buf) > maxIdleBuffer {
+			buf = nil
+		}
+		spare = buf
+	}
+}

@@ -1,0 +1,202 @@
+package grid
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/quorate/quorate/client"
+	"github.com/quorate/quorate/grid/internal/coordinator"
+	"github.com/quorate/quorate/grid/internal/identity"
+	"github.com/quorate/quorate/grid/internal/network"
+	"github.com/quorate/quorate/grid/internal/server"
+	"github.com/quorate/quorate/protocol"
+)
+
+// handOverTimeout bounds how long Close tries to give its groups to others.
+const handOverTimeout = 3 * time.Second
+
+// Member is a running member. It is safe for concurrent use.
+type Member struct {
+	cfg     Config
+	log     *slog.Logger
+	net     *network.Network
+	dir     *identity.Dir
+	packets net.PacketConn
+	address string // advertised
+	listens string
+	limits  protocol.Limits
+
+	coordinator *coordinator.Coordinator
+	server      *server.Server
+
+	routing sync.Mutex // held while routes are computed and set
+
+	mu     sync.Mutex // guards what follows
+	client *client.Client
+	closed bool
+	done   chan struct{} // closed when Close is through
+}
+
+// Start starts a member. It returns once the member listens, which is before
+// it serves: see Ready. Its error is of the configuration, of the data
+// directory, or of the address. ctx bounds only Start itself.
+func Start(ctx context.Context, cfg Config) (*Member, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	cfg.setDefaults()
+	m := &Member{
+		cfg: cfg, net: network.From(ctx), limits: protocol.DefaultLimits(), done: make(chan struct{}),
+		log: cfg.Logger.With("member", cfg.Name),
+	}
+	dir, err := identity.Open(cfg.DataDir, cfg.Name)
+	if err != nil {
+		return nil, err
+	}
+	m.dir = dir
+	listener, packets, err := m.net.Listen(cfg.Listen)
+	if err != nil {
+		return nil, errors.Join(err, dir.Close())
+	}
+	m.packets = packets
+	m.listens = listener.Addr().String()
+	m.address = cfg.Advertise
+	if m.address == "" {
+		m.address = m.listens
+	}
+	// The server needs the coordinator behind it, and the coordinator tells the
+	// server of changes: the lock holds those until both are there.
+	m.routing.Lock()
+	m.coordinator, err = coordinator.Start(coordinator.Config{
+		Dir: dir, Address: m.address, Join: cfg.Join, Expect: cfg.BootstrapExpect, ClusterName: cfg.Cluster,
+		Settings: coordinator.Settings{
+			Durability: string(cfg.Durability), Partitions: cfg.Partitions, Groups: cfg.Groups, Replicas: cfg.Replicas,
+		},
+		Network: m.net, Packets: packets, Kinds: kinds(), Limits: m.limits, RTT: cfg.Tick,
+		Logger: m.log, Changed: m.changed,
+	})
+	if err != nil {
+		m.routing.Unlock()
+		return nil, errors.Join(err, listener.Close(), packets.Close(), dir.Close())
+	}
+	self := dir.Member()
+	m.server = server.Start(server.Config{
+		Listener: listener, Network: m.net, Backend: &backend{m}, Limits: m.limits,
+		Client: self.Incarnation, Logger: m.log,
+	})
+	m.routing.Unlock()
+	m.log.Info("listening", "address", m.address, "incarnation", self.Incarnation.String(), "start", self.Starts)
+	return m, nil
+}
+
+// Ready waits until the member serves. Its error says what it waits for, or
+// why it never will serve as it was started.
+func (m *Member) Ready(ctx context.Context) error {
+	if err := m.coordinator.Ready(ctx); err != nil {
+		return fmt.Errorf("member %s: %w", m.cfg.Name, err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case m.closed:
+		return fmt.Errorf("member %s: closed", m.cfg.Name)
+	case m.client != nil:
+		return nil
+	}
+	c, err := client.Dial(ctx, []string{m.address}, client.WithDialer(m.dial),
+		client.WithName(m.cfg.Name), client.WithLogger(m.log))
+	if err != nil {
+		return fmt.Errorf("member %s: %w", m.cfg.Name, err)
+	}
+	m.client = c
+	return nil
+}
+
+// Client returns the member's own client, which reaches it without the network.
+// It is there once Ready has returned nil, and nil before. It is closed with
+// the member.
+func (m *Member) Client() *client.Client {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.client
+}
+
+// Addr returns the address at which others reach the member.
+func (m *Member) Addr() string { return m.address }
+
+// Close hands over what the member leads, answers what is in flight, and stops
+// it. It leaves no goroutine running and may be called twice.
+func (m *Member) Close() error {
+	m.mu.Lock()
+	first := !m.closed
+	m.closed = true
+	own := m.client
+	m.mu.Unlock()
+	if !first {
+		<-m.done
+		return nil
+	}
+	defer close(m.done)
+	var errs []error
+	m.coordinator.Stop()
+	orderly := !m.net.Killed()
+	if own != nil {
+		errs = append(errs, own.Close())
+	}
+	if orderly {
+		ctx, cancel := context.WithTimeout(context.Background(), min(handOverTimeout, m.cfg.ShutdownTimeout))
+		m.coordinator.HandOver(ctx)
+		cancel()
+		m.server.Drain("the member is going away")
+	}
+	m.coordinator.Close(orderly)
+	m.server.Close()
+	errs = append(errs, m.packets.Close(), m.dir.Close())
+	m.log.Info("closed")
+	return errors.Join(errs...)
+}
+
+// dial opens a connection for the member's own client: to itself inside the
+// process, to others as they advertise.
+func (m *Member) dial(ctx context.Context, address string) (net.Conn, error) {
+	if address != m.address {
+		return m.net.DialClient(ctx, address)
+	}
+	near, far, err := m.net.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	go m.server.Serve(far) // the server waits for it when it closes
+	return near, nil
+}
+
+// changed brings the server up to date with tables and leaders.
+func (m *Member) changed() {
+	m.routing.Lock()
+	defer m.routing.Unlock()
+	if m.server == nil {
+		return // Start has failed
+	}
+	h, v := m.coordinator.Host(), m.coordinator.View()
+	if h == nil || v == nil || len(v.Partitions) == 0 {
+		return
+	}
+	groups := map[protocol.GroupID]server.Route{}
+	for _, g := range v.Groups {
+		route := server.Route{ID: g.ID}
+		if local := h.Group(g.ID); local != nil {
+			route.Group = local
+		}
+		groups[g.ID] = route
+	}
+	r := &server.Routes{Epoch: v.Epoch, Partitions: make([]server.Route, len(v.Partitions))}
+	for p, g := range v.Partitions {
+		r.Partitions[p] = groups[g]
+	}
+	m.server.SetRoutes(r)
+}

@@ -1,0 +1,95 @@
+package protocol
+
+// What an AdminRequest may ask for. Args is empty for all of them.
+const (
+	AdminStatus     = "status"     // answered with a Status
+	AdminHash       = "hash"       // answered with a HashReport
+	AdminStructures = "structures" // answered with a StructureReport
+)
+
+// The states of a member, as another member knows them.
+const (
+	StateServing = "serving" // it answered, or was heard of lately
+	StateSilent  = "silent"  // not heard of
+	StateForming = "forming" // the answering member, before it serves
+)
+
+// The states of a replica.
+const (
+	ReplicaLeader    = "leader"
+	ReplicaFollower  = "follower"
+	ReplicaNonVoting = "non-voting"
+)
+
+// Status is how one member sees the grid. It needs no quorum and no cluster.
+type Status struct {
+	Cluster     string         `json:"cluster"` // UUID; empty before the member has one
+	ClusterName string         `json:"cluster_name"`
+	Formed      bool           `json:"formed"`
+	Durability  string         `json:"durability"`
+	Epoch       uint64         `json:"epoch"`
+	Partitions  int            `json:"partitions"`
+	Member      uint64         `json:"member"` // who answers; 0 before it is admitted
+	Name        string         `json:"name"`
+	Address     string         `json:"address"`
+	Version     string         `json:"version"`
+	Ready       bool           `json:"ready"`
+	Waiting     string         `json:"waiting,omitempty"` // for what, where Ready is false
+	Members     []StatusMember `json:"members"`
+	Groups      []StatusGroup  `json:"groups"`
+}
+
+// StatusMember is a member of the grid.
+type StatusMember struct {
+	ID          uint64 `json:"id"`
+	Name        string `json:"name"`
+	Address     string `json:"address"`
+	Incarnation string `json:"incarnation"`
+	State       string `json:"state"`
+}
+
+// StatusGroup is a group as the answering member knows it.
+type StatusGroup struct {
+	ID         uint64          `json:"id"`
+	Leader     uint64          `json:"leader"` // member; 0: none known
+	Term       uint64          `json:"term"`
+	Applied    uint64          `json:"applied"` // log index, by the answering member's replica
+	Partitions int             `json:"partitions"`
+	Replicas   []StatusReplica `json:"replicas"`
+}
+
+// StatusReplica is one copy of a group.
+type StatusReplica struct {
+	Replica uint64 `json:"replica"`
+	Member  uint64 `json:"member"`
+	State   string `json:"state"`
+}
+
+// HashReport has the hash of the state of every replica the answering member
+// runs. Replicas that have applied the same index have the same hash.
+type HashReport struct {
+	Member uint64      `json:"member"`
+	Groups []GroupHash `json:"groups"`
+}
+
+// GroupHash is the hash of one replica's state.
+type GroupHash struct {
+	ID      uint64 `json:"id"`
+	Applied uint64 `json:"applied"`
+	Hash    uint64 `json:"hash"`
+}
+
+// StructureReport lists the structures in the groups that the answering member
+// leads. Those with keys are in many groups: add them up.
+type StructureReport struct {
+	Member     uint64          `json:"member"`
+	Groups     []uint64        `json:"groups"` // that the member leads
+	Structures []StructureInfo `json:"structures"`
+}
+
+// StructureInfo is one structure, or its part in the groups of the report.
+type StructureInfo struct {
+	Kind   string `json:"kind"`
+	Name   string `json:"name"`
+	Length int64  `json:"length"`
+}
