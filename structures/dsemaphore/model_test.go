@@ -57,29 +57,32 @@ type holder struct {
 }
 
 func (m *model) Generate(t *rapid.T) structurestest.Op {
-	n := rapid.Int64Range(1, 5).Draw(t, "permits")
-	switch rapid.IntRange(0, 15).Draw(t, "operation") {
-	case 0, 1:
-		return op(opInit, 0, rapid.Int64Range(0, 4).Draw(t, "init"))
-	case 2, 3, 4, 5:
+	if !m.initialized && rapid.IntRange(0, 3).Draw(t, "early") > 0 {
+		return op(opInit, 0, rapid.SampledFrom([]int64{3, 4, 2, 0}).Draw(t, "init"))
+	}
+	n := rapid.SampledFrom([]int64{1, 2, 3, 1, 2, 4, 5}).Draw(t, "permits")
+	switch rapid.IntRange(0, 17).Draw(t, "operation") {
+	case 0, 1, 2, 3, 4, 5, 6:
 		ms := rapid.SampledFrom([]int64{0, 0, 1, 60, 2000}).Draw(t, "wait")
 		return op(opAcquire, protocol.FlagWait, n, ms)
-	case 6, 7:
+	case 7, 8:
 		return op(opTryAcquire, 0, n)
-	case 8, 9, 10, 11:
+	case 9, 10, 11:
 		tokens := []int64{12345}
 		for _, h := range m.holders {
 			if h.token != 0 {
 				tokens = append(tokens, h.token)
 			}
 		}
-		return op(opRelease, 0, rapid.SampledFrom(tokens).Draw(t, "token"))
+		return op(opRelease, 0, tokens[rapid.IntRange(0, len(tokens)-1).Draw(t, "token")])
 	case 12:
 		return op(opDrain, 0)
-	case 13:
+	case 13, 14:
 		return op(opAddPermits, 0, rapid.Int64Range(-4, 4).Draw(t, "add"))
-	case 14:
-		if rapid.IntRange(0, 3).Draw(t, "destroy") == 0 {
+	case 15:
+		return op(opInit, 0, m.init+rapid.Int64Range(0, 1).Draw(t, "init"))
+	case 16:
+		if rapid.IntRange(0, 3).Draw(t, "destroy") == 3 {
 			return op(opDestroy, 0)
 		}
 	}

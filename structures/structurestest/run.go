@@ -21,7 +21,7 @@ func Run(t *testing.T, kind structures.Kind, fresh func() Model) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Repeat(map[string]func(*rapid.T){
+		actions := map[string]func(*rapid.T){
 			"mutate":  r.mutate,
 			"mutate2": r.mutate, // drawn more often
 			"mutate3": r.mutate,
@@ -32,10 +32,17 @@ func Run(t *testing.T, kind structures.Kind, fresh func() Model) {
 			"confirm": r.confirm,
 			"advance": r.advance,
 			"end":     r.end,
-		})
+		}
+		for range lengths {
+			t.Repeat(actions)
+		}
 		r.finish(t)
 	})
 }
+
+// lengths makes histories longer than those rapid draws by itself: lines of
+// waiting calls take a while to build up.
+const lengths = 3
 
 // sessions is how many sessions call at once.
 const sessions = 3
