@@ -59,14 +59,14 @@ type item struct {
 func (b *batch) gather(calls []structures.Call, i int) int {
 	b.loads = b.loads[:0]
 	for count := 0; i < len(calls) && count < batchMax; i++ {
-		o := newOp(&calls[i])
+		o := b.c.newOp(&calls[i])
 		if err := b.c.begin(b.ctx, o); err != nil {
 			b.errs[i] = o.fail(err)
-			o.recycle()
+			b.c.recycle(o)
 			continue
 		}
 		if calls[i].Flags&protocol.FlagWait != 0 {
-			o.recycle()
+			b.c.recycle(o)
 			b.workers.Go(func() { b.replies[i], b.errs[i] = b.c.Invoke(b.ctx, calls[i]) })
 			continue
 		}
@@ -86,7 +86,7 @@ func (b *batch) gather(calls []structures.Call, i int) int {
 			if wait != nil {
 				t.giveUp(wait)
 				if count > 0 { // send what has gathered, then try again
-					o.recycle()
+					b.c.recycle(o)
 					return i
 				}
 				b.later = append(b.later, item{i: i, o: o})
@@ -209,5 +209,5 @@ func (b *batch) goOn(it item) {
 
 func (b *batch) end(it item, err error) {
 	b.replies[it.i], b.errs[it.i] = b.c.finish(it.o, err)
-	it.o.recycle()
+	b.c.recycle(it.o)
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"sync"
 	"time"
 
 	"github.com/quorate/quorate"
@@ -43,12 +42,13 @@ type op struct {
 	last    error         // what the last attempt failed of, for people
 }
 
-var ops = sync.Pool{New: func() any {
-	return &op{flight: flight{done: make(chan struct{}, 1)}}
-}}
-
-func newOp(call *structures.Call) *op {
-	o := ops.Get().(*op)
+// newOp takes an op from the client's pool. The pool is the client's own, so
+// that a client inside a testing/synctest bubble uses no channel from outside.
+func (c *Client) newOp(call *structures.Call) *op {
+	o, ok := c.ops.Get().(*op)
+	if !ok {
+		o = &op{flight: flight{done: make(chan struct{}, 1)}}
+	}
 	o.call = *call
 	o.req = protocol.Request{
 		Partition: call.Partition, Flags: call.Flags, Kind: call.Kind, Op: call.Op, Name: call.Name, Body: call.Body,
@@ -56,17 +56,17 @@ func newOp(call *structures.Call) *op {
 	return o
 }
 
-func (o *op) recycle() {
+func (c *Client) recycle(o *op) {
 	*o = op{flight: flight{done: o.done}}
-	ops.Put(o)
+	c.ops.Put(o)
 }
 
 func (o *op) mutates() bool { return o.req.Flags&protocol.FlagRead == 0 }
 
 // Invoke carries out one call. structures.Invoker says what it promises.
 func (c *Client) Invoke(ctx context.Context, call structures.Call) (structures.Reply, error) {
-	o := newOp(&call)
-	defer o.recycle()
+	o := c.newOp(&call)
+	defer c.recycle(o)
 	if err := c.begin(ctx, o); err != nil {
 		return structures.Reply{}, o.fail(err)
 	}

@@ -35,6 +35,7 @@ type Client struct {
 	routes   atomic.Pointer[routes]
 	limits   atomic.Pointer[protocol.Limits]
 	sessions sessions
+	ops      sync.Pool // of *op
 
 	parked     atomic.Bool   // the sweeper sleeps: nothing is in flight
 	unpark     chan struct{} // capacity 1

@@ -92,8 +92,8 @@ func (c *Client) repeat(o *op, n *conn, r *routes) {
 }
 
 // controlOp makes a control operation on the call o.
-func controlOp(o *op, what protocol.Op) *op {
-	k := newOp(&structures.Call{
+func (c *Client) controlOp(o *op, what protocol.Op) *op {
+	k := c.newOp(&structures.Call{
 		Kind: protocol.KindControl, Op: what, Verb: o.call.Verb, Label: o.call.Label,
 		Name: o.call.Name, Partition: o.call.Partition,
 	})
@@ -108,13 +108,13 @@ func (c *Client) withdraw(o *op, why error) error {
 	if c.ctx.Err() != nil {
 		return why // the session's end withdraws it
 	}
-	k := controlOp(o, protocol.OpCancel)
+	k := c.controlOp(o, protocol.OpCancel)
 	k.deadline = c.now() + withdrawTime
 	if err := c.run(c.ctx, k); err != nil {
 		c.settleLater(o, k)
 		return why
 	}
-	defer k.recycle()
+	defer c.recycle(k)
 	switch code := k.reply.Code; {
 	case code == protocol.CodeCancelled, code == protocol.CodeTimedOut:
 		o.unsettled = false
@@ -141,7 +141,7 @@ func (c *Client) settleLater(o, k *op) {
 	o.slots = nil
 	k.deadline = 0
 	c.spawn(func() {
-		defer k.recycle()
+		defer c.recycle(k)
 		if err := c.run(c.ctx, k); err != nil {
 			return // closed: the session has ended
 		}
@@ -155,7 +155,7 @@ func (c *Client) settleLater(o, k *op) {
 // confirm takes what was reserved for a call. Once ctx has ended it waits only
 // a little longer.
 func (c *Client) confirm(ctx context.Context, o *op) error {
-	k := controlOp(o, protocol.OpConfirm)
+	k := c.controlOp(o, protocol.OpConfirm)
 	for until := time.Duration(0); ; {
 		k.deadline = c.now() + confirmStep
 		err := c.run(c.ctx, k)
@@ -174,15 +174,15 @@ func (c *Client) confirm(ctx context.Context, o *op) error {
 		}
 		o.unsettled = true
 		if c.ctx.Err() != nil {
-			k.recycle()
+			c.recycle(k)
 			return quorate.ErrClosed
 		}
-		cancel := controlOp(o, protocol.OpCancel)
-		k.recycle()
+		cancel := c.controlOp(o, protocol.OpCancel)
+		c.recycle(k)
 		c.settleLater(o, cancel)
 		return ended
 	}
-	defer k.recycle()
+	defer c.recycle(k)
 	switch code := k.reply.Code; code {
 	case protocol.CodeOK, protocol.CodeReserved:
 		return nil
