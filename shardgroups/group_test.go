@@ -2,6 +2,8 @@ package shardgroups_test
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -177,4 +179,33 @@ func TestGroup_SessionEnds(t *testing.T) {
 	if r := submit(g, add(s, 0, 9)); r.Code != protocol.CodeSessionEnded {
 		t.Errorf("code %d, want CodeSessionEnded", r.Code)
 	}
+}
+
+// TestHost_SurvivesNewPlace shows that a member's data can be moved, and its
+// host renamed.
+func TestHost_SurvivesNewPlace(t *testing.T) {
+	c := newCluster(t)
+	for i := range c.hosts {
+		c.start(i, true)
+	}
+	c.found()
+	s := c.session(1, time.Minute)
+	c.do(add(s, 0, 1))
+	c.close(0)
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	moved := filepath.Join(t.TempDir(), "moved")
+	if err := os.Rename(c.dirs[0], moved); err != nil {
+		t.Fatal(err)
+	}
+	c.dirs[0] = moved
+	// What another host would have left: its name in the path and in the flag file.
+	if err := os.Rename(filepath.Join(moved, host), filepath.Join(moved, "elsewhere")); err != nil {
+		t.Fatal(err)
+	}
+	c.open(0)
+	c.start(0, false)
+	c.sameHash(protocol.SystemGroup + 1)
 }

@@ -24,7 +24,6 @@ import (
 // Config is what a Host needs of its member.
 type Config struct {
 	Dir         string        // of the log and the snapshots; exists
-	HostName    string        // pinned in member.json, part of the paths below Dir
 	Cluster     protocol.UUID // keeps members of other clusters out
 	Incarnation protocol.UUID // this life of the member's data
 	RTT         time.Duration // of one tick; 0: 20 ms
@@ -82,6 +81,7 @@ type Request struct {
 // Host is one member's Raft engine with its replicas.
 type Host struct {
 	cfg     Config
+	moved   bool // the data was written under another path: snapshots are taken anew
 	nh      *dragonboat.NodeHost
 	trans   *transportFactory
 	reg     *registry
@@ -106,8 +106,12 @@ type Host struct {
 func Open(cfg Config) (*Host, error) {
 	cfg.setDefaults()
 	bridgeLogs(cfg.Logger)
+	moved, err := adoptPlace(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
 	h := &Host{
-		cfg: cfg, nonce: rand.Uint64(), mono: newMonotime(),
+		moved: moved, cfg: cfg, nonce: rand.Uint64(), mono: newMonotime(),
 		trans:  &transportFactory{dial: cfg.Dial},
 		reg:    &registry{resolve: cfg.Resolve},
 		groups: map[protocol.GroupID]*Group{},
@@ -208,6 +212,7 @@ func (h *Host) StartGroup(spec GroupSpec, fresh bool) error {
 	}
 	if spec.Group != protocol.SystemGroup {
 		g = newGroup(h, spec)
+		g.log.renew = h.moved
 	}
 	if err := h.startReplica(initial, join, create, cfg); err != nil {
 		return fmt.Errorf("start group %d, replica %d: %w", spec.Group, spec.Replica, err)

@@ -16,6 +16,7 @@ type logged struct {
 	marks   []mark // one for every markBytes, oldest first
 	asked   time.Time
 	pending bool
+	renew   bool // the last snapshot lies under a path that is no more
 }
 
 type mark struct{ index, total uint64 }
@@ -42,6 +43,10 @@ func (l *logged) due(now time.Time, every, retain uint64) (compact uint64, ok bo
 		l.asked = now
 	}
 	since := l.total - l.at
+	if l.renew && l.index > 0 && !l.pending {
+		l.renew, l.pending, l.asked, l.at = false, true, now, l.total
+		return 1, true
+	}
 	if l.pending || (since < every && (since < snapshotMinimum || now.Sub(l.asked) < snapshotInterval)) {
 		return 0, false
 	}
