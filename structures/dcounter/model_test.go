@@ -1,0 +1,89 @@
+package dcounter
+
+import (
+	"fmt"
+	"math"
+	"math/big"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/structures/structurestest"
+)
+
+func TestConformance(t *testing.T) {
+	structurestest.Run(t, Kind(), func() structurestest.Model { return new(model) })
+}
+
+func FuzzMachine(f *testing.F) {
+	structurestest.Fuzz(f, Kind(),
+		op(opGet), op(opSet, 1), op(opAdd, math.MaxInt64), op(opAdd, -1), op(opCompareAndSet, 1, 2), op(opDestroy))
+}
+
+func op(code protocol.Op, args ...int64) structurestest.Op {
+	names := []string{opGet: "get", opSet: "set", opAdd: "add", opCompareAndSet: "compare and set", opDestroy: "destroy"}
+	o := structurestest.Op{Op: code, Body: appendInts(nil, args...), Text: fmt.Sprint(names[code], args)}
+	if code == opGet {
+		o.Flags = protocol.FlagRead
+	}
+	return o
+}
+
+// model is a counter that never overflows.
+type model struct {
+	structurestest.Plain
+	value big.Int
+}
+
+func (m *model) Generate(t *rapid.T) structurestest.Op {
+	number := rapid.SampledFrom([]int64{0, 1, -1, 2, m.value.Int64(), math.MaxInt64, math.MinInt64})
+	a, b := number.Draw(t, "a"), number.Draw(t, "b")
+	return rapid.SampledFrom([]structurestest.Op{
+		op(opGet), op(opSet, a), op(opAdd, a), op(opCompareAndSet, a, b), op(opDestroy),
+	}).Draw(t, "operation")
+}
+
+func (m *model) Read(structurestest.Op, protocol.LogTime) structurestest.Answer {
+	return structurestest.OK(0, m.result())
+}
+
+func (m *model) Apply(call structurestest.Call, _ protocol.LogTime) []structurestest.Answer {
+	return []structurestest.Answer{m.apply(call)}
+}
+
+func (m *model) apply(call structurestest.Call) structurestest.Answer {
+	var a, b int64
+	switch call.Op.Op {
+	case opSet:
+		must(readInts(call.Body, &a))
+		m.value.SetInt64(a)
+	case opAdd:
+		must(readInts(call.Body, &a))
+		var sum big.Int
+		if !sum.Add(&m.value, big.NewInt(a)).IsInt64() {
+			return structurestest.Refused(call.ID, codeOverflow)
+		}
+		m.value.Set(&sum)
+		return structurestest.OK(call.ID, m.result())
+	case opCompareAndSet:
+		must(readInts(call.Body, &a, &b))
+		if m.value.Int64() != a {
+			return structurestest.Refused(call.ID, codeDiffers)
+		}
+		m.value.SetInt64(b)
+	case opDestroy:
+		m.value.SetInt64(0)
+	}
+	return structurestest.OK(call.ID, appendInts(nil))
+}
+
+func (m *model) result() []byte { return appendInts(nil, m.value.Int64()) }
+
+func (m *model) Len(protocol.LogTime) int64 { return m.value.Int64() }
+
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
