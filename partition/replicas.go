@@ -47,8 +47,9 @@ type Places struct {
 	// places, and nothing replaces them.
 	Running []protocol.MemberID
 	Gone    []protocol.MemberID // whose data is lost or given up for ever
-	// CaughtUp are the replicas that are close enough behind to be promoted.
-	CaughtUp []protocol.ReplicaID
+	// CaughtUp reports whether a replica is close enough behind to be promoted.
+	// Nil: none is.
+	CaughtUp func(protocol.GroupID, protocol.ReplicaID) bool
 }
 
 // PlanReplicas returns the next step of every group that has one, in the order
@@ -58,6 +59,9 @@ type Places struct {
 // group that has lost every voter has no step.
 // The caller carries steps out, in any order, and plans again.
 func PlanReplicas(t *Table, want Places) []Step {
+	if want.CaughtUp == nil {
+		want.CaughtUp = func(protocol.GroupID, protocol.ReplicaID) bool { return false }
+	}
 	p := places{want: want, held: map[protocol.MemberID]int{}, busy: map[protocol.MemberID]bool{}}
 	for _, m := range t.Members {
 		if !slices.Contains(want.Gone, m) {
@@ -68,7 +72,7 @@ func PlanReplicas(t *Table, want Places) []Step {
 	for _, g := range t.Groups {
 		for _, r := range g.Replicas {
 			p.held[r.Member]++
-			if r.NonVoting && !slices.Contains(want.CaughtUp, r.ID) {
+			if r.NonVoting && !want.CaughtUp(g.ID, r.ID) {
 				p.busy[r.Member] = true
 			}
 		}
@@ -97,7 +101,7 @@ func (p *places) next(t *Table, g Group) (Step, bool) {
 		switch {
 		case r.NonVoting && gone:
 			return Step{Change: Remove, Group: g.ID, Member: r.Member, Replica: r.ID}, true
-		case r.NonVoting && slices.Contains(p.want.CaughtUp, r.ID):
+		case r.NonVoting && p.want.CaughtUp(g.ID, r.ID):
 			return Step{Change: Promote, Group: g.ID, Member: r.Member, Replica: r.ID}, true
 		case r.NonVoting:
 			catching++

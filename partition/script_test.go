@@ -80,6 +80,11 @@ type world struct {
 	places  Places
 	steps   []Step
 	next    protocol.ReplicaID
+	caught  []protocol.ReplicaID // have caught up; no two groups have the same in a script
+}
+
+func (w *world) caughtUp(_ protocol.GroupID, r protocol.ReplicaID) bool {
+	return slices.Contains(w.caught, r)
 }
 
 func (w *world) run(command string, args []string) {
@@ -97,7 +102,7 @@ func (w *world) command(command string, args []string) (err error) {
 		if err != nil {
 			return err
 		}
-		w.table, w.next, w.places = t, 1, Places{}
+		w.table, w.next, w.places, w.caught = t, 1, Places{CaughtUp: w.caughtUp}, nil
 		clear(w.leaders)
 		for _, g := range t.Groups {
 			w.next += protocol.ReplicaID(len(g.Replicas))
@@ -132,7 +137,7 @@ func (w *world) command(command string, args []string) (err error) {
 	case "gone":
 		w.places.Gone = ids[protocol.MemberID](args)
 	case "caught-up":
-		w.places.CaughtUp = append(w.places.CaughtUp, ids[protocol.ReplicaID](args)...)
+		w.caught = append(w.caught, ids[protocol.ReplicaID](args)...)
 	case "steps": // plans and prints
 		w.steps = PlanReplicas(w.table, w.places)
 		w.printSteps()
@@ -151,7 +156,7 @@ func (w *world) command(command string, args []string) (err error) {
 			w.printSteps()
 			for _, s := range w.steps {
 				w.do(s)
-				w.places.CaughtUp = append(w.places.CaughtUp, w.next-1)
+				w.caught = append(w.caught, w.next-1)
 			}
 		}
 		w.print()

@@ -1,0 +1,139 @@
+package quorate_test
+
+import (
+	"encoding/hex"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/quorate/quorate/partition"
+	"github.com/quorate/quorate/protocol"
+)
+
+// pages returns every page of Markdown with its text.
+func pages(t *testing.T) map[string]string {
+	t.Helper()
+	texts := map[string]string{}
+	err := filepath.WalkDir(".", func(file string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && file != "." && strings.HasPrefix(d.Name(), ".") {
+			return filepath.SkipDir
+		}
+		if strings.HasSuffix(file, ".md") {
+			b, err := os.ReadFile(file)
+			if err != nil {
+				return err
+			}
+			texts[file] = string(b)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return texts
+}
+
+// anchor is the name that a heading has in a link.
+func anchor(heading string) string {
+	s := strings.ToLower(strings.TrimSpace(strings.TrimLeft(heading, "#")))
+	s = regexp.MustCompile(`[^a-z0-9 _-]`).ReplaceAllString(s, "")
+	return strings.ReplaceAll(s, " ", "-")
+}
+
+func TestPagesAreASCIIAndLinksLead(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)]+)\)`)
+	for file, text := range pages(t) {
+		for i, line := range strings.Split(text, "\n") {
+			if strings.ContainsFunc(line, func(r rune) bool { return r > 126 }) {
+				t.Errorf("%s:%d is not ASCII", file, i+1)
+			}
+			for _, m := range link.FindAllStringSubmatch(line, -1) {
+				if strings.Contains(m[1], "://") {
+					continue
+				}
+				path, fragment, _ := strings.Cut(m[1], "#")
+				to := file
+				if path != "" {
+					to = filepath.Join(filepath.Dir(file), path)
+				}
+				b, err := os.ReadFile(to)
+				if info, statErr := os.Stat(to); statErr == nil && info.IsDir() {
+					continue
+				}
+				if err != nil {
+					t.Errorf("%s:%d links to %s, which is not there", file, i+1, m[1])
+					continue
+				}
+				found := fragment == ""
+				for heading := range strings.Lines(string(b)) {
+					found = found || strings.HasPrefix(heading, "#") && anchor(heading) == fragment
+				}
+				if !found {
+					t.Errorf("%s:%d links to %s, which has no such heading", file, i+1, m[1])
+				}
+			}
+		}
+	}
+}
+
+// rows returns the cells of the table rows of a page that match.
+func rows(text string, match *regexp.Regexp) [][]string {
+	var found [][]string
+	for line := range strings.Lines(text) {
+		if match.MatchString(line) {
+			cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
+			for i := range cells {
+				cells[i] = strings.TrimSpace(cells[i])
+			}
+			found = append(found, cells)
+		}
+	}
+	return found
+}
+
+// TestProtocolPage holds the tables of docs/protocol.md to the code.
+func TestProtocolPage(t *testing.T) {
+	text := pages(t)[filepath.Join("docs", "protocol.md")]
+	classes := map[protocol.Class]string{
+		protocol.ClassDone: "done", protocol.ClassNotEntered: "not entered",
+		protocol.ClassUnknown: "unknown", protocol.ClassRefused: "refused",
+	}
+	codes := rows(text, regexp.MustCompile(`^\| [0-9]+ \| (done|not entered|unknown|refused) \|`))
+	if len(codes) < 20 {
+		t.Errorf("found %d codes", len(codes))
+	}
+	for _, cells := range codes {
+		n, err := strconv.ParseUint(cells[0], 10, 16)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := classes[protocol.Code(n).Class()]; got != cells[1] {
+			t.Errorf("code %d is of the class %s, the page says %s", n, got, cells[1])
+		}
+	}
+	vectors := rows(text, regexp.MustCompile("^\\| `.*\\| [0-9a-f]{16} \\| [0-9]+ \\|"))
+	if len(vectors) < 15 {
+		t.Errorf("found %d vectors", len(vectors))
+	}
+	for _, cells := range vectors {
+		var key []byte
+		if cells[1] != "none" {
+			b, err := hex.DecodeString(strings.ReplaceAll(cells[1], " ", ""))
+			if err != nil {
+				t.Fatal(err)
+			}
+			key = b
+		}
+		got := partition.Of(partition.DefaultPartitions, strings.Trim(cells[0], "`"), key)
+		if strconv.Itoa(int(got)) != cells[4] {
+			t.Errorf("%v: the partition is %d", cells, got)
+		}
+	}
+}
