@@ -34,6 +34,7 @@ type Faults struct {
 	NoExactlyOnce         bool // repeats are applied again
 	NoOwnership           bool // what is not owned is served
 	CancelledTakeConsumes bool // cancelling a reserved take does not give back
+	LoseWaiters           bool // a new leader's claim forgets who waits
 }
 
 // State is the replicated state of one group.
@@ -154,6 +155,9 @@ func (s *State) applyCommand(c command, payload []byte) error {
 	r := protocol.NewReader(payload)
 	switch c {
 	case commandClaim:
+		if s.faults.LoseWaiters {
+			s.loseWaiters()
+		}
 		return s.clock.claim(payload)
 	case commandAttach:
 		s.attach(protocol.SessionID(r.Uint()), r.Uint())
@@ -373,4 +377,28 @@ func (s *State) callback(p *partition, id uint64, sink Sink, f func(structures.M
 		f(s.kinds[t.life.kind].Machine, t)
 	}()
 	t.commit(sink)
+}
+
+// loseWaiters is a planted fault: rows of waiting calls go, their records stay.
+func (s *State) loseWaiters() {
+	for _, p := range s.partitions {
+		if p == nil {
+			continue
+		}
+		var lost []string
+		p.rows.Scan(func(key string, _ structures.Row) bool {
+			if key[lifeSize-1] == rowWaiter {
+				lost = append(lost, key)
+			}
+			return true
+		})
+		for _, key := range lost {
+			p.deleteRow(key)
+			id, _, _ := splitRowKey(key)
+			if l, ok := p.lives.Get(id); ok {
+				l.waiters--
+				p.lives.Set(id, l)
+			}
+		}
+	}
 }
