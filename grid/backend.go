@@ -136,7 +136,8 @@ func (b *backend) group(g systemstate.Group, partitions int) protocol.StatusGrou
 	if g.ID == protocol.SystemGroup {
 		s.Applied = h.System().Applied()
 	} else if local := h.Group(g.ID); local != nil {
-		s.Applied = local.Applied()
+		status := local.Status()
+		s.Applied, s.Repeats = status.Applied, status.Repeats
 	}
 	for _, r := range g.Replicas {
 		state := protocol.ReplicaFollower

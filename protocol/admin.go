@@ -55,6 +55,7 @@ type StatusGroup struct {
 	Term       uint64          `json:"term"`
 	Applied    uint64          `json:"applied"` // log index, by the answering member's replica
 	Partitions int             `json:"partitions"`
+	Repeats    uint64          `json:"repeats"` // that the answering member did not apply again, since it started
 	Replicas   []StatusReplica `json:"replicas"`
 }
 

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/quorate/quorate/client"
+)
+
+// connection is the flags of every command that talks to a grid.
+type connection struct {
+	Endpoints []string      `help:"Addresses of members; one that answers is enough." env:"QUORATE_ENDPOINTS" default:"127.0.0.1:7170" placeholder:"A,B"`
+	Cluster   string        `help:"Refuse any cluster but this one, by name or id." placeholder:"NAME"`
+	Timeout   time.Duration `help:"How long an operation may take; waiting for something is bounded by --wait instead." default:"10s" placeholder:"D"`
+	Output    string        `short:"o" help:"Form of the output: text, or json for one object a line." enum:"text,json" default:"text" placeholder:"FORM"`
+}
+
+// Validate checks what the grammar cannot.
+func (c *connection) Validate() error {
+	if c.Timeout <= 0 {
+		return fmt.Errorf("--timeout=%v: must be positive", c.Timeout)
+	}
+	return nil
+}
+
+// dial connects to the grid. A timeout below that of dialling bounds it too.
+func (c *connection) dial(ctx context.Context, opts ...client.Option) (*client.Client, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	opts = append([]client.Option{
+		client.WithOperationTimeout(c.Timeout), client.WithClusterName(c.Cluster), client.WithName("quorate"),
+	}, opts...)
+	return client.Dial(ctx, c.Endpoints, opts...)
+}
+
+// with runs f with a client, and closes it.
+func (c *connection) with(ctx context.Context, f func(*client.Client) error) error {
+	cl, err := c.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	return f(cl)
+}

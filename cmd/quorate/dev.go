@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/quorate/quorate/grid"
+)
+
+type devCommand struct {
+	Members int    `help:"How many members." default:"3" placeholder:"N"`
+	Listen  string `help:"Address of the first member; the others have the ports after it. Port 0 chooses free ones." default:"127.0.0.1:7170" placeholder:"A"`
+	Verbose bool   `short:"v" help:"Print the members' logs."`
+}
+
+// Help is the long help of the command.
+func (devCommand) Help() string {
+	return `All members are in this process. The data is in a temporary directory, and gone when the command ends.
+
+  quorate dev
+  quorate dev --members 1 --listen 127.0.0.1:0`
+}
+
+// Run runs the command.
+func (cmd *devCommand) Run(ctx context.Context, a *app) (err error) {
+	tuneMemory()
+	dir, err := os.MkdirTemp("", "quorate-dev-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	c := devConfig{members: cmd.Members, listen: cmd.Listen, dir: dir}
+	if cmd.Verbose {
+		c.logger = slog.New(slog.NewTextHandler(a.stderr, nil))
+	}
+	g, err := startDev(ctx, c)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	defer func() { err = errors.Join(err, g.Close()) }()
+	addresses := strings.Join(g.addresses(), ",")
+	a.note("A grid of %d in this process; the data is in %s and will be removed. To reach it:\n\n  export QUORATE_ENDPOINTS=%s\n  quorate map put greetings en hello\n",
+		cmd.Members, dir, addresses)
+	line, err := readyLine(ctx, g.addresses()[0])
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(a.stdout, line)
+	<-ctx.Done()
+	return nil
+}
+
+// devConfig says what grid to start in this process.
+type devConfig struct {
+	members int
+	listen  string // of the first
+	dir     string
+	logger  *slog.Logger
+}
+
+// devGrid is a grid in this process.
+type devGrid struct{ members []*grid.Member }
+
+// startDev starts a grid and waits until it serves.
+func startDev(ctx context.Context, c devConfig) (_ *devGrid, err error) {
+	addresses, err := c.addresses()
+	if err != nil {
+		return nil, &exitError{code: exitUsage, err: err}
+	}
+	g := &devGrid{}
+	defer func() {
+		if err != nil {
+			_ = g.Close()
+		}
+	}()
+	for i, address := range addresses {
+		name := fmt.Sprintf("n%d", i+1)
+		cfg := grid.Config{
+			Name: name, DataDir: filepath.Join(c.dir, name), Listen: address, Join: addresses,
+			BootstrapExpect: c.members, Cluster: "dev",
+		}
+		if c.logger != nil {
+			cfg.Logger = c.logger.With("member", name)
+		}
+		m, err := grid.Start(ctx, cfg)
+		if err != nil {
+			return nil, err
+		}
+		g.members = append(g.members, m)
+	}
+	for _, m := range g.members {
+		if err := m.Ready(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return g, nil
+}
+
+func (c devConfig) addresses() ([]string, error) {
+	if c.members < 1 || c.members > 9 {
+		return nil, fmt.Errorf("--members=%d: want 1 to 9", c.members)
+	}
+	host, p, err := net.SplitHostPort(c.listen)
+	if err != nil {
+		return nil, fmt.Errorf("--listen: %w", err)
+	}
+	port, err := strconv.Atoi(p)
+	if err != nil || port < 0 || port+c.members > 1<<16 {
+		return nil, fmt.Errorf("--listen %s: not a port", c.listen)
+	}
+	if port == 0 {
+		return freeAddresses(c.members)
+	}
+	var all []string
+	for i := range c.members {
+		all = append(all, net.JoinHostPort(host, strconv.Itoa(port+i)))
+	}
+	return all, nil
+}
+
+func (g *devGrid) addresses() []string {
+	var all []string
+	for _, m := range g.members {
+		all = append(all, m.Addr())
+	}
+	return all
+}
+
+// Close ends all members, at once: none can hand its groups over to another.
+func (g *devGrid) Close() error {
+	errs := make([]error, len(g.members))
+	var all sync.WaitGroup
+	for i, m := range g.members {
+		all.Go(func() { errs[i] = m.Close() })
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/quorate/quorate/grid"
+	"github.com/quorate/quorate/protocol"
+)
+
+type startCommand struct {
+	Name            string        `help:"Name of the member, for people; the host's name if left out." env:"QUORATE_NAME" placeholder:"N"`
+	DataDir         string        `help:"Where the member keeps its data." env:"QUORATE_DATA_DIR" default:"quorate-data" placeholder:"D"`
+	Listen          string        `help:"Address to listen on, TCP and UDP." env:"QUORATE_LISTEN" default:"127.0.0.1:7170" placeholder:"A"`
+	Advertise       string        `help:"Address at which others reach this member; the one it listens on if left out." env:"QUORATE_ADVERTISE" placeholder:"A"`
+	Join            []string      `help:"Addresses of other members." env:"QUORATE_JOIN" placeholder:"A,B"`
+	BootstrapExpect int           `help:"How many new members form the grid when they see each other. Without it a member with --join only joins a grid that exists, and one without founds its own." env:"QUORATE_BOOTSTRAP_EXPECT" placeholder:"N"`
+	Cluster         string        `help:"Name of the cluster; members of another are refused." env:"QUORATE_CLUSTER" placeholder:"NAME"`
+	Durability      string        `help:"disk or memory, fixed at the cluster's first start." env:"QUORATE_DURABILITY" enum:"disk,memory," default:"" placeholder:"disk"`
+	Groups          int           `help:"Raft groups of data, fixed at the cluster's first start; 3 if left out." env:"QUORATE_GROUPS" placeholder:"N"`
+	Replicas        int           `help:"Copies of the data, fixed at the cluster's first start; 3 if left out." env:"QUORATE_REPLICAS" placeholder:"N"`
+	Insecure        bool          `help:"Allow other addresses than loopback: connections are neither encrypted nor authenticated." env:"QUORATE_INSECURE"`
+	ShutdownTimeout time.Duration `help:"How long to take for an orderly end." env:"QUORATE_SHUTDOWN_TIMEOUT" default:"30s" placeholder:"D"`
+	LogLevel        slog.Level    `help:"debug, info, warn or error." env:"QUORATE_LOG_LEVEL" default:"info" placeholder:"L"`
+	LogFormat       string        `help:"text or json." env:"QUORATE_LOG_FORMAT" enum:"text,json" default:"text" placeholder:"F"`
+
+	EndWithStdin bool `hidden:"" help:"End when stdin closes: for members that must not outlive who started them."`
+}
+
+// Help is the long help of the command.
+func (startCommand) Help() string {
+	return `Without flags this is a durable grid of one member on this machine. Every flag can be given as an environment variable, too: QUORATE_DATA_DIR for --data-dir. The last line it prints says that it is ready. The first SIGINT or SIGTERM ends it in order, the second one at once.
+
+  quorate start
+  quorate start --name n1 --listen 10.0.0.1:7170 --insecure --bootstrap-expect 3 --join 10.0.0.2:7170,10.0.0.3:7170`
+}
+
+// config returns what the flags say.
+func (cmd *startCommand) config(logs io.Writer) grid.Config {
+	options := &slog.HandlerOptions{Level: cmd.LogLevel}
+	var handler slog.Handler = slog.NewTextHandler(logs, options)
+	if cmd.LogFormat == "json" {
+		handler = slog.NewJSONHandler(logs, options)
+	}
+	return grid.Config{
+		Name: cmd.Name, DataDir: cmd.DataDir, Listen: cmd.Listen, Advertise: cmd.Advertise, Join: cmd.Join,
+		BootstrapExpect: cmd.BootstrapExpect, Cluster: cmd.Cluster, Durability: grid.Durability(cmd.Durability),
+		Groups: cmd.Groups, Replicas: cmd.Replicas, Insecure: cmd.Insecure, ShutdownTimeout: cmd.ShutdownTimeout,
+		Logger: slog.New(handler),
+	}
+}
+
+// Run runs the command.
+func (cmd *startCommand) Run(ctx context.Context, a *app) (err error) {
+	cfg := cmd.config(a.stderr)
+	for _, name := range unknownVariables(os.Environ()) {
+		cfg.Logger.Warn("unknown environment variable is ignored", "variable", name)
+	}
+	if err := cfg.Validate(); err != nil {
+		return &exitError{code: exitUsage, err: err}
+	}
+	tuneMemory()
+	if cmd.EndWithStdin {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(ctx)
+		go func() {
+			_, _ = io.Copy(io.Discard, a.stdin)
+			cancel()
+		}()
+	}
+	m, err := grid.Start(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if closing := m.Close(); err == nil {
+			err = closing
+		}
+	}()
+	if err := m.Ready(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil // it was told to end before it was ready
+		}
+		return err
+	}
+	line, err := readyLine(ctx, m.Addr())
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(a.stdout, line)
+	<-ctx.Done()
+	return nil
+}
+
+// readyLine says what a member that serves has become.
+func readyLine(ctx context.Context, address string) (string, error) {
+	var s protocol.Status
+	if err := ask(ctx, address, protocol.AdminStatus, &s); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("ready cluster=%s name=%s address=%s durability=%s members=%d",
+		s.ClusterName, s.Name, s.Address, s.Durability, len(s.Members)), nil
+}
+
+// unknownVariables returns the QUORATE_ variables of env that nothing reads.
+// Those that Kubernetes makes for a Service called quorate are known: they are
+// addresses, not settings.
+func unknownVariables(env []string) []string {
+	known := map[string]bool{"QUORATE_ENDPOINTS": true, "QUORATE_TOKEN": true}
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[startCommand]()) {
+		known[f.Tag.Get("env")] = true
+	}
+	var unknown []string
+	for _, v := range env {
+		name, _, _ := strings.Cut(v, "=")
+		if !strings.HasPrefix(name, "QUORATE_") || known[name] || name == "QUORATE_PORT" ||
+			strings.HasPrefix(name, "QUORATE_PORT_") || strings.HasPrefix(name, "QUORATE_SERVICE_") {
+			continue
+		}
+		unknown = append(unknown, name)
+	}
+	return unknown
+}

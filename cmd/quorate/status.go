@@ -1,0 +1,345 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/quorate/quorate/protocol"
+)
+
+type statusCommand struct {
+	connection
+	Watch bool `help:"Print it again every two seconds, until a signal."`
+	Hash  bool `help:"Ask every replica for the hash of its state, and compare."`
+}
+
+// Help is the long help of the command.
+func (statusCommand) Help() string {
+	return `Asks every member it can reach and merges what they say. It needs no quorum, says who did not answer and which groups have no leader, and works before the grid is formed.
+
+  quorate status
+  quorate status --endpoints 10.0.0.1:7170,10.0.0.2:7170 -o json`
+}
+
+const watchEvery = 2 * time.Second
+
+// Run runs the command.
+func (cmd *statusCommand) Run(ctx context.Context, a *app) error {
+	for {
+		err := cmd.once(ctx, a)
+		if !cmd.Watch {
+			return err
+		}
+		if err != nil {
+			a.note("quorate: %v", err)
+		}
+		if sleep(ctx, watchEvery) != nil {
+			return nil
+		}
+		if !a.json {
+			fmt.Fprintln(a.stdout)
+		}
+	}
+}
+
+func (cmd *statusCommand) once(ctx context.Context, a *app) error {
+	answers := askAll(ctx, cmd.Endpoints, min(cmd.Timeout, 3*time.Second))
+	v := mergeStatus(answers)
+	if !slices.ContainsFunc(answers, func(a answer) bool { return a.err == nil }) {
+		return nobody(answers)
+	}
+	if cmd.Cluster != "" && cmd.Cluster != v.Cluster && cmd.Cluster != v.ClusterID {
+		return &exitError{code: exitUnavailable, err: fmt.Errorf("these are members of the cluster %q (%s), not of %q", v.Cluster, v.ClusterID, cmd.Cluster)}
+	}
+	var differ error
+	if cmd.Hash {
+		differ = v.hash(ctx, cmd.Timeout)
+	}
+	if a.json {
+		return errors.Join(jsonEncoder(a.stdout).Encode(v), differ)
+	}
+	_, err := fmt.Fprint(a.stdout, v.table())
+	return errors.Join(err, differ)
+}
+
+// statusView is what all members that answered say together.
+type statusView struct {
+	Cluster    string         `json:"cluster"`
+	ClusterID  string         `json:"cluster_id"`
+	Formed     bool           `json:"formed"`
+	Durability string         `json:"durability"`
+	Epoch      uint64         `json:"epoch"`
+	Partitions int            `json:"partitions"`
+	Members    []memberStatus `json:"members"`
+	Groups     []groupStatus  `json:"groups"`
+
+	names map[uint64]string // of members, by id
+}
+
+type memberStatus struct {
+	ID          uint64 `json:"id,omitempty"`
+	Name        string `json:"name"`
+	Address     string `json:"address"`
+	Incarnation string `json:"incarnation,omitempty"`
+	State       string `json:"state"`
+	Version     string `json:"version,omitempty"`
+	Detail      string `json:"detail,omitempty"` // what it waits for, or why it did not answer
+}
+
+type groupStatus struct {
+	ID         uint64          `json:"id"`
+	Leader     string          `json:"leader"` // empty: none
+	Term       uint64          `json:"term"`
+	Applied    uint64          `json:"applied"`
+	Partitions int             `json:"partitions"`
+	Replicas   []replicaStatus `json:"replicas"`
+}
+
+type replicaStatus struct {
+	Member  string `json:"member"`
+	State   string `json:"state"`
+	Applied uint64 `json:"applied,omitempty"`
+	Hash    string `json:"hash,omitempty"` // with --hash
+
+	member uint64
+}
+
+// stateUnreachable is the state of a member, and of its replicas, that did not
+// answer.
+const stateUnreachable = "unreachable"
+
+// mergeStatus merges the answers: of two views of the table the one with the
+// larger epoch counts, of two views of a group the one with the larger term.
+func mergeStatus(answers []answer) *statusView {
+	v := &statusView{names: map[uint64]string{}, Members: []memberStatus{}, Groups: []groupStatus{}}
+	var newest *protocol.Status
+	answered := map[string]*answer{} // by address
+	for i, a := range answers {
+		if a.err != nil {
+			continue
+		}
+		answered[a.status.Address] = &answers[i]
+		if newest == nil || a.status.Formed && !newest.Formed || a.status.Formed == newest.Formed && a.status.Epoch > newest.Epoch {
+			newest = &answers[i].status
+		}
+	}
+	if newest != nil {
+		v.Cluster, v.ClusterID, v.Formed = newest.ClusterName, newest.Cluster, newest.Formed
+		v.Durability, v.Epoch, v.Partitions = newest.Durability, newest.Epoch, newest.Partitions
+		for _, m := range newest.Members {
+			v.addMember(m, answered[m.Address])
+			delete(answered, m.Address)
+		}
+	}
+	// Who answered without being in the table: members of a grid being formed.
+	for _, a := range answers {
+		if _, ok := answered[a.status.Address]; a.err != nil || !ok {
+			continue
+		}
+		s := a.status
+		v.addMember(protocol.StatusMember{ID: s.Member, Name: s.Name, Address: s.Address}, &a)
+	}
+	for _, a := range answers {
+		known := func(m memberStatus) bool { return m.Address == a.address }
+		if a.err == nil {
+			continue
+		}
+		if i := slices.IndexFunc(v.Members, known); i >= 0 {
+			v.Members[i].Detail = a.err.Error()
+		} else {
+			v.Members = append(v.Members, memberStatus{Address: a.address, State: stateUnreachable, Detail: a.err.Error()})
+		}
+	}
+	v.addGroups(answers)
+	return v
+}
+
+func (v *statusView) addMember(m protocol.StatusMember, a *answer) {
+	s := memberStatus{ID: m.ID, Name: m.Name, Address: m.Address, Incarnation: m.Incarnation, State: stateUnreachable}
+	if a != nil && a.err == nil {
+		s.State, s.Version, s.Detail = protocol.StateServing, a.status.Version, a.status.Waiting
+		if !a.status.Ready {
+			s.State = protocol.StateForming
+		}
+	}
+	v.names[m.ID] = m.Name
+	v.Members = append(v.Members, s)
+}
+
+// name returns the name of a member, or its number.
+func (v *statusView) name(id uint64) string {
+	switch name := v.names[id]; {
+	case id == 0:
+		return ""
+	case name == "":
+		return fmt.Sprintf("#%d", id)
+	default:
+		return name
+	}
+}
+
+func (v *statusView) addGroups(answers []answer) {
+	newest := map[uint64]protocol.StatusGroup{}
+	applied := map[[2]uint64]uint64{} // by group and member
+	reachable := map[uint64]bool{}
+	for _, a := range answers {
+		if a.err != nil {
+			continue
+		}
+		reachable[a.status.Member] = true
+		for _, g := range a.status.Groups {
+			applied[[2]uint64{g.ID, a.status.Member}] = g.Applied
+			have, ok := newest[g.ID]
+			if !ok || g.Term > have.Term || g.Term == have.Term && have.Leader == 0 || g.Leader == a.status.Member && g.Term == have.Term {
+				newest[g.ID] = g
+			}
+		}
+	}
+	for id, g := range newest {
+		s := groupStatus{ID: id, Term: g.Term, Partitions: g.Partitions, Replicas: []replicaStatus{}}
+		if reachable[g.Leader] {
+			s.Leader = v.name(g.Leader)
+		}
+		for _, r := range g.Replicas {
+			rs := replicaStatus{Member: v.name(r.Member), State: r.State, Applied: applied[[2]uint64{id, r.Member}], member: r.Member}
+			switch {
+			case !reachable[r.Member]:
+				rs.State = stateUnreachable
+			case r.State == protocol.ReplicaNonVoting:
+			case r.Member == g.Leader:
+				rs.State = protocol.ReplicaLeader
+			default:
+				rs.State = protocol.ReplicaFollower
+			}
+			s.Applied = max(s.Applied, rs.Applied)
+			s.Replicas = append(s.Replicas, rs)
+		}
+		v.Groups = append(v.Groups, s)
+	}
+	slices.SortFunc(v.Groups, func(a, b groupStatus) int { return cmp.Compare(a.ID, b.ID) })
+}
+
+// hash asks every replica for the hash of its state. Replicas that have applied
+// the same must have the same hash; those that are on the way are asked again.
+func (v *statusView) hash(ctx context.Context, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	for {
+		differ, moving := v.hashOnce(ctx)
+		if differ != nil || !moving || sleep(ctx, 100*time.Millisecond) != nil {
+			return differ
+		}
+	}
+}
+
+func (v *statusView) hashOnce(ctx context.Context) (differ error, moving bool) {
+	type asked struct {
+		member memberStatus
+		report protocol.HashReport
+		err    error
+	}
+	var all []asked
+	for _, m := range v.Members {
+		if m.State != stateUnreachable {
+			all = append(all, asked{member: m})
+		}
+	}
+	each(all, func(q *asked) { q.err = ask(ctx, q.member.Address, protocol.AdminHash, &q.report) })
+	for i := range v.Groups {
+		g := &v.Groups[i]
+		first := map[uint64]string{} // hash by what was applied
+		for j := range g.Replicas {
+			r := &g.Replicas[j]
+			r.Hash = ""
+			for _, q := range all {
+				if q.err != nil || q.report.Member != r.member {
+					continue
+				}
+				if k := slices.IndexFunc(q.report.Groups, func(h protocol.GroupHash) bool { return h.ID == g.ID }); k >= 0 {
+					r.Applied, r.Hash = q.report.Groups[k].Applied, fmt.Sprintf("%016x", q.report.Groups[k].Hash)
+				}
+			}
+			if r.Hash == "" {
+				continue
+			}
+			if h, ok := first[r.Applied]; ok && h != r.Hash {
+				differ = errors.Join(differ, no(fmt.Errorf("group %d: replicas differ at index %d: %s and %s", g.ID, r.Applied, h, r.Hash)))
+			}
+			first[r.Applied] = r.Hash
+		}
+		moving = moving || len(first) > 1
+	}
+	return differ, moving
+}
+
+// table prints the view for people.
+func (v *statusView) table() string {
+	var b strings.Builder
+	if v.Formed {
+		fmt.Fprintf(&b, "cluster %s (%s)  durability %s  epoch %d  partitions %d\n\n", v.Cluster, v.ClusterID, v.Durability, v.Epoch, v.Partitions)
+	} else {
+		fmt.Fprintf(&b, "not formed yet\n\n")
+	}
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "MEMBER\tADDRESS\tSTATE\tINCARNATION\t")
+	for _, m := range v.Members {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", cmp.Or(m.Name, "-"), m.Address, m.State, m.Incarnation, m.Detail)
+	}
+	t.Flush()
+	if len(v.Groups) > 0 {
+		fmt.Fprintln(&b)
+		fmt.Fprintln(t, "GROUP\tLEADER\tTERM\tAPPLIED\tPARTITIONS\tREPLICAS")
+		for _, g := range v.Groups {
+			id := fmt.Sprint(g.ID)
+			if g.ID == uint64(protocol.SystemGroup) {
+				id = "system"
+			}
+			var replicas []string
+			for _, r := range g.Replicas {
+				replicas = append(replicas, r.String())
+			}
+			fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%s\n", id, cmp.Or(g.Leader, "NONE"), g.Term, g.Applied, g.Partitions, strings.Join(replicas, " "))
+		}
+		t.Flush()
+	}
+	for _, line := range v.warnings() {
+		fmt.Fprintf(&b, "\n! %s", line)
+	}
+	if len(v.warnings()) > 0 {
+		fmt.Fprintln(&b)
+	}
+	return b.String()
+}
+
+func (r replicaStatus) String() string {
+	s := r.Member
+	if r.State != protocol.ReplicaLeader && r.State != protocol.ReplicaFollower {
+		s += "(" + r.State + ")"
+	}
+	if r.Hash != "" {
+		s += fmt.Sprintf("=%s@%d", r.Hash, r.Applied)
+	}
+	return s
+}
+
+// warnings are what a reader should not miss.
+func (v *statusView) warnings() []string {
+	var lines []string
+	for _, m := range v.Members {
+		if m.State == stateUnreachable {
+			lines = append(lines, fmt.Sprintf("member %s at %s did not answer", cmp.Or(m.Name, "(unknown)"), m.Address))
+		}
+	}
+	for _, g := range v.Groups {
+		if g.Leader == "" {
+			lines = append(lines, fmt.Sprintf("group %d has no leader", g.ID))
+		}
+	}
+	return lines
+}
