@@ -49,7 +49,7 @@ fuzz: ## run every fuzz target for T (T=30s)
 
 .PHONY: bench
 bench: ## measure the grid against bare dragonboat, in the same run
-	go run ./cmd/quorate bench --suite
+	go run ./cmd/quorate bench compare
 
 .PHONY: soak
 soak: ## repeat the tests of whole grids N times with the race detector (N=20)
