@@ -41,6 +41,7 @@ type Cluster struct {
 	dir       string
 	configure func(int, *grid.Config)
 	wait      bool
+	expect    int // members that form the cluster
 	logs      *logBuffer
 	nodes     []*node
 }
@@ -58,7 +59,7 @@ type node struct {
 // are closed with the test.
 func Start(t testing.TB, n int, opts ...Option) *Cluster {
 	t.Helper()
-	c := &Cluster{t: t, dir: t.TempDir(), wait: true, logs: &logBuffer{}}
+	c := &Cluster{t: t, dir: t.TempDir(), wait: true, expect: n, logs: &logBuffer{}}
 	for _, o := range opts {
 		o(c)
 	}
@@ -80,7 +81,7 @@ func (c *Cluster) start(i int) {
 	defer n.mu.Unlock()
 	cfg := grid.Config{
 		Name: fmt.Sprintf("n%d", i+1), DataDir: filepath.Join(c.dir, fmt.Sprintf("n%d", i+1)),
-		Listen: "127.0.0.1:0", BootstrapExpect: max(len(c.nodes), i+1),
+		Listen: "127.0.0.1:0", BootstrapExpect: c.expect,
 		Logger: slog.New(slog.NewTextHandler(c.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	if n.address != "" {

@@ -82,23 +82,22 @@ func (c *Coordinator) seek(ctx context.Context, m *identity.Member) error {
 	}
 	// The members that would form the cluster, this one among them.
 	set := []self{c.self()}
+	odd := "" // who is seen, and does not belong
 	for _, r := range replies {
 		switch {
 		case r.Founder != (protocol.UUID{}):
 			c.setWaiting("the founder at %s", r.FounderAddress)
 			return nil
 		case int(r.Expect) != expect:
-			c.log.Warn("another member expects another number of members",
-				"address", r.Self.Address, "theirs", r.Expect, "ours", expect)
+			odd = fmt.Sprintf("; %s expects %d", r.Self.Address, r.Expect)
 		case c.cfg.ClusterName != r.ClusterName && c.cfg.ClusterName != "" && r.ClusterName != "":
-			c.log.Warn("another member was started for another cluster",
-				"address", r.Self.Address, "theirs", r.ClusterName, "ours", c.cfg.ClusterName)
+			odd = fmt.Sprintf("; %s was started for cluster %q", r.Self.Address, r.ClusterName)
 		default:
 			set = append(set, r.Self)
 		}
 	}
 	if len(set) < expect {
-		c.setWaiting("%d of %d expected members seen", len(set), expect)
+		c.setWaiting("%d of %d expected members seen%s", len(set), expect, odd)
 		return nil
 	}
 	slices.SortFunc(set, func(a, b self) int { return strings.Compare(a.Address, b.Address) })

@@ -418,7 +418,7 @@ func (c *Coordinator) openHost(m *identity.Member) (*shardgroups.Host, error) {
 		return nil, err
 	}
 	h, err := shardgroups.Open(shardgroups.Config{
-		Dir: dir, HostName: m.HostName, Cluster: m.Cluster, Incarnation: m.Incarnation,
+		Dir: dir, Cluster: m.Cluster, Incarnation: m.Incarnation,
 		RTT: c.cfg.RTT, Kinds: c.cfg.Kinds, Limits: c.cfg.Limits, Logger: c.log,
 		Resolve: c.resolve, Dial: c.cfg.Network.Dial,
 		LeaderChanged: c.changed, SystemChanged: c.changed,

@@ -22,7 +22,6 @@ type file struct {
 	Partitions     uint32    `json:"partitions,omitempty"`
 	Groups         uint32    `json:"groups,omitempty"`
 	Replicas       uint32    `json:"replicas,omitempty"`
-	HostName       string    `json:"host_name"`
 	Started        []Replica `json:"started,omitempty"`
 	Peers          []peer    `json:"peers,omitempty"`
 }
@@ -38,7 +37,7 @@ func newFile(m *Member) *file {
 		Cluster: text(m.Cluster), ClusterName: m.ClusterName,
 		Founder: text(m.Founder), FounderAddress: m.FounderAddress, Formed: m.Formed,
 		Durability: m.Durability, Partitions: m.Partitions, Groups: m.Groups, Replicas: m.Replicas,
-		HostName: m.HostName, Started: m.Started,
+		Started: m.Started,
 	}
 	for _, p := range m.Peers {
 		f.Peers = append(f.Peers, peer{p.Incarnation.String(), p.Address})
@@ -51,7 +50,7 @@ func (f *file) member() (Member, error) {
 		Format: f.Format, Name: f.Name, Starts: f.Starts, ClusterName: f.ClusterName,
 		FounderAddress: f.FounderAddress, Formed: f.Formed,
 		Durability: f.Durability, Partitions: f.Partitions, Groups: f.Groups, Replicas: f.Replicas,
-		HostName: f.HostName, Started: f.Started,
+		Started: f.Started,
 	}
 	var errs [3]error
 	m.Incarnation, errs[0] = parse(f.Incarnation)
@@ -67,8 +66,8 @@ func (f *file) member() (Member, error) {
 		}
 		m.Peers = append(m.Peers, Peer{u, p.Address})
 	}
-	if m.Format != Format || m.Incarnation == (protocol.UUID{}) || m.HostName == "" {
-		return m, fmt.Errorf("format %d without incarnation or host name", m.Format)
+	if m.Format != Format || m.Incarnation == (protocol.UUID{}) {
+		return m, fmt.Errorf("format %d without incarnation", m.Format)
 	}
 	return m, nil
 }

@@ -65,9 +65,8 @@ type Member struct {
 	Groups     uint32
 	Replicas   uint32
 
-	HostName string // part of the paths of the log, whatever the host is called now
-	Started  []Replica
-	Peers    []Peer
+	Started []Replica
+	Peers   []Peer
 }
 
 // Blank reports whether the member belongs to no cluster.
@@ -159,11 +158,7 @@ func (d *Dir) load(name string) error {
 
 // reset makes the directory that of a new, blank incarnation.
 func (d *Dir) reset(name string) error {
-	host, err := os.Hostname()
-	if err != nil || host == "" {
-		host = "localhost"
-	}
-	d.m = Member{Format: Format, Name: name, Incarnation: NewUUID(), Starts: 1, HostName: host}
+	d.m = Member{Format: Format, Name: name, Incarnation: NewUUID(), Starts: 1}
 	return d.write()
 }
 

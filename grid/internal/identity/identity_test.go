@@ -73,7 +73,7 @@ func TestRefused(t *testing.T) {
 			write(t, filepath.Join(dir, "member.json"), `{"format": 1, "incarnatoin": "x"}`)
 		}, []string{"damaged", "incarnatoin"}},
 		{"bad incarnation", func(t *testing.T, dir string) {
-			write(t, filepath.Join(dir, "member.json"), `{"format": 1, "incarnation": "x", "host_name": "h"}`)
+			write(t, filepath.Join(dir, "member.json"), `{"format": 1, "incarnation": "x"}`)
 		}, []string{"damaged", "bad UUID"}},
 		{"second process", func(t *testing.T, dir string) {
 			d, err := Open(dir, "n1")
