@@ -129,8 +129,9 @@ func (q *Queue[T]) Drain(ctx context.Context, most int) ([]T, error) {
 
 // Len returns how many elements there are, without those that are reserved for
 // a Take.
-func (q *Queue[T]) Len(ctx context.Context) (int64, error) {
-	return q.number(ctx, "get the length of", opLen, protocol.FlagRead, appendInts(nil))
+func (q *Queue[T]) Len(ctx context.Context) (int, error) {
+	n, err := q.number(ctx, "get the length of", opLen, protocol.FlagRead, appendInts(nil))
+	return int(n), err
 }
 
 // Clear removes the elements that are there when it begins, without those that
