@@ -1,0 +1,68 @@
+package verify
+
+import (
+	"errors"
+	"fmt"
+)
+
+// CheckSum reports whether a counter that began at 0 and was only added to has
+// a possible value: the sum of acknowledged deltas, and of any of those whose
+// outcome is unknown.
+func CheckSum(value int64, acknowledged, unknown []int64) error {
+	low, high := int64(0), int64(0)
+	for _, n := range acknowledged {
+		low, high = low+n, high+n
+	}
+	for _, n := range unknown {
+		low, high = low+min(n, 0), high+max(n, 0)
+	}
+	if value < low || value > high {
+		return fmt.Errorf("the counter is %d, not within %d to %d", value, low, high)
+	}
+	return nil
+}
+
+// Elements is what happened to the elements of a queue. Each element was put
+// once, under a value of its own.
+type Elements struct {
+	Put          []string // acknowledged
+	PutUnknown   []string // may be in the queue
+	Taken        []string // by all, in any order
+	TakesUnknown int      // Takes that may each have taken one element
+	Left         []string // in the queue at the end
+}
+
+// CheckElements reports whether each element was taken at most once, came from
+// a Put, and, if it was acknowledged, was taken or is left.
+func CheckElements(e Elements) error {
+	var errs []error
+	put := map[string]bool{}
+	for _, v := range e.PutUnknown {
+		put[v] = true
+	}
+	for _, v := range e.Put {
+		put[v] = true
+	}
+	seen := map[string]int{}
+	for _, list := range [][]string{e.Taken, e.Left} {
+		for _, v := range list {
+			if seen[v]++; seen[v] == 2 {
+				errs = append(errs, fmt.Errorf("element %q is there twice, in what was taken and what is left", v))
+			}
+			if !put[v] {
+				errs = append(errs, fmt.Errorf("element %q was never put", v))
+			}
+		}
+	}
+	var missing []string
+	for _, v := range e.Put {
+		if seen[v] == 0 {
+			missing = append(missing, v)
+		}
+	}
+	if len(missing) > e.TakesUnknown {
+		errs = append(errs, fmt.Errorf("%d acknowledged elements are gone, and only %d takes are unknown: %.20q",
+			len(missing), e.TakesUnknown, missing))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,132 @@
+package verify
+
+import (
+	"errors"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/quorate/quorate"
+)
+
+// Pending is the Return of an operation that may still take effect.
+const Pending = math.MaxInt64
+
+// Operation is one operation of a history. Calls and returns are nanoseconds
+// since the history began.
+type Operation struct {
+	Client int
+	Object object // of which structure, and of a map also which key
+	Call   int64
+	Return int64 // Pending: the outcome is unknown
+	Input  any
+	Output any // nil where the outcome is unknown
+}
+
+// object is what is linearizable by itself.
+type object struct {
+	kind kind
+	name string
+	key  string // of a map
+}
+
+// kind says which model an object has.
+type kind uint8
+
+const (
+	counters kind = iota + 1
+	registers
+	semaphores
+	queues
+)
+
+// History is what clients of one process did and saw. It is safe for concurrent
+// use.
+type History struct {
+	start time.Time
+
+	mu   sync.Mutex // guards what is below
+	ops  []Operation
+	next int // number of the next grant, or of the next Take
+	line []wait
+}
+
+// wait is a span in which a call may have stood in an object's line, so that
+// others could not pass. Those that came to nothing count too.
+type wait struct {
+	object        object
+	puts          bool // of a queue: a Put, not a Take
+	call, return_ int64
+}
+
+// NewHistory returns an empty history that begins now.
+func NewHistory() *History { return &History{start: time.Now()} }
+
+// Len returns how many operations were recorded.
+func (h *History) Len() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.ops)
+}
+
+// Operations returns a copy of the operations.
+func (h *History) Operations() []Operation {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return append([]Operation(nil), h.ops...)
+}
+
+func (h *History) now() int64 { return int64(time.Since(h.start)) }
+
+func (h *History) add(ops ...Operation) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ops = append(h.ops, ops...)
+}
+
+func (h *History) waited(w wait) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.line = append(h.line, w)
+}
+
+func (h *History) number() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.next++
+	return h.next
+}
+
+// recorder is what the recorders of all structures have.
+type recorder struct {
+	history *History
+	client  int
+	object  object
+}
+
+// record notes an operation that was called at call and has come back with err.
+// Output is what it returned, or answered by a condition of its own; nil with an
+// error means that there is no answer.
+func (r *recorder) record(call int64, input, output any, err error) {
+	op := Operation{Client: r.client, Object: r.object, Call: call, Return: r.history.now(), Input: input, Output: output}
+	switch {
+	case errors.Is(err, quorate.ErrOutcomeUnknown):
+		op.Return, op.Output = Pending, nil
+	case output == nil:
+		return // it had no effect
+	}
+	r.history.add(op)
+}
+
+// unknown reports whether an operation may have taken effect although it failed.
+func unknown(err error) bool { return errors.Is(err, quorate.ErrOutcomeUnknown) }
+
+// is returns err where it Is one of the conditions, as that condition.
+func is(err error, conditions ...error) error {
+	for _, c := range conditions {
+		if errors.Is(err, c) && !unknown(err) {
+			return c
+		}
+	}
+	return nil
+}
