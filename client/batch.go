@@ -174,8 +174,7 @@ func (c *Client) sendBatch(n *conn, r *routes, items []item) bool {
 
 // collect waits for the answers to the first attempts.
 func (b *batch) collect() {
-	for k := range b.loads {
-		l := &b.loads[k]
+	for _, l := range b.loads { // a copy: goroutines look at it after the next gather
 		for _, it := range l.items {
 			if !it.sent {
 				b.goOn(it)
@@ -198,7 +197,6 @@ func (b *batch) collect() {
 				b.end(it, err)
 			})
 		}
-		l.items = nil
 	}
 }
 

@@ -97,7 +97,7 @@ func (l *link) connect(ended chan struct{}) {
 	} else {
 		l.failures = 0
 		// A member that accepts and hangs up at once is not asked again at once.
-		l.notBefore = l.c.now() + backoff(0, 50*time.Millisecond, time.Second)
+		l.notBefore = max(l.notBefore, l.c.now()+backoff(0, 50*time.Millisecond, time.Second))
 	}
 	l.dialing = nil
 	l.mu.Unlock()

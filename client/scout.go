@@ -103,6 +103,11 @@ func (c *Client) scout() {
 		alive := c.askAll(c.searching.Swap(false))
 		pause := scoutEvery
 		if !alive {
+			// The members of the table first; then the seeds, one of which may be
+			// the member that has just gone.
+			if !c.sleep(scoutEvery) {
+				return
+			}
 			if c.trySeeds() {
 				failures = 0
 			} else {

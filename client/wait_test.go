@@ -185,11 +185,13 @@ func TestCancel(t *testing.T) {
 				if d := time.Since(started); d > 3*time.Second {
 					t.Errorf("it took %v", d)
 				}
+				w.mu.Lock()
 				for _, q := range controls {
 					if q.Caller != w.calls[0].Caller || q.Op != protocol.OpCancel {
 						t.Errorf("got %+v", q)
 					}
 				}
+				w.mu.Unlock()
 				if test.answer != protocol.CodeUnknown {
 					return
 				}
