@@ -15,7 +15,7 @@ import (
 const (
 	DefaultRTT         = 20 * time.Millisecond
 	DefaultElectionRTT = 20
-	heartbeatRTT       = 2
+	heartbeatRTT       = 5
 
 	// execShards and logShards are pinned for the life of a data directory.
 	execShards = 1
