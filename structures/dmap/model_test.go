@@ -43,7 +43,10 @@ var testKeys = func() (keys [][]byte) {
 
 var testValues = [][]byte{
 	appendInteger(0), appendInteger(7), appendInteger(math.MaxInt32), appendInteger(math.MaxInt64),
-	appendInteger(math.MinInt64), {1, 0x61, 'x'}, {2, '1'}, {3},
+	appendInteger(math.MinInt64),
+	{1, 0x61, 'x'},
+	{2, '1'},
+	{3},
 }
 
 // op returns an operation: []byte for keys and values, int for signed and

@@ -1,0 +1,29 @@
+package dmap_test
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/structures/dmap"
+	"github.com/quorate/quorate/structures/structurestest"
+)
+
+func Example() {
+	ctx := context.Background()
+	// c, err := client.Dial(ctx, []string{"127.0.0.1:7170"})
+	c := structurestest.NewGrid(protocol.DefaultLimits(), dmap.Kind())
+
+	users := dmap.New[string, user](c, "users")
+	err := users.Put(ctx, "ada", user{Name: "Ada"}, dmap.TTL(time.Hour))
+	if err == nil {
+		_, err = users.Update(ctx, "ada", func(old user, exists bool) (user, error) {
+			old.Logins++
+			return old, nil
+		})
+	}
+	u, ok, err := users.Get(ctx, "ada")
+	fmt.Println(u.Name, u.Logins, ok, err)
+	// Output: Ada 1 true <nil>
+}
