@@ -100,7 +100,7 @@ func Check(h *History, limit time.Duration) Verdict {
 func (h *History) context(op *Operation) any {
 	overlaps := func(puts bool) bool {
 		return slices.ContainsFunc(h.line, func(w wait) bool {
-			return w.object == op.Object && w.puts == puts && w.call <= op.Return && op.Call <= w.return_
+			return w.object == op.Object && w.puts == puts && w.call <= op.Return && op.Call <= w.end
 		})
 	}
 	switch in := op.Input.(type) {

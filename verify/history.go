@@ -54,9 +54,9 @@ type History struct {
 // wait is a span in which a call may have stood in an object's line, so that
 // others could not pass. Those that came to nothing count too.
 type wait struct {
-	object        object
-	puts          bool // of a queue: a Put, not a Take
-	call, return_ int64
+	object    object
+	puts      bool // of a queue: a Put, not a Take
+	call, end int64
 }
 
 // NewHistory returns an empty history that begins now.

@@ -70,11 +70,17 @@ func (q *Queue) Put(ctx context.Context, v string) error {
 	call := q.history.now()
 	err := q.queue.Put(ctx, v)
 	end := q.history.now()
-	if unknown(err) {
-		end = Pending
+	if err != nil {
+		end = Pending // it may stand in the line until its session has ended
 	}
-	q.history.waited(wait{object: q.object, puts: true, call: call, return_: end})
-	q.answer(call, queueInput{op: queuePut, value: v}, queueOutput{ok: true}, err)
+	q.history.waited(wait{object: q.object, puts: true, call: call, end: end})
+	in := queueInput{op: queuePut, value: v}
+	if errors.Is(err, quorate.ErrSessionLost) || errors.Is(err, quorate.ErrClosed) {
+		// It may be let in before its session has ended.
+		q.history.add(Operation{Client: q.client, Object: q.object, Call: call, Return: Pending, Input: in})
+	} else {
+		q.answer(call, in, queueOutput{ok: true}, err)
+	}
 	return err
 }
 

@@ -80,18 +80,18 @@ func (s *Semaphore) acquired(call, n int64, waits bool, held *structures.Held, e
 	in := semaphoreInput{op: semaphoreAcquire, n: n, grant: s.history.number()}
 	if waits {
 		end := s.history.now()
-		if unknown(err) {
-			end = Pending
+		if err != nil {
+			end = Pending // it may stand in the line until its session has ended
 		}
-		s.history.waited(wait{object: s.object, call: call, return_: end})
+		s.history.waited(wait{object: s.object, call: call, end: end})
 	}
 	switch {
 	case held != nil:
 		s.record(call, in, semaphoreOutput{granted: true, token: held.Token()}, nil)
 		return s.hold(in, held)
-	case unknown(err):
-		// It may hold until its session ends, unseen.
-		s.record(call, in, nil, err)
+	case unknown(err), errors.Is(err, quorate.ErrSessionLost), errors.Is(err, quorate.ErrClosed):
+		// It may hold until its session has ended, unseen.
+		s.history.add(Operation{Client: s.client, Object: s.object, Call: call, Return: Pending, Input: in})
 		s.lost(call, in)
 	default:
 		s.conditional(call, in, semaphoreOutput{}, err)
