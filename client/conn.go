@@ -12,12 +12,13 @@ import (
 )
 
 const (
-	idBits       = 16      // of a request ID that are its place in the table
-	maxPending   = 4 << 20 // bytes not yet written, beyond which callers wait
-	keepBuffer   = 1 << 20 // larger write buffers are not kept
-	replyBatch   = 64      // replies taken in under one lock
-	silenceProbe = 1 * time.Second
-	silenceDead  = 4 * time.Second
+	idBits         = 16      // of a request ID that are its place in the table
+	maxPending     = 4 << 20 // bytes not yet written, beyond which callers wait
+	keepBuffer     = 1 << 20 // larger write buffers are not kept
+	replyBatch     = 64      // replies taken in under one lock
+	repeatsCounted = 4       // of one waiting call, that a member counts as in flight
+	silenceProbe   = 1 * time.Second
+	silenceDead    = 4 * time.Second
 )
 
 var (
@@ -106,14 +107,16 @@ func (n *conn) send(f *flight, q *protocol.Request, now, overdue time.Duration) 
 	return nil
 }
 
-// resend queues a request again under the ID that f has on this connection.
-// It reports false where f is not in flight here any more.
+// resend queues a request again under a new ID and forgets the old one. It
+// reports false where f is not in flight here any more: its answer has come.
 func (n *conn) resend(f *flight, q *protocol.Request, now time.Duration) bool {
 	n.mu.Lock()
 	if n.lost != nil || n.leaving || n.at(f.id) != f {
 		n.mu.Unlock()
 		return false
 	}
+	n.remove(f)
+	n.register(f, 0)
 	q.ID = f.id
 	n.count(q)
 	start := len(n.pending)
@@ -145,16 +148,17 @@ func (n *conn) sendMessage(f *flight, now, overdue time.Duration, encode func(id
 	return nil
 }
 
-// admit says whether one more request may be queued. Control operations may
-// use what is kept free for them: a connection full of waiting calls can still
-// cancel them.
+// admit says whether one more request may be queued. A member counts several
+// repeats of a waiting call, and reads no further at its limit; so fewer
+// waiting calls are sent than that, and a connection full of them still carries
+// the control operations that cancel them.
 func (n *conn) admit(control bool) error {
 	if n.lost != nil || n.leaving {
 		return errGone
 	}
 	limit := n.limit
 	if n.waiting && !control {
-		limit -= (limit + 15) / 16
+		limit = (limit - limit/16) / repeatsCounted
 	}
 	if n.inFlight >= max(limit, 1) || len(n.pending) >= maxPending {
 		return errFull

@@ -81,9 +81,11 @@ func (c *Client) waitGrant(ctx context.Context, o *op, n *conn, r *routes) error
 	}
 }
 
-// repeat sends a waiting call again, under the same request ID, so that an
-// answer to any of them completes it. The member registers the repeat before
-// it looks the record up: no grant falls between.
+// repeat sends a waiting call again, under a new request ID. A grant to the old
+// one that is on its way is dropped here, and the member answers the repeat
+// from the record: it registers the repeat before it looks the record up. The
+// old ID cannot be kept, because a member gives up the oldest of several
+// repeats with an answer that is not definite.
 func (c *Client) repeat(o *op, n *conn, r *routes) {
 	o.req.Flags |= protocol.FlagRepeat
 	o.req.Epoch = r.epoch
