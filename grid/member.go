@@ -14,6 +14,7 @@ import (
 	"github.com/quorate/quorate/grid/internal/identity"
 	"github.com/quorate/quorate/grid/internal/network"
 	"github.com/quorate/quorate/grid/internal/server"
+	"github.com/quorate/quorate/grid/internal/tune"
 	"github.com/quorate/quorate/protocol"
 )
 
@@ -77,14 +78,14 @@ func Start(ctx context.Context, cfg Config) (*Member, error) {
 		Settings: coordinator.Settings{
 			Durability: string(cfg.Durability), Partitions: cfg.Partitions, Groups: cfg.Groups, Replicas: cfg.Replicas,
 		},
-		Network: m.net, Packets: packets, Kinds: kinds(), Limits: m.limits, RTT: cfg.Tick,
+		Network: m.net, Packets: packets, Kinds: kinds(), Limits: m.limits, RTT: cfg.Tick, Tune: tune.From(ctx),
 		Logger: m.log, Changed: m.changed,
 	})
 	if err != nil {
 		m.routing.Unlock()
 		return nil, errors.Join(err, listener.Close(), packets.Close(), dir.Close())
 	}
-	self := dir.Member()
+	self := m.coordinator.Member()
 	m.server = server.Start(server.Config{
 		Listener: listener, Network: m.net, Backend: &backend{m}, Limits: m.limits,
 		Client: self.Incarnation, Logger: m.log,

@@ -15,7 +15,9 @@ import (
 	"github.com/quorate/quorate/client"
 	"github.com/quorate/quorate/grid"
 	"github.com/quorate/quorate/grid/internal/network"
+	"github.com/quorate/quorate/grid/internal/tune"
 	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups"
 )
 
 // WaitTimeout bounds every wait of this package.
@@ -30,6 +32,12 @@ func WithConfig(f func(member int, cfg *grid.Config)) Option {
 	return func(c *Cluster) { c.configure = f }
 }
 
+// WithTuning changes the engine of each member: how soon snapshots are taken,
+// and faults that a test plants to see that they are noticed.
+func WithTuning(f func(*shardgroups.Config)) Option {
+	return func(c *Cluster) { c.tune = f }
+}
+
 // WithoutWait makes Start return before the members serve.
 func WithoutWait() Option { return func(c *Cluster) { c.wait = false } }
 
@@ -40,6 +48,7 @@ type Cluster struct {
 	t         testing.TB
 	dir       string
 	configure func(int, *grid.Config)
+	tune      func(*shardgroups.Config)
 	wait      bool
 	expect    int // members that form the cluster
 	logs      *logBuffer
@@ -96,7 +105,11 @@ func (c *Cluster) start(i int) {
 		c.configure(i, &cfg)
 	}
 	n.net = network.Breakable()
-	m, err := grid.Start(network.With(context.Background(), n.net), cfg)
+	ctx := network.With(context.Background(), n.net)
+	if c.tune != nil {
+		ctx = tune.With(ctx, c.tune)
+	}
+	m, err := grid.Start(ctx, cfg)
 	if err != nil {
 		c.t.Fatalf("start member %d: %v", i, err)
 	}

@@ -41,6 +41,7 @@ type Config struct {
 	Kinds       []structures.Kind
 	Limits      protocol.Limits
 	RTT         time.Duration
+	Tune        func(*shardgroups.Config) // package tune
 	Logger      *slog.Logger
 	// Changed is called, from goroutines of the Coordinator and its host, after
 	// tables, leaders or addresses have changed. It must not block.
@@ -417,12 +418,14 @@ func (c *Coordinator) openHost(m *identity.Member) (*shardgroups.Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h, err := shardgroups.Open(shardgroups.Config{
+	cfg := shardgroups.Config{
 		Dir: dir, Cluster: m.Cluster, Incarnation: m.Incarnation,
 		RTT: c.cfg.RTT, Kinds: c.cfg.Kinds, Limits: c.cfg.Limits, Logger: c.log,
 		Resolve: c.resolve, Dial: c.cfg.Network.Dial,
 		LeaderChanged: c.changed, SystemChanged: c.changed,
-	})
+	}
+	c.cfg.Tune(&cfg)
+	h, err := shardgroups.Open(cfg)
 	if err != nil {
 		return nil, fatalf("open the log in %s: %w", dir, err)
 	}
