@@ -12,7 +12,7 @@ import (
 )
 
 // ErrKilled is the error of a network that was killed.
-var ErrKilled = errors.New("network killed")
+var ErrKilled = fmt.Errorf("network killed: %w", net.ErrClosed)
 
 const (
 	dialTimeout = 3 * time.Second
