@@ -91,35 +91,38 @@ func ascend(view structures.View, from []byte, f func(key []byte, row structures
 func applyMany(env structures.Env, op protocol.Op, body []byte) structures.Result {
 	a, items, _ := readMany(op, body)
 	e := edit{env: env}
-	slots := make([]slot, len(items))
-	sums := make([][]byte, len(items))
-	for i := range items {
-		it := &items[i]
+	e.load()
+	type change struct {
+		slot
+		value    []byte
+		deadline protocol.LogTime
+	}
+	changes := make([]change, len(items))
+	for i, it := range items {
 		if r := tooLarge(env, it.key, it.value); r.Code != protocol.CodeOK {
 			return r
 		}
-		slots[i] = e.look(it.key)
-		if op == opAddAll {
-			sum, code, why := add(slots[i], it.delta, a.bits)
+		c := change{slot: e.look(it.key), value: it.value}
+		switch op {
+		case opPutAll:
+			c.deadline = deadline(env, a.ttl, c.slot)
+		case opAddAll:
+			sum, code, why := add(c.slot, it.delta, a.bits)
 			if code != protocol.CodeOK {
 				return structures.Refuse(code, fmt.Sprintf("key %q: %s", it.key[1:], why))
 			}
-			sums[i] = appendInteger(sum)
+			c.value, c.deadline = appendInteger(sum), deadline(env, ttlKeep, c.slot)
 		}
+		changes[i] = c
 	}
-	e.load()
 	deleted := uint64(0)
-	for i, s := range slots {
-		switch op {
-		case opPutAll:
-			e.put(s, items[i].value, deadline(env, a.ttl, s))
-		case opAddAll:
-			e.put(s, sums[i], deadline(env, ttlKeep, s))
-		case opDeleteAll:
-			if s.live {
-				e.remove(s)
-				deleted++
-			}
+	for _, c := range changes {
+		switch {
+		case op != opDeleteAll:
+			e.put(c.slot, c.value, c.deadline)
+		case c.live:
+			e.remove(c.slot)
+			deleted++
 		}
 	}
 	e.finish()

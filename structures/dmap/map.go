@@ -202,8 +202,13 @@ func (m *Map[K, V]) SetTTL(ctx context.Context, k K, ttl time.Duration) (bool, e
 // call begins a call on one key whose body has that many fields; those behind
 // the key are left to append.
 func (m *Map[K, V]) call(verb string, op protocol.Op, k K, fields int) (structures.Call, error) {
-	const room = 64 // for the common key, and what follows it
-	body := protocol.AppendArray(make([]byte, 0, room), fields)
+	return m.callWithRoom(verb, op, k, fields, 0)
+}
+
+// callWithRoom leaves room in the body for a value of about that many bytes.
+func (m *Map[K, V]) callWithRoom(verb string, op protocol.Op, k K, fields, value int) (structures.Call, error) {
+	const others = 64 // the common key, and what stands around it
+	body := protocol.AppendArray(make([]byte, 0, others+value), fields)
 	start := len(body)
 	body, err := structures.AppendKey(openItem(body), k)
 	if err != nil {
@@ -227,7 +232,14 @@ func (m *Map[K, V]) putCall(verb string, op protocol.Op, k K, v V, opts []PutOpt
 	if op == opReplace {
 		fields = 4
 	}
-	call, err := m.call(verb, op, k, fields)
+	size := 0 // not known before it is encoded, but of these
+	switch v := any(&v).(type) {
+	case *string:
+		size = len(*v)
+	case *[]byte:
+		size = len(*v)
+	}
+	call, err := m.callWithRoom(verb, op, k, fields, size)
 	if err != nil {
 		return structures.Call{}, err
 	}

@@ -29,6 +29,9 @@ func Stale() ReadOption {
 }
 
 func readFlags(opts []ReadOption) protocol.Flags {
+	if len(opts) == 0 {
+		return protocol.FlagRead // without the allocation that options cost
+	}
 	flags := protocol.FlagRead
 	for _, opt := range opts {
 		opt(&flags)
@@ -61,6 +64,9 @@ func KeepTTL() PutOption {
 }
 
 func putTTL(opts []PutOption) (int64, error) {
+	if len(opts) == 0 {
+		return ttlDefault, nil // without the allocation that options cost
+	}
 	var o putOptions
 	for _, opt := range opts {
 		opt(&o)
