@@ -380,8 +380,7 @@ func (c *Client) judge(ctx context.Context, o *op, n *conn, r *routes) (done boo
 		c.refresh()
 	}
 	switch {
-	case code == protocol.CodeOK, code >= protocol.CodeRoom, code == protocol.CodeReserved,
-		code == protocol.CodeTimedOut, code == protocol.CodeSettings:
+	case code == protocol.CodeOK, code >= protocol.CodeRoom, code == protocol.CodeReserved, code == protocol.CodeTimedOut:
 		return true, nil
 	case o.control && code.Class() != protocol.ClassNotEntered && code != protocol.CodeUnknown,
 		o.control && code == protocol.CodeSessionEnded:

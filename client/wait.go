@@ -119,8 +119,8 @@ func (c *Client) withdraw(o *op, why error) error {
 	defer c.recycle(k)
 	switch code := k.reply.Code; {
 	case code == protocol.CodeCancelled, code == protocol.CodeTimedOut:
-		o.unsettled = false
-		return why
+		// Not unavailable: it waited, and took nothing.
+		return &quorate.Error{Op: o.call.Verb, Object: o.call.Object(), Cause: why}
 	case code == protocol.CodeOK, code >= protocol.CodeRoom:
 		o.reply = k.reply
 		return nil

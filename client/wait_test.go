@@ -181,7 +181,7 @@ func TestCancel(t *testing.T) {
 					if o.err != nil || o.reply.Code != test.answer {
 						t.Fatalf("got %+v", o)
 					}
-				} else if !errors.Is(o.err, test.is) || errors.Is(o.err, quorate.ErrOutcomeUnknown) != test.unknown {
+				} else if !errors.Is(o.err, test.is) || errors.Is(o.err, quorate.ErrOutcomeUnknown) != test.unknown || errors.Is(o.err, quorate.ErrUnavailable) {
 					t.Fatalf("got %v", o.err)
 				}
 				if d := time.Since(started); d > 3*time.Second {
