@@ -10,9 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/quorate/quorate/client"
 	"github.com/quorate/quorate/grid"
-	"github.com/quorate/quorate/protocol"
 )
 
 const waitTimeout = 60 * time.Second
@@ -165,13 +163,8 @@ func TestWaitingIsTold(t *testing.T) {
 		t.Error("a client before the member is ready")
 	}
 	// Operators may ask all the same.
-	b, err := client.Ask(t.Context(), a.Addr(), protocol.AdminStatus, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var s protocol.Status
-	if err := protocol.Decode(b, &s); err != nil || s.Ready || s.Waiting == "" || s.Name != "a" {
-		t.Errorf("status %+v, %v", s, err)
+	if s := status(t, a); s.Ready || s.Waiting == "" || s.Name != "a" {
+		t.Errorf("status %+v", s)
 	}
 	joiner := start(t, grid.Config{DataDir: t.TempDir(), Join: []string{a.Addr()}})
 	ctx, cancel = context.WithTimeout(t.Context(), 300*time.Millisecond)
@@ -197,23 +190,23 @@ func TestAddressChanges(t *testing.T) {
 	defer hold.Close()
 	b = start(t, grid.Config{DataDir: dirs[1], Name: "b2"})
 	ready(t, b)
-	for deadline := time.Now().Add(waitTimeout); ; time.Sleep(20 * time.Millisecond) {
-		body, err := client.Ask(t.Context(), a.Addr(), protocol.AdminStatus, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var s protocol.Status
-		if err := protocol.Decode(body, &s); err != nil {
-			t.Fatal(err)
-		}
-		for _, m := range s.Members {
+	eventually(t, "a knows b's new address and name", func() bool {
+		for _, m := range status(t, a).Members {
 			if m.Address == b.Addr() && m.Name == "b2" {
-				return
+				return true
 			}
 		}
+		return false
+	})
+}
+
+func eventually(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(waitTimeout); !f(); {
 		if time.Now().After(deadline) {
-			t.Fatalf("the new address is not known: %+v", s.Members)
+			t.Fatalf("not within %v: %s", waitTimeout, what)
 		}
+		time.Sleep(20 * time.Millisecond)
 	}
 }
 
