@@ -53,10 +53,12 @@ type event struct {
 	structures.Event
 }
 
-// Row types: the byte between life and key.
+// Row types: the byte between life and key. Waiting calls come first, so that
+// of an ended session they are withdrawn before what it held is given back:
+// else it could be granted to itself.
 const (
-	rowMachine byte = 0 // a row of the structure's Machine
-	rowWaiter  byte = 1 // a waiting call, keyed by its order
+	rowWaiter  byte = 0 // a waiting call, keyed by its order
+	rowMachine byte = 1 // a row of the structure's Machine
 )
 
 // lifeSize is the length of a row key's head: life and row type.

@@ -42,7 +42,7 @@ func Fuzz(f *testing.F, kind structures.Kind, seeds ...Op) {
 				continue
 			}
 			q := protocol.Request{
-				Partition: partition, Flags: op.Flags, Kind: kind.ID, Op: op.Op, Name: name, Body: op.Body,
+				Partition: home, Flags: op.Flags, Kind: kind.ID, Op: op.Op, Name: name, Body: op.Body,
 				Caller: protocol.Caller{Session: 1, Slot: uint16(sequence % 4), Sequence: sequence},
 			}
 			if res := groupstate.Check(r.state.Kinds(), r.state.Limits(), &q); res.Code != protocol.CodeOK {

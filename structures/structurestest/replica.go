@@ -9,10 +9,10 @@ import (
 	"github.com/quorate/quorate/structures"
 )
 
-// name is the structure all calls go to, and partition where it lives.
+// name is the structure all calls go to, and home where it lives.
 const (
-	name      = "s"
-	partition = protocol.PartitionID(3)
+	name = "s"
+	home = protocol.PartitionID(3)
 )
 
 // reply is what a replica says to one request or waiting call.
@@ -34,7 +34,7 @@ func newReplica(kind structures.Kind) (*replica, error) {
 	r := &replica{state: groupstate.New([]structures.Kind{kind})}
 	var b groupstate.Builder
 	b.Reset(groupstate.Header{}, 0)
-	b.Own(8, []protocol.PartitionID{1, partition, 5}, protocol.DefaultLimits())
+	b.Own(8, []protocol.PartitionID{1, home, 5}, protocol.DefaultLimits())
 	b.Claim(1)
 	return r, r.apply(b.Bytes())
 }
@@ -71,7 +71,7 @@ func (r *replica) reborn(kind structures.Kind) (*replica, error) {
 
 // read answers a read.
 func (r *replica) read(kind structures.Kind, op Op) reply {
-	q := protocol.Request{Partition: partition, Flags: op.Flags, Kind: kind.ID, Op: op.Op, Name: name, Body: op.Body}
+	q := protocol.Request{Partition: home, Flags: op.Flags, Kind: kind.ID, Op: op.Op, Name: name, Body: op.Body}
 	if res := groupstate.Check(r.state.Kinds(), r.state.Limits(), &q); res.Code != protocol.CodeOK {
 		return reply{code: res.Code, body: res.Body}
 	}

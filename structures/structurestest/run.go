@@ -81,6 +81,7 @@ type run struct {
 	entry   groupstate.Builder
 	answers []Answer // that the entry must give
 	repeats []*call  // requests of the entry that were sent before
+	ending  protocol.SessionID
 }
 
 func start(t *rapid.T, kind structures.Kind, model Model) (*run, error) {
@@ -103,7 +104,7 @@ func start(t *rapid.T, kind structures.Kind, model Model) (*run, error) {
 // reset begins the next entry.
 func (r *run) reset() {
 	r.entry.Reset(groupstate.Header{ClockEpoch: 1, Elapsed: r.elapsed}, 64)
-	r.answers, r.repeats = nil, nil
+	r.answers, r.repeats, r.ending = nil, nil, 0
 }
 
 func (r *run) attach() {
@@ -123,7 +124,7 @@ func (r *run) mutate(t *rapid.T) {
 	}}
 	c.caller = r.identity(c.Session)
 	q := protocol.Request{
-		Partition: partition, Flags: op.Flags, Kind: r.kind.ID, Op: op.Op, Name: name,
+		Partition: home, Flags: op.Flags, Kind: r.kind.ID, Op: op.Op, Name: name,
 		Caller: c.caller, Highest: groupstate.MaxSlots - 1, Body: op.Body,
 	}
 	if res := groupstate.Check(r.steady.state.Kinds(), r.steady.state.Limits(), &q); res.Code != protocol.CodeOK {
@@ -219,7 +220,7 @@ func (r *run) repeat(t *rapid.T) {
 
 // control sends an operation on the record of a call.
 func (r *run) control(c *call, op protocol.Op) {
-	q := protocol.Request{Partition: partition, Op: op, Caller: c.caller, Highest: groupstate.MaxSlots - 1}
+	q := protocol.Request{Partition: home, Op: op, Caller: c.caller, Highest: groupstate.MaxSlots - 1}
 	r.entry.Request(q.Append(nil))
 	r.repeats = append(r.repeats, c)
 }
@@ -285,6 +286,7 @@ func (r *run) end(t *rapid.T) {
 			c.over = true
 		}
 	}
+	r.ending = id
 	r.entry.Ends(r.ended, []protocol.SessionID{id})
 	r.ended++
 	r.expect(t, r.model.End(id))
@@ -335,6 +337,9 @@ func (r *run) send(t *rapid.T) {
 func (r *run) settle() error {
 	said := map[protocol.Caller][]reply{}
 	for _, p := range r.steady.replies {
+		if p.caller.Session == r.ending && p.code != protocol.CodeSessionEnded {
+			return fmt.Errorf("%v: to an ended session", p)
+		}
 		said[p.caller] = append(said[p.caller], p)
 	}
 	for _, a := range r.answers {

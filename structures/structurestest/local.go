@@ -1,0 +1,253 @@
+package structurestest
+
+import (
+	"bytes"
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/quorate/quorate"
+	"github.com/quorate/quorate/partition"
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups/groupstate"
+	"github.com/quorate/quorate/structures"
+)
+
+// partitions is how many partitions a Local has.
+const partitions = 7
+
+// Local is a grid of one group without a network, a log or a clock: handles can
+// be tried on it. Time passes by Advance only. It is safe for concurrent use.
+type Local struct {
+	t testing.TB
+
+	mu      sync.Mutex // guards what is below
+	state   *groupstate.State
+	elapsed time.Duration
+	next    protocol.SessionID
+	ended   uint64
+	replies map[protocol.Caller]chan structures.Result // of calls in flight; each has room for one
+	last    structures.Result                          // of the request that is being applied
+}
+
+// NewLocal returns a Local that serves structures of the given kinds.
+func NewLocal(t testing.TB, kinds ...structures.Kind) *Local {
+	l := &Local{t: t, state: groupstate.New(kinds), replies: map[protocol.Caller]chan structures.Result{}}
+	owned := make([]protocol.PartitionID, partitions)
+	for i := range owned {
+		owned[i] = protocol.PartitionID(i)
+	}
+	l.apply(func(b *groupstate.Builder) {
+		b.Own(partitions, owned, protocol.DefaultLimits())
+		b.Claim(1)
+	})
+	return l
+}
+
+// apply applies an entry; l.mu is held, or nobody else has l.
+func (l *Local) apply(fill func(*groupstate.Builder)) {
+	var b groupstate.Builder
+	b.Reset(groupstate.Header{ClockEpoch: 1, Elapsed: int64(l.elapsed)}, 64)
+	fill(&b)
+	if err := l.state.Apply(b.Bytes(), (*localSink)(l)); err != nil {
+		l.t.Errorf("apply: %v", err)
+	}
+}
+
+// Advance lets time pass.
+func (l *Local) Advance(d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.elapsed += d
+	l.apply(func(*groupstate.Builder) {})
+}
+
+// AwaitWaiting waits until n calls wait, and fails the test after ten seconds.
+func (l *Local) AwaitWaiting(n int) {
+	l.t.Helper()
+	for start := time.Now(); time.Since(start) < 10*time.Second; time.Sleep(time.Millisecond) {
+		l.mu.Lock()
+		waiting := len(l.replies)
+		l.mu.Unlock()
+		if waiting == n {
+			return
+		}
+	}
+	l.t.Fatalf("not %d calls wait", n)
+}
+
+// localSink is the Local as the state tells it outcomes.
+type localSink Local
+
+func (l *localSink) Replied(_ int, _ *protocol.Request, r structures.Result, _ protocol.Revision) {
+	l.last = r
+}
+
+func (l *localSink) Granted(_ protocol.PartitionID, c protocol.Caller, r structures.Result, _ protocol.Revision) {
+	if replies, ok := l.replies[c]; ok {
+		delete(l.replies, c)
+		replies <- r
+	}
+}
+
+// Client is a client of a Local: a session. It is a structures.Invoker.
+type Client struct {
+	local   *Local
+	session protocol.SessionID
+	lease   context.Context
+	lose    context.CancelFunc
+
+	mu    sync.Mutex // guards slots; after it Local.mu may be taken
+	slots []uint64   // sequence by slot
+	free  []uint16
+}
+
+var _ structures.Invoker = (*Client)(nil)
+
+// Client opens a session.
+func (l *Local) Client() *Client {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.next++
+	c := &Client{local: l, session: l.next}
+	c.lease, c.lose = context.WithCancel(context.Background())
+	l.apply(func(b *groupstate.Builder) { b.Attach(c.session, l.ended) })
+	return c
+}
+
+// End ends the client's session: first its leases, then what it holds.
+func (c *Client) End() {
+	c.lose()
+	l := c.local
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.apply(func(b *groupstate.Builder) { b.Ends(l.ended, []protocol.SessionID{c.session}) })
+	l.ended++
+}
+
+// Partition implements structures.Invoker.
+func (c *Client) Partition(name string, key []byte) protocol.PartitionID {
+	return partition.Of(partitions, name, key)
+}
+
+// Partitions implements structures.Invoker.
+func (c *Client) Partitions() int { return partitions }
+
+// Limits implements structures.Invoker.
+func (c *Client) Limits() protocol.Limits { return protocol.DefaultLimits() }
+
+// InvokeAll implements structures.Invoker.
+func (c *Client) InvokeAll(ctx context.Context, calls []structures.Call) ([]structures.Reply, []error) {
+	replies, errs := make([]structures.Reply, len(calls)), make([]error, len(calls))
+	for i, call := range calls {
+		replies[i], errs[i] = c.Invoke(ctx, call)
+	}
+	return replies, errs
+}
+
+// Invoke implements structures.Invoker.
+func (c *Client) Invoke(ctx context.Context, call structures.Call) (structures.Reply, error) {
+	fail := func(cause error, detail string) (structures.Reply, error) {
+		return structures.Reply{}, &quorate.Error{Op: call.Verb, Object: call.Object(), Cause: cause, Detail: detail}
+	}
+	if err := ctx.Err(); err != nil {
+		return fail(context.Cause(ctx), "")
+	}
+	q := protocol.Request{
+		Partition: call.Partition, Flags: call.Flags, Kind: call.Kind, Op: call.Op, Name: call.Name,
+		Body: call.Body, Highest: groupstate.MaxSlots - 1,
+	}
+	var r structures.Result
+	if call.Flags&protocol.FlagRead != 0 {
+		r = c.local.read(&q)
+	} else {
+		q.Caller = c.identity()
+		defer c.done(q.Caller)
+		r = c.local.mutate(ctx, &q)
+	}
+	if r.Code == protocol.CodeCancelled && ctx.Err() != nil {
+		return fail(context.Cause(ctx), "")
+	}
+	if err := r.Code.Err(); err != nil {
+		var p protocol.Problem
+		_ = p.Decode(r.Body)
+		return fail(err, p.Detail)
+	}
+	reply := structures.Reply{Code: r.Code, Body: bytes.Clone(r.Body)}
+	if call.Flags&protocol.FlagRead == 0 {
+		reply.Lease = c.lease
+	}
+	return reply, nil
+}
+
+// identity returns the identity of a call, in a slot of its own.
+func (c *Client) identity() protocol.Caller {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	slot := uint16(len(c.slots))
+	if n := len(c.free); n > 0 {
+		slot, c.free = c.free[n-1], c.free[:n-1]
+	} else {
+		c.slots = append(c.slots, 0)
+	}
+	c.slots[slot]++
+	return protocol.Caller{Session: c.session, Slot: slot, Sequence: c.slots[slot]}
+}
+
+func (c *Client) done(caller protocol.Caller) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.free = append(c.free, caller.Slot)
+}
+
+func (l *Local) read(q *protocol.Request) structures.Result {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if r := groupstate.Check(l.state.Kinds(), l.state.Limits(), q); r.Code != protocol.CodeOK {
+		return r
+	}
+	var reader groupstate.Reader
+	r, _ := reader.Read(l.state, q)
+	r.Body = bytes.Clone(r.Body)
+	return r
+}
+
+// mutate applies a mutation and waits for its answer or the end of ctx, which
+// withdraws it. What is reserved for it is confirmed.
+func (l *Local) mutate(ctx context.Context, q *protocol.Request) structures.Result {
+	l.mu.Lock()
+	r := groupstate.Check(l.state.Kinds(), l.state.Limits(), q)
+	if r.Code != protocol.CodeOK {
+		l.mu.Unlock()
+		return r
+	}
+	replies := make(chan structures.Result, 1)
+	l.replies[q.Caller] = replies
+	l.apply(func(b *groupstate.Builder) { b.Request(q.Append(nil)) })
+	if r = l.last; !r.IsWaiting() {
+		delete(l.replies, q.Caller)
+	}
+	l.mu.Unlock()
+	if r.IsWaiting() {
+		select {
+		case r = <-replies:
+		case <-ctx.Done():
+			r = l.control(q, protocol.OpCancel)
+		}
+	}
+	if r.Code == protocol.CodeReserved {
+		return l.control(q, protocol.OpConfirm)
+	}
+	return r
+}
+
+// control sends an operation on the record of a call.
+func (l *Local) control(q *protocol.Request, op protocol.Op) structures.Result {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.replies, q.Caller)
+	c := protocol.Request{Partition: q.Partition, Op: op, Caller: q.Caller, Highest: q.Highest}
+	l.apply(func(b *groupstate.Builder) { b.Request(c.Append(nil)) })
+	return l.last
+}
