@@ -1,6 +1,7 @@
 package dmap
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -43,8 +44,9 @@ func (m *Map[K, V]) Clear(ctx context.Context) error {
 		}
 		open := calls[:0]
 		for i, call := range calls {
+			from, _, _ := readOptional(call.Body)
 			next, _, err := readOptional(replies[i].Body)
-			if err != nil {
+			if err != nil || len(next) > 0 && bytes.Compare(next, from) <= 0 {
 				return m.handle.Garbled(verb, replies[i])
 			}
 			if len(next) > 0 {
