@@ -25,6 +25,9 @@ type op struct {
 	call     structures.Call
 	req      protocol.Request
 	deadline time.Duration // on the client's clock; 0: none
+	// begun is the client's clock when the call began, and 0 once it has waited
+	// for anything: it spares the first attempt a look at the clock.
+	begun time.Duration
 
 	// The identity of a mutation: req.Caller, a slot of slots.
 	sess  *session
@@ -109,10 +112,11 @@ func (c *Client) begin(ctx context.Context, o *op) error {
 	if size, limit := len(o.req.Name)+len(o.req.Body)+requestOverhead, int(c.limits.Load().Frame); size > limit {
 		return fmt.Errorf("%w: the request has %d bytes, a frame holds at most %d", quorate.ErrTooLarge, size, limit)
 	}
+	o.begun = c.now()
 	if at, ok := ctx.Deadline(); ok {
-		o.deadline = c.now() + time.Until(at)
+		o.deadline = o.begun + time.Until(at)
 	} else if o.req.Flags&protocol.FlagWait == 0 {
-		o.deadline = c.now() + c.cfg.operationTimeout
+		o.deadline = o.begun + c.cfg.operationTimeout
 	}
 	return nil
 }
@@ -172,6 +176,7 @@ func (c *Client) ended(ctx context.Context, o *op) error {
 // pause waits until one of the channels is closed, at most d, and returns why
 // the call has ended, if it has. A nil channel waits for nothing.
 func (c *Client) pause(ctx context.Context, o *op, d time.Duration, a, b <-chan struct{}) error {
+	o.begun = 0
 	if o.deadline != 0 {
 		d = min(d, o.deadline-c.now())
 	}
@@ -319,7 +324,11 @@ var errNoLeader = errors.New("the partition has no leader that is known")
 
 // send queues an attempt.
 func (c *Client) send(o *op, n *conn, r *routes) error {
-	now := c.now()
+	now := o.begun
+	if now == 0 {
+		now = c.now()
+	}
+	o.begun = 0
 	overdue := time.Duration(0)
 	if !o.grant {
 		overdue = now + attemptTime()

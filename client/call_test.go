@@ -52,7 +52,7 @@ func TestAnswers(t *testing.T) {
 		{code: protocol.CodeOK},
 		{code: protocol.CodeRoom + 3},
 		{code: protocol.CodeTimedOut},
-		{code: protocol.CodeSettings},
+		{code: protocol.CodeSettings, is: quorate.ErrSettings},
 		{code: protocol.CodeInvalid, is: quorate.ErrInvalid},
 		{code: protocol.CodeTooLarge, is: quorate.ErrTooLarge},
 		{code: protocol.CodeUnsupported, is: quorate.ErrUnsupported},
