@@ -137,7 +137,7 @@ func (b *backend) group(g systemstate.Group, partitions int) protocol.StatusGrou
 		s.Applied = h.System().Applied()
 	} else if local := h.Group(g.ID); local != nil {
 		status := local.Status()
-		s.Applied, s.Repeats = status.Applied, status.Repeats
+		s.Applied, s.Repeats, s.Waiting = status.Applied, status.Repeats, uint64(status.Waiting)
 	}
 	for _, r := range g.Replicas {
 		state := protocol.ReplicaFollower

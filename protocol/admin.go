@@ -56,6 +56,7 @@ type StatusGroup struct {
 	Applied    uint64          `json:"applied"` // log index, by the answering member's replica
 	Partitions int             `json:"partitions"`
 	Repeats    uint64          `json:"repeats"` // that the answering member did not apply again, since it started
+	Waiting    uint64          `json:"waiting"` // calls at the answering member that wait for a grant
 	Replicas   []StatusReplica `json:"replicas"`
 }
 
