@@ -102,6 +102,11 @@ func (v *reader) Waiters(f func(w structures.Waiter) bool) {
 		return
 	}
 	v.ascend(rowWaiter, nil, func(key []byte, row structures.Row) bool {
+		// The calls of an ended session are out of sight until they are withdrawn:
+		// nothing may be granted to it.
+		if _, gone := v.s.ending.Get(row.Owner); gone {
+			return true
+		}
 		return f(readWaiter(key, row))
 	})
 }
