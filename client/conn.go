@@ -378,9 +378,9 @@ func (n *conn) leave(reason string) {
 	if !first {
 		return
 	}
-	n.c.log.Debug("member is leaving", "member", n.member, "reason", reason)
 	n.link.drop(n, nil)
 	close(n.gone)
+	n.c.log.Debug("member is leaving", "member", n.member, "reason", reason)
 	n.c.search()
 }
 
