@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/quorate/quorate"
-	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures/dcounter"
 	"github.com/quorate/quorate/structures/structurestest"
 )
@@ -16,7 +15,7 @@ import (
 func TestCounter(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	grid := structurestest.NewGrid(protocol.DefaultLimits(), dcounter.Kind())
+	grid := structurestest.NewLocal(t, dcounter.Kind()).Client()
 	c := dcounter.New(grid, "hits")
 
 	want := func(what string, want int64) func(int64, error) {
@@ -63,7 +62,7 @@ func TestCounter(t *testing.T) {
 
 func TestCounterErrors(t *testing.T) {
 	ctx := t.Context()
-	grid := structurestest.NewGrid(protocol.DefaultLimits(), dcounter.Kind())
+	grid := structurestest.NewLocal(t, dcounter.Kind()).Client()
 	for _, name := range []string{"", "a\x00b", "\xff"} {
 		c := dcounter.New(grid, name)
 		_, get := c.Get(ctx)
@@ -87,7 +86,7 @@ func TestCounterErrors(t *testing.T) {
 }
 
 func BenchmarkAdd(b *testing.B) {
-	c := dcounter.New(structurestest.NewGrid(protocol.DefaultLimits(), dcounter.Kind()), "c")
+	c := dcounter.New(structurestest.NewLocal(b, dcounter.Kind()).Client(), "c")
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := c.Add(b.Context(), 1); err != nil {

@@ -3,16 +3,15 @@ package dcounter_test
 import (
 	"context"
 	"fmt"
+	"testing"
 
-	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures/dcounter"
 	"github.com/quorate/quorate/structures/structurestest"
 )
 
 func Example() {
 	ctx := context.Background()
-	// c, err := client.Dial(ctx, []string{"127.0.0.1:7170"})
-	c := structurestest.NewGrid(protocol.DefaultLimits(), dcounter.Kind())
+	c := structurestest.NewLocal(new(testing.T), dcounter.Kind()).Client() // in an application: client.Dial
 
 	hits := dcounter.New(c, "hits")
 	n, err := hits.Add(ctx, 2)

@@ -100,7 +100,7 @@ func BenchmarkReadGet(b *testing.B) {
 
 // BenchmarkCall is what a handle does before and after the wire.
 func BenchmarkCall(b *testing.B) {
-	m := New[string, string](structurestest.NewGrid(protocol.DefaultLimits(), Kind()), "users")
+	m := New[string, string](structurestest.NewLocal(b, Kind()).Client(), "users")
 	value := string(make([]byte, 100))
 	b.Run("put", func(b *testing.B) {
 		b.ReportAllocs()

@@ -3,17 +3,16 @@ package dmap_test
 import (
 	"context"
 	"fmt"
+	"testing"
 	"time"
 
-	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures/dmap"
 	"github.com/quorate/quorate/structures/structurestest"
 )
 
 func Example() {
 	ctx := context.Background()
-	// c, err := client.Dial(ctx, []string{"127.0.0.1:7170"})
-	c := structurestest.NewGrid(protocol.DefaultLimits(), dmap.Kind())
+	c := structurestest.NewLocal(new(testing.T), dmap.Kind()).Client() // in an application: client.Dial
 
 	users := dmap.New[string, user](c, "users")
 	err := users.Put(ctx, "ada", user{Name: "Ada"}, dmap.TTL(time.Hour))

@@ -15,7 +15,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/quorate/quorate"
-	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
 	"github.com/quorate/quorate/structures/dmap"
 	"github.com/quorate/quorate/structures/structurestest"
@@ -26,8 +25,33 @@ type user struct {
 	Logins int
 }
 
-func newGrid() *structurestest.Grid {
-	return structurestest.NewGrid(protocol.DefaultLimits(), dmap.Kind())
+// grid is a grid without members, whose calls can be made to fail.
+type grid struct {
+	*structurestest.Client
+	*structurestest.Local
+	fail func(structures.Call) error
+}
+
+func newGrid(t *testing.T) *grid {
+	l := structurestest.NewLocal(t, dmap.Kind())
+	return &grid{Client: l.Client(), Local: l}
+}
+
+func (g *grid) Invoke(ctx context.Context, call structures.Call) (structures.Reply, error) {
+	if g.fail != nil {
+		if err := g.fail(call); err != nil {
+			return structures.Reply{}, err
+		}
+	}
+	return g.Client.Invoke(ctx, call)
+}
+
+func (g *grid) InvokeAll(ctx context.Context, calls []structures.Call) ([]structures.Reply, []error) {
+	replies, errs := make([]structures.Reply, len(calls)), make([]error, len(calls))
+	for i, call := range calls {
+		replies[i], errs[i] = g.Invoke(ctx, call)
+	}
+	return replies, errs
 }
 
 func testContext(t *testing.T) context.Context {
@@ -66,7 +90,7 @@ func opt[V any](t *testing.T) func(v V, ok bool, err error) optional[V] {
 
 func TestOneKey(t *testing.T) {
 	ctx := testContext(t)
-	m := dmap.New[string, user](newGrid(), "users")
+	m := dmap.New[string, user](newGrid(t), "users")
 	u := opt[user](t)
 	ada, bob := user{"ada", 1}, user{"bob", 2}
 
@@ -109,7 +133,7 @@ func TestOneKey(t *testing.T) {
 
 func TestKeysAndCodecs(t *testing.T) {
 	ctx := testContext(t)
-	grid := newGrid()
+	grid := newGrid(t)
 	type point struct{ X, Y int }
 	points := dmap.New[point, string](grid, "points", dmap.Codec(structures.JSON))
 	check(t, points.Put(ctx, point{1, 2}, "a"))
@@ -150,7 +174,7 @@ func TestKeysAndCodecs(t *testing.T) {
 
 func TestTTL(t *testing.T) {
 	ctx := testContext(t)
-	grid := newGrid()
+	grid := newGrid(t)
 	m := dmap.New[string, int](grid, "m")
 	left := func(k string) time.Duration {
 		t.Helper()
@@ -163,7 +187,7 @@ func TestTTL(t *testing.T) {
 	}
 	check(t, m.Put(ctx, "a", 1, dmap.TTL(time.Second)))
 	check(t, m.Put(ctx, "forever", 1, dmap.TTL(dmap.Never)))
-	grid.Advance(400*time.Millisecond, 1)
+	grid.Advance(400 * time.Millisecond)
 	want(t, "left", left("a"), 600*time.Millisecond)
 	check(t, m.Put(ctx, "a", 2, dmap.KeepTTL()))
 	want(t, "left after KeepTTL", left("a"), 600*time.Millisecond)
@@ -188,7 +212,7 @@ func TestTTL(t *testing.T) {
 	check(t, err)
 	want(t, "SetTTL of nothing", ok, false)
 
-	grid.Advance(time.Minute, 1)
+	grid.Advance(time.Minute)
 	want(t, "an expired entry", left("a"), -1)
 	n, err := m.Len(ctx)
 	check(t, err)
@@ -201,7 +225,7 @@ func TestTTL(t *testing.T) {
 // due at once than one entry sweeps.
 func TestDue(t *testing.T) {
 	ctx := testContext(t)
-	grid := newGrid()
+	grid := newGrid(t)
 	m := dmap.New[string, int](grid, "{one partition}")
 	const entries = 2500
 	check(t, m.PutAll(ctx, func(yield func(string, int) bool) {
@@ -211,29 +235,31 @@ func TestDue(t *testing.T) {
 			}
 		}
 	}, dmap.TTL(time.Second)))
-	grid.Advance(time.Second, 0)
+	grid.Advance(time.Second) // sweeps a thousand
 	last := fmt.Sprintf("%06d", entries-1)
-	// The entry of this call moves time, and sweeps a thousand after it.
+	n, err := m.Len(ctx)
+	check(t, err)
+	want(t, "Len with entries overdue", n, 0)
 	_, stored, err := m.PutIfAbsent(ctx, last, -1)
 	check(t, err)
 	want(t, "stored over a due entry", stored, true)
-	for _, sweep := range []int{0, 1, 1, 1} {
-		grid.Advance(0, sweep)
+	for range 4 {
 		n, err := m.Len(ctx)
 		check(t, err)
 		want(t, "Len", n, 1)
+		grid.Advance(0)
 	}
 	deleted, err := m.Delete(ctx, last)
 	check(t, err)
 	want(t, "Delete", deleted, true)
-	n, err := m.Len(ctx)
+	n, err = m.Len(ctx)
 	check(t, err)
 	want(t, "Len after all", n, 0)
 }
 
 func TestManyKeys(t *testing.T) {
 	ctx := testContext(t)
-	m := dmap.New[int, string](newGrid(), "m")
+	m := dmap.New[int, string](newGrid(t), "m")
 	all := map[int]string{}
 	for i := range 9000 {
 		all[i] = strings.Repeat("v", i%700)
@@ -275,7 +301,7 @@ func TestManyKeys(t *testing.T) {
 
 func TestScanRange(t *testing.T) {
 	ctx := testContext(t)
-	grid := newGrid()
+	grid := newGrid(t)
 	texts := dmap.New[string, int](grid, "texts")
 	numbers := dmap.New[int, int](grid, "numbers")
 	for i, k := range []string{"", "a", "a\xff", "a\xff\xff", "ab", "b", "\xff"} {
@@ -327,7 +353,7 @@ func collect[K ~string | ~int](t *testing.T, seq func(func(K, error) bool)) (key
 
 func TestAdd(t *testing.T) {
 	ctx := testContext(t)
-	grid := newGrid()
+	grid := newGrid(t)
 	m := dmap.New[string, int32](grid, "m")
 	n, err := dmap.Add(ctx, m, "a", 5)
 	check(t, err)
@@ -376,7 +402,7 @@ func TestAdd(t *testing.T) {
 
 func TestPartialError(t *testing.T) {
 	ctx := testContext(t)
-	grid := newGrid()
+	grid := newGrid(t)
 	m := dmap.New[int, int](grid, "m")
 	var failed, unknown, other []int
 	refused := grid.Partition("m", keyOf(0))
@@ -411,7 +437,7 @@ func TestPartialError(t *testing.T) {
 			}
 		}
 	}
-	grid.Fail(fail)
+	grid.fail = fail
 	err := dmap.AddAll(ctx, m, entries)
 	partial, ok := errors.AsType[*dmap.PartialError[int]](err)
 	if !ok {
@@ -448,7 +474,7 @@ func TestPartialError(t *testing.T) {
 		t.Errorf("Len: %v", err)
 	}
 
-	grid.Fail(nil)
+	grid.fail = nil
 	check(t, m.Destroy(ctx))
 	err = m.PutAll(canceled(ctx), entries)
 	if !errors.Is(err, context.Canceled) || !quorate.SafeToRetry(err) {
@@ -472,7 +498,7 @@ func canceled(ctx context.Context) context.Context {
 
 func TestUpdate(t *testing.T) {
 	ctx := testContext(t)
-	m := dmap.New[string, int](newGrid(), "m")
+	m := dmap.New[string, int](newGrid(t), "m")
 	const workers, each = 4, 50
 	var wg sync.WaitGroup
 	for range workers {

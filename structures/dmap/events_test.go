@@ -1,0 +1,103 @@
+package dmap
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/structures"
+	"github.com/quorate/quorate/structures/structurestest"
+)
+
+// recording is the Machine of a map that notes what it emits.
+type recording struct {
+	machine
+	events []string
+}
+
+type recordingEnv struct {
+	structures.Env
+	to *recording
+}
+
+func (m *recording) Apply(env structures.Env, op protocol.Op, body []byte) structures.Result {
+	return m.machine.Apply(recordingEnv{env, m}, op, body)
+}
+
+func (m *recording) Due(env structures.Env, key []byte, row structures.Row) {
+	m.machine.Due(recordingEnv{env, m}, key, row)
+}
+
+func (e recordingEnv) Emit(event structures.Event) {
+	names := map[structures.EventType]string{
+		structures.EventPut: "put", structures.EventRemoved: "removed", structures.EventExpired: "expired",
+	}
+	text := names[event.Type] + " " + string(event.Key[1:])
+	if n, ok := readInteger(event.Value); ok {
+		text += fmt.Sprint(" ", n)
+	}
+	e.to.events = append(e.to.events, text)
+	e.Env.Emit(event)
+}
+
+func TestEvents(t *testing.T) {
+	ctx := context.Background()
+	rec := &recording{}
+	kind := Kind()
+	kind.Machine = rec
+	grid := structurestest.NewLocal(t, kind)
+	m := New[string, int](grid.Client(), "{one partition}")
+
+	expect := func(what string, err error, want ...string) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, rec.events); diff != "" {
+			t.Errorf("%s: -want +got\n%s", what, diff)
+		}
+		rec.events = nil
+	}
+	expect("Put", m.Put(ctx, "a", 1, TTL(time.Second)), "put a 1")
+	_, err := Add(ctx, m, "a", 2)
+	expect("Add", err, "put a 3")
+	_, err = m.SetTTL(ctx, "a", 2*time.Second)
+	expect("SetTTL", err, "put a 3")
+	_, _, err = m.PutIfAbsent(ctx, "a", 9)
+	expect("PutIfAbsent that does not", err)
+	grid.Advance(2 * time.Second)
+	expect("expiry", nil, "expired a")
+	expect("PutAll", m.PutAll(ctx, func(yield func(string, int) bool) { _ = yield("b", 2) && yield("a", 1) }), "put a 1", "put b 2")
+	_, err = m.DeleteAll(ctx, "a", "c")
+	expect("DeleteAll", err, "removed a")
+	expect("Clear", m.Clear(ctx), "removed b")
+
+	// The sweep after the entry that moves time stops at a thousand.
+	many := func(yield func(string, int) bool) {
+		for i := range 1500 {
+			if !yield(fmt.Sprintf("%04d", i), i) {
+				return
+			}
+		}
+	}
+	err = m.PutAll(ctx, many, TTL(time.Second))
+	rec.events = nil
+	grid.Advance(time.Second)
+	if err != nil || len(rec.events) != 1000 {
+		t.Fatalf("%v, %d swept", err, len(rec.events))
+	}
+	rec.events = nil
+	if err := m.Put(ctx, "1499", 7); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"expired 1499", "put 1499 7", "expired 1000"}, rec.events[:3]); diff != "" {
+		t.Errorf("Put onto a due entry: -want +got\n%s", diff)
+	}
+	if n := len(rec.events); n != 2+499 {
+		t.Errorf("%d events", n)
+	}
+}
