@@ -44,6 +44,9 @@ type life struct {
 	name     string
 	settings []byte
 	waiters  int
+	// waiterBytes is the size of the waiting calls' rows: a Put that waits brings
+	// its element along.
+	waiterBytes int
 }
 
 // event is an element of the ring.

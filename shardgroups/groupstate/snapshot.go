@@ -104,6 +104,7 @@ func (e *encoder) partition(p *partition) {
 		e.bool(l.settings != nil)
 		e.bytes(l.settings)
 		e.uint(uint64(l.waiters))
+		e.uint(uint64(l.waiterBytes))
 		return e.ok()
 	})
 	e.uint(uint64(p.garbage.Len()))
@@ -227,7 +228,7 @@ func (d *decoder) partition(p *partition) {
 		if has {
 			l.settings = append([]byte{}, settings...)
 		}
-		l.waiters = int(d.uint())
+		l.waiters, l.waiterBytes = int(d.uint()), int(d.uint())
 		p.lives.Load(id, l)
 		p.names.Set(string([]byte{byte(l.kind)})+l.name, id)
 		if !d.ok() {

@@ -324,7 +324,8 @@ func (s *State) abandon(p *partition, id protocol.SessionID, rec *record, sink S
 // waiting or will not be when this entry is done.
 func (s *State) withdraw(p *partition, row string, sink Sink) {
 	id, _, _ := splitRowKey(row)
-	if _, ok := p.deleteRow(row); !ok {
+	old, ok := p.deleteRow(row)
+	if !ok {
 		return
 	}
 	l, ok := p.lives.Get(id)
@@ -332,6 +333,7 @@ func (s *State) withdraw(p *partition, row string, sink Sink) {
 		return
 	}
 	l.waiters--
+	l.waiterBytes -= len(old.Value)
 	p.lives.Set(id, l)
 	s.callback(p, id, sink, func(m structures.Machine, t *tx) { m.Withdrawn(t) })
 }
@@ -393,10 +395,11 @@ func (s *State) loseWaiters() {
 			return true
 		})
 		for _, key := range lost {
-			p.deleteRow(key)
+			row, _ := p.deleteRow(key)
 			id, _, _ := splitRowKey(key)
 			if l, ok := p.lives.Get(id); ok {
 				l.waiters--
+				l.waiterBytes -= len(row.Value)
 				p.lives.Set(id, l)
 			}
 		}

@@ -115,6 +115,10 @@ func (v *reader) Waiters(f func(w structures.Waiter) bool) {
 // sequence and the Machine's payload, the owner its session.
 const waiterHead = 2 + 8
 
+// maxWaiterBytes bounds the waiting calls of one structure, beside their
+// number, which is one of the limits of the cluster.
+const maxWaiterBytes = 16 << 20
+
 func waiterValue(c protocol.Caller, payload []byte) []byte {
 	b := make([]byte, 0, waiterHead+len(payload))
 	b = binary.BigEndian.AppendUint16(b, c.Slot)
@@ -150,6 +154,7 @@ type tx struct {
 	events    []event
 	grants    []grant
 	waitRow   string // of the waiter this call has become
+	waitBytes int
 }
 
 type write struct {
@@ -261,7 +266,7 @@ func (t *tx) Wait(payload []byte, timeout time.Duration) structures.Result {
 	switch {
 	case t.flags&protocol.FlagWait == 0:
 		return structures.Refuse(protocol.CodeInvalid, "this call cannot wait")
-	case t.life.waiters >= int(t.s.limits.Waiters):
+	case t.life.waiters >= int(t.s.limits.Waiters), t.life.waiterBytes+len(payload) > maxWaiterBytes:
 		return structures.Refuse(protocol.CodeWaiters, "too many calls wait for this structure")
 	}
 	t.writing()
@@ -271,7 +276,7 @@ func (t *tx) Wait(payload []byte, timeout time.Duration) structures.Result {
 	}
 	order := uint64(t.p.revision) + 1
 	k, v := newRow(t.id, rowWaiter, waiterKey(order), waiterValue(t.caller, payload))
-	t.waitRow = k
+	t.waitRow, t.waitBytes = k, len(v)
 	t.writes = append(t.writes, write{key: k, row: structures.Row{
 		Value: v, Version: t.Version(), Deadline: deadline, Owner: t.caller.Session,
 	}})
@@ -318,6 +323,7 @@ func (t *tx) commit(sink Sink) {
 	}
 	if t.waitRow != "" {
 		t.life.waiters++
+		t.life.waiterBytes += t.waitBytes
 	}
 	for i := range t.grants {
 		t.grant(&t.grants[i], sink)
@@ -342,10 +348,12 @@ func (t *tx) commit(sink Sink) {
 func (t *tx) grant(g *grant, sink Sink) {
 	p, w := t.p, &g.waiter
 	k, _ := newRow(t.id, rowWaiter, waiterKey(w.Order), nil)
-	if _, ok := p.deleteRow(k); !ok {
+	row, ok := p.deleteRow(k)
+	if !ok {
 		return
 	}
 	t.life.waiters--
+	t.life.waiterBytes -= len(row.Value)
 	state := stateDone
 	if g.row != "" {
 		state = stateReserved

@@ -278,7 +278,10 @@ func (c *clientConn) doneFor(g protocol.GroupID) func(protocol.Reply) {
 	if f, ok := c.done[g]; ok {
 		return f
 	}
-	f := func(r protocol.Reply) { c.reply(c.notLeader(r, g)) }
+	f := func(r protocol.Reply) {
+		r.Epoch = c.s.routes.Load().Epoch
+		c.reply(c.notLeader(r, g))
+	}
 	c.done[g] = f
 	return f
 }
