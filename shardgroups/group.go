@@ -45,6 +45,7 @@ type Group struct {
 	kinds   *[256]*structures.Kind
 
 	leader atomic.Pointer[Leader]
+	level  atomic.Uint32 // of the applied state
 
 	// mu guards the state: Update holds it, reads share it.
 	mu      sync.RWMutex
@@ -126,6 +127,7 @@ func newGroup(h *Host, spec GroupSpec) *Group {
 		flying:  map[uint64]*entry{},
 	}
 	g.kinds = g.state.Kinds()
+	g.level.Store(g.state.Level())
 	g.state.SetFaults(h.cfg.Faults)
 	g.leader.Store(&Leader{})
 	return g
@@ -139,6 +141,10 @@ func (g *Group) Leader() Leader { return *g.leader.Load() }
 func (g *Group) Submit(q *Request) {
 	if r := groupstate.Check(g.kinds, g.host.cfg.Limits, &q.Request); r.Code != protocol.CodeOK {
 		q.answer(r, 0)
+		return
+	}
+	if k := g.kinds[q.Kind]; k != nil && k.Level > g.level.Load() {
+		q.answer(structures.Refuse(protocol.CodeUnsupported, "not every member knows this kind of structure yet"), 0)
 		return
 	}
 	read := q.Flags&protocol.FlagRead != 0

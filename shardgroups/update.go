@@ -56,6 +56,7 @@ func (m *groupMachine) Update(entries []sm.Entry) ([]sm.Entry, error) {
 		clock: g.state.Clock(), unfinished: g.state.Unfinished(), ends: g.state.Ends(), owned: g.state.Owned(),
 		index: g.applied, bytes: bytes,
 	}
+	g.level.Store(g.state.Level())
 	g.mu.Unlock()
 
 	for i := range sinks {
@@ -211,6 +212,7 @@ func (m *groupMachine) RecoverFromSnapshot(r io.Reader, _ []sm.SnapshotFile, sto
 	}
 	m.g.mu.Lock()
 	m.g.state = state
+	m.g.level.Store(state.Level())
 	m.g.mu.Unlock()
 	return nil
 }
