@@ -62,13 +62,14 @@ func Check(h *History, limit time.Duration) Verdict {
 	deadline := time.Now().Add(limit)
 	h.mu.Lock()
 	byObject := map[object][]porcupine.Operation{}
-	for i := range h.ops {
-		op := &h.ops[i]
+	ops := h.operations()
+	for i := range ops {
+		op := &ops[i]
 		byObject[op.Object] = append(byObject[op.Object], porcupine.Operation{
 			ClientId: op.Client, Input: h.context(op), Call: op.Call, Output: op.Output, Return: op.Return,
 		})
 	}
-	total := len(h.ops)
+	total := len(ops)
 	h.mu.Unlock()
 
 	objects := make([]object, 0, len(byObject))

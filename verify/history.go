@@ -49,6 +49,7 @@ type History struct {
 	ops  []Operation
 	next int // number of the next grant, or of the next Take
 	line []wait
+	held map[*Held]bool // grants that were not released
 }
 
 // wait is a span in which a call may have stood in an object's line, so that
@@ -60,7 +61,7 @@ type wait struct {
 }
 
 // NewHistory returns an empty history that begins now.
-func NewHistory() *History { return &History{start: time.Now()} }
+func NewHistory() *History { return &History{start: time.Now(), held: map[*Held]bool{}} }
 
 // Len returns how many operations were recorded.
 func (h *History) Len() int {
@@ -73,7 +74,19 @@ func (h *History) Len() int {
 func (h *History) Operations() []Operation {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return append([]Operation(nil), h.ops...)
+	return h.operations()
+}
+
+// operations returns the operations, with the return of the permits of sessions
+// that have ended. h.mu is held.
+func (h *History) operations() []Operation {
+	ops := append([]Operation(nil), h.ops...)
+	for held := range h.held {
+		if held.Context().Err() != nil {
+			ops = append(ops, held.semaphore.returns(held.call, held.grant))
+		}
+	}
+	return ops
 }
 
 func (h *History) now() int64 { return int64(time.Since(h.start)) }

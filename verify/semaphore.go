@@ -88,7 +88,7 @@ func (s *Semaphore) acquired(call, n int64, waits bool, held *structures.Held, e
 	switch {
 	case held != nil:
 		s.record(call, in, semaphoreOutput{granted: true, token: held.Token()}, nil)
-		return s.hold(in, held)
+		return s.hold(call, in, held)
 	case unknown(err), errors.Is(err, quorate.ErrSessionLost), errors.Is(err, quorate.ErrClosed):
 		// It may hold until its session has ended, unseen.
 		s.history.add(Operation{Client: s.client, Object: s.object, Call: call, Return: Pending, Input: in})
@@ -99,27 +99,32 @@ func (s *Semaphore) acquired(call, n int64, waits bool, held *structures.Held, e
 	return nil
 }
 
-// lost notes that the permits of a grant return by themselves, some time.
-func (s *Semaphore) lost(call int64, in semaphoreInput) {
+// lost notes that the permits of a grant return by themselves, at any time
+// since call: when exactly the session has ended, no client can tell.
+func (s *Semaphore) lost(call int64, in semaphoreInput) { s.history.add(s.returns(call, in)) }
+
+func (s *Semaphore) returns(call int64, in semaphoreInput) Operation {
 	in.op = semaphoreRelease
-	s.history.add(Operation{Client: s.client, Object: s.object, Call: call, Return: Pending, Input: in})
+	return Operation{Client: s.client, Object: s.object, Call: call, Return: Pending, Input: in}
 }
 
 // Held records what becomes of a grant.
 type Held struct {
 	*structures.Held
 	semaphore *Semaphore
+	call      int64 // of the acquire
 	grant     semaphoreInput
-	stop      func() bool // forgets to watch for the session's end
 
 	once sync.Once
 	err  error
 }
 
-// hold watches a grant, whose permits return when its session has ended.
-func (s *Semaphore) hold(in semaphoreInput, held *structures.Held) *Held {
-	h := &Held{Held: held, semaphore: s, grant: in}
-	h.stop = context.AfterFunc(held.Context(), func() { s.lost(s.history.now(), in) })
+// hold keeps a grant in mind until it is released.
+func (s *Semaphore) hold(call int64, in semaphoreInput, held *structures.Held) *Held {
+	h := &Held{Held: held, semaphore: s, call: call, grant: in}
+	s.history.mu.Lock()
+	defer s.history.mu.Unlock()
+	s.history.held[h] = true
 	return h
 }
 
@@ -127,18 +132,18 @@ func (s *Semaphore) hold(in semaphoreInput, held *structures.Held) *Held {
 func (h *Held) Release(ctx context.Context) error {
 	h.once.Do(func() {
 		s := h.semaphore
-		watched := h.stop()
 		call := s.history.now()
 		h.err = h.Held.Release(ctx)
 		in := h.grant
 		in.op = semaphoreRelease
-		switch {
-		case !watched: // the session had ended, which is noted
-		case h.err != nil:
-			s.lost(call, in)
-		default:
+		if h.err != nil {
+			s.lost(h.call, in)
+		} else {
 			s.record(call, in, semaphoreOutput{}, nil)
 		}
+		s.history.mu.Lock()
+		defer s.history.mu.Unlock()
+		delete(s.history.held, h)
 	})
 	return h.err
 }

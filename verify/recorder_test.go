@@ -1,0 +1,108 @@
+package verify
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/quorate/quorate/structures/dcounter"
+	"github.com/quorate/quorate/structures/dmap"
+	"github.com/quorate/quorate/structures/dqueue"
+	"github.com/quorate/quorate/structures/dsemaphore"
+	"github.com/quorate/quorate/structures/structurestest"
+)
+
+// TestRecorders lets clients loose on a grid without a network, with calls
+// that give up and sessions that end, and asks that the history is accepted.
+func TestRecorders(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	grid := structurestest.NewLocal(t, dcounter.Kind(), dmap.Kind(), dsemaphore.Kind(), dqueue.Kind())
+	h := NewHistory()
+	setup := grid.Client()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := NewSemaphore(h, 0, "s", dsemaphore.New(setup, "s")).Init(ctx, 3); err != nil {
+		t.Fatal(err)
+	}
+	if err := NewQueue(h, 0, "q", dqueue.New[string](setup, "q")).Configure(ctx, 2); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for client := 1; client <= 4; client++ {
+		wg.Go(func() {
+			random := rand.New(rand.NewPCG(seed, uint64(client)))
+			for life := range 3 {
+				c := grid.Client()
+				use(ctx, h, client, c, random, fmt.Sprintf("%d-%d", client, life))
+				c.End()
+			}
+		})
+	}
+	wg.Wait()
+	if v := Check(h, 30*time.Second); v.Outcome != Linearizable {
+		t.Fatalf("%v of %d operations", v, h.Len())
+	}
+	kinds := map[kind]int{}
+	for _, op := range h.Operations() {
+		kinds[op.Object.kind]++
+	}
+	if len(kinds) != 4 {
+		t.Errorf("operations by kind: %v", kinds)
+	}
+}
+
+// use draws operations; what they return is for the history.
+func use(ctx context.Context, h *History, client int, c *structurestest.Client, random *rand.Rand, values string) {
+	counter := NewCounter(h, client, "c", dcounter.New(c, "c"))
+	m := NewMap(h, client, "m", dmap.New[string, string](c, "m"))
+	s := NewSemaphore(h, client, "s", dsemaphore.New(c, "s"))
+	q := NewQueue(h, client, "q", dqueue.New[string](c, "q"))
+	var held []*Held
+	for i := range 40 {
+		soon, cancel := context.WithTimeout(ctx, time.Duration(random.IntN(3))*time.Millisecond)
+		v := fmt.Sprintf("%s-%d", values, i)
+		key := fmt.Sprint(random.IntN(2))
+		switch random.IntN(14) {
+		case 0:
+			_, _ = counter.Add(ctx, random.Int64N(5))
+		case 1:
+			_, _ = counter.Get(ctx)
+		case 2:
+			_, _ = counter.CompareAndSet(ctx, random.Int64N(4), 0)
+		case 3:
+			_ = m.Put(ctx, key, v)
+		case 4:
+			if e, ok, err := m.Get(ctx, key); ok && err == nil {
+				_, _ = m.Replace(ctx, key, e.Version, v)
+			}
+		case 5:
+			_, _, _ = m.PutIfAbsent(ctx, key, v)
+		case 6:
+			_, _, _ = m.Remove(ctx, key)
+		case 7:
+			if got, err := s.Acquire(soon, 1+random.Int64N(3)); err == nil {
+				held = append(held, got)
+			}
+		case 8:
+			if got, ok, err := s.TryAcquire(ctx, 1, 0); ok && err == nil {
+				held = append(held, got)
+			}
+		case 9:
+			if len(held) > 0 {
+				_ = held[0].Release(ctx)
+				held = held[1:]
+			}
+		case 10, 11:
+			_ = q.Put(soon, v)
+		case 12:
+			_, _ = q.Take(soon)
+		case 13:
+			_, _, _ = q.Poll(ctx, 0)
+		}
+		cancel()
+	}
+}
