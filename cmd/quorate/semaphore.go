@@ -103,7 +103,7 @@ type semaphoreAcquire struct {
 	semaphoreName
 	Permits int64          `short:"n" help:"How many permits." default:"1" placeholder:"PERMITS"`
 	Wait    *time.Duration `help:"How long to wait for them; 0: not at all. Without it: as long as it takes." placeholder:"D"`
-	Command []string       `arg:"" optional:"" help:"What to run, after --." placeholder:"-- COMMAND"`
+	Command []string       `arg:"" optional:"" name:"command" help:"COMMAND to run, after --."`
 }
 
 // Run runs the command.
@@ -117,11 +117,12 @@ func (cmd *semaphoreAcquire) Run(ctx context.Context, a *app) error {
 			if err := a.print(fmt.Sprint(uint64(held.Token())), object{"semaphore": cmd.Name, "token": uint64(held.Token())}); err != nil {
 				return errors.Join(err, cmd.release(held))
 			}
-			<-held.Context().Done()
-			if ctx.Err() == nil {
+			select {
+			case <-ctx.Done():
+				return cmd.release(held)
+			case <-held.Context().Done():
 				return fmt.Errorf("semaphore %s: the permits were lost: %w", cmd.Name, context.Cause(held.Context()))
 			}
-			return cmd.release(held)
 		})
 	}
 	path, err := exec.LookPath(cmd.Command[0])

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"quorate": main})
+}
+
+// TestScripts runs the commands as a shell does, one script a command. They
+// talk to a grid of one member, unless they start their own.
+func TestScripts(t *testing.T) {
+	g, err := startDev(t.Context(), devConfig{members: 1, listen: "127.0.0.1:0", dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The scripts are parallel: they run after this function has returned.
+	t.Cleanup(func() {
+		if err := g.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	testscript.Run(t, testscript.Params{
+		Dir: filepath.Join("testdata", "script"),
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("QUORATE_ENDPOINTS", g.addresses()[0])
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"free":  scriptFree,
+			"await": scriptAwait,
+		},
+		RequireExplicitExec: true,
+	})
+}
+
+// scriptFree sets each named variable to an address whose port is free.
+func scriptFree(ts *testscript.TestScript, _ bool, args []string) {
+	addresses, err := freeAddresses(len(args))
+	ts.Check(err)
+	for i, name := range args {
+		ts.Setenv(name, addresses[i])
+	}
+}
+
+// scriptAwait runs a command again and again until it succeeds (or, with !,
+// fails) and prints, where one is given first, the text after "=".
+func scriptAwait(ts *testscript.TestScript, neg bool, args []string) {
+	want := ""
+	if strings.HasPrefix(args[0], "=") {
+		want, args = args[0][1:], args[1:]
+	}
+	deadline := time.Now().Add(time.Minute)
+	for {
+		err := ts.Exec(args[0], args[1:]...)
+		if (err != nil) == neg && strings.Contains(ts.ReadFile("stdout"), want) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%v: not within a minute: %v\n%s\n%s", args, err, ts.ReadFile("stdout"), ts.ReadFile("stderr"))
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+}
+
+func TestUnknownVariables(t *testing.T) {
+	got := unknownVariables([]string{
+		"QUORATE_NAME=n1", "QUORATE_NMAE=n1", "QUORATE_PORT=tcp://10.0.0.1:7170", "QUORATE_SERVICE_HOST=10.0.0.1",
+		"QUORATE_PORT_7170_TCP=x", "QUORATE_ENDPOINTS=a", "PATH=/", "QUORATE_DATA_DIR",
+	})
+	if len(got) != 1 || got[0] != "QUORATE_NMAE" {
+		t.Errorf("unknown: %v", got)
+	}
+}
+
+func TestMemoryLimitIsPositive(t *testing.T) {
+	if _, err := os.Stat("/proc/meminfo"); err == nil && memoryLimit() <= 0 {
+		t.Error("no memory limit was found")
+	}
+}
