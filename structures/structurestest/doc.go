@@ -19,6 +19,10 @@
 //
 // Fuzz asks that no request, however malformed, makes the Machine panic.
 //
+// NewLocal is a grid of one group without a network, on which handles can be
+// tried: clients with sessions that end when the test says so, and time that
+// passes when the test says so.
+//
 // A Model's operations should be few and collide: a handful of keys and small
 // numbers find more than large ones.
 package structurestest
