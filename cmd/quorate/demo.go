@@ -25,6 +25,8 @@ import (
 type demoCommand struct {
 	Dir  string `help:"Count the words of the text files below D instead of those of the Go library." type:"existingdir" placeholder:"D"`
 	Keep bool   `help:"Keep the members' data and logs."`
+
+	Bench time.Duration `hidden:"" default:"10s" help:"How long the benchmark measures."`
 }
 
 // Help is the long help of the command.
@@ -43,7 +45,6 @@ const (
 	demoMembers   = 3
 	demoProcesses = 2
 	demoWorkers   = 4 // in a process
-	demoBench     = 10 * time.Second
 )
 
 // demo is a run of the demo.
@@ -103,7 +104,7 @@ func (cmd *demoCommand) Run(ctx context.Context, a *app) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := d.bench(ctx); err != nil {
+	if err := d.bench(ctx, cmd.Bench); err != nil {
 		return err
 	}
 	d.client.Close()
@@ -397,15 +398,15 @@ func (d *demo) answeredFromRecords(ctx context.Context) uint64 {
 	return sum
 }
 
-// bench measures workload a for ten seconds.
-func (d *demo) bench(ctx context.Context) error {
+// bench measures workload a.
+func (d *demo) bench(ctx context.Context, measure time.Duration) error {
 	waiting, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	if err := settled(waiting, d.client, demoMembers); err != nil {
-		d.say("the leaders are not spread yet: %v", err)
+		d.say("the benchmark runs while %v", err)
 	}
 	r, m, err := runBench(ctx, []*client.Client{d.client}, bench.Config{
-		Workload: "a", InFlight: 256, Duration: demoBench, Warmup: 2 * time.Second, Distribution: bench.Uniform,
+		Workload: "a", InFlight: 256, Duration: measure, Warmup: 2 * time.Second, Distribution: bench.Uniform,
 		Progress: func(p bench.Progress) {
 			if d.live {
 				fmt.Fprintf(d.stdout, "\r\x1b[Kbenchmark, %s: %.0f operations a second", p.Phase, p.Rate)
@@ -420,7 +421,7 @@ func (d *demo) bench(ctx context.Context) error {
 	}
 	get, put := m.Operations["get"], m.Operations["put"]
 	d.say("benchmark     %.0f operations a second for %v: 50 %% put (p50 %v, p99 %v), 50 %% get (p50 %v, p99 %v), %d in flight, durability %s",
-		r.OpsPerSec, demoBench, round(put.P50), round(put.P99), round(get.P50), round(get.P99), 256, r.Durability)
+		r.OpsPerSec, measure, round(put.P50), round(put.P99), round(get.P50), round(get.P99), 256, r.Durability)
 	return nil
 }
 
