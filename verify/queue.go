@@ -119,7 +119,7 @@ func (q *Queue) took(ctx context.Context, call int64, v string, ok bool, err err
 	// A head that was reserved for it is back when the call has been withdrawn,
 	// else when its session has ended, or is gone.
 	end := int64(Pending)
-	if ctx.Err() != nil && !unknown(err) {
+	if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) && !unknown(err) {
 		end = q.history.now()
 	}
 	in := queueInput{op: queueReserve, take: q.history.number()}
