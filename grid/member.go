@@ -37,6 +37,8 @@ type Member struct {
 
 	routing sync.Mutex // held while routes are computed and set
 
+	dialing sync.Mutex // held while Ready makes the client; before mu
+
 	mu     sync.Mutex // guards what follows
 	client *client.Client
 	closed bool
@@ -101,12 +103,15 @@ func (m *Member) Ready(ctx context.Context) error {
 	if err := m.coordinator.Ready(ctx); err != nil {
 		return fmt.Errorf("member %s: %w", m.cfg.Name, err)
 	}
+	m.dialing.Lock()
+	defer m.dialing.Unlock()
 	m.mu.Lock()
-	defer m.mu.Unlock()
+	have, closed := m.client != nil, m.closed
+	m.mu.Unlock()
 	switch {
-	case m.closed:
+	case closed:
 		return fmt.Errorf("member %s: closed", m.cfg.Name)
-	case m.client != nil:
+	case have:
 		return nil
 	}
 	c, err := client.Dial(ctx, []string{m.address}, client.WithDialer(m.dial),
@@ -114,7 +119,15 @@ func (m *Member) Ready(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("member %s: %w", m.cfg.Name, err)
 	}
-	m.client = c
+	m.mu.Lock()
+	closed = m.closed
+	if !closed {
+		m.client = c
+	}
+	m.mu.Unlock()
+	if closed {
+		return errors.Join(fmt.Errorf("member %s: closed", m.cfg.Name), c.Close())
+	}
 	return nil
 }
 

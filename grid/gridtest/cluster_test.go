@@ -3,9 +3,11 @@ package gridtest_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"testing"
 	"time"
 
+	"github.com/quorate/quorate/grid"
 	"github.com/quorate/quorate/grid/gridtest"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures/dcounter"
@@ -184,5 +186,54 @@ func TestJoinAFormedCluster(t *testing.T) {
 	n, err := dcounter.New(c.Member(i).Client(), "hits").Add(ctx, 3)
 	if err != nil || n != 3 {
 		t.Fatalf("got %d, %v", n, err)
+	}
+}
+
+// TestKilledMemberMoves starts a killed member again at another port before
+// the others have missed it.
+func TestKilledMemberMoves(t *testing.T) {
+	move := false
+	c := gridtest.Start(t, 3, gridtest.WithConfig(func(i int, cfg *grid.Config) {
+		if i == 1 && move {
+			cfg.Listen = "127.0.0.1:0"
+		}
+	}))
+	ctx := testContext(t)
+	cl := c.Client(t)
+	old := c.Member(1).Addr()
+	c.Kill(1)
+	hold, err := net.Listen("tcp", old) // so that no other member gets it
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hold.Close()
+	move = true
+	restarted := time.Now()
+	c.Restart(1)
+	c.WaitReady()
+	t.Logf("ready after %v", time.Since(restarted))
+	if n, err := dcounter.New(cl, "hits").Add(ctx, 1); err != nil || n != 1 {
+		t.Fatalf("counter %d, %v", n, err)
+	}
+	began := time.Now()
+	c.Eventually("everyone knows the new address", func() bool {
+		for i := range 3 {
+			s, err := c.Status(i)
+			if err != nil {
+				return false
+			}
+			for _, m := range s.Members {
+				if m.Name == "n2" && m.Address != c.Member(1).Addr() {
+					return false
+				}
+			}
+		}
+		return true
+	})
+	t.Logf("known everywhere after %v", time.Since(began))
+	// It takes part again: the others may lose one.
+	c.Kill(0)
+	if n, err := dcounter.New(cl, "hits").Add(ctx, 1); err != nil || n != 2 {
+		t.Fatalf("counter %d, %v", n, err)
 	}
 }

@@ -91,6 +91,7 @@ type Coordinator struct {
 	seen     []stateReply         // of the last probe
 	callers  map[string]time.Time // addresses of members that asked, and when
 	known    map[protocol.UUID]string
+	told     map[protocol.UUID]told
 	remote   map[protocol.GroupID]leaderOf // of groups without a replica here
 	released protocol.UUID                 // the cluster that this member is to leave again
 	waiting  string
@@ -103,7 +104,7 @@ func Start(cfg Config) (*Coordinator, error) {
 		cfg: cfg, log: cfg.Logger, dir: cfg.Dir,
 		poke: make(chan struct{}, 1), ready: make(chan struct{}), failed: make(chan struct{}),
 		started: map[protocol.GroupID]bool{}, startedAt: map[protocol.ReplicaID]bool{}, callers: map[string]time.Time{},
-		known: map[protocol.UUID]string{}, remote: map[protocol.GroupID]leaderOf{},
+		known: map[protocol.UUID]string{}, told: map[protocol.UUID]told{}, remote: map[protocol.GroupID]leaderOf{},
 		waiting: "the first look around",
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
@@ -387,24 +388,42 @@ func (c *Coordinator) targets() []string {
 // callerLife is how long a member that asked is asked back.
 const callerLife = time.Minute
 
-// resolve returns the address of an incarnation: where it was last heard, else
-// where the tables say, else where it was before this member was started.
+// told is an address that a member itself has told, and where it was heard
+// until then: news of the gossip since then count for more.
+type told struct{ address, heard string }
+
+// resolve returns the address of an incarnation: where it says that it is, else
+// where it is heard, else where the tables say, or said before this member was
+// started, else where it was heard last.
 func (c *Coordinator) resolve(u protocol.UUID) (string, bool) {
-	if g := c.gossip.Load(); g != nil {
-		if a, ok := g.Address(u); ok {
-			return a, true
-		}
-	}
+	heard, alive := c.heardAt(u)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	a, ok := c.known[u]
-	return a, ok
+	if t, ok := c.told[u]; ok && t.heard == heard {
+		return t.address, true
+	}
+	if alive {
+		return heard, true
+	}
+	if a, ok := c.known[u]; ok {
+		return a, true
+	}
+	return heard, heard != ""
+}
+
+func (c *Coordinator) heardAt(u protocol.UUID) (address string, alive bool) {
+	if g := c.gossip.Load(); g != nil {
+		return g.Address(u)
+	}
+	return "", false
 }
 
 func (c *Coordinator) learn(s self) {
+	heard, _ := c.heardAt(s.Incarnation)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.known[s.Incarnation] = s.Address
+	c.told[s.Incarnation] = told{s.Address, heard}
 }
 
 // openHost opens the engine for the cluster the member has given itself to.

@@ -2,9 +2,11 @@ package coordinator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/quorate/quorate/grid/internal/identity"
@@ -50,7 +52,7 @@ func (c *Coordinator) maintain(ctx context.Context, m *identity.Member) (again b
 		return true, err
 	}
 	if me.Address != c.cfg.Address || me.Name != m.Name {
-		if err := c.tellAddress(ctx, h, v, m); err != nil {
+		if err := c.tellAddress(ctx, h, m); err != nil {
 			return true, err
 		}
 	}
@@ -155,17 +157,25 @@ func (c *Coordinator) askToJoin(ctx context.Context, m *identity.Member) error {
 	return errNotAdmitted
 }
 
-func (c *Coordinator) tellAddress(ctx context.Context, h *shardgroups.Host, v *systemstate.Agreement, m *identity.Member) error {
+// tellAddress tells everybody that this member is at another address than the
+// tables say. Without it the others would send to the old one until they miss
+// it there.
+func (c *Coordinator) tellAddress(ctx context.Context, h *shardgroups.Host, m *identity.Member) error {
 	q := join{Cluster: m.Cluster, Incarnation: m.Incarnation, Name: m.Name, Address: c.cfg.Address}
 	if h.System().Leader().Self {
 		return c.setAddress(ctx, h, q)
 	}
-	leader := c.LeaderOf(protocol.SystemGroup)
-	address, ok := c.AddressOf(leader)
-	if !ok {
-		return fmt.Errorf("tell the new address: the system group has no leader")
+	targets := c.targets()
+	errs := make([]error, len(targets))
+	var wg sync.WaitGroup
+	for i, address := range targets {
+		wg.Go(func() { errs[i] = ask(ctx, c.cfg.Network, address, askAddress, q, nil) })
 	}
-	return ask(ctx, c.cfg.Network, address, askAddress, q, nil)
+	wg.Wait()
+	if len(targets) > 0 && !slices.Contains(errs, nil) {
+		return fmt.Errorf("tell the new address: %w", errors.Join(errs...))
+	}
+	return nil
 }
 
 func (c *Coordinator) setAddress(ctx context.Context, h *shardgroups.Host, q join) error {

@@ -42,13 +42,7 @@ func (c *Coordinator) answer(ctx context.Context, q protocol.PeerRequest) (any, 
 	case askJoin:
 		return with(q.Args, func(j join) (any, error) { return nil, c.onJoin(ctx, q, j) })
 	case askAddress:
-		return with(q.Args, func(j join) (any, error) {
-			h, err := c.leading(j.Cluster)
-			if err != nil {
-				return nil, err
-			}
-			return nil, c.setAddress(ctx, h, j)
-		})
+		return with(q.Args, func(j join) (any, error) { return nil, c.onAddress(ctx, q, j) })
 	case askTransfer:
 		return with(q.Args, func(t transfer) (any, error) {
 			h := c.host.Load()
@@ -194,19 +188,39 @@ func (c *Coordinator) leading(cluster protocol.UUID) (*shardgroups.Host, error) 
 	return h, nil
 }
 
+// atLeader returns the host where this member leads the system group; where
+// another does, it passes the question on and returns nil.
+func (c *Coordinator) atLeader(ctx context.Context, q protocol.PeerRequest, j join) (*shardgroups.Host, error) {
+	h, err := c.leading(j.Cluster)
+	var r *refusal
+	if !errors.As(err, &r) || r.code != protocol.CodeNotLeader || q.ID == forwardedID {
+		return h, err
+	}
+	address, ok := c.AddressOf(r.leader)
+	if !ok || r.leader == c.Self() {
+		return nil, err
+	}
+	return nil, askAs(ctx, c.cfg.Network, address, forwardedID, q.What, j, nil)
+}
+
+// onAddress notes where a member is now, for this member and for all.
+func (c *Coordinator) onAddress(ctx context.Context, q protocol.PeerRequest, j join) error {
+	if v := c.View(); v == nil || v.Cluster != j.Cluster {
+		return &refusal{code: protocol.CodeWrongGrid, detail: "another cluster"}
+	}
+	c.learn(self{Incarnation: j.Incarnation, Name: j.Name, Address: j.Address})
+	h, err := c.atLeader(ctx, q, j)
+	if h == nil || err != nil {
+		return err
+	}
+	return c.setAddress(ctx, h, j)
+}
+
 // onJoin lists a member of a formed cluster, at the leader or by asking it. The
 // coordinator's step gives it a replica of the system group.
 func (c *Coordinator) onJoin(ctx context.Context, q protocol.PeerRequest, j join) error {
-	h, err := c.leading(j.Cluster)
-	var r *refusal
-	if errors.As(err, &r) && r.code == protocol.CodeNotLeader && q.ID != forwardedID {
-		address, ok := c.AddressOf(r.leader)
-		if !ok || r.leader == c.Self() {
-			return err
-		}
-		return askAs(ctx, c.cfg.Network, address, forwardedID, askJoin, j, nil)
-	}
-	if err != nil {
+	h, err := c.atLeader(ctx, q, j)
+	if h == nil || err != nil {
 		return err
 	}
 	c.learn(self{Incarnation: j.Incarnation, Name: j.Name, Address: j.Address})

@@ -100,6 +100,8 @@ func Start(cfg Config) (*Gossip, error) {
 	mc.AdvertiseAddr = ip.IP.String()
 	mc.AdvertisePort = port
 	mc.EnableCompression = false // messages are tiny, and nobody may make us inflate one
+	// A member that was killed may return elsewhere as soon as it is missed.
+	mc.DeadNodeReclaimTime = time.Second
 	mc.Delegate = delegate{g}
 	mc.Events = events{g}
 	mc.Logger = log.New(logWriter{cfg.Logger}, "", 0)
@@ -158,12 +160,13 @@ func cmpString(a, b string) int {
 	return 0
 }
 
-// Address returns where an incarnation was last heard.
-func (g *Gossip) Address(u protocol.UUID) (string, bool) {
+// Address returns where an incarnation was last heard, empty if never, and
+// whether it is believed to be there still.
+func (g *Gossip) Address(u protocol.UUID) (address string, alive bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	h, ok := g.hints[u]
-	return h.Address, ok
+	h := g.hints[u]
+	return h.Address, h.Alive
 }
 
 // Leave tells the others that the member goes. Close follows.

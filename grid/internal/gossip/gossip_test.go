@@ -77,8 +77,8 @@ func TestHints(t *testing.T) {
 	eventually(t, "a suspects c and keeps its address", func() bool {
 		for _, h := range a.Hints() {
 			if h.Name == "c" {
-				at, ok := a.Address(h.Incarnation)
-				return !h.Alive && ok && at == c.address
+				at, alive := a.Address(h.Incarnation)
+				return !h.Alive && !alive && at == c.address
 			}
 		}
 		return false
