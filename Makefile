@@ -49,7 +49,8 @@ fuzz: ## run every fuzz target for T (T=30s)
 
 .PHONY: bench
 bench: ## measure the grid against bare dragonboat, in the same run
-	go run ./cmd/quorate bench compare
+	go build -buildvcs=true -o quorate ./cmd/quorate
+	./quorate bench compare
 
 .PHONY: soak
 soak: ## repeat the tests of whole grids N times with the race detector (N=20)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"sort"
@@ -361,9 +362,7 @@ func (d *demo) check(ctx context.Context) (wrong int, err error) {
 func (d *demo) differences(ctx context.Context) ([]string, error) {
 	m := dmap.New[string, int64](d.client, demoMap)
 	missing := make(map[string]int64, len(d.counts))
-	for w, n := range d.counts {
-		missing[w] = n
-	}
+	maps.Copy(missing, d.counts)
 	var wrong []string
 	for e, err := range m.All(ctx) {
 		if err != nil {
