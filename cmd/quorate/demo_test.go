@@ -8,7 +8,7 @@ import (
 )
 
 func TestCountWordsIsTheExpression(t *testing.T) {
-	text := "package a1\n// _x, 9y-z é0w: Ab_9 \x00 a1"
+	text := "package a1\n// _x, 9y-z \u00e90w: Ab_9 \x00 a1"
 	got := map[string]int64{}
 	n := countWords([]byte(text), got)
 	want := map[string]int64{}
