@@ -1,8 +1,10 @@
 package groupstate
 
 import (
+	"errors"
 	"fmt"
 
+	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
 )
@@ -30,9 +32,21 @@ func Check(kinds *[256]*structures.Kind, limits protocol.Limits, q *protocol.Req
 		return structures.Refuse(protocol.CodeUnsupported, fmt.Sprintf("unknown kind of structure %d", q.Kind))
 	}
 	if err := structures.CheckName(q.Name, limits); err != nil {
-		return structures.Refuse(protocol.CodeInvalid, err.Error())
+		return refuseError(err)
 	}
 	return checkBody(k, q)
+}
+
+// refuseError keeps the condition of an error that a check returned.
+func refuseError(err error) structures.Result {
+	code := protocol.CodeInvalid
+	switch {
+	case errors.Is(err, quorate.ErrTooLarge):
+		code = protocol.CodeTooLarge
+	case errors.Is(err, quorate.ErrUnsupported):
+		code = protocol.CodeUnsupported
+	}
+	return structures.Refuse(code, err.Error())
 }
 
 // checkBody asks the structure. A body it panics on is malformed.
@@ -43,7 +57,7 @@ func checkBody(k *structures.Kind, q *protocol.Request) (r structures.Result) {
 		}
 	}()
 	if err := k.Machine.Check(q.Op, q.Flags, q.Body); err != nil {
-		return structures.Refuse(protocol.CodeInvalid, err.Error())
+		return refuseError(err)
 	}
 	return structures.Result{}
 }

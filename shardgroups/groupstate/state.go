@@ -243,7 +243,7 @@ func (s *State) applyRequest(q *protocol.Request, sink Sink) (structures.Result,
 		case q.Caller.Sequence < rec.seq:
 			return structures.Refuse(protocol.CodeStale, "a later call has used the slot"), p.revision
 		}
-		s.abandon(p, q.Caller.Session, &rec, sink)
+		s.abandon(p, q.Caller, &rec, sink)
 	}
 	t := &s.tx
 	t.begin(q.Caller, q.Flags)
@@ -303,16 +303,19 @@ func (s *State) control(p *partition, q *protocol.Request, sink Sink) structures
 		return rec.answer()
 	}
 	if ok {
-		s.abandon(p, c.Session, &rec, sink)
+		s.abandon(p, c, &rec, sink)
 	}
 	p.setRecord(key, record{seq: c.Sequence, state: stateCancelled, revision: p.revision})
 	return structures.Result{Code: protocol.CodeCancelled}
 }
 
-// abandon withdraws what a record's call waits for or has reserved.
-func (s *State) abandon(p *partition, id protocol.SessionID, rec *record, sink Sink) {
+// abandon withdraws what a record's call waits for or has reserved, in favour
+// of c, which came after it in the same slot or cancels it.
+func (s *State) abandon(p *partition, c protocol.Caller, rec *record, sink Sink) {
 	switch rec.state {
 	case stateWaiting:
+		c.Sequence = rec.seq
+		sink.Granted(p.id, c, structures.Result{Code: protocol.CodeCancelled}, p.revision)
 		s.withdraw(p, rec.row, sink)
 	case stateReserved:
 		s.settle(p, rec, s.faults.CancelledTakeConsumes, sink)
