@@ -123,8 +123,11 @@ func (h *Host) ticker() {
 		for _, g := range h.Groups() {
 			g.tick(n%10 == 0)
 			if n%10 == 0 {
-				g.maybeSnapshot(time.Now())
+				h.maybeSnapshot(g.id, &g.log, time.Now())
 			}
+		}
+		if n%10 == 0 {
+			h.maybeSnapshot(protocol.SystemGroup, &h.system.log, time.Now())
 		}
 	}
 }

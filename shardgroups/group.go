@@ -52,7 +52,8 @@ type Group struct {
 	state   *groupstate.State
 	applied uint64
 	waiting map[waitKey][]*Request // calls whose reply comes with a grant
-	closed  bool                   // the state machine is closed
+
+	log logged
 
 	wake chan struct{} // run has something to do
 	stop chan struct{}
@@ -75,7 +76,6 @@ type Group struct {
 	endsFlying  uint64 // the entry that carries further ones; 0: none
 	owned       int    // partitions owned, as applied
 	ownFlying   uint64 // the entry that carries them; 0: none
-	log         logged
 
 	stats groupStats
 }

@@ -1,19 +1,23 @@
 package shardgroups
 
 import (
+	"sync"
 	"time"
 
 	"github.com/lni/dragonboat/v4"
+
+	"github.com/quorate/quorate/protocol"
 )
 
-// logged counts what a replica has applied since its last snapshot, under
-// qmu. Snapshots are asked for by bytes: small entries need few, large entries
-// must not fill the disk.
+// logged counts what a replica has applied since its last snapshot. Snapshots
+// are asked for by bytes: small entries need few, large entries must not fill
+// the disk.
 type logged struct {
-	index   uint64 // of the last entry applied
-	total   uint64 // bytes applied since the start
-	at      uint64 // total when the last snapshot was taken
-	marks   []mark // one for every markBytes, oldest first
+	mu      sync.Mutex // guards the following
+	index   uint64     // of the last entry applied
+	total   uint64     // bytes applied since the start
+	at      uint64     // total when the last snapshot was taken
+	marks   []mark     // one for every markBytes, oldest first
 	asked   time.Time
 	pending bool
 	renew   bool // the last snapshot lies under a path that is no more
@@ -29,6 +33,8 @@ const (
 )
 
 func (l *logged) applied(index uint64, bytes int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.index = index
 	l.total += uint64(bytes)
 	if n := len(l.marks); n == 0 || l.total-l.marks[n-1].total >= markBytes {
@@ -39,6 +45,8 @@ func (l *logged) applied(index uint64, bytes int) {
 // due reports whether a snapshot should be taken, and up to which index the
 // log may go then.
 func (l *logged) due(now time.Time, every, retain uint64) (compact uint64, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.asked.IsZero() {
 		l.asked = now
 	}
@@ -59,30 +67,32 @@ func (l *logged) due(now time.Time, every, retain uint64) (compact uint64, ok bo
 	return max(l.marks[0].index, 1), true
 }
 
-// maybeSnapshot asks for a snapshot where one is due.
-func (g *Group) maybeSnapshot(now time.Time) {
-	g.qmu.Lock()
-	compact, ok := g.log.due(now, g.host.cfg.SnapshotBytes, g.host.cfg.RetainBytes)
-	g.qmu.Unlock()
+// taken notes that the snapshot that was due is through.
+func (l *logged) taken() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pending = false
+}
+
+// maybeSnapshot asks for a snapshot of a group where one is due.
+func (h *Host) maybeSnapshot(id protocol.GroupID, l *logged, now time.Time) {
+	compact, ok := l.due(now, h.cfg.SnapshotBytes, h.cfg.RetainBytes)
 	if !ok {
 		return
 	}
-	g.host.spawn(func() {
-		g.host.snapshotting.Lock()
-		defer g.host.snapshotting.Unlock()
-		err := g.snapshot(compact)
-		if err != nil && g.host.ctx.Err() == nil {
-			g.host.cfg.Logger.Warn("snapshot", "group", g.id, "error", err)
+	h.spawn(func() {
+		h.snapshotting.Lock()
+		defer h.snapshotting.Unlock()
+		if err := h.snapshot(id, compact); err != nil && h.ctx.Err() == nil {
+			h.cfg.Logger.Warn("snapshot", "group", id, "error", err)
 		}
-		g.qmu.Lock()
-		g.log.pending = false
-		g.qmu.Unlock()
+		l.taken()
 	})
 }
 
 // snapshot takes one and waits for it. The log before compact may go.
-func (g *Group) snapshot(compact uint64) error {
-	rs, err := g.host.nh.RequestSnapshot(uint64(g.id),
+func (h *Host) snapshot(id protocol.GroupID, compact uint64) error {
+	rs, err := h.nh.RequestSnapshot(uint64(id),
 		dragonboat.SnapshotOption{OverrideCompactionOverhead: true, CompactionIndex: compact}, snapshotTimeout)
 	if err != nil {
 		return err

@@ -34,14 +34,14 @@ type System struct {
 	mu      sync.RWMutex // guards state and applied
 	state   *systemstate.State
 	applied uint64
+	log     logged
 	ends    atomic.Uint64 // number of the last ended session, without mu
 
 	// hmu guards what follows: the leader's hold on the clock, and the heartbeats
 	// of a tick.
-	hmu    sync.Mutex
-	claim  claim
-	beats  []beat
-	beatBy time.Time
+	hmu   sync.Mutex
+	claim claim
+	beats []beat
 }
 
 type beat struct {
@@ -330,7 +330,7 @@ var _ sm.IConcurrentStateMachine = (*systemMachine)(nil)
 
 func (m *systemMachine) Update(entries []sm.Entry) ([]sm.Entry, error) {
 	s := m.s
-	changed := false
+	changed, bytes := false, 0
 	s.mu.Lock()
 	for i := range entries {
 		answer, c, err := s.state.Apply(entries[i].Cmd)
@@ -339,13 +339,16 @@ func (m *systemMachine) Update(entries []sm.Entry) ([]sm.Entry, error) {
 			return nil, fmt.Errorf("system group, index %d: %w", entries[i].Index, err)
 		}
 		changed = changed || c
+		bytes += len(entries[i].Cmd)
 		s.applied = entries[i].Index
 		entries[i].Result = sm.Result{Value: 1, Data: answer}
 	}
+	index := s.applied
 	clock := s.state.Clock()
 	_, ends := s.state.Lookup(0)
 	s.mu.Unlock()
 	s.ends.Store(ends)
+	s.log.applied(index, bytes)
 	s.hmu.Lock()
 	if s.claim.nonce != 0 && s.claim.epoch == 0 && clock.Holder == s.claim.nonce {
 		s.claim.epoch, s.claim.base = clock.Epoch, s.host.mono.now()

@@ -54,7 +54,7 @@ func (m *groupMachine) Update(entries []sm.Entry) ([]sm.Entry, error) {
 	}
 	after := appliedState{
 		clock: g.state.Clock(), unfinished: g.state.Unfinished(), ends: g.state.Ends(), owned: g.state.Owned(),
-		index: g.applied, bytes: bytes,
+		index: g.applied,
 	}
 	g.level.Store(g.state.Level())
 	g.mu.Unlock()
@@ -63,6 +63,7 @@ func (m *groupMachine) Update(entries []sm.Entry) ([]sm.Entry, error) {
 		sinks[i].finish()
 	}
 	g.afterApply(after)
+	g.log.applied(after.index, bytes)
 	for i := range sinks {
 		if e := sinks[i].e; e != nil {
 			g.qmu.Lock()
@@ -82,7 +83,6 @@ type appliedState struct {
 	ends       uint64
 	owned      int
 	index      uint64
-	bytes      int
 }
 
 // afterApply keeps what the leader knows of the state up to date.
@@ -105,7 +105,6 @@ func (g *Group) afterApply(a appliedState) {
 		g.sessions.forgetKnown()
 	}
 	g.owned = a.owned
-	g.log.applied(a.index, a.bytes)
 }
 
 // applySink collects the outcomes of one entry, so that callers are answered

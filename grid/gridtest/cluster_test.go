@@ -10,6 +10,7 @@ import (
 	"github.com/quorate/quorate/grid"
 	"github.com/quorate/quorate/grid/gridtest"
 	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups"
 	"github.com/quorate/quorate/structures/dcounter"
 	"github.com/quorate/quorate/structures/dmap"
 )
@@ -235,5 +236,36 @@ func TestKilledMemberMoves(t *testing.T) {
 	c.Kill(0)
 	if n, err := dcounter.New(cl, "hits").Add(ctx, 1); err != nil || n != 2 {
 		t.Fatalf("counter %d, %v", n, err)
+	}
+}
+
+// TestRestartAllFromSnapshots shows that every group, the system group among
+// them, starts again from a snapshot: also where a replica began without a
+// vote.
+func TestRestartAllFromSnapshots(t *testing.T) {
+	c := gridtest.Start(t, 3, gridtest.WithTuning(func(cfg *shardgroups.Config) { cfg.SnapshotBytes, cfg.RetainBytes = 1, 1 }))
+	ctx, cancel := context.WithTimeout(context.Background(), gridtest.WaitTimeout)
+	defer cancel()
+	hits := dcounter.New(c.Client(t), "hits")
+	for range 100 {
+		if _, err := hits.Add(ctx, 1); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(25 * time.Millisecond) // snapshots are looked at once a second
+	}
+	for i := range 3 {
+		c.Kill(i)
+	}
+	for i := range 3 {
+		c.Restart(i)
+	}
+	c.WaitReady()
+	if n, err := hits.Get(ctx); err != nil || n != 100 {
+		t.Fatalf("%d, %v; want 100", n, err)
+	}
+	for i := range 3 {
+		if s, err := c.Status(i); err != nil || !s.Ready {
+			t.Errorf("member %d: %+v, %v", i, s, err)
+		}
 	}
 }
