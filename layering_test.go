@@ -35,7 +35,7 @@ var layers = []struct {
 	// Layer 2: the deterministic state of a group, and the rooms. A room never
 	// imports another room. The conformance suite runs a room's machine in the
 	// very state a group gives it.
-	{"shardgroups/groupstate", []string{"partition", "protocol", "structures"}},
+	{"shardgroups/groupstate", []string{".", "partition", "protocol", "structures"}},
 	{"shardgroups/systemstate", []string{"partition", "protocol", "shardgroups/groupstate"}},
 	{"structures/structurestest", []string{".", "partition", "protocol", "structures", "shardgroups/groupstate"}},
 	{"structures/...", []string{".", "protocol", "structures"}},
@@ -68,7 +68,6 @@ var dependencies = map[string]map[string]string{
 		"shardgroups":          "Raft",
 		"shardgroups/baseline": "measures it bare, so that nothing of ours may be in between",
 	},
-	"github.com/lni/vfs":              {"shardgroups": "the file system dragonboat is given"},
 	"github.com/tidwall/btree":        {"shardgroups/groupstate": "ordered rows with a copy in constant time, for snapshots"},
 	"github.com/hashicorp/memberlist": {"grid/internal/gossip": "finds members and suspects them"},
 	"golang.org/x/sys":                {"grid/internal/identity": "locks the data directory"},

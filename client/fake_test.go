@@ -38,11 +38,10 @@ type fakeMember struct {
 }
 
 type fakeConn struct {
-	m    *fakeMember
-	nc   net.Conn
-	mu   sync.Mutex
-	out  []byte
-	hold bool // answers gather until release
+	m   *fakeMember
+	nc  net.Conn
+	mu  sync.Mutex
+	out []byte
 }
 
 const fakePartitions = 8

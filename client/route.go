@@ -26,14 +26,6 @@ type group struct {
 	replicas []protocol.MemberID
 }
 
-// leaderID returns 0 where the leader is not known.
-func (g *group) leaderID() protocol.MemberID {
-	if g.leader == nil {
-		return 0
-	}
-	return g.leader.id
-}
-
 // of returns the group that owns a partition, nil where it is not known.
 func (r *routes) of(p protocol.PartitionID) *group {
 	if uint64(p) >= uint64(len(r.parts)) {

@@ -28,7 +28,7 @@ type (
 		Ptr     *inner         `json:"ptr"`
 		When    time.Time      `json:"when"`
 		Extra   map[string]any `json:"extra,omitempty"`
-		private int
+		private int            //lint:ignore U1000 is there to be passed over
 	}
 )
 

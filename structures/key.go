@@ -213,8 +213,8 @@ func checkKeyType(t, part reflect.Type) any {
 	case reflect.Array:
 		return checkKeyType(t, part.Elem())
 	case reflect.Struct:
-		for i := range part.NumField() {
-			if verdict := checkKeyType(t, part.Field(i).Type); verdict != nil {
+		for field := range part.Fields() {
+			if verdict := checkKeyType(t, field.Type); verdict != nil {
 				return verdict
 			}
 		}
