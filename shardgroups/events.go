@@ -1,6 +1,7 @@
 package shardgroups
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -63,9 +64,7 @@ func (e *events) take() (leaders map[protocol.GroupID]raftio.LeaderInfo, changed
 	defer e.mu.Unlock()
 	if e.leads {
 		leaders = make(map[protocol.GroupID]raftio.LeaderInfo, len(e.leaders))
-		for k, v := range e.leaders {
-			leaders[k] = v
-		}
+		maps.Copy(leaders, e.leaders)
 	}
 	changed = e.changed
 	e.leads, e.changed = false, false
