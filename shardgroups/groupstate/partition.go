@@ -20,19 +20,22 @@ type partition struct {
 	generation uint16
 	revision   protocol.Revision
 
-	names   *btree.Map[string, uint64]          // kind byte and name -> life
-	lives   *btree.Map[uint64, life]            // the structures, by the revision that created them
-	rows    *btree.Map[string, structures.Row]  // life, row type, key
-	due     *btree.Map[string, struct{}]        // deadline, row key
-	owned   *btree.Map[string, struct{}]        // session, row key
-	records *btree.Map[uint64, record]          // session and slot
-	ring    *btree.Map[uint64, event]           // events, numbered from 1
+	names   *btree.Map[string, uint64]         // kind byte and name -> life
+	lives   *btree.Map[uint64, life]           // the structures, by the revision that created them
+	rows    *btree.Map[string, structures.Row] // life, row type, key
+	due     *btree.Map[string, struct{}]       // deadline, row key
+	owned   *btree.Map[string, struct{}]       // session, row key
+	records *btree.Map[uint64, record]         // session and slot
+	ring    ring
 	garbage *btree.Map[uint64, protocol.KindID] // destroyed lives with rows still to clear
 
-	nextEvent  uint64 // number of the next event
-	ringBytes  int
 	replyBytes int
 	rowBytes   int
+
+	// lastID and last are a structure that was looked up lately: most requests in
+	// a row are for the same. Derived; changed under the lock of Apply only.
+	lastID uint64
+	last   life
 
 	// nextDue is not after the first deadline in due. Derived, not replicated.
 	nextDue protocol.LogTime
@@ -71,17 +74,16 @@ const never = protocol.LogTime(math.MaxInt64)
 
 func newPartition(id protocol.PartitionID) *partition {
 	return &partition{
-		id:        id,
-		names:     new(btree.Map[string, uint64]),
-		lives:     new(btree.Map[uint64, life]),
-		rows:      new(btree.Map[string, structures.Row]),
-		due:       new(btree.Map[string, struct{}]),
-		owned:     new(btree.Map[string, struct{}]),
-		records:   new(btree.Map[uint64, record]),
-		ring:      new(btree.Map[uint64, event]),
-		garbage:   new(btree.Map[uint64, protocol.KindID]),
-		nextEvent: 1,
-		nextDue:   never,
+		id:      id,
+		names:   new(btree.Map[string, uint64]),
+		lives:   new(btree.Map[uint64, life]),
+		rows:    new(btree.Map[string, structures.Row]),
+		due:     new(btree.Map[string, struct{}]),
+		owned:   new(btree.Map[string, struct{}]),
+		records: new(btree.Map[uint64, record]),
+		ring:    newRing(),
+		garbage: new(btree.Map[uint64, protocol.KindID]),
+		nextDue: never,
 	}
 }
 
@@ -91,8 +93,14 @@ func (p *partition) copy() *partition {
 	c := *p
 	c.names, c.lives, c.rows = p.names.Copy(), p.lives.Copy(), p.rows.Copy()
 	c.due, c.owned, c.records = p.due.Copy(), p.owned.Copy(), p.records.Copy()
-	c.ring, c.garbage = p.ring.Copy(), p.garbage.Copy()
+	c.ring, c.garbage = p.ring.copy(), p.garbage.Copy()
 	return &c
+}
+
+// setLife writes a life.
+func (p *partition) setLife(id uint64, l life) {
+	p.lives.Set(id, l)
+	p.lastID, p.last = id, l
 }
 
 func (p *partition) version(r protocol.Revision) protocol.Version {
@@ -176,19 +184,3 @@ func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // viewBytes returns s as bytes that must not be changed.
 func viewBytes(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
-
-// appendEvent adds an event to the ring and drops the oldest beyond budget.
-func (p *partition) appendEvent(e event, budget int) {
-	p.ring.Load(p.nextEvent, e)
-	p.nextEvent++
-	p.ringBytes += eventBytes(e)
-	for p.ringBytes > budget {
-		_, old, ok := p.ring.PopMin()
-		if !ok {
-			break
-		}
-		p.ringBytes -= eventBytes(old)
-	}
-}
-
-func eventBytes(e event) int { return 64 + len(e.Key) + len(e.Value) }

@@ -147,7 +147,7 @@ func (s *State) Totals() Totals {
 		t.Rows += p.rows.Len()
 		t.Bytes += p.rowBytes
 		t.Records += p.records.Len()
-		t.Events += p.ring.Len()
+		t.Events += p.ring.len()
 	}
 	return t
 }

@@ -49,18 +49,30 @@ func recordKey(s protocol.SessionID, slot uint16) uint64 {
 	return uint64(s)<<slotBits | uint64(slot)
 }
 
+// tinyReply is the size up to which replies are neither counted nor dropped:
+// they cost no more than the record, and most mutations have no other.
+const tinyReply = 16
+
+// counted returns what a reply counts for.
+func (r *record) counted() int {
+	if len(r.reply) <= tinyReply {
+		return 0
+	}
+	return len(r.reply)
+}
+
 // setRecord replaces a record and counts the reply's bytes.
 func (p *partition) setRecord(key uint64, r record) {
-	if p.replyBytes+len(r.reply) > maxReplyBytes && r.state == stateDone && len(r.reply) > 0 {
+	if p.replyBytes+r.counted() > maxReplyBytes && r.state == stateDone && r.counted() > 0 {
 		r.state, r.reply = stateDropped, nil
 	}
 	old, _ := p.records.Set(key, r)
-	p.replyBytes += len(r.reply) - len(old.reply)
+	p.replyBytes += r.counted() - old.counted()
 }
 
 func (p *partition) deleteRecord(key uint64) {
 	old, _ := p.records.Delete(key)
-	p.replyBytes -= len(old.reply)
+	p.replyBytes -= old.counted()
 }
 
 // trimAbove drops the replies of a session's slots above highest: the client
@@ -74,7 +86,7 @@ func (p *partition) trimAbove(s protocol.SessionID, highest uint16) {
 		if k>>slotBits != uint64(s) {
 			return false
 		}
-		if r.state == stateDone && len(r.reply) > 0 {
+		if r.state == stateDone && r.counted() > 0 {
 			drop = append(drop, k)
 		}
 		return true

@@ -66,6 +66,7 @@ func (s *State) endSessions(from uint64, ids []protocol.SessionID) {
 		}
 		if sess, ok := s.sessions.Get(id); ok && !sess.ended {
 			s.sessions.Set(id, session{ended: true})
+			s.lastKnown = 0
 			s.ending.Set(id, struct{}{})
 		}
 	}

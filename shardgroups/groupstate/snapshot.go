@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"math"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/tidwall/btree"
@@ -95,7 +96,7 @@ func (e *encoder) partition(p *partition) {
 	e.uint(uint64(p.id))
 	e.uint(uint64(p.generation))
 	e.uint(uint64(p.revision))
-	e.uint(p.nextEvent)
+	e.uint(p.ring.first)
 	e.uint(uint64(p.lives.Len()))
 	p.lives.Scan(func(id uint64, l life) bool {
 		e.uint(id)
@@ -133,9 +134,8 @@ func (e *encoder) partition(p *partition) {
 		e.string(r.row)
 		return e.ok()
 	})
-	e.uint(uint64(p.ring.Len()))
-	p.ring.Scan(func(n uint64, v event) bool {
-		e.uint(n)
+	e.uint(uint64(p.ring.len()))
+	p.ring.each(func(_ uint64, v event) bool {
 		e.uint(uint64(v.revision))
 		e.uint(v.life)
 		e.uint(uint64(v.Type))
@@ -220,7 +220,8 @@ func (s *State) Restore(r io.Reader, stop <-chan struct{}) error {
 func (d *decoder) partition(p *partition) {
 	p.generation = uint16(d.uint())
 	p.revision = protocol.Revision(d.uint())
-	p.nextEvent = d.uint()
+	p.ring.first = max(d.uint(), 1)
+	p.ring.next = p.ring.first
 	for range d.count(1 << 40) {
 		id := d.uint()
 		l := life{kind: protocol.KindID(d.uint()), name: d.string()}
@@ -270,18 +271,16 @@ func (d *decoder) partition(p *partition) {
 		r.reply = d.bytes()
 		r.row = d.string()
 		p.records.Load(key, r)
-		p.replyBytes += len(r.reply)
+		p.replyBytes += r.counted()
 		if !d.ok() {
 			return
 		}
 	}
 	for range d.count(1 << 40) {
-		n := d.uint()
 		v := event{revision: protocol.Revision(d.uint()), life: d.uint()}
 		v.Type = structures.EventType(d.uint())
 		v.Key, v.Value = d.bytes(), d.bytes()
-		p.ring.Load(n, v)
-		p.ringBytes += eventBytes(v)
+		p.ring.append(v, math.MaxInt)
 		if !d.ok() {
 			return
 		}

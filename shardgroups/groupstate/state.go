@@ -60,6 +60,10 @@ type State struct {
 	garbage  int              // destroyed lives that still have rows
 	ending   *btree.Map[protocol.SessionID, struct{}]
 
+	// lastKnown is a session that is known and lives, so that most requests need
+	// no look-up.
+	lastKnown protocol.SessionID
+
 	tx tx
 }
 
@@ -223,12 +227,15 @@ func (s *State) applyRequest(q *protocol.Request, sink Sink) (structures.Result,
 		p = newPartition(q.Partition)
 		s.partitions[q.Partition] = p
 	}
-	sess, ok := s.sessions.Get(q.Caller.Session)
-	switch {
-	case !ok:
-		return structures.Result{Code: protocol.CodeSessionUnknown}, p.revision
-	case sess.ended:
-		return structures.Result{Code: protocol.CodeSessionEnded}, p.revision
+	if q.Caller.Session != s.lastKnown || s.lastKnown == 0 {
+		sess, ok := s.sessions.Get(q.Caller.Session)
+		switch {
+		case !ok:
+			return structures.Result{Code: protocol.CodeSessionUnknown}, p.revision
+		case sess.ended:
+			return structures.Result{Code: protocol.CodeSessionEnded}, p.revision
+		}
+		s.lastKnown = q.Caller.Session
 	}
 	if q.Kind == protocol.KindControl {
 		r := s.control(p, q, sink)
@@ -248,6 +255,9 @@ func (s *State) applyRequest(q *protocol.Request, sink Sink) (structures.Result,
 	t := &s.tx
 	t.begin(q.Caller, q.Flags)
 	t.open(s, p, q.Kind, q.Name)
+	if t.id != 0 {
+		p.lastID, p.last = t.id, t.life
+	}
 	r := s.runMachine(t, q)
 	if r.Code == protocol.CodePanic {
 		t.rollback()
@@ -337,7 +347,7 @@ func (s *State) withdraw(p *partition, row string, sink Sink) {
 	}
 	l.waiters--
 	l.waiterBytes -= len(old.Value)
-	p.lives.Set(id, l)
+	p.setLife(id, l)
 	s.callback(p, id, sink, func(m structures.Machine, t *tx) { m.Withdrawn(t) })
 }
 
@@ -403,7 +413,7 @@ func (s *State) loseWaiters() {
 			if l, ok := p.lives.Get(id); ok {
 				l.waiters--
 				l.waiterBytes -= len(row.Value)
-				p.lives.Set(id, l)
+				p.setLife(id, l)
 			}
 		}
 	}

@@ -21,6 +21,10 @@ type reader struct {
 // open looks a structure up.
 func (v *reader) open(s *State, p *partition, kind protocol.KindID, name string) {
 	v.s, v.p = s, p
+	if p.lastID != 0 && p.last.kind == kind && p.last.name == name {
+		v.id, v.life = p.lastID, p.last
+		return
+	}
 	v.id, v.life = 0, life{kind: kind, name: name}
 	v.key = append(append(v.key[:0], byte(kind)), name...)
 	if id, ok := p.names.Get(view(v.key)); ok {
@@ -30,8 +34,13 @@ func (v *reader) open(s *State, p *partition, kind protocol.KindID, name string)
 
 // openLife looks a structure up by its life, which may have been destroyed.
 func (v *reader) openLife(s *State, p *partition, id uint64) bool {
-	l, ok := p.lives.Get(id)
-	v.s, v.p, v.id, v.life = s, p, id, l
+	v.s, v.p, v.id = s, p, id
+	if id == p.lastID {
+		v.life = p.last
+		return true
+	}
+	var ok bool
+	v.life, ok = p.lives.Get(id)
 	return ok
 }
 
@@ -148,6 +157,8 @@ type tx struct {
 	flags  protocol.Flags
 
 	wrote     bool
+	lastKey   []byte // of the last Put, as they were passed
+	lastValue []byte
 	destroyed bool
 	settings  []byte
 	writes    []write
@@ -184,6 +195,7 @@ func (t *tx) rollback() {
 	clear(t.grants)
 	t.writes, t.events, t.grants = t.writes[:0], t.events[:0], t.grants[:0]
 	t.wrote, t.destroyed, t.settings, t.waitRow = false, false, nil, ""
+	t.lastKey, t.lastValue = nil, nil
 }
 
 // reading holds a Machine to the rule that decisions come before writes.
@@ -234,6 +246,7 @@ func (t *tx) Version() protocol.Version { return t.p.version(t.p.revision + 1) }
 func (t *tx) Put(key []byte, row structures.Row) {
 	t.writing()
 	k, v := newRow(t.id, rowMachine, key, row.Value)
+	t.lastKey, t.lastValue = key, row.Value
 	row.Value, row.Version = v, t.Version()
 	t.writes = append(t.writes, write{key: k, row: row})
 }
@@ -254,8 +267,19 @@ func (t *tx) Destroy() {
 	t.destroyed = true
 }
 
+// same reports whether two slices are one.
+func same(a, b []byte) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
+}
+
 func (t *tx) Emit(e structures.Event) {
 	t.writing()
+	if n := len(t.writes); n > 0 && !t.writes[n-1].delete && same(e.Key, t.lastKey) && same(e.Value, t.lastValue) {
+		w := &t.writes[n-1] // the event is of the row just put: it shares the copy
+		e.Key, e.Value = viewBytes(w.key[lifeSize:]), w.row.Value
+		t.events = append(t.events, event{Event: e})
+		return
+	}
 	b := make([]byte, 0, len(e.Key)+len(e.Value))
 	b = append(append(b, e.Key...), e.Value...)
 	e.Key, e.Value = b[:len(e.Key):len(e.Key)], b[len(e.Key):]
@@ -302,12 +326,15 @@ func (t *tx) commit(sink Sink) {
 	}
 	p := t.p
 	p.revision++
-	_, known := p.lives.Get(t.id)
+	known := t.id == p.lastID
+	if !known {
+		_, known = p.lives.Get(t.id)
+	}
 	if !known && !t.destroyed {
 		name := string(append([]byte{byte(t.life.kind)}, t.life.name...))
 		t.life.name = name[1:]
 		p.names.Set(name, t.id)
-		p.lives.Set(t.id, t.life)
+		p.setLife(t.id, t.life)
 	}
 	if t.settings != nil {
 		t.life.settings = t.settings
@@ -330,17 +357,18 @@ func (t *tx) commit(sink Sink) {
 	}
 	for _, e := range t.events {
 		e.revision, e.life = p.revision, t.id
-		p.appendEvent(e, t.s.ringBudget())
+		p.ring.append(e, t.s.ringBudget())
 	}
 	t.s.nextDue = min(t.s.nextDue, p.nextDue)
 	switch {
 	case t.destroyed && known:
 		p.names.Delete(string(append([]byte{byte(t.life.kind)}, t.life.name...)))
 		p.lives.Delete(t.id)
+		p.lastID = 0
 		p.garbage.Set(t.id, t.life.kind)
 		t.s.garbage++
 	case t.settings != nil || waiters != t.life.waiters:
-		p.lives.Set(t.id, t.life)
+		p.setLife(t.id, t.life)
 	}
 }
 
