@@ -61,6 +61,7 @@ func NodeHostConfig(dir string, rtt time.Duration) config.NodeHostConfig {
 	}
 	c.Expert.LogDB = config.GetTinyMemLogDBConfig()
 	c.Expert.LogDB.Shards = logShards
+	c.Expert.LogDB.KVWriteBufferSize = 16 << 20
 	return c
 }
 

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"runtime"
+
 	"github.com/quorate/quorate/protocol"
 )
 
@@ -93,8 +95,15 @@ func (c *clientConn) write() {
 	var spare []byte
 	for {
 		c.mu.Lock()
-		for len(c.out) == 0 && !c.closed {
-			c.more.Wait()
+		if len(c.out) == 0 {
+			for len(c.out) == 0 && !c.closed {
+				c.more.Wait()
+			}
+			// Replies come in runs, one entry's after the other: what is about to be
+			// answered shares the write.
+			c.mu.Unlock()
+			runtime.Gosched()
+			c.mu.Lock()
 		}
 		buf := c.out
 		c.out, c.taken = spare[:0], len(buf)
