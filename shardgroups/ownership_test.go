@@ -1,0 +1,81 @@
+package shardgroups_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups"
+	"github.com/quorate/quorate/shardgroups/groupstate"
+)
+
+// stray adds to a counter at its group and, as a member with an old table
+// would have it, at the other one. It reports whether acknowledged adds are
+// missing.
+func stray(t *testing.T, faults groupstate.Faults) error {
+	t.Helper()
+	c := newTunedCluster(t, func(cfg *shardgroups.Config) { cfg.Faults = faults })
+	for i := range c.hosts {
+		c.start(i, true)
+	}
+	c.found()
+	s := c.session(1, time.Minute)
+	const p = protocol.PartitionID(0)
+	wrong := protocol.SystemGroup + 1 + protocol.GroupID((p+1)%groups)
+	acknowledged, refused := int64(0), 0
+	for seq := uint64(1); seq <= 20; seq++ {
+		if seq%2 == 0 {
+			switch r := c.submitTo(wrong, add(s, p, seq)); r.Code {
+			case protocol.CodeOK:
+				acknowledged++
+				continue
+			case protocol.CodeNotOwner:
+				refused++ // it has not entered: the owner may have it
+			default:
+				t.Fatalf("code %d: %q", r.Code, r.Body)
+			}
+		}
+		if r := c.do(add(s, p, seq)); r.Code != protocol.CodeOK {
+			t.Fatalf("code %d: %q", r.Code, r.Body)
+		}
+		acknowledged++
+	}
+	t.Logf("%d acknowledged, %d refused by the group that does not own", acknowledged, refused)
+	if n := c.get(p); n != acknowledged {
+		return fmt.Errorf("the counter is %d, %d were acknowledged", n, acknowledged)
+	}
+	return nil
+}
+
+// submitTo sends a request to the leader of a group until there is an answer
+// that is definite, or that the group is not the owner.
+func (c *cluster) submitTo(g protocol.GroupID, q protocol.Request) protocol.Reply {
+	c.t.Helper()
+	var r protocol.Reply
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+		r = submit(c.hosts[c.leader(g)].Group(g), q)
+		if r.Code == protocol.CodeNotOwner || r.Code.Class() == protocol.ClassDone || r.Code.Class() == protocol.ClassRefused {
+			return r
+		}
+		q.Flags |= protocol.FlagRepeat
+	}
+	c.t.Fatalf("no answer: code %d", r.Code)
+	return r
+}
+
+// TestGroup_RefusesWhatItDoesNotOwn shows that apply, not the sender's table,
+// decides who owns a partition.
+func TestGroup_RefusesWhatItDoesNotOwn(t *testing.T) {
+	if err := stray(t, groupstate.Faults{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestPlanted_NotOwnedIsServed(t *testing.T) {
+	if err := stray(t, groupstate.Faults{NoOwnership: true}); err == nil {
+		t.Fatal("groups that serve what they do not own pass the check")
+	} else {
+		t.Log(err)
+	}
+}
