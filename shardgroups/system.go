@@ -205,6 +205,31 @@ func (s *System) memberOf(group protocol.GroupID, replica protocol.ReplicaID) pr
 	return 0
 }
 
+// TransferLeader hands the lead of the system group to another replica. Its
+// entries are few and repeated, so none is held back for it.
+func (s *System) TransferLeader(ctx context.Context, to protocol.ReplicaID) error {
+	if !s.Leader().Self {
+		return errNotLeader
+	}
+	if err := s.host.nh.RequestLeaderTransfer(uint64(protocol.SystemGroup), uint64(to)); err != nil {
+		return err
+	}
+	limit := time.NewTimer(time.Duration(s.host.cfg.ElectionRTT) * s.host.cfg.RTT)
+	defer limit.Stop()
+	poll := time.NewTicker(time.Millisecond)
+	defer poll.Stop()
+	for s.Leader().Self {
+		select {
+		case <-poll.C:
+		case <-limit.C:
+			return errTransfer
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
 // Session opens, keeps or closes a session. Heartbeats are gathered into one
 // entry a tick. Done is called once; it must not block.
 func (s *System) Session(q protocol.SessionRequest, done func(protocol.Reply)) {

@@ -177,12 +177,13 @@ func (c *Coordinator) HandOver(ctx context.Context) {
 	}
 	var wg sync.WaitGroup
 	for _, t := range c.planHandOver(v) {
-		g := h.Group(t.Group)
-		if g == nil || !g.Leader().Self {
-			continue
-		}
+		q := transfer{Cluster: v.Cluster, Group: t.Group, Replica: t.Replica}
 		wg.Go(func() {
-			if err := g.TransferLeader(ctx, t.Replica); err != nil {
+			if err := c.mayLead(ctx, t.To, q); err != nil {
+				c.log.Info("a member has not caught up", "group", t.Group, "member", t.To, "error", err)
+				return
+			}
+			if err := c.handOver(ctx, h, q); err != nil {
 				c.log.Info("leadership not handed over", "group", t.Group, "error", err)
 			}
 		})

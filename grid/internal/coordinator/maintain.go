@@ -20,6 +20,10 @@ import (
 // transfer must not fight an election.
 const settleTime = 2 * time.Second
 
+// caughtUpTimeout bounds the question whether a replica has caught up: one that
+// needs longer is no place for a lead.
+const caughtUpTimeout = time.Second
+
 // maintain is the step of a member of a formed cluster.
 func (c *Coordinator) maintain(ctx context.Context, m *identity.Member) (again bool, err error) {
 	h, err := c.openHost(m)
@@ -273,6 +277,9 @@ func (c *Coordinator) spreadLeaders(ctx context.Context, h *shardgroups.Host, v 
 	t := plan[0]
 	c.leadersSince = time.Now() // whatever comes of it, not again at once
 	q := transfer{Cluster: v.Cluster, Group: t.Group, Replica: t.Replica}
+	if err := c.mayLead(ctx, t.To, q); err != nil {
+		return nil // a member that has just come back: later
+	}
 	c.log.Info("leadership is handed over", "group", t.Group, "from", t.From, "to", t.To)
 	if t.From == c.Self() {
 		return c.handOver(ctx, h, q)
@@ -284,7 +291,26 @@ func (c *Coordinator) spreadLeaders(ctx context.Context, h *shardgroups.Host, v 
 	return ask(ctx, c.cfg.Network, address, askTransfer, q, nil)
 }
 
+// mayLead asks the member that is to lead whether its replica has caught up.
+// One that lags does not stand for election, and until the transfer is given
+// up nobody writes.
+func (c *Coordinator) mayLead(ctx context.Context, to protocol.MemberID, q transfer) error {
+	if to == c.Self() {
+		ctx, cancel := context.WithTimeout(ctx, caughtUpTimeout)
+		defer cancel()
+		return c.host.Load().CaughtUp(ctx, q.Group)
+	}
+	address, ok := c.AddressOf(to)
+	if !ok {
+		return fmt.Errorf("the address of member %d is not known", to)
+	}
+	return ask(ctx, c.cfg.Network, address, askCaughtUp, q, nil)
+}
+
 func (c *Coordinator) handOver(ctx context.Context, h *shardgroups.Host, q transfer) error {
+	if q.Group == protocol.SystemGroup {
+		return h.System().TransferLeader(ctx, q.Replica)
+	}
 	g := h.Group(q.Group)
 	if g == nil || !g.Leader().Self {
 		return &refusal{code: protocol.CodeNotLeader, detail: fmt.Sprintf("this member does not lead group %d", q.Group)}

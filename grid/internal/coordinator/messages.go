@@ -18,6 +18,7 @@ const (
 	askJoin     = "join"     // admit me to your formed cluster
 	askAddress  = "address"  // I have another address now
 	askTransfer = "transfer" // hand a group over
+	askCaughtUp = "caughtup" // have you applied all that your replica of this group could have?
 	askLeaders  = "leaders"  // who leads the groups you have replicas of?
 )
 

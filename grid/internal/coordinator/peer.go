@@ -51,6 +51,16 @@ func (c *Coordinator) answer(ctx context.Context, q protocol.PeerRequest) (any, 
 			}
 			return nil, c.handOver(ctx, h, t)
 		})
+	case askCaughtUp:
+		return with(q.Args, func(t transfer) (any, error) {
+			h := c.host.Load()
+			if v := c.View(); h == nil || v == nil || v.Cluster != t.Cluster {
+				return nil, &refusal{code: protocol.CodeWrongGrid, detail: "another cluster"}
+			}
+			ctx, cancel := context.WithTimeout(ctx, caughtUpTimeout)
+			defer cancel()
+			return nil, h.CaughtUp(ctx, t.Group)
+		})
 	case askLeaders:
 		return c.onLeaders()
 	}

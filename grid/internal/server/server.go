@@ -298,7 +298,7 @@ func (s *Server) servePeer(c net.Conn) {
 		}
 		var q protocol.PeerRequest
 		if err := protocol.Decode(b, &q); err != nil || q.Type != protocol.TypePeer {
-			s.log.Warn("malformed question of a member", "from", addrOf(c), "error", err)
+			s.log.Debug("malformed question of a member", "from", addrOf(c), "error", err)
 			return
 		}
 		ctx, cancel := context.WithTimeout(s.ctx, peerTimeout)
