@@ -212,9 +212,9 @@ func (h *Host) StartGroup(spec GroupSpec, fresh bool) error {
 	}
 	if spec.Group != protocol.SystemGroup {
 		g = newGroup(h, spec)
-		g.log.renew = h.moved
+		g.log.begin(h.moved)
 	} else {
-		h.system.log.renew = h.moved
+		h.system.log.begin(h.moved)
 	}
 	if err := h.startReplica(initial, join, create, cfg); err != nil {
 		return fmt.Errorf("start group %d, replica %d: %w", spec.Group, spec.Replica, err)

@@ -32,6 +32,13 @@ const (
 	snapshotTimeout  = 10 * time.Minute
 )
 
+// begin tells whether the last snapshot lies under a path that is no more.
+func (l *logged) begin(moved bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.renew = moved
+}
+
 func (l *logged) applied(index uint64, bytes int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
