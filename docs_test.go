@@ -2,10 +2,13 @@ package quorate_test
 
 import (
 	"encoding/hex"
+	"go/ast"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -85,6 +88,29 @@ func TestPagesAreASCIIAndLinksLead(t *testing.T) {
 				if !found {
 					t.Errorf("%s:%d links to %s, which has no such heading", file, i+1, m[1])
 				}
+			}
+		}
+	}
+}
+
+// TestPagesNameTestsThatExist wants every test that a page names, as in
+// `verify.TestPromisesUnderFaults`, to be there.
+func TestPagesNameTestsThatExist(t *testing.T) {
+	declared := map[string]bool{}
+	eachFile(t, func(file string, f *ast.File) {
+		for _, d := range f.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil && strings.HasSuffix(file, "_test.go") {
+				declared[strings.TrimSuffix(f.Name.Name, "_test")+"."+fn.Name.Name] = true
+			}
+		}
+	})
+	named := regexp.MustCompile("`([a-z]+\\.)?((Test|Fuzz|Example)[A-Z]\\w*)`")
+	for file, text := range pages(t) {
+		for _, m := range named.FindAllStringSubmatch(text, -1) {
+			if name := m[1] + m[2]; m[1] != "" && !declared[name] {
+				t.Errorf("%s names %s, which is not there", file, name)
+			} else if m[1] == "" && !slices.ContainsFunc(slices.Collect(maps.Keys(declared)), func(d string) bool { return strings.HasSuffix(d, "."+name) }) {
+				t.Errorf("%s names %s, which is in no package", file, name)
 			}
 		}
 	}
