@@ -1,0 +1,304 @@
+package groupstate_test
+
+import (
+	"fmt"
+
+	"github.com/quorate/quorate/protocol"
+)
+
+// The structures of the script.
+const (
+	maps, counters, semaphores, queues = protocol.KindID(1), protocol.KindID(2), protocol.KindID(3), protocol.KindID(4)
+
+	users, scores                              = "users", "scores"
+	hits, full                                 = "hits", "full"
+	writers                                    = "writers"
+	jobs, narrow, doomed                       = "jobs", "narrow", "doomed"
+	ann, bob, cyd, dan                         = protocol.SessionID(1), protocol.SessionID(2), protocol.SessionID(3), protocol.SessionID(4)
+	home, other, third, elsewhere, nobodysHere = protocol.PartitionID(1), protocol.PartitionID(2), protocol.PartitionID(4), protocol.PartitionID(5), protocol.PartitionID(3)
+)
+
+// play writes the golden log: each operation that mutates, with each answer it
+// can give, and everything that moves by itself.
+func (s *script) play() {
+	s.begin()
+	s.playCounters()
+	s.playMaps()
+	s.playSemaphores()
+	s.playQueues()
+	s.playTime()
+	s.playEnds()
+	s.playGarbage()
+}
+
+func (s *script) begin() {
+	s.entry("the group gets its partitions, and a leader the clock", 0, func() {
+		s.b.Own(8, []protocol.PartitionID{home, other, third, elsewhere}, protocol.DefaultLimits())
+		s.b.Claim(77)
+	})
+	s.epoch = 1
+	s.entry("its partitions again, which changes nothing; its level; sessions", 5, func() {
+		s.b.Own(8, []protocol.PartitionID{nobodysHere}, protocol.DefaultLimits())
+		s.b.Level(1)
+		for _, id := range []protocol.SessionID{ann, bob, cyd, dan} {
+			s.b.Attach(id, 0)
+		}
+	})
+}
+
+func (s *script) playCounters() {
+	in := slot{ann, home, 0}
+	var first protocol.Caller
+	s.entry("counters", 10, func() {
+		first = s.call(in, counters, hits, 3, ints(5))
+		s.call(in, counters, hits, 2, ints(-9))
+		s.call(in, counters, hits, 4, ints(-9, 40))
+		s.call(in, counters, hits, 4, ints(-9, 41))
+		s.call(in, counters, full, 2, ints(1<<62))
+		s.call(in, counters, full, 3, ints(1<<62))
+	})
+	s.entry("a repeat, a sequence below the slot's, what is not owned, an unknown session", 11, func() {
+		in := slot{ann, home, 1}
+		c := s.call(in, counters, hits, 3, ints(1))
+		s.request(protocol.Request{Partition: home, Kind: counters, Op: 3, Name: hits, Caller: c, Body: ints(1), Highest: 3, Flags: protocol.FlagRepeat})
+		s.request(protocol.Request{Partition: home, Kind: counters, Op: 3, Name: hits, Caller: first, Body: ints(5), Highest: 3})
+		s.call(slot{ann, nobodysHere, 0}, counters, hits, 3, ints(1))
+		s.call(slot{99, home, 0}, counters, hits, 3, ints(1))
+	})
+	s.entry("a reply above the highest slot in use is dropped, its sequence stays", 12, func() {
+		in := slot{ann, home, 3}
+		c := s.call(in, counters, hits, 3, ints(1))
+		low := protocol.Caller{Session: ann, Slot: 0, Sequence: 7}
+		s.sequences[slot{ann, home, 0}] = 7
+		s.request(protocol.Request{Partition: home, Kind: counters, Op: 3, Name: hits, Caller: low, Body: ints(1), Highest: 1})
+		s.request(protocol.Request{Partition: home, Kind: counters, Op: 3, Name: hits, Caller: c, Body: ints(1), Highest: 3})
+	})
+	s.entry("a counter is destroyed and begins anew", 13, func() {
+		s.call(in, counters, full, 5, ints())
+		s.call(in, counters, full, 3, ints(2))
+	})
+}
+
+func (s *script) playMaps() {
+	in := slot{ann, other, 0}
+	s.entry("writes of single entries", 20, func() {
+		s.call(in, maps, users, 2, items(key("ada"), text("a1"), 0))
+		s.call(in, maps, users, 3, items(key("ada"), text("a2"), 0))
+		s.call(in, maps, users, 3, items(key("bea"), text("b1"), 0))
+		s.call(in, maps, users, 4, items(key("bea"), text("b2"), 0))
+		s.call(in, maps, users, 4, items(key("cid"), text("c1"), 0))
+		s.call(in, maps, users, 5, items(key("cid"), text("c2"), 0, 5))
+		s.call(in, maps, users, 5, items(key("cid"), text("c3"), 0, 5))
+		s.call(in, maps, users, 6, items(key("bea")))
+		s.call(in, maps, users, 6, items(key("bea")))
+		s.call(in, maps, users, 7, items(key("cid")))
+		s.call(in, maps, users, 7, items(key("cid")))
+		s.call(in, maps, users, 2, items(key("dot"), text("d1"), 0))
+		s.call(in, maps, users, 8, items(key("dot"), 1))
+		s.call(in, maps, users, 8, items(key("dot"), 9))
+	})
+	s.entry("times to live: given, kept, set, none, and the map's default", 25, func() {
+		s.call(in, maps, users, 2, items(key("soon"), text("x"), 100))
+		s.call(in, maps, users, 2, items(key("late"), text("x"), 1000))
+		s.call(in, maps, users, 2, items(key("late"), text("y"), -1))
+		s.call(in, maps, users, 9, items(key("ada"), 150))
+		s.call(in, maps, users, 9, items(key("nobody"), 150))
+		s.call(in, maps, users, 19, items(60_000))
+		s.call(in, maps, users, 19, items(70_000))
+		s.call(in, maps, users, 20, items(60_000, 40))
+		s.call(in, maps, users, 2, items(key("default"), text("z"), 0))
+		s.call(in, maps, users, 2, items(key("ever"), text("z"), -2))
+	})
+	s.entry("sums", 30, func() {
+		s.call(in, maps, scores, 10, items(key("a"), 5, 64))
+		s.call(in, maps, scores, 10, items(key("a"), -7, 64))
+		s.call(in, maps, scores, 10, items(key("b"), 1<<31-1, 32))
+		s.call(in, maps, scores, 10, items(key("b"), 1, 32))
+		s.call(in, maps, scores, 2, items(key("c"), text("no"), 0))
+		s.call(in, maps, scores, 10, items(key("c"), 1, 64))
+		s.call(in, maps, scores, 14, items(64, key("a"), 1, key("d"), 3))
+		s.call(in, maps, scores, 14, items(64, key("a"), 1, key("c"), 3))
+	})
+	s.entry("many keys at once; clear; destroy", 35, func() {
+		s.call(in, maps, scores, 12, items(200, key("p"), small(1), key("q"), small(2), key("r"), small(3)))
+		s.call(in, maps, scores, 13, items(key("p"), key("x")))
+		s.call(slot{bob, other, 0}, maps, "cleared", 12, items(0, key("p"), small(1), key("q"), small(2)))
+		s.call(slot{bob, other, 0}, maps, "cleared", 18, items([]byte{}))
+		s.call(slot{bob, other, 0}, maps, "gone", 2, items(key("p"), small(1), 0))
+		s.call(slot{bob, other, 0}, maps, "gone", 21, items())
+		s.call(slot{bob, other, 0}, maps, "gone", 2, items(key("q"), small(2), 0))
+	})
+}
+
+func (s *script) playSemaphores() {
+	a, b, c := slot{ann, third, 0}, slot{bob, third, 0}, slot{cyd, third, 0}
+	s.entry("before and after init", 40, func() {
+		s.call(a, semaphores, writers, 3, ints(1))
+		s.waiting(a, semaphores, writers, 2, ints(1, 0))
+		s.call(a, semaphores, writers, 1, ints(3))
+		s.call(a, semaphores, writers, 1, ints(3))
+		s.call(a, semaphores, writers, 1, ints(4))
+		s.call(a, semaphores, writers, 3, ints(4))
+	})
+	s.entry("permits are taken, waited for in order, and given back", 45, func() {
+		s.waiting(a, semaphores, writers, 2, ints(2, 0))
+		s.waiting(b, semaphores, writers, 2, ints(3, 0))
+		s.waiting(c, semaphores, writers, 2, ints(1, 0)) // not before b, which waits for more
+		s.call(slot{dan, third, 0}, semaphores, writers, 3, ints(1))
+	})
+	s.entry("a release of what is not held, and of what is", 50, func() {
+		s.call(slot{dan, third, 0}, semaphores, writers, 4, ints(3))
+		s.call(slot{ann, third, 1}, semaphores, writers, 4, ints(2))
+	})
+	s.entry("more and fewer permits; drain", 55, func() {
+		s.call(slot{ann, third, 1}, semaphores, writers, 7, ints(1))
+		s.call(slot{ann, third, 1}, semaphores, writers, 7, ints(-1))
+		s.call(slot{ann, third, 1}, semaphores, writers, 6, ints())
+		s.waiting(slot{dan, third, 1}, semaphores, writers, 2, ints(1, 70)) // times out
+	})
+	s.entry("a semaphore is destroyed while calls wait", 60, func() {
+		s.call(slot{dan, elsewhere, 0}, semaphores, doomed, 1, ints(0))
+		s.call(slot{dan, elsewhere, 0}, semaphores, doomed, 7, ints(1))
+		s.call(slot{dan, elsewhere, 1}, semaphores, doomed, 3, ints(1))
+		s.waiting(slot{dan, elsewhere, 3}, semaphores, doomed, 2, ints(1, 0))
+		s.call(slot{dan, elsewhere, 0}, semaphores, doomed, 8, ints())
+	})
+}
+
+func (s *script) playQueues() {
+	a, b, c, d := slot{ann, elsewhere, 0}, slot{bob, elsewhere, 0}, slot{cyd, elsewhere, 0}, slot{dan, elsewhere, 2}
+	s.entry("a narrow queue: full, and a put that waits", 65, func() {
+		s.call(a, queues, narrow, 9, ints(1))
+		s.call(a, queues, narrow, 9, ints(2))
+		s.waiting(a, queues, narrow, 1, items(text("n1")))
+		s.call(a, queues, narrow, 2, items(text("n2")))
+		s.waiting(b, queues, narrow, 1, items(text("n3")))
+		s.call(a, queues, narrow, 4, items())
+		s.call(a, queues, narrow, 6, ints(10))
+		s.call(a, queues, narrow, 4, items())
+	})
+	var taken, withdrawn, late protocol.Caller
+	s.entry("takes that wait: an element is reserved for each", 70, func() {
+		s.waiting(d, queues, jobs, 3, ints(20)) // times out
+		taken = s.waiting(a, queues, jobs, 3, ints(0))
+		withdrawn = s.waiting(b, queues, jobs, 3, ints(0))
+		s.control(elsewhere, s.waiting(slot{dan, elsewhere, 3}, queues, jobs, 3, ints(0)), protocol.OpCancel)
+	})
+	s.entry("elements come, after the first that waited has given up", 95, func() {
+		in := slot{ann, elsewhere, 1}
+		s.waiting(in, queues, jobs, 1, items(text("j1")))
+		s.call(in, queues, jobs, 2, items(text("j2")))
+	})
+	s.entry("one confirms, also twice; one cancels, and what it had comes back", 96, func() {
+		s.control(elsewhere, taken, protocol.OpConfirm)
+		s.control(elsewhere, taken, protocol.OpConfirm)
+		s.control(elsewhere, withdrawn, protocol.OpCancel)
+		s.control(elsewhere, withdrawn, protocol.OpConfirm)
+		s.control(elsewhere, taken, protocol.OpCancel) // the result wins
+	})
+	s.entry("a call is cancelled before it comes, and refused when it does", 97, func() {
+		in := slot{bob, elsewhere, 1}
+		late = protocol.Caller{Session: bob, Slot: 1, Sequence: 1}
+		s.control(elsewhere, late, protocol.OpCancel)
+		s.waiting(in, queues, jobs, 3, ints(0))
+		s.control(elsewhere, late, protocol.OpConfirm)
+	})
+	s.entry("a take that finds an element has it; one that waits is to lose its session", 98, func() {
+		s.waiting(a, queues, jobs, 3, ints(0))
+		s.waiting(c, queues, jobs, 3, ints(0))
+		s.waiting(slot{cyd, elsewhere, 1}, queues, jobs, 3, ints(0))
+		s.call(slot{ann, elsewhere, 1}, queues, jobs, 2, items(text("j3")))
+	})
+	s.entry("drain, clear, and destroy while a call waits", 99, func() {
+		in := slot{bob, elsewhere, 2}
+		for i := range 5 {
+			s.call(in, queues, "many", 2, items(text(fmt.Sprint("m", i))))
+		}
+		s.call(in, queues, "many", 6, ints(2))
+		s.call(in, queues, "many", 8, ints(0))
+		s.waiting(slot{bob, elsewhere, 3}, queues, doomed, 3, ints(0))
+		s.call(in, queues, doomed, 10, ints())
+		s.call(in, queues, doomed, 2, items(text("again")))
+	})
+}
+
+func (s *script) playTime() {
+	s.epoch = 0
+	s.entry("a minute, but of a clock that is not the group's: time stands", 60_000, func() {})
+	s.epoch = 1
+	s.entry("time passes: the first deadlines", 130, func() {})
+	s.entry("a write onto what was due", 180, func() {
+		s.call(slot{ann, other, 0}, maps, users, 4, items(key("ada"), text("a9"), 0))
+	})
+	s.entry("a second leader takes the clock", 300, func() { s.b.Claim(78) })
+	s.entry("the first one's entries still come: time stands", 5000, func() {
+		s.call(slot{ann, home, 0}, counters, hits, 3, ints(1))
+	})
+	s.epoch = 2
+	s.entry("its own entries move time on from the claim", 800, func() {
+		s.call(slot{ann, home, 0}, counters, hits, 3, ints(1))
+	})
+}
+
+func (s *script) playEnds() {
+	s.entry("a session ends: its calls are withdrawn, what it held comes back", 810, func() {
+		s.b.Ends(0, []protocol.SessionID{50, cyd})
+	})
+	s.entry("the same again, a gap, a session that has ended, one read before it ended", 820, func() {
+		s.b.Ends(0, []protocol.SessionID{50, cyd})
+		s.b.Ends(3, []protocol.SessionID{ann})
+		s.b.Attach(cyd, 1)
+		s.b.Attach(60, 1)
+		s.b.Attach(61, 2)
+		s.call(slot{cyd, home, 0}, counters, hits, 3, ints(1))
+		s.call(slot{60, home, 0}, counters, hits, 3, ints(1))
+		s.call(slot{61, home, 0}, counters, hits, 3, ints(1))
+	})
+	s.entry("the holder's session ends, and in the same entry it calls again", 830, func() {
+		s.b.Ends(2, []protocol.SessionID{bob})
+		s.call(slot{bob, home, 0}, counters, hits, 3, ints(1))
+	})
+}
+
+// playGarbage destroys more than one entry may clear, and leaves work undone.
+func (s *script) playGarbage() {
+	in := slot{ann, third, 0}
+	for part := range 4 {
+		s.entry("a large map", 840+int64(part), func() {
+			all := []any{0}
+			for i := range 400 {
+				all = append(all, key(fmt.Sprintf("k%d%03d", part, i)), small(byte(i%24)))
+			}
+			s.call(in, maps, "large", 12, items(all...))
+		})
+	}
+	s.entry("it is destroyed: its rows go a thousand at a time", 850, func() {
+		s.call(in, maps, "large", 21, items())
+		s.call(in, maps, "large", 2, items(key("k"), small(1), 0))
+	})
+	s.entry("much that is due at once", 860, func() {
+		for part := range 3 {
+			all := []any{100}
+			for i := range 400 {
+				all = append(all, key(fmt.Sprintf("d%d%03d", part, i)), small(byte(i%24)))
+			}
+			s.call(in, maps, "due", 12, items(all...))
+		}
+	})
+	s.entry("goes a thousand at a time", 1000, func() {})
+	s.entry("the end: a permit is held, a call waits, an element is reserved, a deadline is ahead", 1010, func() {
+		s.call(slot{dan, home, 0}, semaphores, "last", 1, ints(1))
+		s.waiting(slot{dan, home, 0}, semaphores, "last", 2, ints(1, 0))
+		s.waiting(slot{ann, home, 1}, semaphores, "last", 2, ints(1, 5000))
+		s.waiting(slot{ann, home, 2}, queues, "last", 3, ints(0))
+		s.call(slot{dan, home, 1}, queues, "last", 2, items(text("reserved")))
+		for part := range 3 {
+			all := []any{0}
+			for i := range 400 {
+				all = append(all, key(fmt.Sprintf("g%d%03d", part, i)), small(1))
+			}
+			s.call(in, maps, "garbage", 12, items(all...))
+		}
+		s.call(in, maps, "garbage", 21, items())
+	})
+}
