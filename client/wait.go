@@ -142,6 +142,7 @@ func (c *Client) settleLater(o, k *op) {
 	slots, slot := o.slots, o.req.Caller.Slot
 	o.slots = nil
 	k.deadline = 0
+	late := o.call.Late
 	c.spawn(func() {
 		defer c.recycle(k)
 		if err := c.run(c.ctx, k); err != nil {
@@ -149,6 +150,9 @@ func (c *Client) settleLater(o, k *op) {
 		}
 		if k.reply.Code == protocol.CodeSessionEnded {
 			k.sess.end()
+		}
+		if late != nil && k.reply.Code == protocol.CodeOK {
+			late(structures.Reply{Code: k.reply.Code, Body: k.reply.Body, Revision: k.reply.Revision})
 		}
 		slots.release(slot)
 	})

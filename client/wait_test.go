@@ -300,3 +300,36 @@ func TestWaitingConnectionKeepsRoomForCancels(t *testing.T) {
 		}
 	})
 }
+
+// TestLateGrantIsTold shows that a call whose outcome was unknown, and turns
+// out to have been granted, is handed to Late, once.
+func TestLateGrantIsTold(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, members []*fakeMember, dial func(...Option) *Client) {
+		answer := make(chan struct{})
+		w := waiters{control: func(c *fakeConn, q *protocol.Request) {
+			select {
+			case <-answer:
+				c.reply(q, protocol.CodeOK, []byte("permit"))
+			default: // lost
+			}
+		}}
+		members[0].script(w.handle)
+		c := dial()
+		var told []string
+		call := testWait()
+		call.Late = func(r structures.Reply) { told = append(told, string(r.Body)) }
+		ctx, cancel := context.WithCancel(t.Context())
+		got := invokeLater(ctx, c, call)
+		synctest.Wait()
+		cancel()
+		if o := <-got; !errors.Is(o.err, quorate.ErrOutcomeUnknown) {
+			t.Fatalf("got %+v", o)
+		}
+		close(answer)
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if len(told) != 1 || told[0] != "permit" {
+			t.Errorf("told %q", told)
+		}
+	})
+}

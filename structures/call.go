@@ -17,6 +17,10 @@ type Call struct {
 	Partition protocol.PartitionID
 	Flags     protocol.Flags
 	Body      []byte // must stay unchanged until the call returns
+	// Late, where set, is called with the reply of a waiting call that turns out
+	// to have been carried out after Invoke has returned an unknown outcome, so
+	// that what it was granted can be given back. It must not block.
+	Late func(Reply)
 }
 
 // Object names the structure for an error: "map users".

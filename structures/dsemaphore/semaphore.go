@@ -147,10 +147,32 @@ func (s *Semaphore) number(ctx context.Context, verb string, op protocol.Op, fla
 	return n, nil
 }
 
+// giveBack releases a grant whose caller has been told that the outcome is
+// unknown.
+func (s *Semaphore) giveBack(r structures.Reply) {
+	var token int64
+	if readInts(r.Body, &token) != nil {
+		return
+	}
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), lateRelease)
+		defer cancel()
+		// What is not released by then returns with the session's end.
+		_, _ = s.invoke(ctx, "release", opRelease, 0, appendInts(nil, token))
+	}()
+}
+
+// lateRelease bounds the release of a grant that nobody waits for any more.
+const lateRelease = time.Minute
+
 // invoke carries out an operation; every code but OK is an error.
 func (s *Semaphore) invoke(ctx context.Context, verb string, op protocol.Op, flags protocol.Flags, body []byte) (structures.Reply, error) {
 	h := &s.handle
-	reply, err := h.Invoke(ctx, h.Call(verb, op, flags, h.Partition(nil), body))
+	call := h.Call(verb, op, flags, h.Partition(nil), body)
+	if flags&protocol.FlagWait != 0 {
+		call.Late = s.giveBack
+	}
+	reply, err := h.Invoke(ctx, call)
 	if err != nil {
 		return structures.Reply{}, err
 	}
