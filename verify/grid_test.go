@@ -32,7 +32,8 @@ type trial struct {
 	history *verify.History
 	rng     *rand.Rand
 
-	stop    chan struct{}
+	over    context.Context // ends with the load
+	stop    context.CancelFunc
 	workers sync.WaitGroup
 
 	added        []atomic.Int64 // acknowledged, by counter
@@ -55,9 +56,10 @@ func newTrial(t *testing.T, faults groupstate.Faults) *trial {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	r := &trial{
-		t: t, history: verify.NewHistory(), rng: rand.New(rand.NewPCG(seed, 1)), stop: make(chan struct{}),
+		t: t, history: verify.NewHistory(), rng: rand.New(rand.NewPCG(seed, 1)),
 		added: make([]atomic.Int64, counters), unknown: make([]atomic.Int64, counters),
 	}
+	r.over, r.stop = context.WithCancel(t.Context())
 	r.cluster = gridtest.Start(t, 3, gridtest.WithTuning(func(c *shardgroups.Config) {
 		c.Faults, c.SnapshotBytes, c.RetainBytes = faults, 256<<10, 64<<10
 	}))
@@ -71,12 +73,7 @@ func newTrial(t *testing.T, faults groupstate.Faults) *trial {
 func (r *trial) work(client int, f func(ctx context.Context, rng *rand.Rand)) {
 	rng := rand.New(rand.NewPCG(r.rng.Uint64(), uint64(client)))
 	r.workers.Go(func() {
-		for {
-			select {
-			case <-r.stop:
-				return
-			default:
-			}
+		for r.over.Err() == nil {
 			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 			f(ctx, rng)
 			cancel()
@@ -147,6 +144,10 @@ func (r *trial) load() {
 				defer cancel()
 				ctx = short
 			}
+			// A take that waits when the load ends is withdrawn, too.
+			ctx, cancel := context.WithCancel(ctx)
+			defer cancel()
+			defer context.AfterFunc(r.over, cancel)()
 			v, err := q.Take(ctx)
 			switch {
 			case err == nil:
@@ -172,7 +173,7 @@ func pause(rng *rand.Rand) { time.Sleep(time.Duration(5+rng.IntN(15)) * time.Mil
 // end stops the load and returns what the checks found.
 func (r *trial) end() error {
 	r.t.Helper()
-	close(r.stop)
+	r.stop()
 	done := make(chan struct{})
 	go func() { r.workers.Wait(); close(done) }()
 	select {
