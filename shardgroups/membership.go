@@ -20,7 +20,7 @@ func (h *Host) AddNonVoting(ctx context.Context, g protocol.GroupID, r protocol.
 		if m.NonVotings[uint64(r)] != "" || m.Nodes[uint64(r)] != "" {
 			return false, nil
 		}
-		return true, h.nh.SyncRequestAddNonVoting(ctx, uint64(g), uint64(r), member.String(), m.ConfigChangeID)
+		return true, h.nh.SyncRequestAddNonVoting(withAttempt(ctx), uint64(g), uint64(r), member.String(), m.ConfigChangeID)
 	})
 }
 
@@ -30,7 +30,7 @@ func (h *Host) AddVoter(ctx context.Context, g protocol.GroupID, r protocol.Repl
 		if m.Nodes[uint64(r)] != "" {
 			return false, nil
 		}
-		return true, h.nh.SyncRequestAddReplica(ctx, uint64(g), uint64(r), member.String(), m.ConfigChangeID)
+		return true, h.nh.SyncRequestAddReplica(withAttempt(ctx), uint64(g), uint64(r), member.String(), m.ConfigChangeID)
 	})
 }
 
@@ -40,7 +40,7 @@ func (h *Host) RemoveReplica(ctx context.Context, g protocol.GroupID, r protocol
 		if m.NonVotings[uint64(r)] == "" && m.Nodes[uint64(r)] == "" {
 			return false, nil
 		}
-		return true, h.nh.SyncRequestDeleteReplica(ctx, uint64(g), uint64(r), m.ConfigChangeID)
+		return true, h.nh.SyncRequestDeleteReplica(withAttempt(ctx), uint64(g), uint64(r), m.ConfigChangeID)
 	})
 }
 

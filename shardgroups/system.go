@@ -390,11 +390,23 @@ func (m *systemMachine) Lookup(any) (any, error) { return nil, errors.ErrUnsuppo
 func (m *systemMachine) PrepareSnapshot() (any, error) {
 	m.s.mu.RLock()
 	defer m.s.mu.RUnlock()
-	return m.s.state.Snapshot(), nil
+	return &systemSnapshot{m.s.applied, m.s.state.Snapshot()}, nil
+}
+
+// systemSnapshot is the encoded state and the index of the last entry in it,
+// written as a groupSnapshot is.
+type systemSnapshot struct {
+	applied uint64
+	state   []byte
 }
 
 func (m *systemMachine) SaveSnapshot(ctx any, w io.Writer, _ sm.ISnapshotFileCollection, _ <-chan struct{}) error {
-	if _, err := w.Write(ctx.([]byte)); err != nil {
+	snapshot := ctx.(*systemSnapshot)
+	err := writeIndex(w, snapshot.applied)
+	if err == nil {
+		_, err = w.Write(snapshot.state)
+	}
+	if err != nil {
 		m.s.host.cfg.Logger.Warn("a snapshot could not be written", "group", protocol.SystemGroup, "error", err)
 		return sm.ErrSnapshotAborted
 	}
@@ -403,12 +415,16 @@ func (m *systemMachine) SaveSnapshot(ctx any, w io.Writer, _ sm.ISnapshotFileCol
 
 func (m *systemMachine) RecoverFromSnapshot(r io.Reader, _ []sm.SnapshotFile, _ <-chan struct{}) error {
 	state := systemstate.New()
+	applied, err := readIndex(r)
+	if err != nil {
+		return err
+	}
 	if err := state.Restore(r); err != nil {
 		return err
 	}
 	_, ends := state.Lookup(0)
 	m.s.mu.Lock()
-	m.s.state = state
+	m.s.state, m.s.applied = state, applied
 	m.s.mu.Unlock()
 	m.s.ends.Store(ends)
 	m.s.host.systemChanged()

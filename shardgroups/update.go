@@ -1,6 +1,7 @@
 package shardgroups
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -180,13 +181,40 @@ func (m *groupMachine) Lookup(any) (any, error) { return nil, errors.ErrUnsuppor
 func (m *groupMachine) PrepareSnapshot() (any, error) {
 	m.g.mu.Lock()
 	defer m.g.mu.Unlock()
-	return m.g.state.Prepare(), nil
+	return &groupSnapshot{m.g.applied, m.g.state.Prepare()}, nil
+}
+
+// groupSnapshot is a copy of the state and the index of the last entry in it.
+// It is written as that index, eight bytes big-endian, and the state.
+type groupSnapshot struct {
+	applied uint64
+	state   *groupstate.Snapshot
+}
+
+func (s *groupSnapshot) writeTo(w io.Writer, stop <-chan struct{}) error {
+	if err := writeIndex(w, s.applied); err != nil {
+		return err
+	}
+	return s.state.WriteTo(w, stop)
+}
+
+func writeIndex(w io.Writer, index uint64) error {
+	_, err := w.Write(binary.BigEndian.AppendUint64(nil, index))
+	return err
+}
+
+func readIndex(r io.Reader) (uint64, error) {
+	var b [8]byte
+	if _, err := io.ReadFull(r, b[:]); err != nil {
+		return 0, fmt.Errorf("read snapshot: %w", err)
+	}
+	return binary.BigEndian.Uint64(b[:]), nil
 }
 
 // SaveSnapshot writes the copy. A disk that refuses it ends this snapshot, not
 // the process.
 func (m *groupMachine) SaveSnapshot(ctx any, w io.Writer, _ sm.ISnapshotFileCollection, stop <-chan struct{}) error {
-	err := ctx.(*groupstate.Snapshot).WriteTo(w, stop)
+	err := ctx.(*groupSnapshot).writeTo(w, stop)
 	switch {
 	case err == nil:
 		m.g.stats.Snapshots.Add(1)
@@ -203,6 +231,10 @@ func (m *groupMachine) SaveSnapshot(ctx any, w io.Writer, _ sm.ISnapshotFileColl
 func (m *groupMachine) RecoverFromSnapshot(r io.Reader, _ []sm.SnapshotFile, stop <-chan struct{}) error {
 	state := groupstate.New(m.g.host.cfg.Kinds)
 	state.SetFaults(m.g.host.cfg.Faults)
+	applied, err := readIndex(r)
+	if err != nil {
+		return fmt.Errorf("group %d: %w", m.g.id, err)
+	}
 	if err := state.Restore(r, stop); err != nil {
 		if errors.Is(err, io.ErrClosedPipe) {
 			return sm.ErrSnapshotStopped
@@ -210,7 +242,7 @@ func (m *groupMachine) RecoverFromSnapshot(r io.Reader, _ []sm.SnapshotFile, sto
 		return fmt.Errorf("group %d: %w", m.g.id, err)
 	}
 	m.g.mu.Lock()
-	m.g.state = state
+	m.g.state, m.g.applied = state, applied
 	m.g.level.Store(state.Level())
 	m.g.mu.Unlock()
 	return nil

@@ -264,8 +264,14 @@ func TestRestartAllFromSnapshots(t *testing.T) {
 		t.Fatalf("%d, %v; want 100", n, err)
 	}
 	for i := range 3 {
-		if s, err := c.Status(i); err != nil || !s.Ready {
+		s, err := c.Status(i)
+		if err != nil || !s.Ready {
 			t.Errorf("member %d: %+v, %v", i, s, err)
+		}
+		for _, g := range s.Groups {
+			if g.Applied == 0 {
+				t.Errorf("member %d: group %d has a state, and no index of it", i, g.ID)
+			}
 		}
 	}
 }
