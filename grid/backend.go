@@ -138,6 +138,7 @@ func (b *backend) group(g systemstate.Group, partitions int) protocol.StatusGrou
 	} else if local := h.Group(g.ID); local != nil {
 		status := local.Status()
 		s.Applied, s.Repeats, s.Waiting = status.Applied, status.Repeats, uint64(status.Waiting)
+		s.Snapshots = status.Snapshots
 	}
 	for _, r := range g.Replicas {
 		state := protocol.ReplicaFollower

@@ -55,8 +55,9 @@ type StatusGroup struct {
 	Term       uint64          `json:"term"`
 	Applied    uint64          `json:"applied"` // log index, by the answering member's replica
 	Partitions int             `json:"partitions"`
-	Repeats    uint64          `json:"repeats"` // that the answering member did not apply again, since it started
-	Waiting    uint64          `json:"waiting"` // calls at the answering member that wait for a grant
+	Repeats    uint64          `json:"repeats"`   // that the answering member did not apply again, since it started
+	Waiting    uint64          `json:"waiting"`   // calls at the answering member that wait for a grant
+	Snapshots  uint64          `json:"snapshots"` // taken by the answering member, since it started
 	Replicas   []StatusReplica `json:"replicas"`
 }
 
