@@ -173,7 +173,7 @@ func (s *State) Restore(r io.Reader, stop <-chan struct{}) error {
 	n.clock.Epoch = d.uint()
 	n.clock.Holder = d.uint()
 	n.clock.Base = protocol.LogTime(d.uint())
-	n.total = int(d.count(1 << 20))
+	n.total = int(d.count(maxPartitions))
 	n.partitions = make([]*partition, n.total)
 	n.ends = d.uint()
 	for range d.count(1 << 32) {
@@ -248,8 +248,8 @@ func (d *decoder) partition(p *partition) {
 		row := structures.Row{Value: d.bytes(), Version: protocol.Version(d.uint())}
 		row.Deadline = protocol.LogTime(d.uint())
 		row.Owner = protocol.SessionID(d.uint())
-		if d.ok() && len(key) < lifeSize {
-			d.fail("a short row key")
+		if d.ok() && (len(key) < lifeSize || key[lifeSize-1] == rowWaiter && (len(key) != lifeSize+8 || len(row.Value) < waiterHead)) {
+			d.fail("a row of the wrong form")
 		}
 		if !d.ok() {
 			return

@@ -12,6 +12,9 @@ import (
 // MaxLevel is the highest level of state this version understands.
 const MaxLevel = 1
 
+// maxPartitions bounds the partitions of a cluster.
+const maxPartitions = 1 << 20
+
 // maxCleanup bounds the clean-up after an entry (rule 5).
 const maxCleanup = 1000
 
@@ -179,6 +182,9 @@ func (s *State) applyCommand(c command, payload []byte) error {
 		ids := make([]protocol.PartitionID, r.ArrayLen())
 		for i := range ids {
 			ids[i] = protocol.PartitionID(r.Uint32())
+		}
+		if total > maxPartitions {
+			return fmt.Errorf("%w: %d partitions", ErrEntry, total)
 		}
 		var limits protocol.Limits
 		if err := protocol.Decode(r.Bytes(), &limits); err != nil {

@@ -1,0 +1,67 @@
+package groupstate_test
+
+import (
+	"bytes"
+	"os"
+	"testing"
+
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups/groupstate"
+	"github.com/quorate/quorate/structures"
+	"github.com/quorate/quorate/structures/dcounter"
+	"github.com/quorate/quorate/structures/dmap"
+	"github.com/quorate/quorate/structures/dqueue"
+	"github.com/quorate/quorate/structures/dsemaphore"
+)
+
+type deaf struct{}
+
+func (deaf) Replied(int, *protocol.Request, structures.Result, protocol.Revision)                {}
+func (deaf) Granted(protocol.PartitionID, protocol.Caller, structures.Result, protocol.Revision) {}
+
+func fuzzedState() *groupstate.State {
+	return groupstate.New([]structures.Kind{dmap.Kind(), dcounter.Kind(), dsemaphore.Kind(), dqueue.Kind()})
+}
+
+// FuzzEntry shows that an entry of any bytes is applied or refused, and that
+// two replicas agree on the outcome.
+func FuzzEntry(f *testing.F) {
+	var b groupstate.Builder
+	b.Reset(groupstate.Header{Proposer: 1, Number: 1}, 256)
+	b.Own(8, []protocol.PartitionID{0, 1}, protocol.DefaultLimits())
+	b.Claim(7)
+	b.Attach(1, 0)
+	b.Ends(0, []protocol.SessionID{2})
+	b.Level(1)
+	q := protocol.Request{Kind: 2, Op: 3, Name: "hits", Caller: protocol.Caller{Session: 1, Sequence: 1}, Body: []byte{0x81, 1}}
+	b.Request(q.Append(nil))
+	f.Add(b.Bytes())
+	f.Fuzz(func(t *testing.T, entry []byte) {
+		one, two := fuzzedState(), fuzzedState()
+		if one.Apply(entry, deaf{}) != nil {
+			return
+		}
+		if err := two.Apply(entry, deaf{}); err != nil || one.Prepare().Hash() != two.Prepare().Hash() {
+			t.Fatalf("replicas differ: %v", err)
+		}
+	})
+}
+
+// FuzzSnapshot shows that a snapshot of any bytes is restored or refused.
+func FuzzSnapshot(f *testing.F) {
+	golden, err := os.ReadFile("testdata/level1.snapshot")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(golden)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s := fuzzedState()
+		if s.Restore(bytes.NewReader(b), nil) != nil {
+			return
+		}
+		var again bytes.Buffer
+		if err := s.Prepare().WriteTo(&again, nil); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

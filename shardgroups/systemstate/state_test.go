@@ -1,0 +1,105 @@
+package systemstate
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups/groupstate"
+)
+
+// run applies commands in entries whose clock says at.
+func apply(t *testing.T, s *State, at time.Duration, c Command) Answer {
+	t.Helper()
+	b, _, err := s.Apply(Encode(groupstate.Header{ClockEpoch: s.clock.Epoch, Elapsed: int64(at)}, c))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var a Answer
+	if err := protocol.DecodeLarge(b, &a); err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func founded(t *testing.T) *State {
+	s := New()
+	apply(t, s, 0, Command{Kind: Found, Cluster: protocol.UUID{1}, Name: "test", Member: Member{Name: "n1", Incarnation: protocol.UUID{2}}})
+	apply(t, s, 0, Command{Kind: Claim, Nonce: 5})
+	return s
+}
+
+func TestMembersAndReplicas(t *testing.T) {
+	s := founded(t)
+	add := Command{Kind: AddMember, Member: Member{Name: "n2", Incarnation: protocol.UUID{3}}}
+	if a, b := apply(t, s, 0, add), apply(t, s, 0, add); a.Member != 2 || b.Member != 2 {
+		t.Errorf("members %d and %d, want 2 both times", a.Member, b.Member)
+	}
+	place := Command{Kind: AddReplica, Group: protocol.SystemGroup, Member: Member{ID: 2}}
+	if a, b := apply(t, s, 0, place), apply(t, s, 0, place); a.Replica != 2 || b.Replica != 2 {
+		t.Errorf("replicas %d and %d, want 2 both times", a.Replica, b.Replica)
+	}
+	if a := apply(t, s, 0, Command{Kind: RemoveMember, Member: Member{ID: 2}}); a.Problem == "" {
+		t.Error("a member with replicas is removed")
+	}
+	apply(t, s, 0, Command{Kind: RemoveReplica, Group: protocol.SystemGroup, Replica: Replica{ID: 2}})
+	if a := apply(t, s, 0, place); a.Replica != 3 {
+		t.Errorf("replica %d, want 3: an id is never used again", a.Replica)
+	}
+	if a := apply(t, s, 0, Command{Kind: Found, Cluster: protocol.UUID{9}}); a.Problem == "" {
+		t.Error("the cluster is founded twice")
+	}
+}
+
+func TestSessions(t *testing.T) {
+	s := founded(t)
+	open := Command{Kind: OpenSession, Client: protocol.UUID{7}, TTL: 10 * time.Second}
+	id := apply(t, s, 0, open).Session
+	if again := apply(t, s, 0, open).Session; again != id {
+		t.Errorf("a repeat opens session %d, want %d", again, id)
+	}
+	apply(t, s, 8*time.Second, Command{Kind: Heartbeat, Sessions: []protocol.SessionID{id}})
+	if lives, _ := func() (bool, uint64) { apply(t, s, 17*time.Second, Command{Kind: Heartbeat}); return s.Lookup(id) }(); !lives {
+		t.Error("a session ends before its TTL")
+	}
+	if a := apply(t, s, 18*time.Second, Command{Kind: Heartbeat, Sessions: []protocol.SessionID{id}}); len(a.Gone) != 1 {
+		t.Error("a session lives beyond its TTL")
+	}
+	if ids, ok := s.EndsAfter(0, 10); !ok || !cmp.Equal(ids, []protocol.SessionID{id}) {
+		t.Errorf("ended %v, %t", ids, ok)
+	}
+	if again := apply(t, s, 18*time.Second, open).Session; again == id {
+		t.Error("a session's id is used again")
+	}
+}
+
+func TestSnapshot(t *testing.T) {
+	s := founded(t)
+	for i := range byte(5) {
+		apply(t, s, time.Second, Command{Kind: OpenSession, Client: protocol.UUID{7, i}, TTL: time.Duration(i+2) * time.Second})
+	}
+	apply(t, s, 4*time.Second, Command{Kind: Heartbeat})
+	n := New()
+	if err := n.Restore(bytes.NewReader(s.Snapshot())); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(n.Snapshot(), s.Snapshot()) {
+		t.Error("a restored state differs")
+	}
+}
+
+// FuzzEntry shows that an entry of any bytes is applied or refused.
+func FuzzEntry(f *testing.F) {
+	f.Add(Encode(groupstate.Header{}, Command{Kind: OpenSession, Client: protocol.UUID{7}, TTL: time.Second}))
+	f.Add(Encode(groupstate.Header{}, Command{Kind: CreateGroups, Groups: []Group{{ID: 2}}, Partitions: []protocol.GroupID{2}}))
+	f.Fuzz(func(_ *testing.T, b []byte) { _, _, _ = New().Apply(b) })
+}
+
+// FuzzSnapshot shows that a snapshot of any bytes is restored or refused.
+func FuzzSnapshot(f *testing.F) {
+	f.Add(New().Snapshot())
+	f.Fuzz(func(_ *testing.T, b []byte) { _ = New().Restore(bytes.NewReader(b)) })
+}
