@@ -43,7 +43,7 @@ fuzz: ## run every fuzz target for T (T=30s)
 	@for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
 		for target in $$(grep -rh --include='*_test.go' -o '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | cut -c6- | sort -u); do \
 			echo "$$dir $$target"; \
-			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(T) $$dir || exit 1; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzzminimizetime 1s -fuzztime $(T) $$dir || exit 1; \
 		done; \
 	done
 
