@@ -201,7 +201,7 @@ func (s *State) openSession(c *Command) Answer {
 	if id, ok := s.clients[c.Client]; ok {
 		v := s.sessions[id]
 		v.Deadline = max(v.Deadline, s.clock.Now.Add(v.TTL))
-		s.sessions[id] = v
+		s.setSession(v)
 		return Answer{Session: id, TTL: v.TTL}
 	}
 	if len(s.sessions) >= maxSessions {
@@ -210,7 +210,8 @@ func (s *State) openSession(c *Command) Answer {
 	v := Session{ID: s.next, Client: c.Client, TTL: min(max(c.TTL, minTTL), maxTTL)}
 	s.next++
 	v.Deadline = s.clock.Now.Add(v.TTL)
-	s.sessions[v.ID], s.clients[v.Client] = v, v.ID
+	s.clients[v.Client] = v.ID
+	s.setSession(v)
 	return Answer{Session: v.ID, TTL: v.TTL}
 }
 
@@ -223,7 +224,7 @@ func (s *State) heartbeat(c *Command) Answer {
 			continue
 		}
 		v.Deadline = s.clock.Now.Add(v.TTL)
-		s.sessions[id] = v
+		s.setSession(v)
 	}
 	return a
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -133,6 +134,10 @@ type State struct {
 	next      protocol.SessionID
 	ended     []protocol.SessionID // the last of them, oldest first
 	ends      uint64               // number of the last of them
+
+	// soonest is not after the first deadline of a session, so that sessions are
+	// looked through only when one may be over. Derived, not replicated.
+	soonest protocol.LogTime
 }
 
 // New returns the state before the first entry.
@@ -143,7 +148,16 @@ func New() *State {
 		sessions:  map[protocol.SessionID]Session{},
 		clients:   map[protocol.UUID]protocol.SessionID{},
 		next:      1,
+		soonest:   never,
 	}
+}
+
+const never = protocol.LogTime(math.MaxInt64)
+
+// setSession writes a session.
+func (s *State) setSession(v Session) {
+	s.sessions[v.ID] = v
+	s.soonest = min(s.soonest, v.Deadline)
 }
 
 // Agreement returns what is agreed. It must not be changed.
@@ -176,15 +190,10 @@ func (s *State) EndsAfter(from uint64, limit int) ([]protocol.SessionID, bool) {
 	return slices.Clone(rest[:min(limit, len(rest))]), true
 }
 
-// NextDeadline returns the first deadline of a session.
+// NextDeadline returns a time not after the first deadline of a session, and
+// false without sessions.
 func (s *State) NextDeadline() (protocol.LogTime, bool) {
-	first, ok := protocol.LogTime(0), false
-	for _, v := range s.sessions {
-		if !ok || v.Deadline < first {
-			first, ok = v.Deadline, true
-		}
-	}
-	return first, ok
+	return s.soonest, len(s.sessions) > 0
 }
 
 // Apply applies one entry and returns the answer to its command, which Decode
@@ -216,10 +225,16 @@ func Encode(h groupstate.Header, c Command) []byte {
 
 // expire ends sessions whose deadline has come, the earliest first.
 func (s *State) expire() {
+	if s.clock.Now < s.soonest {
+		return
+	}
 	var due []Session
+	later := never
 	for _, v := range s.sessions {
 		if v.Deadline <= s.clock.Now {
 			due = append(due, v)
+		} else {
+			later = min(later, v.Deadline)
 		}
 	}
 	slices.SortFunc(due, func(a, b Session) int {
@@ -228,6 +243,9 @@ func (s *State) expire() {
 		}
 		return int(int64(a.ID) - int64(b.ID))
 	})
+	if len(due) <= maxExpired { // otherwise the rest go with the next entry
+		s.soonest = later
+	}
 	for _, v := range due[:min(len(due), maxExpired)] {
 		s.end(v)
 	}
@@ -297,7 +315,7 @@ func (s *State) Restore(r io.Reader) error {
 	n.agreement, n.level = &v.Agreement, v.Level
 	n.clock = groupstate.Clock{Now: v.Now, Base: v.Base, Epoch: v.Epoch, Holder: v.Holder}
 	for _, x := range v.Sessions {
-		n.sessions[x.ID] = x
+		n.setSession(x)
 		n.clients[x.Client] = x.ID
 	}
 	n.next, n.ended, n.ends = v.Next, v.Ended, v.Ends
