@@ -52,6 +52,26 @@ func AppendInt(dst []byte, i int64) []byte {
 	return appendHead(dst, majorNegInt, uint64(-1-i))
 }
 
+// AppendInts appends an array of signed integers.
+func AppendInts(dst []byte, ints ...int64) []byte {
+	dst = AppendArray(dst, len(ints))
+	for _, n := range ints {
+		dst = AppendInt(dst, n)
+	}
+	return dst
+}
+
+// ReadInts reads an array of exactly as many integers as there are places, and
+// nothing after it.
+func ReadInts(b []byte, into ...*int64) error {
+	r := NewReader(b)
+	r.Array(len(into))
+	for _, n := range into {
+		*n = r.Int()
+	}
+	return r.Done()
+}
+
 // AppendBytes appends a byte string. A nil slice is an empty string.
 func AppendBytes(dst, b []byte) []byte {
 	return append(appendHead(dst, majorBytes, uint64(len(b))), b...)

@@ -2,6 +2,7 @@ package structures
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/quorate/quorate/protocol"
 )
@@ -24,6 +25,14 @@ func (Base) Withdrawn(Env) { panic("structures: bug: withdrawn, no call waits") 
 
 // Len returns 0.
 func (Base) Len(View) int64 { return 0 }
+
+// MaxWait is the longest wait that has an end.
+const MaxWait = 10 * 365 * 24 * time.Hour
+
+// WaitMilliseconds returns d as a wait on the wire, where 0 has no end.
+func WaitMilliseconds(d time.Duration) int64 {
+	return int64((min(d, MaxWait) + time.Millisecond - 1) / time.Millisecond)
+}
 
 // CheckRead returns an error where the flags are not those of a read.
 func CheckRead(flags protocol.Flags) error {

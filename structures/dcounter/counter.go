@@ -37,20 +37,20 @@ func (c *Counter) Get(ctx context.Context, opts ...ReadOption) (int64, error) {
 		opt(&flags)
 	}
 	var n int64
-	err := c.invoke(ctx, "get", opGet, flags, appendInts(nil), &n)
+	err := c.invoke(ctx, "get", opGet, flags, protocol.AppendInts(nil), &n)
 	return n, err
 }
 
 // Set sets the value.
 func (c *Counter) Set(ctx context.Context, n int64) error {
-	return c.invoke(ctx, "set", opSet, 0, appendInts(nil, n))
+	return c.invoke(ctx, "set", opSet, 0, protocol.AppendInts(nil, n))
 }
 
 // Add adds delta, which may be negative, and returns the new value. A sum that
 // is not an int64 is ErrOverflow.
 func (c *Counter) Add(ctx context.Context, delta int64) (int64, error) {
 	var n int64
-	err := c.invoke(ctx, "add", opAdd, 0, appendInts(nil, delta), &n)
+	err := c.invoke(ctx, "add", opAdd, 0, protocol.AppendInts(nil, delta), &n)
 	return n, err
 }
 
@@ -65,7 +65,7 @@ func (c *Counter) GetAndAdd(ctx context.Context, delta int64) (int64, error) {
 
 // CompareAndSet sets the value to n where it is old, and reports whether it was.
 func (c *Counter) CompareAndSet(ctx context.Context, old, n int64) (bool, error) {
-	err := c.invoke(ctx, "compare and set", opCompareAndSet, 0, appendInts(nil, old, n))
+	err := c.invoke(ctx, "compare and set", opCompareAndSet, 0, protocol.AppendInts(nil, old, n))
 	if errors.Is(err, errDiffers) {
 		return false, nil
 	}
@@ -75,7 +75,7 @@ func (c *Counter) CompareAndSet(ctx context.Context, old, n int64) (bool, error)
 // Destroy removes the counter. It is 0 again, and the name can be used again at
 // once.
 func (c *Counter) Destroy(ctx context.Context) error {
-	return c.invoke(ctx, "destroy", opDestroy, 0, appendInts(nil))
+	return c.invoke(ctx, "destroy", opDestroy, 0, protocol.AppendInts(nil))
 }
 
 // errDiffers is how invoke says codeDiffers; CompareAndSet answers false.
@@ -90,7 +90,7 @@ func (c *Counter) invoke(ctx context.Context, verb string, op protocol.Op, flags
 	}
 	switch reply.Code {
 	case protocol.CodeOK:
-		if readInts(reply.Body, results...) != nil {
+		if protocol.ReadInts(reply.Body, results...) != nil {
 			return h.Garbled(verb, reply)
 		}
 		return nil

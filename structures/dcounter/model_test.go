@@ -23,7 +23,7 @@ func FuzzMachine(f *testing.F) {
 
 func op(code protocol.Op, args ...int64) structurestest.Op {
 	names := []string{opGet: "get", opSet: "set", opAdd: "add", opCompareAndSet: "compare and set", opDestroy: "destroy"}
-	o := structurestest.Op{Op: code, Body: appendInts(nil, args...), Text: fmt.Sprint(names[code], args)}
+	o := structurestest.Op{Op: code, Body: protocol.AppendInts(nil, args...), Text: fmt.Sprint(names[code], args)}
 	if code == opGet {
 		o.Flags = protocol.FlagRead
 	}
@@ -56,10 +56,10 @@ func (m *model) apply(call structurestest.Call) structurestest.Answer {
 	var a, b int64
 	switch call.Op.Op {
 	case opSet:
-		must(readInts(call.Body, &a))
+		must(protocol.ReadInts(call.Body, &a))
 		m.value.SetInt64(a)
 	case opAdd:
-		must(readInts(call.Body, &a))
+		must(protocol.ReadInts(call.Body, &a))
 		var sum big.Int
 		if !sum.Add(&m.value, big.NewInt(a)).IsInt64() {
 			return structurestest.Refused(call.ID, codeOverflow)
@@ -67,7 +67,7 @@ func (m *model) apply(call structurestest.Call) structurestest.Answer {
 		m.value.Set(&sum)
 		return structurestest.OK(call.ID, m.result())
 	case opCompareAndSet:
-		must(readInts(call.Body, &a, &b))
+		must(protocol.ReadInts(call.Body, &a, &b))
 		if m.value.Int64() != a {
 			return structurestest.Refused(call.ID, codeDiffers)
 		}
@@ -75,10 +75,10 @@ func (m *model) apply(call structurestest.Call) structurestest.Answer {
 	case opDestroy:
 		m.value.SetInt64(0)
 	}
-	return structurestest.OK(call.ID, appendInts(nil))
+	return structurestest.OK(call.ID, protocol.AppendInts(nil))
 }
 
-func (m *model) result() []byte { return appendInts(nil, m.value.Int64()) }
+func (m *model) result() []byte { return protocol.AppendInts(nil, m.value.Int64()) }
 
 func (m *model) Len(protocol.LogTime) int64 { return m.value.Int64() }
 

@@ -19,21 +19,3 @@ const (
 	codeOverflow = protocol.CodeRoom + 0 // the sum is not an int64
 	codeDiffers  = protocol.CodeRoom + 1 // the counter is not the old value
 )
-
-func appendInts(dst []byte, ints ...int64) []byte {
-	dst = protocol.AppendArray(dst, len(ints))
-	for _, n := range ints {
-		dst = protocol.AppendInt(dst, n)
-	}
-	return dst
-}
-
-// readInts reads an array of exactly as many integers as there are places.
-func readInts(b []byte, into ...*int64) error {
-	r := protocol.NewReader(b)
-	r.Array(len(into))
-	for _, n := range into {
-		*n = r.Int()
-	}
-	return r.Done()
-}

@@ -40,7 +40,7 @@ func (machine) Check(op protocol.Op, flags protocol.Flags, body []byte) error {
 	for i := range args {
 		args[i] = new(int64)
 	}
-	return readInts(body, args...)
+	return protocol.ReadInts(body, args...)
 }
 
 // Apply implements structures.Machine.
@@ -48,15 +48,15 @@ func (machine) Apply(env structures.Env, op protocol.Op, body []byte) structures
 	switch op {
 	case opSet:
 		var n int64
-		_ = readInts(body, &n)
+		_ = protocol.ReadInts(body, &n)
 		return set(env, n)
 	case opAdd:
 		var delta int64
-		_ = readInts(body, &delta)
+		_ = protocol.ReadInts(body, &delta)
 		return add(env, delta)
 	case opCompareAndSet:
 		var old, n int64
-		_ = readInts(body, &old, &n)
+		_ = protocol.ReadInts(body, &old, &n)
 		if now := value(env); now != old {
 			return structures.Refuse(codeDiffers, fmt.Sprintf("the counter is %d", now))
 		}
@@ -65,14 +65,14 @@ func (machine) Apply(env structures.Env, op protocol.Op, body []byte) structures
 		if env.Exists() {
 			env.Destroy()
 		}
-		return structures.OK(appendInts(nil))
+		return structures.OK(protocol.AppendInts(nil))
 	}
 	panic("dcounter: bug: unchecked operation")
 }
 
 // Read implements structures.Machine.
 func (machine) Read(view structures.View, _ protocol.Op, _ []byte) structures.Result {
-	return structures.OK(appendInts(nil, value(view)))
+	return structures.OK(protocol.AppendInts(nil, value(view)))
 }
 
 // Len returns the counter's value.
@@ -81,16 +81,16 @@ func (machine) Len(view structures.View) int64 { return value(view) }
 func value(view structures.View) int64 {
 	var n int64
 	if row, ok := view.Get(valueKey); ok {
-		_ = readInts(row.Value, &n)
+		_ = protocol.ReadInts(row.Value, &n)
 	}
 	return n
 }
 
 func set(env structures.Env, n int64) structures.Result {
-	b := appendInts(nil, n)
+	b := protocol.AppendInts(nil, n)
 	env.Put(valueKey, structures.Row{Value: b})
 	env.Emit(structures.Event{Type: structures.EventPut, Key: valueKey, Value: b})
-	return structures.OK(appendInts(nil))
+	return structures.OK(protocol.AppendInts(nil))
 }
 
 func add(env structures.Env, delta int64) structures.Result {
@@ -100,5 +100,5 @@ func add(env structures.Env, delta int64) structures.Result {
 		return structures.Refuse(codeOverflow, fmt.Sprintf("%d and %d more", old, delta))
 	}
 	set(env, sum)
-	return structures.OK(appendInts(nil, sum))
+	return structures.OK(protocol.AppendInts(nil, sum))
 }

@@ -17,17 +17,17 @@ func TestConformance(t *testing.T) {
 
 func FuzzMachine(f *testing.F) {
 	structurestest.Fuzz(f, Kind(),
-		op(opConfigure, 0, appendInts(nil, 1)),
+		op(opConfigure, 0, protocol.AppendInts(nil, 1)),
 		op(opPut, protocol.FlagWait, appendValues(nil, []byte("v"))),
 		op(opOffer, 0, appendValues(nil, []byte("w"))),
 		op(opPut, protocol.FlagWait, appendValues(nil, []byte("x"))),
-		op(opPeek, protocol.FlagRead, appendInts(nil)),
-		op(opLen, protocol.FlagRead, appendInts(nil)),
-		op(opPoll, 0, appendInts(nil)),
-		op(opDrain, 0, appendInts(nil, 2)),
-		op(opTake, protocol.FlagWait, appendInts(nil, 1500)),
-		op(opClear, 0, appendInts(nil, 0)),
-		op(opDestroy, 0, appendInts(nil)),
+		op(opPeek, protocol.FlagRead, protocol.AppendInts(nil)),
+		op(opLen, protocol.FlagRead, protocol.AppendInts(nil)),
+		op(opPoll, 0, protocol.AppendInts(nil)),
+		op(opDrain, 0, protocol.AppendInts(nil, 2)),
+		op(opTake, protocol.FlagWait, protocol.AppendInts(nil, 1500)),
+		op(opClear, 0, protocol.AppendInts(nil, 0)),
+		op(opDestroy, 0, protocol.AppendInts(nil)),
 	)
 }
 
@@ -67,7 +67,7 @@ type waiting struct {
 func (m *model) Generate(t *rapid.T) structurestest.Op {
 	value := appendValues(nil, []byte(rapid.StringMatching("[a-c]{1,2}").Draw(t, "value")))
 	if !m.configured && rapid.IntRange(0, 2).Draw(t, "configure") == 2 {
-		return op(opConfigure, 0, appendInts(nil, rapid.Int64Range(0, 3).Draw(t, "capacity")))
+		return op(opConfigure, 0, protocol.AppendInts(nil, rapid.Int64Range(0, 3).Draw(t, "capacity")))
 	}
 	switch rapid.IntRange(0, 19).Draw(t, "operation") {
 	case 0, 1, 2, 3, 4, 5:
@@ -75,31 +75,31 @@ func (m *model) Generate(t *rapid.T) structurestest.Op {
 	case 6, 7:
 		return op(opOffer, 0, value)
 	case 8, 9, 10, 11, 12:
-		return op(opTake, protocol.FlagWait, appendInts(nil, rapid.SampledFrom([]int64{0, 0, 1, 60, 2000}).Draw(t, "wait")))
+		return op(opTake, protocol.FlagWait, protocol.AppendInts(nil, rapid.SampledFrom([]int64{0, 0, 1, 60, 2000}).Draw(t, "wait")))
 	case 13:
-		return op(opPoll, 0, appendInts(nil))
+		return op(opPoll, 0, protocol.AppendInts(nil))
 	case 14:
-		return op(opDrain, 0, appendInts(nil, rapid.Int64Range(1, 3).Draw(t, "most")))
+		return op(opDrain, 0, protocol.AppendInts(nil, rapid.Int64Range(1, 3).Draw(t, "most")))
 	case 15:
 		if rapid.IntRange(0, 2).Draw(t, "clear") == 2 {
-			return op(opClear, 0, appendInts(nil, rapid.Int64Range(0, 9).Draw(t, "mark")))
+			return op(opClear, 0, protocol.AppendInts(nil, rapid.Int64Range(0, 9).Draw(t, "mark")))
 		}
 	case 16:
 		if rapid.IntRange(0, 4).Draw(t, "destroy") == 4 {
-			return op(opDestroy, 0, appendInts(nil))
+			return op(opDestroy, 0, protocol.AppendInts(nil))
 		}
 	case 17:
-		return op(opConfigure, 0, appendInts(nil, rapid.Int64Range(0, 3).Draw(t, "capacity")))
+		return op(opConfigure, 0, protocol.AppendInts(nil, rapid.Int64Range(0, 3).Draw(t, "capacity")))
 	case 18:
-		return op(opPeek, protocol.FlagRead, appendInts(nil))
+		return op(opPeek, protocol.FlagRead, protocol.AppendInts(nil))
 	}
-	return op(opLen, protocol.FlagRead, appendInts(nil))
+	return op(opLen, protocol.FlagRead, protocol.AppendInts(nil))
 }
 
 func (m *model) Read(o structurestest.Op, _ protocol.LogTime) structurestest.Answer {
 	switch {
 	case o.Op == opLen:
-		return structurestest.OK(0, appendInts(nil, int64(len(m.free))))
+		return structurestest.OK(0, protocol.AppendInts(nil, int64(len(m.free))))
 	case len(m.free) == 0:
 		return structurestest.Refused(0, codeEmpty)
 	}
@@ -117,9 +117,9 @@ func (m *model) Apply(call structurestest.Call, now protocol.LogTime) []structur
 	case opPut, opOffer:
 		value, _ = readValue(call.Body)
 	default:
-		_ = readInts(call.Body, &n)
+		_ = protocol.ReadInts(call.Body, &n)
 	}
-	done := structurestest.OK(call.ID, appendInts(nil))
+	done := structurestest.OK(call.ID, protocol.AppendInts(nil))
 	refused := func(code protocol.Code) []structurestest.Answer {
 		return []structurestest.Answer{structurestest.Refused(call.ID, code)}
 	}
@@ -157,7 +157,7 @@ func (m *model) Apply(call structurestest.Call, now protocol.LogTime) []structur
 		done = structurestest.OK(call.ID, appendValues(nil, values...))
 	case opClear:
 		m.free = slices.DeleteFunc(m.free, func(e item) bool { return n == 0 || e.number < int(n)-1 })
-		done = structurestest.OK(call.ID, appendInts(nil, 0))
+		done = structurestest.OK(call.ID, protocol.AppendInts(nil, 0))
 	case opConfigure:
 		if m.configured && int(n) != m.capacity {
 			return refused(protocol.CodeSettings)
@@ -193,7 +193,7 @@ func (m *model) serve() []structurestest.Answer {
 			m.puts = m.puts[1:]
 			m.free = append(m.free, item{number: m.next, value: w.value})
 			m.next++
-			answers = append(answers, structurestest.OK(w.call, appendInts(nil)))
+			answers = append(answers, structurestest.OK(w.call, protocol.AppendInts(nil)))
 		default:
 			return answers
 		}

@@ -2,7 +2,6 @@ package dqueue
 
 import (
 	"math"
-	"time"
 
 	"github.com/quorate/quorate/protocol"
 )
@@ -30,32 +29,6 @@ const (
 
 // MaxCapacity is the largest capacity that is a bound.
 const MaxCapacity = math.MaxInt32
-
-// maxWait is the longest wait that has an end.
-const maxWait = 10 * 365 * 24 * time.Hour
-
-// milliseconds returns d as a wait on the wire, where 0 has no end.
-func milliseconds(d time.Duration) int64 {
-	return int64((min(d, maxWait) + time.Millisecond - 1) / time.Millisecond)
-}
-
-func appendInts(dst []byte, ints ...int64) []byte {
-	dst = protocol.AppendArray(dst, len(ints))
-	for _, n := range ints {
-		dst = protocol.AppendInt(dst, n)
-	}
-	return dst
-}
-
-// readInts reads an array of exactly as many integers as there are places.
-func readInts(b []byte, into ...*int64) error {
-	r := protocol.NewReader(b)
-	r.Array(len(into))
-	for _, n := range into {
-		*n = r.Int()
-	}
-	return r.Done()
-}
 
 func appendValues(dst []byte, values ...[]byte) []byte {
 	dst = protocol.AppendArray(dst, len(values))

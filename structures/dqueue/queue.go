@@ -69,7 +69,7 @@ func (q *Queue[T]) Offer(ctx context.Context, v T) (bool, error) {
 // served, ctx ends, the session is lost or the queue is destroyed
 // (quorate.ErrDestroyed).
 func (q *Queue[T]) Take(ctx context.Context) (T, error) {
-	v, _, err := q.one(ctx, "take from", opTake, protocol.FlagWait, appendInts(nil, 0))
+	v, _, err := q.one(ctx, "take from", opTake, protocol.FlagWait, protocol.AppendInts(nil, 0))
 	return v, err
 }
 
@@ -79,14 +79,14 @@ func (q *Queue[T]) Take(ctx context.Context) (T, error) {
 func (q *Queue[T]) Poll(ctx context.Context, wait time.Duration) (T, bool, error) {
 	const verb = "poll"
 	if wait <= 0 {
-		return q.one(ctx, verb, opPoll, 0, appendInts(nil))
+		return q.one(ctx, verb, opPoll, 0, protocol.AppendInts(nil))
 	}
-	return q.one(ctx, verb, opTake, protocol.FlagWait, appendInts(nil, milliseconds(wait)))
+	return q.one(ctx, verb, opTake, protocol.FlagWait, protocol.AppendInts(nil, structures.WaitMilliseconds(wait)))
 }
 
 // Peek returns the head and reports whether there is one. It takes nothing.
 func (q *Queue[T]) Peek(ctx context.Context) (T, bool, error) {
-	return q.one(ctx, "peek at", opPeek, protocol.FlagRead, appendInts(nil))
+	return q.one(ctx, "peek at", opPeek, protocol.FlagRead, protocol.AppendInts(nil))
 }
 
 // Drain takes up to most elements from the head, and waits for none. It takes
@@ -100,7 +100,7 @@ func (q *Queue[T]) Drain(ctx context.Context, most int) ([]T, error) {
 	var taken []T
 	for len(taken) < most {
 		n := min(most-len(taken), maxMoved)
-		reply, err := q.invoke(ctx, verb, opDrain, 0, appendInts(nil, int64(n)))
+		reply, err := q.invoke(ctx, verb, opDrain, 0, protocol.AppendInts(nil, int64(n)))
 		if err != nil {
 			return taken, err
 		}
@@ -130,7 +130,7 @@ func (q *Queue[T]) Drain(ctx context.Context, most int) ([]T, error) {
 // Len returns how many elements there are, without those that are reserved for
 // a Take.
 func (q *Queue[T]) Len(ctx context.Context) (int, error) {
-	n, err := q.number(ctx, "get the length of", opLen, protocol.FlagRead, appendInts(nil))
+	n, err := q.number(ctx, "get the length of", opLen, protocol.FlagRead, protocol.AppendInts(nil))
 	return int(n), err
 }
 
@@ -141,7 +141,7 @@ func (q *Queue[T]) Clear(ctx context.Context) error {
 	mark := int64(0)
 	for {
 		var err error
-		mark, err = q.number(ctx, "clear", opClear, 0, appendInts(nil, mark))
+		mark, err = q.number(ctx, "clear", opClear, 0, protocol.AppendInts(nil, mark))
 		if err != nil || mark == 0 {
 			return err
 		}
@@ -168,14 +168,14 @@ func (q *Queue[T]) Configure(ctx context.Context, list ...Setting) error {
 			return q.handle.Fail(verb, quorate.ErrInvalid, fmt.Sprintf("the capacity %d is not within 1 to %d", s.capacity, MaxCapacity))
 		}
 	}
-	_, err := q.invoke(ctx, verb, opConfigure, 0, appendInts(nil, s.capacity))
+	_, err := q.invoke(ctx, verb, opConfigure, 0, protocol.AppendInts(nil, s.capacity))
 	return err
 }
 
 // Destroy removes the queue with its elements and settings. Who waits gets
 // quorate.ErrDestroyed. The name can be used again at once.
 func (q *Queue[T]) Destroy(ctx context.Context) error {
-	_, err := q.invoke(ctx, "destroy", opDestroy, 0, appendInts(nil))
+	_, err := q.invoke(ctx, "destroy", opDestroy, 0, protocol.AppendInts(nil))
 	return err
 }
 
@@ -232,7 +232,7 @@ func (q *Queue[T]) number(ctx context.Context, verb string, op protocol.Op, flag
 		return 0, err
 	}
 	var n int64
-	if readInts(reply.Body, &n) != nil {
+	if protocol.ReadInts(reply.Body, &n) != nil {
 		return 0, q.handle.Garbled(verb, reply)
 	}
 	return n, nil

@@ -49,11 +49,11 @@ func elementKey(prefix byte, number int64) []byte {
 // Check implements structures.Machine.
 func (machine) Check(op protocol.Op, flags protocol.Flags, body []byte) error {
 	check := structures.CheckMutation
-	read := func() error { return readInts(body) }
+	read := func() error { return protocol.ReadInts(body) }
 	number := func(lowest, highest int64) func() error {
 		return func() error {
 			var n int64
-			if err := readInts(body, &n); err != nil {
+			if err := protocol.ReadInts(body, &n); err != nil {
 				return err
 			}
 			if n < lowest || n > highest {
@@ -72,7 +72,7 @@ func (machine) Check(op protocol.Op, flags protocol.Flags, body []byte) error {
 			return err
 		}
 	case opTake:
-		read = number(0, milliseconds(maxWait))
+		read = number(0, structures.WaitMilliseconds(structures.MaxWait))
 	case opDrain:
 		read = number(1, maxMoved)
 	case opClear:
@@ -104,24 +104,24 @@ func (machine) Apply(env structures.Env, op protocol.Op, body []byte) structures
 	case opOffer:
 		return put(env, c, body, func() structures.Result { return structures.Refuse(codeFull, "") })
 	case opTake:
-		_ = readInts(body, &n)
+		_ = protocol.ReadInts(body, &n)
 		return take(env, c, func() structures.Result { return env.Wait(nil, time.Duration(n)*time.Millisecond) })
 	case opPoll:
 		return take(env, c, func() structures.Result { return structures.Refuse(codeEmpty, "") })
 	case opDrain:
-		_ = readInts(body, &n)
+		_ = protocol.ReadInts(body, &n)
 		return drain(env, c, n)
 	case opClear:
-		_ = readInts(body, &n)
+		_ = protocol.ReadInts(body, &n)
 		return clearBefore(env, c, n)
 	case opConfigure:
-		_ = readInts(body, &n)
+		_ = protocol.ReadInts(body, &n)
 		return configure(env, c, n)
 	case opDestroy:
 		if env.Exists() {
 			env.Destroy()
 		}
-		return structures.OK(appendInts(nil))
+		return structures.OK(protocol.AppendInts(nil))
 	}
 	panic("dqueue: bug: unchecked operation")
 }
@@ -129,7 +129,7 @@ func (machine) Apply(env structures.Env, op protocol.Op, body []byte) structures
 // Read implements structures.Machine.
 func (machine) Read(view structures.View, op protocol.Op, _ []byte) structures.Result {
 	if op == opLen {
-		return structures.OK(appendInts(nil, load(view).free))
+		return structures.OK(protocol.AppendInts(nil, load(view).free))
 	}
 	e, ok := head(view)
 	if !ok {
@@ -178,16 +178,16 @@ type count struct{ next, free, capacity int64 }
 func load(view structures.View) count {
 	c := count{next: 1}
 	if settings := view.Settings(); settings != nil {
-		_ = readInts(settings, &c.capacity)
+		_ = protocol.ReadInts(settings, &c.capacity)
 	}
 	if row, ok := view.Get(countKey); ok {
-		_ = readInts(row.Value, &c.next, &c.free)
+		_ = protocol.ReadInts(row.Value, &c.next, &c.free)
 	}
 	return c
 }
 
 func (c *count) write(env structures.Env) {
-	env.Put(countKey, structures.Row{Value: appendInts(nil, c.next, c.free)})
+	env.Put(countKey, structures.Row{Value: protocol.AppendInts(nil, c.next, c.free)})
 }
 
 func (c *count) full() bool { return c.capacity > 0 && c.free >= c.capacity }
@@ -243,7 +243,7 @@ func put(env structures.Env, c count, body []byte, otherwise func() structures.R
 		c.add(env, value)
 		c.write(env)
 	}
-	return structures.OK(appendInts(nil))
+	return structures.OK(protocol.AppendInts(nil))
 }
 
 // add adds an element at the tail.
@@ -319,16 +319,16 @@ func clearBefore(env structures.Env, c count, mark int64) structures.Result {
 	if !more {
 		mark = 0
 	}
-	return structures.OK(appendInts(nil, mark))
+	return structures.OK(protocol.AppendInts(nil, mark))
 }
 
 func configure(env structures.Env, c count, capacity int64) structures.Result {
 	if env.Settings() == nil {
-		env.SetSettings(appendInts(nil, capacity))
-		return structures.OK(appendInts(nil))
+		env.SetSettings(protocol.AppendInts(nil, capacity))
+		return structures.OK(protocol.AppendInts(nil))
 	}
 	if c.capacity == capacity {
-		return structures.OK(appendInts(nil))
+		return structures.OK(protocol.AppendInts(nil))
 	}
 	if c.capacity == 0 {
 		return structures.Refuse(protocol.CodeSettings, "it was configured without a capacity")
@@ -361,7 +361,7 @@ func (c *count) admit(env structures.Env, gone ...[]byte) {
 	for _, w := range puts {
 		value, _ := readValue(w.Payload)
 		c.add(env, value)
-		env.Grant(w, structures.OK(appendInts(nil)))
+		env.Grant(w, structures.OK(protocol.AppendInts(nil)))
 	}
 	c.write(env)
 	if more {

@@ -35,7 +35,7 @@ func op(code protocol.Op, flags protocol.Flags, args ...int64) structurestest.Op
 		opAvailable: "available", opDrain: "drain", opAddPermits: "add permits", opDestroy: "destroy",
 	}
 	return structurestest.Op{
-		Op: code, Flags: flags, Body: appendInts(nil, args...), Text: fmt.Sprint(names[code], args),
+		Op: code, Flags: flags, Body: protocol.AppendInts(nil, args...), Text: fmt.Sprint(names[code], args),
 	}
 }
 
@@ -93,7 +93,7 @@ func (m *model) Read(structurestest.Op, protocol.LogTime) structurestest.Answer 
 	if !m.initialized {
 		return structurestest.Refused(0, codeNotInitialized)
 	}
-	return structurestest.OK(0, appendInts(nil, m.free))
+	return structurestest.OK(0, protocol.AppendInts(nil, m.free))
 }
 
 func (m *model) Len(protocol.LogTime) int64 { return m.free }
@@ -101,11 +101,11 @@ func (m *model) Len(protocol.LogTime) int64 { return m.free }
 func (m *model) Apply(call structurestest.Call, now protocol.LogTime) []structurestest.Answer {
 	var n, ms int64
 	if call.Op.Op == opAcquire {
-		_ = readInts(call.Body, &n, &ms)
+		_ = protocol.ReadInts(call.Body, &n, &ms)
 	} else {
-		_ = readInts(call.Body, &n)
+		_ = protocol.ReadInts(call.Body, &n)
 	}
-	done := structurestest.OK(call.ID, appendInts(nil))
+	done := structurestest.OK(call.ID, protocol.AppendInts(nil))
 	refused := func(code protocol.Code) []structurestest.Answer {
 		return []structurestest.Answer{structurestest.Refused(call.ID, code)}
 	}
@@ -140,7 +140,7 @@ func (m *model) Apply(call structurestest.Call, now protocol.LogTime) []structur
 	case opDrain:
 		drained := max(m.free, 0)
 		m.free -= drained
-		return append(m.serve(), structurestest.OK(call.ID, appendInts(nil, drained)))
+		return append(m.serve(), structurestest.OK(call.ID, protocol.AppendInts(nil, drained)))
 	case opAddPermits:
 		m.free += n
 		return append(m.serve(), done)
@@ -190,7 +190,7 @@ func (m *model) serve() []structurestest.Answer {
 		m.free -= h.permits
 		m.holders = append(m.holders, h)
 		answers = append(answers, structurestest.Answer{Call: h.call, Match: func(body []byte, _ protocol.Revision) error {
-			if err := readInts(body, &h.token); err != nil {
+			if err := protocol.ReadInts(body, &h.token); err != nil {
 				return err
 			}
 			if h.token <= m.lastToken {

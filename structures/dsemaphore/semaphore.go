@@ -46,7 +46,7 @@ func (s *Semaphore) Init(ctx context.Context, n int64) error {
 	if n < 0 || n > MaxPermits {
 		return s.invalid(verb, n, 0)
 	}
-	_, err := s.invoke(ctx, verb, opInit, 0, appendInts(nil, n))
+	_, err := s.invoke(ctx, verb, opInit, 0, protocol.AppendInts(nil, n))
 	return err
 }
 
@@ -97,14 +97,14 @@ func (s *Semaphore) AddPermits(ctx context.Context, n int64) error {
 	if n < -MaxPermits || n > MaxPermits {
 		return s.invalid(verb, n, -MaxPermits)
 	}
-	_, err := s.invoke(ctx, verb, opAddPermits, 0, appendInts(nil, n))
+	_, err := s.invoke(ctx, verb, opAddPermits, 0, protocol.AppendInts(nil, n))
 	return err
 }
 
 // Destroy removes the semaphore with all that is held of it. Who waits gets
 // quorate.ErrDestroyed. The name can be used again at once.
 func (s *Semaphore) Destroy(ctx context.Context) error {
-	_, err := s.invoke(ctx, "destroy", opDestroy, 0, appendInts(nil))
+	_, err := s.invoke(ctx, "destroy", opDestroy, 0, protocol.AppendInts(nil))
 	return err
 }
 
@@ -116,32 +116,32 @@ func (s *Semaphore) acquire(ctx context.Context, verb string, op protocol.Op, n 
 	if n < 1 || n > MaxPermits {
 		return nil, s.invalid(verb, n, 1)
 	}
-	flags, body := protocol.Flags(0), appendInts(nil, n)
+	flags, body := protocol.Flags(0), protocol.AppendInts(nil, n)
 	if op == opAcquire {
-		flags, body = protocol.FlagWait, appendInts(nil, n, milliseconds(wait))
+		flags, body = protocol.FlagWait, protocol.AppendInts(nil, n, structures.WaitMilliseconds(wait))
 	}
 	reply, err := s.invoke(ctx, verb, op, flags, body)
 	if err != nil {
 		return nil, err
 	}
 	var token int64
-	if readInts(reply.Body, &token) != nil || reply.Lease == nil {
+	if protocol.ReadInts(reply.Body, &token) != nil || reply.Lease == nil {
 		return nil, s.handle.Garbled(verb, reply)
 	}
 	return structures.NewHeld(reply.Lease, s.handle.Object(), protocol.Token(token), func(ctx context.Context) error {
-		_, err := s.invoke(ctx, "release", opRelease, 0, appendInts(nil, token))
+		_, err := s.invoke(ctx, "release", opRelease, 0, protocol.AppendInts(nil, token))
 		return err
 	}), nil
 }
 
 // number carries out an operation whose result is a number.
 func (s *Semaphore) number(ctx context.Context, verb string, op protocol.Op, flags protocol.Flags) (int64, error) {
-	reply, err := s.invoke(ctx, verb, op, flags, appendInts(nil))
+	reply, err := s.invoke(ctx, verb, op, flags, protocol.AppendInts(nil))
 	if err != nil {
 		return 0, err
 	}
 	var n int64
-	if readInts(reply.Body, &n) != nil {
+	if protocol.ReadInts(reply.Body, &n) != nil {
 		return 0, s.handle.Garbled(verb, reply)
 	}
 	return n, nil
@@ -151,14 +151,14 @@ func (s *Semaphore) number(ctx context.Context, verb string, op protocol.Op, fla
 // unknown.
 func (s *Semaphore) giveBack(r structures.Reply) {
 	var token int64
-	if readInts(r.Body, &token) != nil {
+	if protocol.ReadInts(r.Body, &token) != nil {
 		return
 	}
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), lateRelease)
 		defer cancel()
 		// What is not released by then returns with the session's end.
-		_, _ = s.invoke(ctx, "release", opRelease, 0, appendInts(nil, token))
+		_, _ = s.invoke(ctx, "release", opRelease, 0, protocol.AppendInts(nil, token))
 	}()
 }
 

@@ -74,13 +74,13 @@ func (machine) Check(op protocol.Op, flags protocol.Flags, body []byte) error {
 	if err := check(flags); err != nil {
 		return err
 	}
-	if err := readInts(body, args...); err != nil {
+	if err := protocol.ReadInts(body, args...); err != nil {
 		return err
 	}
 	if n < lowest || n > highest {
 		return fmt.Errorf("%w: %d permits, not within %d to %d", quorate.ErrInvalid, n, lowest, highest)
 	}
-	if ms < 0 || ms > milliseconds(maxWait) {
+	if ms < 0 || ms > structures.WaitMilliseconds(structures.MaxWait) {
 		return fmt.Errorf("%w: a wait of %d ms", quorate.ErrInvalid, ms)
 	}
 	return nil
@@ -91,17 +91,17 @@ func (machine) Apply(env structures.Env, op protocol.Op, body []byte) structures
 	var n, ms int64
 	switch op {
 	case opInit:
-		_ = readInts(body, &n)
+		_ = protocol.ReadInts(body, &n)
 		return initialize(env, n)
 	case opDestroy:
 		if env.Exists() {
 			env.Destroy()
 		}
-		return structures.OK(appendInts(nil))
+		return structures.OK(protocol.AppendInts(nil))
 	}
 	c, ok := load(env)
 	if op == opRelease {
-		_ = readInts(body, &n)
+		_ = protocol.ReadInts(body, &n)
 		return release(env, c, n)
 	}
 	if !ok {
@@ -109,12 +109,12 @@ func (machine) Apply(env structures.Env, op protocol.Op, body []byte) structures
 	}
 	switch op {
 	case opAcquire:
-		_ = readInts(body, &n, &ms)
+		_ = protocol.ReadInts(body, &n, &ms)
 		return acquire(env, c, n, func() structures.Result {
-			return env.Wait(appendInts(nil, n, int64(env.Version())), time.Duration(ms)*time.Millisecond)
+			return env.Wait(protocol.AppendInts(nil, n, int64(env.Version())), time.Duration(ms)*time.Millisecond)
 		})
 	case opTryAcquire:
-		_ = readInts(body, &n)
+		_ = protocol.ReadInts(body, &n)
 		return acquire(env, c, n, func() structures.Result {
 			return structures.Refuse(codeNone, "")
 		})
@@ -122,9 +122,9 @@ func (machine) Apply(env structures.Env, op protocol.Op, body []byte) structures
 		drained := max(c.free, 0)
 		c.free -= drained
 		c.serve(env)
-		return structures.OK(appendInts(nil, drained))
+		return structures.OK(protocol.AppendInts(nil, drained))
 	case opAddPermits:
-		_ = readInts(body, &n)
+		_ = protocol.ReadInts(body, &n)
 		return addPermits(env, c, n)
 	}
 	panic("dsemaphore: bug: unchecked operation")
@@ -136,7 +136,7 @@ func (machine) Read(view structures.View, _ protocol.Op, _ []byte) structures.Re
 	if !ok {
 		return structures.Refuse(codeNotInitialized, "")
 	}
-	return structures.OK(appendInts(nil, c.free))
+	return structures.OK(protocol.AppendInts(nil, c.free))
 }
 
 // Due goes on with grants that were left for later.
@@ -174,14 +174,14 @@ func load(view structures.View) (count, bool) {
 	if settings == nil {
 		return c, false
 	}
-	_ = readInts(settings, &c.init)
+	_ = protocol.ReadInts(settings, &c.init)
 	row, _ := view.Get(countKey)
-	_ = readInts(row.Value, &c.free, &c.held)
+	_ = protocol.ReadInts(row.Value, &c.free, &c.held)
 	return c, true
 }
 
 func (c *count) write(env structures.Env) {
-	env.Put(countKey, structures.Row{Value: appendInts(nil, c.free, c.held)})
+	env.Put(countKey, structures.Row{Value: protocol.AppendInts(nil, c.free, c.held)})
 }
 
 // most returns the largest request that is not ErrTooMany.
@@ -192,12 +192,12 @@ func initialize(env structures.Env, n int64) structures.Result {
 		if c.init != n {
 			return structures.Refuse(protocol.CodeSettings, fmt.Sprintf("it was initialized with %d permits", c.init))
 		}
-		return structures.OK(appendInts(nil))
+		return structures.OK(protocol.AppendInts(nil))
 	}
-	env.SetSettings(appendInts(nil, n))
+	env.SetSettings(protocol.AppendInts(nil, n))
 	c := count{init: n, free: n}
 	c.write(env)
-	return structures.OK(appendInts(nil))
+	return structures.OK(protocol.AppendInts(nil))
 }
 
 // acquire takes n permits now, or does what otherwise says.
@@ -212,8 +212,8 @@ func acquire(env structures.Env, c count, n int64, otherwise func() structures.R
 	c.free -= n
 	c.held += n
 	c.write(env)
-	env.Put(holderKey(token), structures.Row{Value: appendInts(nil, n), Owner: env.Caller().Session})
-	return structures.OK(appendInts(nil, token))
+	env.Put(holderKey(token), structures.Row{Value: protocol.AppendInts(nil, n), Owner: env.Caller().Session})
+	return structures.OK(protocol.AppendInts(nil, token))
 }
 
 func tooMany(c count) structures.Result {
@@ -237,12 +237,12 @@ func release(env structures.Env, c count, token int64) structures.Result {
 		return structures.Refuse(codeNotHeld, "the permits have gone back, or the semaphore was destroyed")
 	}
 	giveBack(env, c, key, row)
-	return structures.OK(appendInts(nil))
+	return structures.OK(protocol.AppendInts(nil))
 }
 
 func giveBack(env structures.Env, c count, key []byte, row structures.Row) {
 	var n int64
-	_ = readInts(row.Value, &n)
+	_ = protocol.ReadInts(row.Value, &n)
 	c.free += n
 	c.held -= n
 	c.serve(env, key)
@@ -255,7 +255,7 @@ func addPermits(env structures.Env, c count, n int64) structures.Result {
 	}
 	c.free += n
 	c.serve(env)
-	return structures.OK(appendInts(nil))
+	return structures.OK(protocol.AppendInts(nil))
 }
 
 // grant is what a waiting call gets.
@@ -278,8 +278,8 @@ func (c *count) serve(env structures.Env, gone ...[]byte) {
 			env.Grant(g.waiter, g.refused)
 			continue
 		}
-		env.Put(holderKey(g.token), structures.Row{Value: appendInts(nil, g.permits), Owner: g.waiter.Caller.Session})
-		env.Grant(g.waiter, structures.OK(appendInts(nil, g.token)))
+		env.Put(holderKey(g.token), structures.Row{Value: protocol.AppendInts(nil, g.permits), Owner: g.waiter.Caller.Session})
+		env.Grant(g.waiter, structures.OK(protocol.AppendInts(nil, g.token)))
 	}
 	if more {
 		env.Put(moreKey, structures.Row{Deadline: env.Now() + 1})
@@ -290,7 +290,7 @@ func (c *count) serve(env structures.Env, gone ...[]byte) {
 func (c *count) decide(env structures.Env) (grants []grant, more bool) {
 	env.Waiters(func(w structures.Waiter) bool {
 		var n, token int64
-		_ = readInts(w.Payload, &n, &token)
+		_ = protocol.ReadInts(w.Payload, &n, &token)
 		fits, never := n <= c.free, n > c.most()
 		switch {
 		case !fits && !never:
