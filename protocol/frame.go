@@ -107,7 +107,7 @@ func (f *FrameReader) Next() ([]byte, error) {
 	}
 	const chunkSize, large = 32 << 10, 8 << 10
 	if n > large {
-		return readLarge(f.r, n)
+		return ReadGrowing(f.r, nil, n)
 	}
 	if n > len(f.chunk) {
 		f.chunk = make([]byte, chunkSize)
@@ -120,25 +120,26 @@ func (f *FrameReader) Next() ([]byte, error) {
 	return frame, nil
 }
 
-// readLarge grows the frame as it arrives, so that a peer that only claims a
-// large frame does not make the member allocate it.
-func readLarge(r io.Reader, n int) ([]byte, error) {
+// ReadGrowing reads n bytes into buf, or into memory that grows as they
+// arrive, so that a peer or a file that only claims a length does not make the
+// reader allocate it.
+func ReadGrowing(r io.Reader, buf []byte, n int) ([]byte, error) {
 	const step = 256 << 10
-	frame := make([]byte, 0, min(n, step))
-	for len(frame) < n {
-		have := len(frame)
+	buf = buf[:0]
+	for len(buf) < n {
+		have := len(buf)
 		want := min(n-have, max(step, have))
-		if cap(frame)-have < want {
+		if cap(buf)-have < want {
 			grown := make([]byte, have, have+want)
-			copy(grown, frame)
-			frame = grown
+			copy(grown, buf)
+			buf = grown
 		}
-		frame = frame[:have+want]
-		if _, err := io.ReadFull(r, frame[have:]); err != nil {
+		buf = buf[:have+want]
+		if _, err := io.ReadFull(r, buf[have:]); err != nil {
 			return nil, noEOF(err)
 		}
 	}
-	return frame, nil
+	return buf, nil
 }
 
 func noEOF(err error) error {

@@ -242,24 +242,6 @@ func (h *Host) startReplica(initial map[uint64]dragonboat.Target, join bool, cre
 // whose log is gone.
 var ErrLogMissing = errors.New("the replica's log is missing")
 
-// Has reports whether the log holds a replica.
-func (h *Host) Has(group protocol.GroupID, replica protocol.ReplicaID) bool {
-	return h.nh.HasNodeInfo(uint64(group), uint64(replica))
-}
-
-// StopGroup stops this member's replica of a group.
-func (h *Host) StopGroup(id protocol.GroupID) error {
-	h.mu.Lock()
-	g := h.groups[id]
-	delete(h.groups, id)
-	delete(h.specs, id)
-	h.mu.Unlock()
-	if g != nil {
-		g.close()
-	}
-	return h.nh.StopShard(uint64(id))
-}
-
 // Group returns this member's replica of a data group, nil without one.
 func (h *Host) Group(id protocol.GroupID) *Group {
 	h.mu.RLock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/lni/dragonboat/v4"
 
@@ -16,44 +17,31 @@ import (
 
 // AddNonVoting adds a replica that copies the group and has no vote.
 func (h *Host) AddNonVoting(ctx context.Context, g protocol.GroupID, r protocol.ReplicaID, member protocol.UUID) error {
-	return h.changeReplicas(ctx, g, "add a copy of", func(m *dragonboat.Membership) (bool, error) {
+	return h.changeReplicas(ctx, g, "add a copy of", func(ctx context.Context, m *dragonboat.Membership) (bool, error) {
 		if m.NonVotings[uint64(r)] != "" || m.Nodes[uint64(r)] != "" {
 			return false, nil
 		}
-		return true, h.nh.SyncRequestAddNonVoting(withAttempt(ctx), uint64(g), uint64(r), member.String(), m.ConfigChangeID)
+		return true, h.nh.SyncRequestAddNonVoting(ctx, uint64(g), uint64(r), member.String(), m.ConfigChangeID)
 	})
 }
 
 // AddVoter makes a replica, best one that copies the group already, a voter.
 func (h *Host) AddVoter(ctx context.Context, g protocol.GroupID, r protocol.ReplicaID, member protocol.UUID) error {
-	return h.changeReplicas(ctx, g, "add a voter of", func(m *dragonboat.Membership) (bool, error) {
+	return h.changeReplicas(ctx, g, "add a voter of", func(ctx context.Context, m *dragonboat.Membership) (bool, error) {
 		if m.Nodes[uint64(r)] != "" {
 			return false, nil
 		}
-		return true, h.nh.SyncRequestAddReplica(withAttempt(ctx), uint64(g), uint64(r), member.String(), m.ConfigChangeID)
-	})
-}
-
-// RemoveReplica removes a replica for good: its id is never used again.
-func (h *Host) RemoveReplica(ctx context.Context, g protocol.GroupID, r protocol.ReplicaID) error {
-	return h.changeReplicas(ctx, g, "remove a replica of", func(m *dragonboat.Membership) (bool, error) {
-		if m.NonVotings[uint64(r)] == "" && m.Nodes[uint64(r)] == "" {
-			return false, nil
-		}
-		return true, h.nh.SyncRequestDeleteReplica(withAttempt(ctx), uint64(g), uint64(r), m.ConfigChangeID)
+		return true, h.nh.SyncRequestAddReplica(ctx, uint64(g), uint64(r), member.String(), m.ConfigChangeID)
 	})
 }
 
 // changeReplicas repeats a change until the membership shows it.
-func (h *Host) changeReplicas(ctx context.Context, g protocol.GroupID, what string, change func(*dragonboat.Membership) (bool, error)) error {
+func (h *Host) changeReplicas(ctx context.Context, g protocol.GroupID, what string, change func(context.Context, *dragonboat.Membership) (bool, error)) error {
 	var last error
 	for ctx.Err() == nil {
-		m, err := h.nh.SyncGetShardMembership(withAttempt(ctx), uint64(g))
-		if err == nil {
-			var needed bool
-			if needed, err = change(m); !needed {
-				return nil
-			}
+		done, err := h.tryChange(ctx, g, change)
+		if done {
+			return nil
 		}
 		if errors.Is(err, dragonboat.ErrClosed) || errors.Is(err, dragonboat.ErrShardNotFound) {
 			return fmt.Errorf("%s group %d: %w", what, g, err)
@@ -66,28 +54,24 @@ func (h *Host) changeReplicas(ctx context.Context, g protocol.GroupID, what stri
 	return fmt.Errorf("%s group %d: %w", what, g, errors.Join(ctx.Err(), last))
 }
 
-// Voters returns the group's voting and non-voting replicas, linearizably.
-func (h *Host) Voters(ctx context.Context, g protocol.GroupID) (voters, others map[protocol.ReplicaID]protocol.UUID, err error) {
-	m, err := h.nh.SyncGetShardMembership(withAttempt(ctx), uint64(g))
+// tryChange makes one attempt, and reports whether the membership shows that
+// there is nothing left to change.
+func (h *Host) tryChange(ctx context.Context, g protocol.GroupID, change func(context.Context, *dragonboat.Membership) (bool, error)) (done bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	m, err := h.nh.SyncGetShardMembership(ctx, uint64(g))
 	if err != nil {
-		return nil, nil, fmt.Errorf("replicas of group %d: %w", g, err)
+		return false, err
 	}
-	read := func(in map[uint64]string) map[protocol.ReplicaID]protocol.UUID {
-		out := map[protocol.ReplicaID]protocol.UUID{}
-		for id, target := range in {
-			if u, err := protocol.ParseUUID(target); err == nil {
-				out[protocol.ReplicaID(id)] = u
-			}
-		}
-		return out
-	}
-	return read(m.Nodes), read(m.NonVotings), nil
+	needed, err := change(ctx, m)
+	return !needed, err
 }
 
 // CaughtUp waits until this member's replica of a group has applied all that
-// was committed when it was called.
+// was committed when it was called. Its attempts are short: a follower's may be
+// lost on the way.
 func (h *Host) CaughtUp(ctx context.Context, g protocol.GroupID) error {
-	for ctx.Err() == nil {
+	for {
 		rs, err := h.nh.ReadIndex(uint64(g), attemptTimeout)
 		if err == nil {
 			r := <-rs.ResultC()
@@ -95,8 +79,19 @@ func (h *Host) CaughtUp(ctx context.Context, g protocol.GroupID) error {
 			if r.Completed() {
 				return nil
 			}
+		} else if errors.Is(err, dragonboat.ErrClosed) || errors.Is(err, dragonboat.ErrShardNotFound) {
+			return err
 		}
-		sleep(ctx)
+		if sleep(ctx); ctx.Err() != nil {
+			return ctx.Err()
+		}
 	}
-	return ctx.Err()
+}
+
+// sleep waits a little before another attempt.
+func sleep(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(20 * time.Millisecond):
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/lni/dragonboat/v4/config"
 	"github.com/lni/dragonboat/v4/raftio"
@@ -19,8 +20,17 @@ var errNoAddress = errors.New("address not known")
 // makes an address unknown.
 type registry struct {
 	resolve  func(protocol.UUID) (string, bool)
-	replicas sync.Map // raftio.NodeInfo -> protocol.UUID
+	replicas sync.Map // raftio.NodeInfo -> *place
 }
+
+// place is where a replica lives. dragonboat resolves it for every message it
+// sends, so the key is made only when the address is another.
+type place struct {
+	member protocol.UUID
+	last   atomic.Pointer[target]
+}
+
+type target struct{ address, key string }
 
 var _ raftio.INodeRegistry = (*registry)(nil)
 
@@ -39,7 +49,7 @@ func (r *registry) Add(shard, replica uint64, target string) {
 		return
 	}
 	if id, err := protocol.ParseUUID(target); err == nil {
-		r.replicas.Store(key, id)
+		r.replicas.Store(key, &place{member: id})
 	}
 }
 
@@ -61,13 +71,18 @@ func (r *registry) Resolve(shard, replica uint64) (address, key string, err erro
 	if !ok {
 		return "", "", fmt.Errorf("group %d, replica %d: %w", shard, replica, errNoAddress)
 	}
-	id := v.(protocol.UUID)
-	address, ok = r.resolve(id)
+	p := v.(*place)
+	address, ok = r.resolve(p.member)
 	if !ok {
-		return "", "", fmt.Errorf("member %s: %w", id, errNoAddress)
+		return "", "", fmt.Errorf("member %s: %w", p.member, errNoAddress)
 	}
-	// The key separates the queues of outgoing messages: one a group and peer.
-	return address, fmt.Sprintf("%s/%d", address, shard%raftStreams), nil
+	t := p.last.Load()
+	if t == nil || t.address != address {
+		// The key separates the queues of outgoing messages: one a group and peer.
+		t = &target{address, fmt.Sprintf("%s/%d", address, shard%raftStreams)}
+		p.last.Store(t)
+	}
+	return t.address, t.key, nil
 }
 
 // raftStreams is how many connections to a peer groups are spread over.

@@ -2,7 +2,6 @@ package shardgroups
 
 import (
 	"context"
-	"time"
 
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups/groupstate"
@@ -62,17 +61,4 @@ func (g *Group) Hash(context.Context) (applied, hash uint64, err error) {
 	snapshot, index := g.state.Prepare(), g.applied
 	g.mu.Unlock()
 	return index, snapshot.Hash(), nil
-}
-
-func withAttempt(ctx context.Context) context.Context {
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
-	context.AfterFunc(ctx, cancel)
-	return ctx
-}
-
-func sleep(ctx context.Context) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(50 * time.Millisecond):
-	}
 }

@@ -89,25 +89,12 @@ func (s *System) Refresh(ctx context.Context) (*systemstate.Agreement, error) {
 }
 
 // barrier waits until this member has applied what was agreed when it was
-// called. Its attempts are short: a follower's may be lost on the way.
+// called.
 func (s *System) barrier(ctx context.Context) error {
-	for {
-		rs, err := s.host.nh.ReadIndex(uint64(protocol.SystemGroup), attemptTimeout)
-		if err == nil {
-			r := <-rs.ResultC()
-			rs.Release()
-			if r.Completed() {
-				return nil
-			}
-		} else if errors.Is(err, dragonboat.ErrClosed) || errors.Is(err, dragonboat.ErrShardNotFound) {
-			return fmt.Errorf("%w: %v", ErrNoSystem, err)
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w: %v", ErrNoSystem, ctx.Err())
-		case <-time.After(20 * time.Millisecond):
-		}
+	if err := s.host.CaughtUp(ctx, protocol.SystemGroup); err != nil {
+		return fmt.Errorf("%w: %v", ErrNoSystem, err)
 	}
+	return nil
 }
 
 // Propose carries out a command; commands are idempotent, and it repeats this

@@ -31,7 +31,6 @@ const (
 	raftWriteLimit  = 10 * time.Second
 	raftBufferSize  = 64 << 10
 	keepRaftBuffer  = 1 << 20
-	raftReadStep    = 1 << 20
 	raftPurposeName = "quorate"
 )
 
@@ -155,19 +154,9 @@ func readRaftFrame(r io.Reader, buf []byte) (byte, []byte, error) {
 	if n == 0 || n > maxRaftFrame {
 		return 0, nil, fmt.Errorf("%w: %d bytes", errRaftFrame, n)
 	}
-	buf = buf[:0]
-	for len(buf) < n {
-		have := len(buf)
-		want := min(n-have, max(raftReadStep, have))
-		if cap(buf)-have < want {
-			grown := make([]byte, have, have+want)
-			copy(grown, buf)
-			buf = grown
-		}
-		buf = buf[:have+want]
-		if _, err := io.ReadFull(r, buf[have:]); err != nil {
-			return 0, nil, err
-		}
+	buf, err := protocol.ReadGrowing(r, buf, n)
+	if err != nil {
+		return 0, nil, err
 	}
 	if crc32.Checksum(buf, castagnoli) != binary.BigEndian.Uint32(head[4:]) {
 		return 0, nil, fmt.Errorf("%w: checksum", errRaftFrame)

@@ -381,13 +381,8 @@ func (d *decoder) bytes() []byte {
 	if d.err != nil || n == 0 {
 		return nil
 	}
-	b := make([]byte, 0, min(n, 64<<10))
-	for uint64(len(b)) < n && d.err == nil {
-		have := len(b)
-		want := min(n-uint64(have), max(64<<10, uint64(have)))
-		b = append(b, make([]byte, want)...)
-		_, d.err = io.ReadFull(d.r, b[have:])
-	}
+	var b []byte
+	b, d.err = protocol.ReadGrowing(d.r, nil, int(n))
 	return b
 }
 
