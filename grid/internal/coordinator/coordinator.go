@@ -94,6 +94,7 @@ type Coordinator struct {
 	told     map[protocol.UUID]told
 	remote   map[protocol.GroupID]leaderOf // of groups without a replica here
 	released protocol.UUID                 // the cluster that this member is to leave again
+	state    gossip.State  // announced
 	waiting  string
 	err      error // why the member never will serve
 }
@@ -347,8 +348,11 @@ func (c *Coordinator) startGossip() error {
 		old.Close()
 	}
 	m := c.member()
+	c.mu.Lock()
+	state := c.state
+	c.mu.Unlock()
 	g, err := gossip.Start(gossip.Config{
-		Incarnation: m.Incarnation, Name: m.Name, Address: c.cfg.Address, Cluster: m.Cluster,
+		Incarnation: m.Incarnation, Name: m.Name, Address: c.cfg.Address, Cluster: m.Cluster, State: state,
 		Network: c.cfg.Network, Packets: c.cfg.Packets, Logger: c.log,
 		Seeds: c.targets, Changed: c.wake,
 	})
@@ -357,6 +361,33 @@ func (c *Coordinator) startGossip() error {
 	}
 	c.gossip.Store(g)
 	return nil
+}
+
+// SetState changes how this member announces itself.
+func (c *Coordinator) SetState(change func(*gossip.State)) {
+	c.mu.Lock()
+	change(&c.state)
+	state := c.state
+	c.mu.Unlock()
+	if g := c.gossip.Load(); g != nil {
+		g.SetState(state)
+	}
+}
+
+// StateOf returns how an incarnation announces itself, as last heard; this
+// member's own is what it announces.
+func (c *Coordinator) StateOf(u protocol.UUID) gossip.State {
+	c.mu.Lock()
+	own, state := c.dir.Member().Incarnation == u, c.state
+	c.mu.Unlock()
+	if own {
+		return state
+	}
+	if g := c.gossip.Load(); g != nil {
+		h, _ := g.Hint(u)
+		return h.State
+	}
+	return gossip.State{}
 }
 
 // targets are the addresses at which others may be found.

@@ -343,10 +343,6 @@ func (c *Coordinator) Heard(u protocol.UUID) bool {
 	if g == nil {
 		return false
 	}
-	for _, h := range g.Hints() {
-		if h.Incarnation == u {
-			return h.Alive
-		}
-	}
-	return false
+	h, ok := g.Hint(u)
+	return ok && h.Alive
 }

@@ -31,6 +31,7 @@ type Config struct {
 	Name        string
 	Address     string // advertised
 	Cluster     protocol.UUID
+	State       State
 	Network     *network.Network
 	Packets     net.PacketConn
 	Logger      *slog.Logger
@@ -46,15 +47,8 @@ type Hint struct {
 	Name        string
 	Address     string
 	Cluster     protocol.UUID // zero: blank
+	State       State
 	Alive       bool
-}
-
-// meta travels with memberlist's own announcement of a member.
-type meta struct {
-	_       struct{} `cbor:",toarray"`
-	Name    string
-	Address string
-	Cluster protocol.UUID
 }
 
 // Gossip is a running membership gossip. It is safe for concurrent use.
@@ -69,6 +63,7 @@ type Gossip struct {
 
 	mu      sync.Mutex // guards what follows; callbacks of memberlist take it, so nothing is called under it
 	cluster protocol.UUID
+	state   State
 	hints   map[protocol.UUID]Hint
 }
 
@@ -88,7 +83,7 @@ func Start(cfg Config) (*Gossip, error) {
 	}
 	g := &Gossip{
 		cfg: cfg, stop: make(chan struct{}), changed: make(chan struct{}, 1),
-		cluster: cfg.Cluster, hints: map[protocol.UUID]Hint{},
+		cluster: cfg.Cluster, state: cfg.State, hints: map[protocol.UUID]Hint{},
 	}
 	if n := len(g.meta()); n > metaLimit {
 		return nil, fmt.Errorf("gossip: name and address take %d bytes, at most %d: use a shorter name", n, metaLimit)
@@ -122,11 +117,25 @@ func (g *Gossip) SetCluster(cluster protocol.UUID) {
 	same := g.cluster == cluster
 	g.cluster = cluster
 	g.mu.Unlock()
-	if same {
-		return
+	if !same {
+		g.announce()
 	}
+}
+
+// SetState announces how the member is.
+func (g *Gossip) SetState(s State) {
+	g.mu.Lock()
+	same := g.state == s
+	g.state = s
+	g.mu.Unlock()
+	if !same {
+		g.announce()
+	}
+}
+
+func (g *Gossip) announce() {
 	if err := g.list.UpdateNode(0); err != nil {
-		g.cfg.Logger.Debug("gossip: announce the cluster", "error", err)
+		g.cfg.Logger.Debug("gossip: announce", "error", err)
 	}
 }
 
@@ -169,6 +178,14 @@ func (g *Gossip) Address(u protocol.UUID) (address string, alive bool) {
 	return h.Address, h.Alive
 }
 
+// Hint returns what was heard of an incarnation.
+func (g *Gossip) Hint(u protocol.UUID) (Hint, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	h, ok := g.hints[u]
+	return h, ok
+}
+
 // Leave tells the others that the member goes. Close follows.
 func (g *Gossip) Leave() {
 	if err := g.list.Leave(leaveTimeout); err != nil {
@@ -190,9 +207,9 @@ func (g *Gossip) Close() {
 
 func (g *Gossip) meta() []byte {
 	g.mu.Lock()
-	cluster := g.cluster
+	m := meta{name: g.cfg.Name, address: g.cfg.Address, cluster: g.cluster, state: g.state}
 	g.mu.Unlock()
-	return protocol.Encode(meta{Name: g.cfg.Name, Address: g.cfg.Address, Cluster: cluster})
+	return m.append(nil)
 }
 
 // learn records what memberlist says of a node.
@@ -201,11 +218,11 @@ func (g *Gossip) learn(n *memberlist.Node, alive bool) {
 	if err != nil || u == g.cfg.Incarnation {
 		return
 	}
-	var m meta
-	if err := protocol.Decode(n.Meta, &m); err != nil {
+	m, ok := parseMeta(n.Meta)
+	if !ok {
 		return
 	}
-	h := Hint{Incarnation: u, Name: m.Name, Address: m.Address, Cluster: m.Cluster, Alive: alive}
+	h := Hint{Incarnation: u, Name: m.name, Address: m.address, Cluster: m.cluster, State: m.state, Alive: alive}
 	g.mu.Lock()
 	g.hints[u] = h
 	g.forgetOld()

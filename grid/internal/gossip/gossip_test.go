@@ -72,6 +72,12 @@ func TestHints(t *testing.T) {
 		}
 		return false
 	})
+	full := State{MemoryFull: true, Closing: true}
+	c.SetState(full)
+	eventually(t, "a hears how c is", func() bool {
+		h, ok := a.Hint(c.cfg.Incarnation)
+		return ok && h.State == full && h.Alive
+	})
 	c.Leave()
 	c.Close()
 	eventually(t, "a suspects c and keeps its address", func() bool {
@@ -109,4 +115,31 @@ func eventually(t *testing.T, what string, f func() bool) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+}
+
+// TestMetaOfLaterVersions: what a later version appends is skipped.
+func TestMetaOfLaterVersions(t *testing.T) {
+	want := meta{name: "a", address: "127.0.0.1:1", cluster: identity.NewUUID(), state: State{DiskFull: true}}
+	b := want.append(nil)
+	b[0]++ // one element more
+	b = protocol.AppendString(b, "news")
+	if got, ok := parseMeta(b); !ok || got != want {
+		t.Errorf("parseMeta = %+v, %t, want %+v", got, ok, want)
+	}
+	if _, ok := parseMeta(b[:8]); ok {
+		t.Error("half of it was taken")
+	}
+}
+
+func FuzzMeta(f *testing.F) {
+	f.Add(meta{name: "a", address: "127.0.0.1:1"}.append(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, ok := parseMeta(b)
+		if !ok {
+			return
+		}
+		if again, ok := parseMeta(m.append(nil)); !ok || again != m {
+			t.Errorf("%+v is read back as %+v, %t", m, again, ok)
+		}
+	})
 }

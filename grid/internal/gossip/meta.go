@@ -1,0 +1,71 @@
+package gossip
+
+import "github.com/quorate/quorate/protocol"
+
+// State is what a member announces of itself, for the others to take into
+// account. It is a hint as all of the gossip is: nothing rests on it alone.
+type State struct {
+	MemoryFull bool // its memory is above the watermark
+	DiskFull   bool // its disk is above the watermark
+	Closing    bool // it was told to end
+}
+
+const (
+	flagMemoryFull = 1 << iota
+	flagDiskFull
+	flagClosing
+)
+
+func (s State) flags() uint64 {
+	var f uint64
+	if s.MemoryFull {
+		f |= flagMemoryFull
+	}
+	if s.DiskFull {
+		f |= flagDiskFull
+	}
+	if s.Closing {
+		f |= flagClosing
+	}
+	return f
+}
+
+func stateOf(flags uint64) State {
+	return State{
+		MemoryFull: flags&flagMemoryFull != 0,
+		DiskFull:   flags&flagDiskFull != 0,
+		Closing:    flags&flagClosing != 0,
+	}
+}
+
+// meta travels with memberlist's own announcement of a member, as a CBOR array.
+// A later version may append elements and flags: what is not known is skipped.
+type meta struct {
+	name    string
+	address string
+	cluster protocol.UUID
+	state   State
+}
+
+const metaFields = 4
+
+func (m meta) append(dst []byte) []byte {
+	dst = protocol.AppendArray(dst, metaFields)
+	dst = protocol.AppendString(dst, m.name)
+	dst = protocol.AppendString(dst, m.address)
+	dst = protocol.AppendBytes(dst, m.cluster[:])
+	return protocol.AppendUint(dst, m.state.flags())
+}
+
+func parseMeta(b []byte) (m meta, ok bool) {
+	r := protocol.NewReader(b)
+	if r.ArrayLen() < metaFields {
+		return meta{}, false
+	}
+	m.name, m.address = r.String(), r.String()
+	if copy(m.cluster[:], r.Bytes()) != len(m.cluster) {
+		return meta{}, false
+	}
+	m.state = stateOf(r.Uint())
+	return m, r.Err() == nil
+}
