@@ -94,7 +94,7 @@ type Coordinator struct {
 	told     map[protocol.UUID]told
 	remote   map[protocol.GroupID]leaderOf // of groups without a replica here
 	released protocol.UUID                 // the cluster that this member is to leave again
-	state    gossip.State  // announced
+	state    gossip.State                  // announced
 	waiting  string
 	err      error // why the member never will serve
 }
