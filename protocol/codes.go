@@ -48,6 +48,35 @@ const (
 	CodeRoom Code = 1000
 )
 
+// NumCodes bounds the codes below CodeRoom that are in use: all are less.
+const NumCodes = 64
+
+// codeNames are the names of the codes that are not CodeOK, as metrics and
+// logs have them.
+var codeNames = [NumCodes]string{
+	CodeNotLeader: "not_leader", CodeNotOwner: "not_owner", CodeFrozen: "frozen", CodeBusy: "busy",
+	CodeSessionUnknown: "session_unknown", CodeSessionEnded: "session_ended", CodeExpired: "expired",
+	CodeMemoryFull: "memory_full", CodeReadOnly: "read_only", CodeShutdown: "shutdown", CodeNoLeader: "no_leader",
+	CodeUnknown: "unknown", CodeReplyDropped: "reply_dropped",
+	CodeInvalid: "invalid", CodeTooLarge: "too_large", CodeUnsupported: "unsupported", CodeStale: "stale",
+	CodeCancelled: "cancelled", CodeTimedOut: "timed_out", CodeDestroyed: "destroyed", CodeSettings: "settings",
+	CodeWaiters: "waiters", CodePanic: "panic", CodeWrongGrid: "wrong_grid", CodeVersion: "version",
+	CodeReserved: "reserved",
+}
+
+// Name returns a code's name: "ok", "not_leader", ... and "other" for those
+// that have none.
+func (c Code) Name() string {
+	switch {
+	case c == CodeOK:
+		return "ok"
+	case int(c) < NumCodes && codeNames[c] != "":
+		return codeNames[c]
+	default:
+		return "other"
+	}
+}
+
 // Class says what a code means for the request's effect.
 type Class uint8
 

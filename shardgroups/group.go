@@ -53,7 +53,9 @@ type Group struct {
 	applied uint64
 	waiting map[waitKey][]*Request // calls whose reply comes with a grant
 
-	log logged
+	log   logged
+	meter meter
+	slow  *slowLog // nil: slow operations are not told of
 
 	wake chan struct{} // run has something to do
 	stop chan struct{}
@@ -102,6 +104,7 @@ type claim struct {
 // entry is an entry of the log on its way.
 type entry struct {
 	number   uint64
+	proposed time.Time
 	requests []*Request
 	riders   []*Request // reads that are answered when the entry is applied here
 	attached []protocol.SessionID
@@ -113,6 +116,7 @@ type entry struct {
 
 type answer struct {
 	q     *Request
+	class Class
 	reply protocol.Reply
 }
 
@@ -127,6 +131,13 @@ func newGroup(h *Host, spec GroupSpec) *Group {
 		flying:  map[uint64]*entry{},
 	}
 	g.kinds = g.state.Kinds()
+	g.meter.kinds[protocol.KindControl] = new(kindMeter)
+	for id, k := range g.kinds {
+		if k != nil {
+			g.meter.kinds[id] = new(kindMeter)
+		}
+	}
+	g.slow = h.slow
 	g.level.Store(g.state.Level())
 	g.state.SetFaults(h.cfg.Faults)
 	g.leader.Store(&Leader{})
@@ -139,6 +150,10 @@ func (g *Group) Leader() Leader { return *g.leader.Load() }
 // Submit lets a request enter the group. It never blocks; Done is called
 // exactly once, unless the request waits for a grant when the Host closes.
 func (g *Group) Submit(q *Request) {
+	q.group = g
+	if q.Arrived.IsZero() {
+		q.Arrived = time.Now()
+	}
 	if r := groupstate.Check(g.kinds, g.host.cfg.Limits, &q.Request); r.Code != protocol.CodeOK {
 		q.answer(r, 0)
 		return
@@ -149,7 +164,7 @@ func (g *Group) Submit(q *Request) {
 	}
 	read := q.Flags&protocol.FlagRead != 0
 	if read && q.Flags&protocol.FlagStale != 0 {
-		g.readNow([]*Request{q})
+		g.readNow([]*Request{q}, q.Arrived)
 		return
 	}
 	if !g.Leader().Self {
@@ -274,12 +289,12 @@ func (g *Group) build() (*entry, *groupstate.Builder) {
 		size += n
 		take++
 	}
-	e := &entry{requests: make([]*Request, 0, take)}
+	e := &entry{proposed: now, requests: make([]*Request, 0, take)}
 	var late, parked []*Request
 	for _, q := range g.writes[:take] {
 		g.queuedBytes -= len(q.Raw)
 		switch {
-		case !q.Deadline.IsZero() && now.After(q.Deadline):
+		case q.late(now):
 			late = append(late, q)
 		case !g.sessions.known(q.Caller.Session):
 			parked = append(parked, q)
@@ -335,6 +350,7 @@ func (g *Group) propose(e *entry, b *groupstate.Builder) {
 	g.stats.Entries.Add(1)
 	g.stats.Writes.Add(uint64(len(e.requests)))
 	g.stats.Rides.Add(uint64(len(e.riders)))
+	g.meter.entrySizes.observe(uint64(len(e.requests)), sizeLow)
 	rs, err := g.host.nh.Propose(g.session, b.Bytes(), proposeTimeout)
 	if err != nil {
 		g.fail(e, codeOf(err))
@@ -556,14 +572,27 @@ var (
 	errSnapshot  = errors.New("the snapshot was not taken")
 )
 
-// answer calls Done with a result.
-func (q *Request) answer(r structures.Result, rev protocol.Revision) {
-	q.Done(protocol.Reply{ID: q.ID, Code: r.Code, Revision: rev, Body: r.Body})
+// late reports whether the caller has given up on the attempt.
+func (q *Request) late(now time.Time) bool {
+	return q.TimeLeft > 0 && now.Sub(q.Arrived) > time.Duration(q.TimeLeft)*time.Millisecond
 }
 
-func (q *Request) refuse(c protocol.Code) { q.Done(protocol.Reply{ID: q.ID, Code: c}) }
+// answer calls Done with a result.
+func (q *Request) answer(r structures.Result, rev protocol.Revision) {
+	q.turnDown(protocol.Reply{ID: q.ID, Code: r.Code, Revision: rev, Body: r.Body})
+}
+
+func (q *Request) refuse(c protocol.Code) { q.turnDown(protocol.Reply{ID: q.ID, Code: c}) }
 
 func (q *Request) busy() {
 	p := protocol.Problem{Detail: "the group's queue is full", Wait: busyWaitHint}
-	q.Done(protocol.Reply{ID: q.ID, Code: protocol.CodeBusy, Body: p.Append(nil)})
+	q.turnDown(protocol.Reply{ID: q.ID, Code: protocol.CodeBusy, Body: p.Append(nil)})
+}
+
+// turnDown answers a request that was not carried out.
+func (q *Request) turnDown(r protocol.Reply) {
+	if int(r.Code) < protocol.NumCodes {
+		q.group.meter.refused[r.Code].Add(1)
+	}
+	q.Done(r)
 }

@@ -31,6 +31,9 @@ type Config struct {
 	Kinds       []structures.Kind
 	Limits      protocol.Limits
 	Logger      *slog.Logger // nil: discards
+	// SlowOp is what an operation may take before a warning tells of it; 0: none
+	// does.
+	SlowOp time.Duration
 
 	SnapshotBytes uint64 // logged between two snapshots; 0: 32 MiB
 	RetainBytes   uint64 // of log kept before a snapshot; 0: 32 MiB
@@ -71,11 +74,15 @@ type Leader struct {
 // Request is a request on its way through a group.
 type Request struct {
 	protocol.Request
-	Raw      []byte    // the encoding of Request
-	Deadline time.Time // zero: none; after it, a request still queued is answered CodeExpired
+	Raw []byte // the encoding of Request
+	// Arrived is when it came; zero: with Submit. Where TimeLeft has passed since
+	// and the request is still queued, it is answered CodeExpired.
+	Arrived time.Time
 	// Done is called exactly once with the reply, whose ID is Request.ID, from
 	// any goroutine and perhaps inside Submit. It must not block.
 	Done func(protocol.Reply)
+
+	group *Group // that it was submitted to
 }
 
 // Host is one member's Raft engine with its replicas.
@@ -92,6 +99,7 @@ type Host struct {
 	cancel  context.CancelFunc
 	workers sync.WaitGroup
 	events  events
+	slow    *slowLog // nil: slow operations are not told of
 
 	snapshotting sync.Mutex // held while a snapshot is taken: one at a time
 
@@ -119,6 +127,9 @@ func Open(cfg Config) (*Host, error) {
 	}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.system = newSystem(h)
+	if cfg.SlowOp > 0 {
+		h.slow = &slowLog{limit: cfg.SlowOp, log: cfg.Logger}
+	}
 	h.events.wake = make(chan struct{}, 1)
 	nhc := NodeHostConfig(cfg.Dir, cfg.RTT)
 	nhc.DeploymentID = deploymentID(cfg.Cluster)

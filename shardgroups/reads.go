@@ -19,6 +19,7 @@ const readIndexTimeout = 500 * time.Millisecond
 // was closed before: a read that arrives later needs another round.
 func (g *Group) readIndex(batch []*Request) {
 	g.stats.Reads.Add(uint64(len(batch)))
+	asked := time.Now()
 	rs, err := g.host.nh.ReadIndex(uint64(g.id), readIndexTimeout)
 	if err != nil {
 		g.endRound()
@@ -33,7 +34,7 @@ func (g *Group) readIndex(batch []*Request) {
 		g.endRound()
 		switch {
 		case r.Completed():
-			g.readNow(batch)
+			g.readNow(batch, asked)
 		case r.Dropped():
 			g.rideInstead(batch)
 		default:
@@ -73,17 +74,23 @@ func (g *Group) rideInstead(batch []*Request) {
 	g.poke()
 }
 
-// readNow answers reads from the state as it is.
-func (g *Group) readNow(batch []*Request) {
+// readNow answers reads from the state as it is. asked is when they left the
+// queue.
+func (g *Group) readNow(batch []*Request, asked time.Time) {
 	var r groupstate.Reader
 	answers := make([]protocol.Reply, len(batch))
+	began := time.Now()
 	g.mu.RLock()
 	for i, q := range batch {
 		res, rev := r.Read(g.state, &q.Request)
 		answers[i] = protocol.Reply{ID: q.ID, Code: res.Code, Revision: rev, Body: res.Body}
 	}
 	g.mu.RUnlock()
+	now := time.Now()
 	for i, q := range batch {
+		if took := g.measure(q, ClassRead, answers[i].Code, now); g.slow.is(took) {
+			g.slow.tell(g, q, stages{asked, began, now})
+		}
 		q.Done(answers[i])
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	sm "github.com/lni/dragonboat/v4/statemachine"
 
@@ -24,6 +25,7 @@ func (m *groupMachine) Update(entries []sm.Entry) ([]sm.Entry, error) {
 	g := m.g
 	bytes := 0
 	sinks := make([]applySink, 0, len(entries))
+	began := time.Now()
 	g.mu.Lock()
 	for i := range entries {
 		cmd := entries[i].Cmd
@@ -60,8 +62,10 @@ func (m *groupMachine) Update(entries []sm.Entry) ([]sm.Entry, error) {
 	g.level.Store(g.state.Level())
 	g.mu.Unlock()
 
+	applied := time.Now()
+	g.meter.apply.observeTime(applied.Sub(began))
 	for i := range sinks {
-		sinks[i].finish()
+		sinks[i].finish(began, applied)
 	}
 	g.afterApply(after)
 	g.log.applied(after.index, bytes)
@@ -136,14 +140,14 @@ const maxWaitingPerCall = 4
 
 func (s *applySink) reply(q *Request, r structures.Result, rev protocol.Revision) {
 	if !r.IsWaiting() {
-		s.answers = append(s.answers, answer{q, protocol.Reply{ID: q.ID, Code: r.Code, Revision: rev, Body: r.Body}})
+		s.answers = append(s.answers, answer{q, ClassWrite, protocol.Reply{ID: q.ID, Code: r.Code, Revision: rev, Body: r.Body}})
 		return
 	}
 	key := waitKey{q.Partition, q.Caller}
 	qs := s.g.waiting[key]
 	if len(qs) >= maxWaitingPerCall {
 		old := qs[0]
-		s.answers = append(s.answers, answer{old, protocol.Reply{ID: old.ID, Code: protocol.CodeUnknown}})
+		s.answers = append(s.answers, answer{old, ClassWait, protocol.Reply{ID: old.ID, Code: protocol.CodeUnknown}})
 		qs = append(qs[:0], qs[1:]...)
 	}
 	s.g.waiting[key] = append(qs, q)
@@ -157,19 +161,29 @@ func (s *applySink) Granted(p protocol.PartitionID, c protocol.Caller, r structu
 	}
 	delete(s.g.waiting, key)
 	for _, q := range qs {
-		s.answers = append(s.answers, answer{q, protocol.Reply{ID: q.ID, Code: r.Code, Revision: rev, Body: r.Body}})
+		s.answers = append(s.answers, answer{q, ClassWait, protocol.Reply{ID: q.ID, Code: r.Code, Revision: rev, Body: r.Body}})
 	}
 }
 
 // finish answers the entry's callers, then the reads that rode on it. The
 // reads see a state that is not older than the entry: no other Update of this
 // group runs before this one returns.
-func (s *applySink) finish() {
+func (s *applySink) finish(began, applied time.Time) {
+	var proposed time.Time
+	if s.e != nil {
+		proposed = s.e.proposed
+		s.g.meter.replicate.observeTime(began.Sub(proposed))
+	}
 	for i := range s.answers {
-		s.answers[i].q.Done(s.answers[i].reply)
+		a := &s.answers[i]
+		took := s.g.measure(a.q, a.class, a.reply.Code, applied)
+		if a.class == ClassWrite && s.g.slow.is(took) {
+			s.g.slow.tell(s.g, a.q, stages{proposed, began, applied})
+		}
+		a.q.Done(a.reply)
 	}
 	if s.e != nil && len(s.e.riders) > 0 {
-		s.g.readNow(s.e.riders)
+		s.g.readNow(s.e.riders, proposed)
 	}
 }
 

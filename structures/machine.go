@@ -12,6 +12,15 @@ type Kind struct {
 	Name    string // as commands and errors print it, for example "counter"
 	Level   uint32 // the level of group state from which it exists; the first is 1
 	Machine Machine
+	Ops     []string // the operations' names by number, for logs and metrics
+}
+
+// OpName returns the name of an operation, empty for one that has none.
+func (k *Kind) OpName(op protocol.Op) string {
+	if int(op) >= len(k.Ops) {
+		return ""
+	}
+	return k.Ops[op]
 }
 
 // Machine is the replicated half of a structure. Every method must be

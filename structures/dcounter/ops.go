@@ -14,6 +14,11 @@ const (
 	opDestroy       protocol.Op = 5 // [] -> []
 )
 
+// opNames are the operations as logs and metrics call them.
+var opNames = []string{
+	opGet: "get", opSet: "set", opAdd: "add", opCompareAndSet: "compare_and_set", opDestroy: "destroy",
+}
+
 // The codes of a counter's own.
 const (
 	codeOverflow = protocol.CodeRoom + 0 // the sum is not an int64

@@ -10,7 +10,7 @@ import (
 
 // Kind is what a member serves counters with.
 func Kind() structures.Kind {
-	return structures.Kind{ID: 2, Name: "counter", Level: 1, Machine: machine{}}
+	return structures.Kind{ID: 2, Name: "counter", Level: 1, Machine: machine{}, Ops: opNames}
 }
 
 // machine keeps one row, whose value is the counter's as an array of one

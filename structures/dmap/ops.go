@@ -37,6 +37,15 @@ const (
 	opDestroy   protocol.Op = 21 // [] -> []
 )
 
+// opNames are the operations as logs and metrics call them.
+var opNames = []string{
+	opGet: "get", opPut: "put", opSwap: "swap", opPutIfAbsent: "put_if_absent", opReplace: "replace",
+	opDelete: "delete", opRemove: "remove", opDeleteVersion: "delete_version", opSetTTL: "set_ttl",
+	opAdd: "add", opGetAll: "get_all", opPutAll: "put_all", opDeleteAll: "delete_all", opAddAll: "add_all",
+	opScan: "scan", opScanKeys: "scan_keys", opLen: "len", opClear: "clear", opConfigure: "configure",
+	opAdopt: "adopt", opDestroy: "destroy",
+}
+
 // The codes of a map's own.
 const (
 	codeConflict   = protocol.CodeRoom + 0 // the entry has another version, or is gone

@@ -11,7 +11,7 @@ import (
 
 // Kind is what a member serves maps with.
 func Kind() structures.Kind {
-	return structures.Kind{ID: 1, Name: "map", Level: 1, Machine: machine{}}
+	return structures.Kind{ID: 1, Name: "map", Level: 1, Machine: machine{}, Ops: opNames}
 }
 
 // machine keeps one row per entry, under its encoded key, whose first byte is

@@ -21,6 +21,12 @@ const (
 	opDestroy   protocol.Op = 10 // [] -> []
 )
 
+// opNames are the operations as logs and metrics call them.
+var opNames = []string{
+	opPut: "put", opOffer: "offer", opTake: "take", opPoll: "poll", opPeek: "peek", opDrain: "drain",
+	opLen: "len", opClear: "clear", opConfigure: "configure", opDestroy: "destroy",
+}
+
 // The codes of a queue's own.
 const (
 	codeEmpty = protocol.CodeRoom + 0

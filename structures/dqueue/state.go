@@ -12,7 +12,7 @@ import (
 
 // Kind is what a member serves queues with.
 func Kind() structures.Kind {
-	return structures.Kind{ID: 4, Name: "queue", Level: 1, Machine: machine{}}
+	return structures.Kind{ID: 4, Name: "queue", Level: 1, Machine: machine{}, Ops: opNames}
 }
 
 // machine keeps the capacity as the structure's settings, and these rows:

@@ -19,6 +19,12 @@ const (
 	opDestroy    protocol.Op = 8 // [] -> []
 )
 
+// opNames are the operations as logs and metrics call them.
+var opNames = []string{
+	opInit: "init", opAcquire: "acquire", opTryAcquire: "try_acquire", opRelease: "release",
+	opAvailable: "available", opDrain: "drain", opAddPermits: "add_permits", opDestroy: "destroy",
+}
+
 // The codes of a semaphore's own.
 const (
 	codeNotInitialized = protocol.CodeRoom + 0

@@ -237,12 +237,10 @@ func (c *clientConn) submit(q *shardgroups.Request) {
 		c.reply(problem(q.ID, protocol.CodeInvalid, fmt.Sprintf("partition %d of %d", q.Partition, len(routes.Partitions))))
 		return
 	}
-	if q.TimeLeft > 0 {
-		if c.now.IsZero() {
-			c.now = time.Now()
-		}
-		q.Deadline = c.now.Add(time.Duration(q.TimeLeft) * time.Millisecond)
+	if c.now.IsZero() {
+		c.now = time.Now()
 	}
+	q.Arrived = c.now
 	route := &routes.Partitions[q.Partition]
 	if c.forward && c.forwarded(route, q.ID, q.Flags, q.Raw) {
 		return

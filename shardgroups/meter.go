@@ -1,0 +1,175 @@
+package shardgroups
+
+import (
+	"math/bits"
+	"sync/atomic"
+	"time"
+
+	"github.com/quorate/quorate/protocol"
+)
+
+// Class is how an operation was carried out, for measurements.
+type Class uint8
+
+// The classes of operations.
+const (
+	ClassRead  Class = iota
+	ClassWrite       // answered when its entry was applied
+	ClassWait        // answered by a later grant; its time is that of waiting
+	numClasses
+)
+
+// String returns the class's name as metrics have it.
+func (c Class) String() string {
+	switch c {
+	case ClassRead:
+		return "read"
+	case ClassWrite:
+		return "write"
+	default:
+		return "wait"
+	}
+}
+
+// maxOps bounds the numbers of operations that are counted one by one; larger
+// ones share the last.
+const maxOps = 64
+
+// meter counts what a group has answered since it was started here. A group's
+// requests are answered by a goroutine or two at a time, so that plain atomics
+// of its own cost next to nothing; whoever looks adds up.
+type meter struct {
+	kinds   [256]*kindMeter // nil: not a kind
+	refused [protocol.NumCodes]atomic.Uint64
+
+	entrySizes histogram // requests an entry
+	replicate  histogram // from proposing an entry to its turn to be applied here
+	apply      histogram // one call of Update
+}
+
+// kindMeter counts the operations of one kind of structure.
+type kindMeter struct {
+	ops     [maxOps]atomic.Uint64
+	latency [numClasses]histogram
+}
+
+// A histogram counts values by powers of two: bucket i has those below
+// 1<<(low+i), the last one the rest. low is the observer's to know.
+type histogram struct {
+	counts [histogramBuckets]atomic.Uint64
+	sum    atomic.Uint64
+}
+
+const (
+	histogramBuckets = 20
+	latencyLow       = 15 // nanoseconds: the first bucket ends at 33 microseconds, the last but one at 8.6 seconds
+	sizeLow          = 1
+)
+
+func (h *histogram) observe(v uint64, low int) {
+	h.counts[min(max(bits.Len64(v)-low, 0), histogramBuckets-1)].Add(1)
+	h.sum.Add(v)
+}
+
+func (h *histogram) observeTime(d time.Duration) { h.observe(uint64(max(d, 0)), latencyLow) }
+
+// Histogram is what a histogram has counted.
+type Histogram struct {
+	Bounds []uint64 // exclusive upper ends; the last bucket has none
+	Counts []uint64 // by bucket, one more than Bounds
+	Sum    uint64
+}
+
+// Count returns how many values there were.
+func (h Histogram) Count() uint64 {
+	var n uint64
+	for _, c := range h.Counts {
+		n += c
+	}
+	return n
+}
+
+func (h *histogram) read(low int) Histogram {
+	r := Histogram{Sum: h.sum.Load()}
+	for i := range h.counts {
+		r.Counts = append(r.Counts, h.counts[i].Load())
+		if i < histogramBuckets-1 {
+			r.Bounds = append(r.Bounds, 1<<(low+i))
+		}
+	}
+	return r
+}
+
+// Meters is what a group has counted since it was started here.
+type Meters struct {
+	Operations []OperationCount
+	Latency    []LatencyOf // nanoseconds from arrival to answer
+	Refused    map[protocol.Code]uint64
+
+	EntrySizes Histogram // requests an entry
+	Replicate  Histogram // nanoseconds from proposing an entry to its turn to be applied
+	Apply      Histogram // nanoseconds of applying the entries that came together
+}
+
+// OperationCount says how often an operation was answered: carried out, or
+// refused for good.
+type OperationCount struct {
+	Kind  protocol.KindID
+	Op    protocol.Op
+	Count uint64
+}
+
+// LatencyOf is the latency of a kind's operations of one class.
+type LatencyOf struct {
+	Kind  protocol.KindID
+	Class Class
+	Time  Histogram
+}
+
+// Meters returns what the group has counted. What was never counted is left
+// out.
+func (g *Group) Meters() Meters {
+	m := &g.meter
+	r := Meters{
+		Refused:    map[protocol.Code]uint64{},
+		EntrySizes: m.entrySizes.read(sizeLow), Replicate: m.replicate.read(latencyLow), Apply: m.apply.read(latencyLow),
+	}
+	for id, k := range m.kinds {
+		if k == nil {
+			continue
+		}
+		for op := range k.ops {
+			if n := k.ops[op].Load(); n > 0 {
+				r.Operations = append(r.Operations, OperationCount{protocol.KindID(id), protocol.Op(op), n})
+			}
+		}
+		for c := range k.latency {
+			if h := k.latency[c].read(latencyLow); h.Count() > 0 {
+				r.Latency = append(r.Latency, LatencyOf{protocol.KindID(id), Class(c), h})
+			}
+		}
+	}
+	for c := range m.refused {
+		if n := m.refused[c].Load(); n > 0 {
+			r.Refused[protocol.Code(c)] = n
+		}
+	}
+	return r
+}
+
+// measure counts an answer and returns how long it took since the request
+// arrived.
+func (g *Group) measure(q *Request, c Class, code protocol.Code, now time.Time) time.Duration {
+	took := now.Sub(q.Arrived)
+	if int(code) < protocol.NumCodes && code != protocol.CodeOK && code != protocol.CodeReserved {
+		g.meter.refused[code].Add(1)
+	}
+	if class := code.Class(); class == protocol.ClassNotEntered || class == protocol.ClassUnknown {
+		return 0
+	}
+	if k := g.meter.kinds[q.Kind]; k != nil {
+		k.ops[min(q.Op, maxOps-1)].Add(1)
+		k.latency[c].observeTime(took)
+	}
+	return took
+}

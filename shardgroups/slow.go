@@ -1,0 +1,56 @@
+package shardgroups
+
+import (
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+)
+
+// slowInterval is the least time between two warnings of slow operations: a
+// slow disk makes all of them slow, and one line says it.
+const slowInterval = time.Second
+
+// slowLog tells of operations that took longer than they should. A nil slowLog
+// tells of none.
+type slowLog struct {
+	limit time.Duration
+	log   *slog.Logger
+
+	mu   sync.Mutex // guards what follows
+	last time.Time
+	more int // that were not told of since
+}
+
+// stages are when a request went from one stage to the next.
+type stages struct {
+	left    time.Time // the queue
+	began   time.Time // to be applied, or to be read: a majority has agreed
+	applied time.Time
+}
+
+func (l *slowLog) is(took time.Duration) bool { return l != nil && took >= l.limit }
+
+// tell warns of a request, unless another was told of a moment ago.
+func (l *slowLog) tell(g *Group, q *Request, s stages) {
+	l.mu.Lock()
+	if s.applied.Sub(l.last) < slowInterval {
+		l.more++
+		l.mu.Unlock()
+		return
+	}
+	more := l.more
+	l.last, l.more = s.applied, 0
+	l.mu.Unlock()
+	kind, op := "control", ""
+	if k := g.kinds[q.Kind]; k != nil {
+		kind, op = k.Name, k.OpName(q.Op)
+	}
+	l.log.Warn("slow operation",
+		"kind", kind, "name", strings.Clone(q.Name), "op", op, "group", uint64(g.id), "partition", uint64(q.Partition),
+		"term", g.Leader().Term, "took", s.applied.Sub(q.Arrived).Round(time.Microsecond),
+		"queued", s.left.Sub(q.Arrived).Round(time.Microsecond),
+		"replicated", s.began.Sub(s.left).Round(time.Microsecond),
+		"applied", s.applied.Sub(s.began).Round(time.Microsecond),
+		"not_told", more)
+}
