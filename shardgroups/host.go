@@ -253,6 +253,44 @@ func (h *Host) startReplica(initial map[uint64]dragonboat.Target, join bool, cre
 // whose log is gone.
 var ErrLogMissing = errors.New("the replica's log is missing")
 
+// StopGroup stops this member's replica of a data group, where it runs, and
+// removes its data. The replica must have been removed from its group: its id
+// cannot be started here again.
+func (h *Host) StopGroup(ctx context.Context, id protocol.GroupID, replica protocol.ReplicaID) error {
+	h.mu.Lock()
+	g := h.groups[id]
+	if g != nil && g.replica != replica {
+		h.mu.Unlock()
+		return fmt.Errorf("stop replica %d of group %d: replica %d runs", replica, id, g.replica)
+	}
+	delete(h.groups, id)
+	delete(h.specs, id)
+	h.mu.Unlock()
+	if g != nil {
+		g.close()
+	}
+	// One that has seen its own removal has stopped by itself.
+	err := h.nh.StopReplica(uint64(id), uint64(replica))
+	if err != nil && !errors.Is(err, dragonboat.ErrShardNotFound) {
+		return fmt.Errorf("stop replica %d of group %d: %w", replica, id, err)
+	}
+	if err := h.nh.SyncRemoveData(ctx, uint64(id), uint64(replica)); err != nil {
+		return fmt.Errorf("remove the data of replica %d of group %d: %w", replica, id, err)
+	}
+	return nil
+}
+
+// Running returns the replicas of data groups that run here.
+func (h *Host) Running() map[protocol.GroupID]protocol.ReplicaID {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	running := map[protocol.GroupID]protocol.ReplicaID{}
+	for id, g := range h.groups {
+		running[id] = g.replica
+	}
+	return running
+}
+
 // Group returns this member's replica of a data group, nil without one.
 func (h *Host) Group(id protocol.GroupID) *Group {
 	h.mu.RLock()

@@ -35,6 +35,16 @@ func (h *Host) AddVoter(ctx context.Context, g protocol.GroupID, r protocol.Repl
 	})
 }
 
+// RemoveReplica removes a replica for good: its id is never used again.
+func (h *Host) RemoveReplica(ctx context.Context, g protocol.GroupID, r protocol.ReplicaID) error {
+	return h.changeReplicas(ctx, g, "remove a replica of", func(ctx context.Context, m *dragonboat.Membership) (bool, error) {
+		if m.NonVotings[uint64(r)] == "" && m.Nodes[uint64(r)] == "" {
+			return false, nil
+		}
+		return true, h.nh.SyncRequestDeleteReplica(ctx, uint64(g), uint64(r), m.ConfigChangeID)
+	})
+}
+
 // changeReplicas repeats a change until the membership shows it.
 func (h *Host) changeReplicas(ctx context.Context, g protocol.GroupID, what string, change func(context.Context, *dragonboat.Membership) (bool, error)) error {
 	var last error

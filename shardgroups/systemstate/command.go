@@ -1,6 +1,7 @@
 package systemstate
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -14,8 +15,8 @@ type Kind uint8
 const (
 	Claim         Kind = 1  // the leader takes the clock: Nonce
 	Found         Kind = 2  // the cluster: Cluster, Name, Settings, Member
-	AddMember     Kind = 3  // an incarnation: Member; answers its id
-	SetAddress    Kind = 4  // of an incarnation: Member
+	AddMember     Kind = 3  // an incarnation: Member; answers its id. Another one of the name is gone
+	SetAddress    Kind = 4  // of an incarnation, with its name and level: Member
 	AddReplica    Kind = 5  // a place in a group: Group, Member.ID; answers the replica's id
 	SetReplica    Kind = 6  // a replica's kind: Group, Replica
 	RemoveReplica Kind = 7  // Group, Replica.ID
@@ -106,25 +107,9 @@ func (s *State) agree(a *Agreement, c *Command) Answer {
 		}}
 		return Answer{Member: c.Member.ID}
 	case AddMember:
-		if m, ok := a.Incarnation(c.Member.Incarnation); ok {
-			return Answer{Member: m.ID}
-		}
-		c.Member.ID = a.NextMember
-		a.NextMember++
-		a.Members = append(a.Members, c.Member)
-		a.Epoch++
-		return Answer{Member: c.Member.ID}
+		return a.addMember(c.Member)
 	case SetAddress:
-		i := slices.IndexFunc(a.Members, func(m Member) bool { return m.Incarnation == c.Member.Incarnation })
-		if i < 0 {
-			return refuse("no such member")
-		}
-		a.Members[i].Address = c.Member.Address
-		if c.Member.Name != "" {
-			a.Members[i].Name = c.Member.Name
-		}
-		a.Epoch++
-		return Answer{Member: a.Members[i].ID}
+		return a.setAddress(c.Member)
 	case RemoveMember:
 		for _, g := range a.Groups {
 			for _, r := range g.Replicas {
@@ -154,6 +139,46 @@ func (s *State) agree(a *Agreement, c *Command) Answer {
 	return refuse("an unknown command")
 }
 
+// addMember lists an incarnation. The one that had its name before has lost its
+// data: names are unique, and its places are to be filled anew.
+func (a *Agreement) addMember(m Member) Answer {
+	if old, ok := a.Incarnation(m.Incarnation); ok {
+		if old.Gone {
+			return refuse("another incarnation has taken the member's place")
+		}
+		return Answer{Member: old.ID}
+	}
+	for i := range a.Members {
+		if a.Members[i].Name == m.Name {
+			a.Members[i].Gone = true
+		}
+	}
+	m.ID, m.Gone = a.NextMember, false
+	a.NextMember++
+	a.Members = append(a.Members, m)
+	a.Epoch++
+	return Answer{Member: m.ID}
+}
+
+// setAddress notes where a member is, and what it is called and understands.
+func (a *Agreement) setAddress(m Member) Answer {
+	i := slices.IndexFunc(a.Members, func(o Member) bool { return o.Incarnation == m.Incarnation })
+	if i < 0 {
+		return refuse("no such member")
+	}
+	o := &a.Members[i]
+	if m.Name != "" && m.Name != o.Name {
+		if other, ok := a.Named(m.Name); ok {
+			return refuse(fmt.Sprintf("a member called %s is at %s: give one of them another name", m.Name, other.Address))
+		}
+		o.Name = m.Name
+	}
+	o.Address = m.Address
+	o.Level = max(o.Level, m.Level)
+	a.Epoch++
+	return Answer{Member: o.ID}
+}
+
 func (a *Agreement) setReplica(c *Command) Answer {
 	i := slices.IndexFunc(a.Groups, func(g Group) bool { return g.ID == c.Group })
 	if i < 0 {
@@ -166,7 +191,7 @@ func (a *Agreement) setReplica(c *Command) Answer {
 				return Answer{Replica: r.ID}
 			}
 		}
-		if _, ok := a.Member(c.Member.ID); !ok {
+		if m, ok := a.Member(c.Member.ID); !ok || m.Gone {
 			return refuse("no such member")
 		}
 		r := Replica{ID: g.NextReplica, Member: c.Member.ID, NonVoting: true}
@@ -183,6 +208,11 @@ func (a *Agreement) setReplica(c *Command) Answer {
 		return refuse("no such replica")
 	}
 	if c.Kind == RemoveReplica {
+		if g.Replicas[j].Initial {
+			for i := range g.Replicas {
+				g.Replicas[i].Initial = false
+			}
+		}
 		g.Replicas = slices.Delete(g.Replicas, j, j+1)
 	} else {
 		g.Replicas[j].NonVoting = c.Replica.NonVoting

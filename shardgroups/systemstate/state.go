@@ -43,6 +43,11 @@ type Member struct {
 	Name        string
 	Incarnation protocol.UUID
 	Address     string
+	Level       uint32 // highest level of group state it understands
+	// Gone says that its data is lost for ever. It keeps its number until no
+	// replica is listed on it.
+	// Invariant: of the members that are not gone no two have the same Name.
+	Gone bool
 }
 
 // Replica is a group's copy on a member.
@@ -51,7 +56,10 @@ type Replica struct {
 	ID        protocol.ReplicaID
 	Member    protocol.MemberID
 	NonVoting bool
-	Initial   bool // one of the group's first replicas
+	// Initial marks one of the group's first replicas, as long as all of them are
+	// listed: one that has not run yet starts the group with them. After the first
+	// was removed it joins the group like one that was added.
+	Initial bool
 }
 
 // Group is a Raft group.
@@ -60,6 +68,7 @@ type Group struct {
 	ID          protocol.GroupID
 	Replicas    []Replica // by ID
 	NextReplica protocol.ReplicaID
+	Generation  uint16 // rises when data of the group's partitions was lost
 }
 
 // Session is a client's liveness.
@@ -98,6 +107,15 @@ func (a *Agreement) Member(id protocol.MemberID) (Member, bool) {
 // Incarnation returns the member with an incarnation.
 func (a *Agreement) Incarnation(u protocol.UUID) (Member, bool) {
 	i := slices.IndexFunc(a.Members, func(m Member) bool { return m.Incarnation == u })
+	if i < 0 {
+		return Member{}, false
+	}
+	return a.Members[i], true
+}
+
+// Named returns the member with a name, whose data is not lost.
+func (a *Agreement) Named(name string) (Member, bool) {
+	i := slices.IndexFunc(a.Members, func(m Member) bool { return m.Name == name && !m.Gone })
 	if i < 0 {
 		return Member{}, false
 	}

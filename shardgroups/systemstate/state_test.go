@@ -103,3 +103,55 @@ func FuzzSnapshot(f *testing.F) {
 	f.Add(New().Snapshot())
 	f.Fuzz(func(_ *testing.T, b []byte) { _ = New().Restore(bytes.NewReader(b)) })
 }
+
+// TestNamesAreUnique shows that an incarnation that joins under a name takes
+// the place of the one that had it.
+func TestNamesAreUnique(t *testing.T) {
+	s := founded(t)
+	older := Command{Kind: AddMember, Member: Member{Name: "n2", Incarnation: protocol.UUID{3}, Gone: true}}
+	apply(t, s, 0, older)
+	if m, ok := s.Agreement().Named("n2"); !ok || m.ID != 2 {
+		t.Fatalf("n2 is %+v, %t", m, ok)
+	}
+	newer := Command{Kind: AddMember, Member: Member{Name: "n2", Incarnation: protocol.UUID{4}, Level: 1}}
+	for range 2 {
+		if a := apply(t, s, 0, newer); a.Member != 3 {
+			t.Errorf("member %d, want 3", a.Member)
+		}
+	}
+	want := []Member{
+		{ID: 1, Name: "n1", Incarnation: protocol.UUID{2}},
+		{ID: 2, Name: "n2", Incarnation: protocol.UUID{3}, Gone: true},
+		{ID: 3, Name: "n2", Incarnation: protocol.UUID{4}, Level: 1},
+	}
+	if diff := cmp.Diff(want, s.Agreement().Members); diff != "" {
+		t.Error(diff)
+	}
+	for what, c := range map[string]Command{
+		"the older incarnation joins again":   older,
+		"the older one gets a place":          {Kind: AddReplica, Group: protocol.SystemGroup, Member: Member{ID: 2}},
+		"another takes the name of one there": {Kind: SetAddress, Member: Member{Name: "n2", Incarnation: protocol.UUID{2}}},
+	} {
+		if a := apply(t, s, 0, c); a.Problem == "" {
+			t.Error(what)
+		}
+	}
+	apply(t, s, 0, Command{Kind: RemoveMember, Member: Member{ID: 2}})
+	if m, ok := s.Agreement().Named("n2"); !ok || m.ID != 3 {
+		t.Errorf("n2 is %+v, %t", m, ok)
+	}
+}
+
+// TestInitialReplicas shows that nobody starts a group with fewer first
+// replicas than others did.
+func TestInitialReplicas(t *testing.T) {
+	s := founded(t)
+	apply(t, s, 0, Command{Kind: CreateGroups, Partitions: []protocol.GroupID{2}, Groups: []Group{{
+		ID: 2, NextReplica: 3, Replicas: []Replica{{ID: 1, Member: 1, Initial: true}, {ID: 2, Member: 2, Initial: true}},
+	}}})
+	apply(t, s, 0, Command{Kind: RemoveReplica, Group: 2, Replica: Replica{ID: 2}})
+	g, _ := s.Agreement().Group(2)
+	if diff := cmp.Diff([]Replica{{ID: 1, Member: 1}}, g.Replicas); diff != "" {
+		t.Error(diff)
+	}
+}
