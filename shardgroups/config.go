@@ -11,11 +11,12 @@ import (
 )
 
 // Defaults of the engine. An election takes at least ElectionRTT ticks: 400 ms,
-// several times the longest pause a healthy process has.
+// several times the longest pause a healthy process has. Two heartbeats fit in
+// with room to spare; they are half of what an idle member costs.
 const (
 	DefaultRTT         = 20 * time.Millisecond
 	DefaultElectionRTT = 20
-	heartbeatRTT       = 5
+	heartbeatRTT       = 8
 
 	// execShards and logShards are pinned for the life of a data directory.
 	execShards = 1

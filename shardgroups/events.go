@@ -125,6 +125,7 @@ func (h *Host) ticker() {
 				h.maybeSnapshot(g.id, &g.log, time.Now())
 			}
 		}
+		h.system.poke()
 		if n%10 == 0 {
 			h.maybeSnapshot(protocol.SystemGroup, &h.system.log, time.Now())
 		}
@@ -134,11 +135,9 @@ func (h *Host) ticker() {
 // systemTicker has a goroutine of its own, because an entry of the system
 // group may take long while it has no leader.
 func (h *Host) systemTicker() {
-	t := time.NewTicker(tickInterval)
-	defer t.Stop()
 	for {
 		select {
-		case <-t.C:
+		case <-h.system.due:
 			h.system.tick()
 		case <-h.ctx.Done():
 			return

@@ -30,6 +30,7 @@ var ErrNoSystem = errors.New("the system group does not answer")
 type System struct {
 	host   *Host
 	leader atomic.Pointer[Leader]
+	due    chan struct{} // of capacity 1: tick has something to do
 
 	mu      sync.RWMutex // guards state and applied
 	state   *systemstate.State
@@ -50,7 +51,7 @@ type beat struct {
 }
 
 func newSystem(h *Host) *System {
-	s := &System{host: h, state: systemstate.New()}
+	s := &System{host: h, state: systemstate.New(), due: make(chan struct{}, 1)}
 	s.leader.Store(&Leader{})
 	return s
 }
@@ -261,6 +262,23 @@ func (s *System) session(q protocol.SessionRequest) protocol.Reply {
 	}
 	body := protocol.Encode(protocol.SessionState{Session: a.Session, TTL: uint32(a.TTL / time.Millisecond)})
 	return protocol.Reply{ID: q.ID, Body: body}
+}
+
+// poke has tick called where it may have something to do: it does nothing on a
+// follower that has never led.
+func (s *System) poke() {
+	if !s.Leader().Self {
+		s.hmu.Lock()
+		led := s.claim.nonce != 0 || len(s.beats) > 0
+		s.hmu.Unlock()
+		if !led {
+			return
+		}
+	}
+	select {
+	case s.due <- struct{}{}:
+	default:
+	}
 }
 
 // tick claims the clock where this replica has come to lead, logs the
