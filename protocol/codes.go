@@ -12,7 +12,7 @@ const (
 	// Not entered: nothing changed, and no record of the request is left.
 	CodeNotLeader      Code = 1  // another member leads the group; the client refreshes its table
 	CodeNotOwner       Code = 2  // the group does not own the partition
-	CodeFrozen         Code = 3  // the partition moves; try again
+	CodeFrozen         Code = 3  // held back for now; try again as hinted
 	CodeBusy           Code = 4  // a queue is full; wait as hinted
 	CodeSessionUnknown Code = 5  // the group does not know the session; try again
 	CodeSessionEnded   Code = 6  // the session has ended

@@ -167,8 +167,8 @@ func (g *Group) addCommands(e *entry, b *groupstate.Builder) {
 		}
 	}
 	if g.owned == 0 && g.ownFlying == 0 {
-		if total, ids, limits := g.host.system.partitionsOf(g.id); len(ids) > 0 {
-			b.Own(total, ids, limits)
+		if o := g.host.system.ownershipOf(g.id); len(o.Owned) > 0 {
+			b.Own(o)
 			g.ownFlying = e.number
 		}
 	}
@@ -211,8 +211,7 @@ func (g *Group) tick(everySecond bool) {
 		}
 	}
 	if owned == 0 && g.ownFlying == 0 {
-		_, ids, _ := g.host.system.partitionsOf(g.id)
-		want = want || len(ids) > 0
+		want = want || len(g.host.system.ownershipOf(g.id).Owned) > 0
 	}
 	if want {
 		g.wantEntry = true

@@ -170,16 +170,17 @@ func (s *System) endsAfter(from uint64, limit int) []protocol.SessionID {
 	return ids
 }
 
-// partitionsOf returns the partitions that a group owns, with the number of
-// all and the limits of the cluster.
-func (s *System) partitionsOf(id protocol.GroupID) (total int, owned []protocol.PartitionID, limits protocol.Limits) {
+// ownershipOf returns what a group is told when it is new; it owns nothing
+// where the tables do not list it.
+func (s *System) ownershipOf(id protocol.GroupID) groupstate.Ownership {
 	a := s.View()
+	o := groupstate.Ownership{Partitions: len(a.Partitions), Limits: a.Settings.Limits}
 	for p, g := range a.Partitions {
 		if g == id {
-			owned = append(owned, protocol.PartitionID(p))
+			o.Owned = append(o.Owned, protocol.PartitionID(p))
 		}
 	}
-	return len(a.Partitions), owned, a.Settings.Limits
+	return o
 }
 
 // memberOf returns the member that has a group's replica.

@@ -13,6 +13,11 @@ type Kind struct {
 	Level   uint32 // the level of group state from which it exists; the first is 1
 	Machine Machine
 	Ops     []string // the operations' names by number, for logs and metrics
+
+	// Holds says that the kind hands out what a session holds, such as permits.
+	// A group that has lost its majority's data refuses all its mutations, not
+	// entered, until nobody can believe any more to hold what was lost.
+	Holds bool
 }
 
 // OpName returns the name of an operation, empty for one that has none.

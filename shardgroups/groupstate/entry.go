@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/quorate/quorate/protocol"
 )
@@ -36,6 +37,8 @@ const (
 	commandEnds    command = 4 // sessions have ended
 	commandOwn     command = 5 // the group's partitions and limits, once
 	commandLevel   command = 6 // raises the level
+	commandLoad    command = 7 // a chunk of a snapshot that the group takes over
+	commandLoaded  command = 8 // the snapshot's length and sum: the load is over
 )
 
 // Builder builds an entry. The zero Builder is empty; Reset starts one.
@@ -98,14 +101,87 @@ func (b *Builder) Ends(from uint64, ids []protocol.SessionID) {
 	b.add(commandEnds, p)
 }
 
-// Own gives a new group its partitions and the limits of the cluster. A group
-// that has them already ignores it.
-func (b *Builder) Own(partitions int, owned []protocol.PartitionID, limits protocol.Limits) {
-	p := protocol.AppendArray(protocol.AppendUint(nil, uint64(partitions)), len(owned))
-	for _, id := range owned {
+// Ownership is what a new group is told, once.
+type Ownership struct {
+	Partitions int                    // of the cluster
+	Owned      []protocol.PartitionID // by the group
+	Limits     protocol.Limits
+	// Generation of the partitions: it has risen where data was lost.
+	Generation uint16
+	// Revision is where the partitions' revisions begin.
+	Revision protocol.Revision
+	// HoldOff is how long, in log time from the moment the group serves, nothing
+	// is granted that a session holds: who held it before the group was there may
+	// not know yet that it is lost.
+	HoldOff time.Duration
+	// Ends is the number of the last ended session when the group was made: none
+	// of those is ever known to it.
+	Ends uint64
+	// Loading makes the group refuse requests until Load commands have brought it
+	// a state.
+	Loading bool
+}
+
+// ownFields is how many fields an Ownership is written with. A later version
+// that writes more, under a higher level, reads both.
+const ownFields = 8
+
+// Own gives a new group its partitions. A group that has them already ignores
+// it.
+func (b *Builder) Own(o Ownership) {
+	p := protocol.AppendArray(nil, ownFields)
+	p = protocol.AppendUint(p, uint64(o.Partitions))
+	p = protocol.AppendArray(p, len(o.Owned))
+	for _, id := range o.Owned {
 		p = protocol.AppendUint(p, uint64(id))
 	}
-	b.add(commandOwn, protocol.AppendBytes(p, protocol.Encode(limits)))
+	p = protocol.AppendBytes(p, protocol.Encode(o.Limits))
+	p = protocol.AppendUint(p, uint64(o.Generation))
+	p = protocol.AppendUint(p, uint64(o.Revision))
+	p = protocol.AppendUint(p, uint64(o.HoldOff))
+	p = protocol.AppendUint(p, o.Ends)
+	b.add(commandOwn, protocol.AppendBool(p, o.Loading))
+}
+
+// readOwnership reads what Own wrote.
+func readOwnership(r *protocol.Reader) (Ownership, error) {
+	var o Ownership
+	r.Array(ownFields)
+	o.Partitions = int(r.Uint32())
+	o.Owned = make([]protocol.PartitionID, r.ArrayLen())
+	for i := range o.Owned {
+		o.Owned[i] = protocol.PartitionID(r.Uint32())
+	}
+	limits := r.Bytes()
+	o.Generation = r.Uint16()
+	o.Revision = protocol.Revision(r.Uint())
+	o.HoldOff = time.Duration(r.Uint())
+	o.Ends, o.Loading = r.Uint(), r.Bool()
+	if o.Partitions > maxPartitions || o.HoldOff < 0 || o.HoldOff > maxHoldOff || o.Revision > maxFirstRevision {
+		return o, fmt.Errorf("%w: the ownership of %d partitions", ErrEntry, o.Partitions)
+	}
+	if r.Err() == nil {
+		if err := protocol.Decode(limits, &o.Limits); err != nil {
+			return o, fmt.Errorf("%w: limits: %v", ErrEntry, err)
+		}
+	}
+	return o, nil
+}
+
+const (
+	maxHoldOff       = 365 * 24 * time.Hour
+	maxFirstRevision = 1<<48 - 1
+)
+
+// Load adds a chunk of at most MaxLoadChunk bytes of a snapshot, from offset
+// on, to a group that was told to load one.
+func (b *Builder) Load(offset uint64, chunk []byte) {
+	b.add(commandLoad, protocol.AppendBytes(protocol.AppendUint(protocol.AppendArray(nil, 2), offset), chunk))
+}
+
+// Loaded ends a load: the snapshot had length bytes, with a LoadSum of sum.
+func (b *Builder) Loaded(length, sum uint64) {
+	b.add(commandLoaded, protocol.AppendUint(protocol.AppendUint(protocol.AppendArray(nil, 2), length), sum))
 }
 
 // Level raises the level of the group's state.

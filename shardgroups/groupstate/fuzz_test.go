@@ -41,7 +41,7 @@ func FuzzEntry(f *testing.F) {
 func seedEntry() []byte {
 	var b groupstate.Builder
 	b.Reset(groupstate.Header{Proposer: 1, Number: 1}, 256)
-	b.Own(8, []protocol.PartitionID{0, 1}, protocol.DefaultLimits())
+	b.Own(groupstate.Ownership{Partitions: 8, Owned: []protocol.PartitionID{0, 1}, Limits: protocol.DefaultLimits()})
 	b.Claim(7)
 	b.Attach(1, 0)
 	b.Ends(0, []protocol.SessionID{2})

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups/groupstate"
 )
 
 // The structures of the script.
@@ -33,12 +34,12 @@ func (s *script) play() {
 
 func (s *script) begin() {
 	s.entry("the group gets its partitions, and a leader the clock", 0, func() {
-		s.b.Own(8, []protocol.PartitionID{home, other, third, elsewhere}, protocol.DefaultLimits())
+		s.b.Own(groupstate.Ownership{Partitions: 8, Owned: []protocol.PartitionID{home, other, third, elsewhere}, Limits: protocol.DefaultLimits()})
 		s.b.Claim(77)
 	})
 	s.epoch = 1
 	s.entry("its partitions again, which changes nothing; its level; sessions", 5, func() {
-		s.b.Own(8, []protocol.PartitionID{nobodysHere}, protocol.DefaultLimits())
+		s.b.Own(groupstate.Ownership{Partitions: 8, Owned: []protocol.PartitionID{nobodysHere}, Limits: protocol.DefaultLimits()})
 		s.b.Level(1)
 		for _, id := range []protocol.SessionID{ann, bob, cyd, dan} {
 			s.b.Attach(id, 0)

@@ -23,14 +23,17 @@ import (
 
 var rewrite = flag.Bool("rewrite", false, "write the golden log in testdata")
 
-// The golden log of level 1: entries with the answers they give, the hash of
+// The golden logs of level 1: entries with the answers they give, the hash of
 // the state after them, and the snapshot of that state. What is there stays
 // true for ever: a released operation is changed by another under a new number,
 // or under a higher level with a golden log of its own.
-const (
-	goldenLog      = "testdata/level1.log"
-	goldenSnapshot = "testdata/level1.snapshot"
-)
+var goldens = []struct {
+	name string
+	play func(*script)
+}{
+	{"level1", (*script).play},
+	{"level1-load", (*script).playLoad},
+}
 
 func goldenKinds() []structures.Kind {
 	return []structures.Kind{dmap.Kind(), dcounter.Kind(), dsemaphore.Kind(), dqueue.Kind()}
@@ -82,12 +85,22 @@ func restored(t *testing.T, snapshot []byte) *golden {
 	return g
 }
 
-// TestGolden replays the golden log. It must give the same answers, hash and
-// snapshot in every version, also where a snapshot stands for its beginning.
+// TestGolden replays the golden logs. They must give the same answers, hash
+// and snapshot in every version, also where a snapshot stands for their
+// beginning.
 func TestGolden(t *testing.T) {
-	if *rewrite {
-		rewriteGolden(t)
+	for _, g := range goldens {
+		t.Run(g.name, func(t *testing.T) {
+			log, snapshot := "testdata/"+g.name+".log", "testdata/"+g.name+".snapshot"
+			if *rewrite {
+				rewriteGolden(t, g.play, log, snapshot)
+			}
+			testGolden(t, log, snapshot)
+		})
 	}
+}
+
+func testGolden(t *testing.T, goldenLog, goldenSnapshot string) {
 	want, err := os.ReadFile(goldenLog)
 	if err != nil {
 		t.Fatal(err)
@@ -97,7 +110,7 @@ func TestGolden(t *testing.T) {
 		t.Fatal(err)
 	}
 	entries := strings.Count(string(want), "\nentry ")
-	for _, reborn := range []int{entries, 0, entries / 3, 2 * entries / 3} {
+	for _, reborn := range []int{entries, 0, entries / 4, entries / 3, entries / 2, 2 * entries / 3} {
 		g := replay(t, want, reborn)
 		if diff := cmp.Diff(string(want), g.log.String()); diff != "" {
 			t.Errorf("restored from a snapshot at entry %d: the log says otherwise (-want +got):\n%s", reborn, diff)
@@ -150,12 +163,12 @@ func replay(t *testing.T, want []byte, reborn int) *golden {
 	return g
 }
 
-// rewriteGolden makes the golden log anew.
-func rewriteGolden(t *testing.T) {
+// rewriteGolden makes a golden log anew.
+func rewriteGolden(t *testing.T, play func(*script), log, snapshot string) {
 	s := &script{t: t, golden: golden{state: groupstate.New(goldenKinds())}, sequences: map[slot]uint64{}}
-	s.play()
+	play(s)
 	fmt.Fprintf(&s.log, "hash %016x\n", s.hash())
-	for file, b := range map[string][]byte{goldenLog: s.log.Bytes(), goldenSnapshot: s.snapshot(t)} {
+	for file, b := range map[string][]byte{log: s.log.Bytes(), snapshot: s.snapshot(t)} {
 		if err := os.WriteFile(file, b, 0o644); err != nil {
 			t.Fatal(err)
 		}

@@ -76,6 +76,10 @@ func (r *Reader) Read(s *State, q *protocol.Request) (res structures.Result, rev
 	if p == nil {
 		return structures.Result{Code: protocol.CodeNotOwner}, 0
 	}
+	if s.load != nil {
+		res, _ = s.HoldsBack(q.Kind)
+		return res, p.revision
+	}
 	k := s.kinds[q.Kind]
 	if k == nil {
 		return structures.Refuse(protocol.CodeUnsupported, "unknown kind of structure"), p.revision
@@ -102,6 +106,9 @@ func (s *State) Structures() []Info {
 	at := map[string]int{}
 	var infos []Info
 	var v reader
+	if s.load != nil {
+		return nil // its counts are not right yet
+	}
 	for _, p := range s.partitions {
 		if p == nil {
 			continue

@@ -75,6 +75,9 @@ func (s *State) endSessions(from uint64, ids []protocol.SessionID) {
 // cleanUp does a bounded piece of the work that entries leave behind: due
 // rows, what ended sessions held, rows of destroyed structures.
 func (s *State) cleanUp(sink Sink) {
+	if s.load != nil {
+		return
+	}
 	budget := maxCleanup
 	if s.nextDue <= s.clock.Now {
 		s.sweep(&budget, sink)

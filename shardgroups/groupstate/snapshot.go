@@ -32,9 +32,14 @@ type Snapshot struct {
 func (s *State) Prepare() *Snapshot {
 	c := &Snapshot{s: State{
 		level: s.level, limits: s.limits, clock: s.clock, total: s.total, owned: s.owned, ends: s.ends,
-		sessions: s.sessions.Copy(), recent: s.recent.Copy(),
+		holdUntil: s.holdUntil,
+		sessions:  s.sessions.Copy(), recent: s.recent.Copy(),
 		partitions: make([]*partition, len(s.partitions)),
 	}}
+	if s.load != nil {
+		l := *s.load // its tail is replaced, never changed
+		c.s.load = &l
+	}
 	for i, p := range s.partitions {
 		if p != nil {
 			c.s.partitions[i] = p.copy()
@@ -67,6 +72,8 @@ func (c *Snapshot) WriteTo(w io.Writer, stop <-chan struct{}) error {
 	e.uint(uint64(s.clock.Base))
 	e.uint(uint64(s.total))
 	e.uint(s.ends)
+	e.uint(uint64(s.holdUntil))
+	e.bytes(s.load.encode())
 	e.uint(uint64(s.sessions.Len()))
 	s.sessions.Scan(func(id protocol.SessionID, v session) bool {
 		e.uint(uint64(id))
@@ -176,6 +183,12 @@ func (s *State) Restore(r io.Reader, stop <-chan struct{}) error {
 	n.total = int(d.count(maxPartitions))
 	n.partitions = make([]*partition, n.total)
 	n.ends = d.uint()
+	n.holdUntil = protocol.LogTime(d.uint())
+	if b := d.bytes(); d.err == nil {
+		if n.load, d.err = decodeLoad(b, n.total); d.err != nil {
+			return fmt.Errorf("read snapshot: %w", d.err)
+		}
+	}
 	for range d.count(1 << 32) {
 		id := protocol.SessionID(d.uint())
 		v := session{ended: d.bool()}
@@ -209,6 +222,12 @@ func (s *State) Restore(r io.Reader, stop <-chan struct{}) error {
 	}
 	if v := d.uint(); d.err == nil && v != snapshotVersion {
 		d.fail("its end is missing")
+	}
+	if l := n.load; d.err == nil && l != nil {
+		if l.phase >= phaseLives && l.phase <= phaseEvents && n.partition(l.part) == nil {
+			d.fail("the partition that was being loaded is missing")
+		}
+		n.garbage, n.nextDue = 0, never // counted when it is loaded
 	}
 	if d.err != nil {
 		return fmt.Errorf("read snapshot: %w", d.err)

@@ -2,6 +2,7 @@ package groupstate
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/tidwall/btree"
 
@@ -51,6 +52,8 @@ type State struct {
 	total      int          // partitions of the cluster; 0: not told yet
 	partitions []*partition // by id; nil: not owned
 	owned      int
+	holdUntil  protocol.LogTime // until then kinds that hold are refused
+	load       *load            // nil: the group has its state
 
 	sessions *btree.Map[protocol.SessionID, session]
 	ends     uint64                                 // number of the last ended session applied
@@ -110,11 +113,17 @@ func (s *State) Level() uint32 { return s.level }
 func (s *State) Limits() protocol.Limits { return s.limits }
 
 // NextDue returns a log time not after the group's next deadline, and false
-// where nothing is due.
-func (s *State) NextDue() (protocol.LogTime, bool) { return s.nextDue, s.nextDue != never }
+// where nothing is due. The end of a hold-off is a deadline.
+func (s *State) NextDue() (protocol.LogTime, bool) {
+	due := s.nextDue
+	if s.holdUntil > s.clock.Now {
+		due = min(due, s.holdUntil)
+	}
+	return due, due != never && s.load == nil
+}
 
 // Unfinished reports whether clean-up is left for the next entry.
-func (s *State) Unfinished() bool { return s.garbage > 0 || s.ending.Len() > 0 }
+func (s *State) Unfinished() bool { return s.load == nil && (s.garbage > 0 || s.ending.Len() > 0) }
 
 func (s *State) ringBudget() int { return ringBytes / max(s.owned, 1) }
 
@@ -178,20 +187,24 @@ func (s *State) applyCommand(c command, payload []byte) error {
 			s.endSessions(from, ids)
 		}
 	case commandOwn:
-		total := r.Uint32()
-		ids := make([]protocol.PartitionID, r.ArrayLen())
-		for i := range ids {
-			ids[i] = protocol.PartitionID(r.Uint32())
-		}
-		if total > maxPartitions {
-			return fmt.Errorf("%w: %d partitions", ErrEntry, total)
-		}
-		var limits protocol.Limits
-		if err := protocol.Decode(r.Bytes(), &limits); err != nil {
-			return fmt.Errorf("%w: limits: %v", ErrEntry, err)
+		o, err := readOwnership(&r)
+		if err != nil {
+			return err
 		}
 		if r.Err() == nil {
-			s.own(int(total), ids, limits)
+			s.own(o)
+		}
+	case commandLoad:
+		r.Array(2)
+		offset, chunk := r.Uint(), r.Bytes()
+		if r.Err() == nil {
+			s.take(offset, chunk)
+		}
+	case commandLoaded:
+		r.Array(2)
+		length, sum := r.Uint(), r.Uint()
+		if r.Err() == nil {
+			s.finishLoad(length, sum)
 		}
 	case commandLevel:
 		level := r.Uint32()
@@ -209,18 +222,46 @@ func (s *State) applyCommand(c command, payload []byte) error {
 }
 
 // own gives a new group its partitions.
-func (s *State) own(total int, ids []protocol.PartitionID, limits protocol.Limits) {
+func (s *State) own(o Ownership) {
 	if s.total != 0 {
 		return
 	}
-	s.total, s.limits = total, limits
-	s.partitions = make([]*partition, total)
-	for _, id := range ids {
-		if int(id) < total && s.partitions[id] == nil {
-			s.partitions[id] = newPartition(id)
+	s.total, s.limits, s.ends = o.Partitions, o.Limits, o.Ends
+	s.partitions = make([]*partition, o.Partitions)
+	l := load{generation: o.Generation, revision: o.Revision, holdOff: o.HoldOff}
+	for _, id := range o.Owned {
+		if int(id) < o.Partitions && s.partitions[id] == nil {
+			s.partitions[id] = l.empty(id)
 			s.owned++
 		}
 	}
+	if o.Loading {
+		s.load = &l
+		return
+	}
+	if o.HoldOff > 0 {
+		s.holdUntil = s.clock.Now.Add(o.HoldOff)
+	}
+}
+
+// HoldsBack reports whether the group refuses, for now, mutations of a kind,
+// and says why: its state is being loaded, or it is a kind that hands out what
+// a session holds and the group's hold-off is not over.
+func (s *State) HoldsBack(kind protocol.KindID) (structures.Result, bool) {
+	if s.load != nil {
+		return frozen("the group's data is being loaded", time.Second), true
+	}
+	if left := s.holdUntil - s.clock.Now; left > 0 && s.kinds[kind] != nil && s.kinds[kind].Holds {
+		return frozen(holdOffDetail, time.Duration(left)), true
+	}
+	return structures.Result{}, false
+}
+
+const holdOffDetail = "the group has lost its majority's data: it hands out nothing until all who held something know that it is lost"
+
+func frozen(detail string, wait time.Duration) structures.Result {
+	p := protocol.Problem{Detail: detail, Wait: uint32(min(max(wait, time.Millisecond), time.Second) / time.Millisecond)}
+	return structures.Result{Code: protocol.CodeFrozen, Body: p.Append(nil)}
 }
 
 // applyRequest applies one mutation exactly once.
@@ -232,6 +273,10 @@ func (s *State) applyRequest(q *protocol.Request, sink Sink) (structures.Result,
 		}
 		p = newPartition(q.Partition)
 		s.partitions[q.Partition] = p
+	}
+	if s.load != nil {
+		r, _ := s.HoldsBack(q.Kind)
+		return r, p.revision
 	}
 	if q.Caller.Session != s.lastKnown || s.lastKnown == 0 {
 		sess, ok := s.sessions.Get(q.Caller.Session)
@@ -246,6 +291,11 @@ func (s *State) applyRequest(q *protocol.Request, sink Sink) (structures.Result,
 	if q.Kind == protocol.KindControl {
 		r := s.control(p, q, sink)
 		return r, p.revision
+	}
+	if s.holdUntil > s.clock.Now {
+		if r, held := s.HoldsBack(q.Kind); held {
+			return r, p.revision
+		}
 	}
 	key := recordKey(q.Caller.Session, q.Caller.Slot)
 	if rec, ok := p.records.Get(key); ok && !s.faults.NoExactlyOnce {

@@ -31,7 +31,7 @@ func benchState(b *testing.B) (*groupstate.State, []protocol.Request) {
 	state := groupstate.New([]structures.Kind{Kind()})
 	var entry groupstate.Builder
 	entry.Reset(groupstate.Header{ClockEpoch: 1}, 64)
-	entry.Own(1, []protocol.PartitionID{0}, protocol.DefaultLimits())
+	entry.Own(groupstate.Ownership{Partitions: 1, Owned: []protocol.PartitionID{0}, Limits: protocol.DefaultLimits()})
 	entry.Claim(1)
 	entry.Attach(1, 0)
 	if err := state.Apply(entry.Bytes(), new(sink)); err != nil {

@@ -12,7 +12,7 @@ import (
 
 // Kind is what a member serves semaphores with.
 func Kind() structures.Kind {
-	return structures.Kind{ID: 3, Name: "semaphore", Level: 1, Machine: machine{}, Ops: opNames}
+	return structures.Kind{ID: 3, Name: "semaphore", Level: 1, Machine: machine{}, Ops: opNames, Holds: true}
 }
 
 // machine keeps the Init value as the structure's settings, and these rows:

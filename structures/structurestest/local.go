@@ -39,7 +39,7 @@ func NewLocal(t testing.TB, kinds ...structures.Kind) *Local {
 		owned[i] = protocol.PartitionID(i)
 	}
 	l.apply(func(b *groupstate.Builder) {
-		b.Own(partitions, owned, protocol.DefaultLimits())
+		b.Own(groupstate.Ownership{Partitions: partitions, Owned: owned, Limits: protocol.DefaultLimits()})
 		b.Claim(1)
 	})
 	return l

@@ -34,7 +34,7 @@ func newReplica(kind structures.Kind) (*replica, error) {
 	r := &replica{state: groupstate.New([]structures.Kind{kind})}
 	var b groupstate.Builder
 	b.Reset(groupstate.Header{}, 0)
-	b.Own(8, []protocol.PartitionID{1, home, 5}, protocol.DefaultLimits())
+	b.Own(groupstate.Ownership{Partitions: 8, Owned: []protocol.PartitionID{1, home, 5}, Limits: protocol.DefaultLimits()})
 	b.Claim(1)
 	return r, r.apply(b.Bytes())
 }
