@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"path/filepath"
 	"strings"
@@ -50,6 +51,9 @@ type Cluster struct {
 	configure func(int, *grid.Config)
 	tune      func(*shardgroups.Config)
 	wait      bool
+	seed      uint64
+	fabric    *network.Fabric
+	clients   *network.Network
 	expect    int // members that form the cluster
 	logs      *logBuffer
 	nodes     []*node
@@ -72,6 +76,11 @@ func Start(t testing.TB, n int, opts ...Option) *Cluster {
 	for _, o := range opts {
 		o(c)
 	}
+	if c.seed == 0 {
+		c.seed = rand.Uint64() | 1
+	}
+	c.fabric = network.NewFabric(c.seed)
+	c.clients = c.fabric.Network(network.Clients)
 	t.Cleanup(c.close)
 	for i := range n {
 		c.nodes = append(c.nodes, &node{})
@@ -104,7 +113,7 @@ func (c *Cluster) start(i int) {
 	if c.configure != nil {
 		c.configure(i, &cfg)
 	}
-	n.net = network.Breakable()
+	n.net = c.fabric.Network(network.Place(i))
 	ctx := network.With(context.Background(), n.net)
 	if c.tune != nil {
 		ctx = tune.With(ctx, c.tune)
@@ -156,11 +165,13 @@ func (c *Cluster) Addrs() []string {
 	return all
 }
 
-// Client returns a client of the cluster over the network, closed with t.
+// Client returns a client of the cluster over the network, closed with t. Its
+// connections are those of Clients, unless opts bring a dialer.
 func (c *Cluster) Client(t testing.TB, opts ...client.Option) *client.Client {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), WaitTimeout)
 	defer cancel()
+	opts = append([]client.Option{client.WithDialer(c.clients.DialClient)}, opts...)
 	cl, err := client.Dial(ctx, c.Addrs(), opts...)
 	if err != nil {
 		t.Fatalf("dial: %v\n%s", err, c.Diagnose())
@@ -390,7 +401,9 @@ func (c *Cluster) close() {
 		})
 	}
 	wg.Wait()
+	c.clients.Kill()
 	if c.t.Failed() {
+		c.t.Logf("the network's seed: %d", c.seed)
 		c.t.Log("the members' log:\n" + c.logs.tail())
 	}
 }

@@ -1,8 +1,15 @@
 // Package gridtest starts whole grids inside a test, on loopback and in
-// temporary directories, with members that can be killed, paused and started
-// again and a network that can be cut.
+// temporary directories: members that can be killed, paused and started again,
+// and a network between them, and to clients, that can be broken in every way.
 //
 //	c := gridtest.Start(t, 3)
-//	users := dmap.New[string, string](c.Client(t), "users")
-//	c.Kill(c.Leader(t, "users", "ada"))
+//	cl := c.Client(t)
+//	hits := dcounter.New(cl, "hits")
+//	...
+//	c.Isolate(c.Leader(cl, "hits", nil)) // what the application does now must still be right
+//	...
+//	c.Heal()
+//
+// example_test.go is the test of a small application. What is promised while
+// something is broken says docs/guarantees.md of the repository.
 package gridtest

@@ -21,20 +21,17 @@ const (
 )
 
 // Network opens connections for one member. The zero Network is ready and
-// passes everything through; with Breakable it keeps track of its connections
+// passes everything through; that of a Fabric keeps track of its connections
 // so that they can be paused, cut and killed. It is safe for concurrent use.
 type Network struct {
-	breakable bool
+	fabric *Fabric // nil: passes everything through
+	place  Place
+	dead   chan struct{} // closed by Kill
 
 	mu     sync.Mutex // guards what follows
 	killed bool
 	gate   chan struct{} // not nil: paused; closed when it resumes
 	conns  map[*conn]struct{}
-}
-
-// Breakable returns a network that a test can break.
-func Breakable() *Network {
-	return &Network{breakable: true, conns: map[*conn]struct{}{}}
 }
 
 type contextKey struct{}
@@ -68,6 +65,9 @@ func (n *Network) Listen(address string) (net.Listener, net.PacketConn, error) {
 		if err == nil {
 			// Best effort: the system may cap it.
 			_ = udp.(*net.UDPConn).SetReadBuffer(udpBuffer)
+			if n.fabric != nil {
+				n.fabric.settle(tcp.Addr().String(), n.place)
+			}
 			return &listener{tcp, n}, &packetConn{udp, n}, nil
 		}
 		if cerr := tcp.Close(); cerr != nil {
@@ -99,6 +99,9 @@ func (n *Network) Dial(ctx context.Context, address string, p protocol.Purpose) 
 	if err := c.SetWriteDeadline(time.Time{}); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
+	if w, ok := c.(*conn); ok && p == protocol.PurposeRaft {
+		w.carryFrames()
+	}
 	return c, nil
 }
 
@@ -124,12 +127,29 @@ func (n *Network) Pipe() (near, far net.Conn, err error) {
 }
 
 func (n *Network) connect(ctx context.Context, address string) (net.Conn, error) {
-	d := net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	if n.fabric != nil {
+		if err := n.fabric.reach(ctx, n.dead, n.place, n.fabric.placeOf(address)); err != nil {
+			return nil, fmt.Errorf("dial %s: %w", address, err)
+		}
+	}
+	d := net.Dialer{KeepAlive: keepAlive}
 	raw, err := d.DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
-	return n.wrap(raw)
+	if n.fabric == nil {
+		return raw, nil
+	}
+	// Before the first byte is sent: the other end looks it up when it answers.
+	n.fabric.settle(raw.LocalAddr().String(), n.place)
+	c, err := n.wrap(raw)
+	if err != nil {
+		return nil, err
+	}
+	c.(*conn).leads(n.fabric.placeOf(address))
+	return c, nil
 }
 
 // MarkClient says that c carries a client's requests, for CutClients.
@@ -168,7 +188,12 @@ func (n *Network) CutClients() {
 // Kill closes every connection for good; nothing is sent or received any more.
 func (n *Network) Kill() {
 	n.mu.Lock()
-	n.killed = true
+	if !n.killed {
+		n.killed = true
+		if n.dead != nil {
+			close(n.dead)
+		}
+	}
 	n.mu.Unlock()
 	n.closeWhere(func(*conn) bool { return true })
 	n.Resume()
@@ -196,7 +221,7 @@ func (n *Network) closeWhere(match func(*conn) bool) {
 }
 
 func (n *Network) wrap(raw net.Conn) (net.Conn, error) {
-	if !n.breakable {
+	if n.fabric == nil {
 		return raw, nil
 	}
 	c := &conn{Conn: raw, n: n, done: make(chan struct{})}
