@@ -37,7 +37,7 @@ func TestReplaceReplica(t *testing.T) {
 		}
 	}
 	other := c.host(0) // who may lead or not
-	for range 2 { // every change may be repeated
+	for range 2 {      // every change may be repeated
 		must(other.RemoveReplica(ctx, g, 3))
 	}
 	for range 2 {

@@ -174,7 +174,12 @@ func (s *System) endsAfter(from uint64, limit int) []protocol.SessionID {
 // where the tables do not list it.
 func (s *System) ownershipOf(id protocol.GroupID) groupstate.Ownership {
 	a := s.View()
-	o := groupstate.Ownership{Partitions: len(a.Partitions), Limits: a.Settings.Limits}
+	listed, _ := a.Group(id)
+	o := groupstate.Ownership{
+		Partitions: len(a.Partitions), Limits: a.Settings.Limits,
+		Generation: listed.Generation, Revision: listed.Revision, HoldOff: listed.HoldOff,
+		Ends: listed.Ends, Loading: listed.Seed != 0,
+	}
 	for p, g := range a.Partitions {
 		if g == id {
 			o.Owned = append(o.Owned, protocol.PartitionID(p))

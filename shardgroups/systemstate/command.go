@@ -26,6 +26,8 @@ const (
 	CloseSession  Kind = 11 // Sessions
 	Heartbeat     Kind = 12 // Sessions
 	RemoveMember  Kind = 13 // Member.ID
+	ReplaceGroup  Kind = 14 // lost its majority's data: Group, and in Groups its successor's Replicas and Seed; answers its id
+	Seeded        Kind = 15 // a group has loaded its state: Group
 )
 
 // Command is one agreement. Which fields count depends on its Kind.
@@ -44,6 +46,18 @@ type Command struct {
 	Client     protocol.UUID
 	TTL        time.Duration
 	Sessions   []protocol.SessionID
+	Seed       *Seed // of Found
+}
+
+// Seed is what a cluster that is founded anew keeps of the one that was lost.
+type Seed struct {
+	_          struct{} `cbor:",toarray"`
+	Epoch      protocol.Epoch
+	Next       protocol.SessionID // the first session that was not given out
+	Ends       uint64             // number of the last session that had ended, all of them counted
+	NextGroup  protocol.GroupID
+	Groups     []Group // without replicas; those with a Seed load their state
+	Partitions []protocol.GroupID
 }
 
 // Answer is what a Command comes to.
@@ -55,6 +69,7 @@ type Answer struct {
 	Session protocol.SessionID
 	TTL     time.Duration
 	Gone    []protocol.SessionID // of Heartbeat: those that do not live
+	Group   protocol.GroupID
 }
 
 func refuse(why string) Answer { return Answer{Problem: why} }
@@ -105,6 +120,10 @@ func (s *State) agree(a *Agreement, c *Command) Answer {
 			Replicas:    []Replica{{ID: 1, Member: c.Member.ID, Initial: true}},
 			NextReplica: 2,
 		}}
+		a.NextGroup = protocol.SystemGroup + 1
+		if c.Seed != nil {
+			s.sow(a, c.Seed)
+		}
 		return Answer{Member: c.Member.ID}
 	case AddMember:
 		return a.addMember(c.Member)
@@ -132,8 +151,23 @@ func (s *State) agree(a *Agreement, c *Command) Answer {
 			return Answer{}
 		}
 		a.Groups = append(a.Groups, c.Groups...)
+		for _, g := range c.Groups {
+			a.NextGroup = max(a.NextGroup, g.ID+1)
+		}
 		a.Partitions = c.Partitions
 		a.Epoch++
+		return Answer{}
+	case ReplaceGroup:
+		return s.replaceGroup(a, c)
+	case Seeded:
+		i := slices.IndexFunc(a.Groups, func(g Group) bool { return g.ID == c.Group })
+		if i < 0 {
+			return refuse("no such group")
+		}
+		if a.Groups[i].Seed != 0 {
+			a.Groups[i].Seed = 0
+			a.Epoch++
+		}
 		return Answer{}
 	}
 	return refuse("an unknown command")
@@ -185,6 +219,9 @@ func (a *Agreement) setReplica(c *Command) Answer {
 		return refuse("no such group")
 	}
 	g := &a.Groups[i]
+	if g.Seed != 0 {
+		return refuse("the group loads its state")
+	}
 	if c.Kind == AddReplica {
 		for _, r := range g.Replicas {
 			if r.Member == c.Member.ID {
@@ -228,13 +265,13 @@ const (
 )
 
 func (s *State) openSession(c *Command) Answer {
-	if id, ok := s.clients[c.Client]; ok {
+	if id, ok := s.clients[c.Client]; ok && id >= s.over {
 		v := s.sessions[id]
 		v.Deadline = max(v.Deadline, s.clock.Now.Add(v.TTL))
 		s.setSession(v)
 		return Answer{Session: id, TTL: v.TTL}
 	}
-	if len(s.sessions) >= maxSessions {
+	if len(s.sessions)-s.leaving >= maxSessions {
 		return refuse("too many sessions")
 	}
 	v := Session{ID: s.next, Client: c.Client, TTL: min(max(c.TTL, minTTL), maxTTL)}
@@ -249,7 +286,7 @@ func (s *State) heartbeat(c *Command) Answer {
 	var a Answer
 	for _, id := range c.Sessions {
 		v, ok := s.sessions[id]
-		if !ok || v.Deadline <= s.clock.Now {
+		if !ok || v.Deadline <= s.clock.Now || id < s.over {
 			a.Gone = append(a.Gone, id)
 			continue
 		}

@@ -69,6 +69,18 @@ type Group struct {
 	Replicas    []Replica // by ID
 	NextReplica protocol.ReplicaID
 	Generation  uint16 // rises when data of the group's partitions was lost
+
+	// What the group is told when it begins.
+
+	// Revision is where the revisions of its partitions begin.
+	Revision protocol.Revision
+	// HoldOff is how long it hands out nothing that a session holds.
+	HoldOff time.Duration
+	// Ends is the number of the last ended session when the group was made.
+	Ends uint64
+	// Seed is the group whose saved state it takes over, from a file that the
+	// member of its only replica has; 0: it has its state.
+	Seed protocol.GroupID
 }
 
 // Session is a client's liveness.
@@ -93,6 +105,8 @@ type Agreement struct {
 	Members    []Member // by ID
 	Groups     []Group  // by ID; the system group is one
 	Partitions []protocol.GroupID
+	// NextGroup is above the id of every group there ever was.
+	NextGroup protocol.GroupID
 }
 
 // Member returns the member with an id.
@@ -153,6 +167,14 @@ type State struct {
 	ended     []protocol.SessionID // the last of them, oldest first
 	ends      uint64               // number of the last of them
 
+	// over is above the sessions that ReplaceGroup has ended. They are kept alive
+	// by nothing, and nobody is told that they live; but they get their number
+	// when their TTL has passed, so that what they hold in groups that have lost
+	// nothing is not given to others before its holder can know.
+	over protocol.SessionID
+	// leaving is how many of sessions are below over. Derived, not replicated.
+	leaving int
+
 	// soonest is not after the first deadline of a session, so that sessions are
 	// looked through only when one may be over. Derived, not replicated.
 	soonest protocol.LogTime
@@ -191,7 +213,7 @@ func (s *State) Sessions() int { return len(s.sessions) }
 // ended.
 func (s *State) Lookup(id protocol.SessionID) (lives bool, end uint64) {
 	_, ok := s.sessions[id]
-	return ok, s.ends
+	return ok && id >= s.over, s.ends
 }
 
 // EndsAfter returns the sessions that ended with the numbers from+1 to at most
@@ -271,7 +293,12 @@ func (s *State) expire() {
 
 func (s *State) end(v Session) {
 	delete(s.sessions, v.ID)
-	delete(s.clients, v.Client)
+	if s.clients[v.Client] == v.ID {
+		delete(s.clients, v.Client)
+	}
+	if v.ID < s.over {
+		s.leaving--
+	}
 	s.ended = append(s.ended, v.ID)
 	s.ends++
 	if len(s.ended) > 2*maxEnded {
@@ -292,6 +319,7 @@ type snapshot struct {
 	Next      protocol.SessionID
 	Ended     []protocol.SessionID
 	Ends      uint64
+	Over      protocol.SessionID
 }
 
 const snapshotVersion = 1
@@ -301,7 +329,7 @@ func (s *State) Snapshot() []byte {
 	v := snapshot{
 		Version: snapshotVersion, Level: s.level, Agreement: *s.agreement,
 		Now: s.clock.Now, Base: s.clock.Base, Epoch: s.clock.Epoch, Holder: s.clock.Holder,
-		Next: s.next, Ended: s.ended, Ends: s.ends,
+		Next: s.next, Ended: s.ended, Ends: s.ends, Over: s.over,
 	}
 	for _, id := range slices.Sorted(maps.Keys(s.sessions)) {
 		v.Sessions = append(v.Sessions, s.sessions[id])
@@ -334,9 +362,12 @@ func (s *State) Restore(r io.Reader) error {
 	n.clock = groupstate.Clock{Now: v.Now, Base: v.Base, Epoch: v.Epoch, Holder: v.Holder}
 	for _, x := range v.Sessions {
 		n.setSession(x)
-		n.clients[x.Client] = x.ID
+		n.clients[x.Client] = x.ID // of two the later, which lives
+		if x.ID < v.Over {
+			n.leaving++
+		}
 	}
-	n.next, n.ended, n.ends = v.Next, v.Ended, v.Ends
+	n.next, n.ended, n.ends, n.over = v.Next, v.Ended, v.Ends, v.Over
 	*s = *n
 	return nil
 }

@@ -1,0 +1,101 @@
+package systemstate
+
+import (
+	"slices"
+	"time"
+
+	"github.com/quorate/quorate/protocol"
+)
+
+// replaceGroup gives the partitions of a group that has lost the data of its
+// majority to a new one (rule 27). Nothing that was replicated by the old group
+// is asked any more: what it held, who held it and which calls it had applied
+// are lost, or come back with a seed that may lack the last of them. So every
+// session is over, whoever it belongs to: its client learns with its next
+// heartbeat or call that it holds nothing.
+func (s *State) replaceGroup(a *Agreement, c *Command) Answer {
+	i := slices.IndexFunc(a.Groups, func(g Group) bool { return g.ID == c.Group })
+	switch {
+	case c.Group == protocol.SystemGroup || c.Group >= a.NextGroup || len(c.Groups) != 1 || len(c.Groups[0].Replicas) == 0:
+		return refuse("no such group, or no replicas for its successor")
+	case i < 0:
+		return Answer{} // it is replaced already
+	}
+	g := Group{
+		ID: a.NextGroup, NextReplica: 1, Generation: a.Groups[i].Generation + 1, Revision: a.Groups[i].Revision,
+		HoldOff: s.longestTTL(), Ends: s.ends, Seed: c.Groups[0].Seed,
+	}
+	for _, r := range c.Groups[0].Replicas {
+		if m, ok := a.Member(r.Member); !ok || m.Gone {
+			return refuse("no such member")
+		}
+		g.Replicas = append(g.Replicas, Replica{ID: g.NextReplica, Member: r.Member, Initial: true})
+		g.NextReplica++
+	}
+	a.NextGroup++
+	a.Groups = append(slices.Delete(a.Groups, i, i+1), g)
+	for p := range a.Partitions {
+		if a.Partitions[p] == c.Group {
+			a.Partitions[p] = g.ID
+		}
+	}
+	a.Epoch++
+	s.over = s.next
+	s.leaving = len(s.sessions)
+	return Answer{Group: g.ID}
+}
+
+// longestTTL is how long it takes at most until everybody who holds something
+// now knows that it does not any more.
+func (s *State) longestTTL() time.Duration {
+	longest := time.Duration(0)
+	for _, v := range s.sessions {
+		longest = max(longest, v.TTL)
+	}
+	return longest
+}
+
+// sow lets a cluster that is founded begin with what is left of a lost one.
+func (s *State) sow(a *Agreement, seed *Seed) {
+	a.Epoch, a.NextGroup, a.Partitions = seed.Epoch+1, max(a.NextGroup, seed.NextGroup), seed.Partitions
+	s.next, s.ends = max(s.next, seed.Next), seed.Ends
+	first := a.Groups[0].Replicas[0]
+	for _, g := range seed.Groups {
+		g.Replicas, g.NextReplica = []Replica{first}, first.ID+1
+		g.Ends = seed.Ends
+		a.Groups = append(a.Groups, g)
+		a.NextGroup = max(a.NextGroup, g.ID+1)
+	}
+}
+
+// LongestTTL returns the longest TTL of a session that lives, or has not ended
+// for everybody yet.
+func (s *State) LongestTTL() time.Duration { return s.longestTTL() }
+
+// What the survivor of a lost cluster may not have seen any more: sessions that
+// were opened last, and their TTL.
+const (
+	unseenSessions = 1 << 20
+	minHoldOff     = 10 * time.Second
+)
+
+// Seed returns what a cluster that is founded anew, after this one is lost,
+// keeps of it. Of the groups those that has names have a saved state; the
+// others begin empty.
+func (s *State) Seed(has func(protocol.GroupID) bool) *Seed {
+	a := s.agreement
+	seed := &Seed{
+		Epoch: a.Epoch, Next: s.next + unseenSessions, Ends: s.ends + uint64(len(s.sessions)), NextGroup: a.NextGroup, Partitions: a.Partitions,
+	}
+	for _, g := range a.Groups {
+		if g.ID == protocol.SystemGroup {
+			continue
+		}
+		n := Group{ID: g.ID, Generation: g.Generation + 1, Revision: g.Revision, HoldOff: max(s.longestTTL(), minHoldOff)}
+		if has(g.ID) {
+			n.Seed = g.ID
+		}
+		seed.Groups = append(seed.Groups, n)
+	}
+	return seed
+}
