@@ -1,8 +1,11 @@
 package identity
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 
 	"github.com/quorate/quorate/protocol"
 )
@@ -24,11 +27,16 @@ type file struct {
 	Replicas       uint32    `json:"replicas,omitempty"`
 	Started        []Replica `json:"started,omitempty"`
 	Peers          []peer    `json:"peers,omitempty"`
+	// Checksum is last: it covers the file as it is without it.
+	Checksum string `json:"checksum,omitempty"`
 }
 
 type peer struct {
 	Incarnation string `json:"incarnation"`
 	Address     string `json:"address"`
+	Voter       bool   `json:"voter,omitempty"`
+	Life        uint64 `json:"life,omitempty"`
+	Nonce       uint64 `json:"nonce,omitempty"`
 }
 
 func newFile(m *Member) *file {
@@ -40,7 +48,7 @@ func newFile(m *Member) *file {
 		Started: m.Started,
 	}
 	for _, p := range m.Peers {
-		f.Peers = append(f.Peers, peer{p.Incarnation.String(), p.Address})
+		f.Peers = append(f.Peers, peer{p.Incarnation.String(), p.Address, p.Voter, p.Life.Number, p.Life.Nonce})
 	}
 	return f
 }
@@ -64,7 +72,7 @@ func (f *file) member() (Member, error) {
 		if err != nil {
 			return m, err
 		}
-		m.Peers = append(m.Peers, Peer{u, p.Address})
+		m.Peers = append(m.Peers, Peer{u, p.Address, p.Voter, Life{p.Life, p.Nonce}})
 	}
 	if m.Format != Format || m.Incarnation == (protocol.UUID{}) {
 		return m, fmt.Errorf("format %d without incarnation", m.Format)
@@ -84,4 +92,73 @@ func parse(s string) (protocol.UUID, error) {
 		return protocol.UUID{}, nil
 	}
 	return protocol.ParseUUID(s)
+}
+
+// The checksum stands in the last line before the closing brace.
+const (
+	checksumStart = ",\n  \"checksum\": \""
+	checksumEnd   = "\"\n}\n"
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// checksum returns the checksum of member.json as it is without one.
+func checksum(b []byte) string { return fmt.Sprintf("%08x", crc32.Checksum(b, castagnoli)) }
+
+func encode(m *Member) ([]byte, error) {
+	f := newFile(m)
+	b, err := json.MarshalIndent(f, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", fileName, err)
+	}
+	f.Checksum = checksum(append(b, '\n'))
+	b, err = json.MarshalIndent(f, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", fileName, err)
+	}
+	return append(b, '\n'), nil
+}
+
+// verify compares the file's content with the checksum in it.
+func verify(b []byte) error {
+	i := bytes.LastIndex(b, []byte(checksumStart))
+	if i < 0 || !bytes.HasSuffix(b, []byte(checksumEnd)) {
+		return errors.New("it has no checksum")
+	}
+	has := string(bytes.TrimSuffix(b[i+len(checksumStart):], []byte(checksumEnd)))
+	if content := append(bytes.Clone(b[:i]), "\n}\n"...); has != checksum(content) {
+		return errors.New("its checksum does not fit its content")
+	}
+	return nil
+}
+
+// decode reads member.json. The format is looked at before anything else: a
+// later version may write another file.
+func decode(b []byte) (Member, error) {
+	damaged := func(err error) (Member, error) {
+		return Member{}, fmt.Errorf("damaged: %w: restore it, or start with an empty directory", err)
+	}
+	var head struct {
+		Format int `json:"format"`
+	}
+	if err := json.Unmarshal(b, &head); err != nil {
+		return damaged(err)
+	}
+	if head.Format > Format {
+		return Member{}, fmt.Errorf("format %d is newer than this version of Quorate reads (%d): start the version that wrote it, or a later one", head.Format, Format)
+	}
+	if err := verify(b); err != nil {
+		return damaged(err)
+	}
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	var f file
+	if err := dec.Decode(&f); err != nil {
+		return damaged(err)
+	}
+	m, err := f.member()
+	if err != nil {
+		return damaged(err)
+	}
+	return m, nil
 }

@@ -1,9 +1,7 @@
 package identity
 
 import (
-	"bytes"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -32,12 +30,16 @@ type Replica struct {
 	// Started is set after the replica's first start has succeeded. From then on
 	// a missing log means lost data.
 	Started bool `json:"started"`
+	// Alone is set while the group has no other voter, as last known.
+	Alone bool `json:"alone,omitempty"`
 }
 
-// Peer is another member's last known address.
+// Peer is another member of the cluster, as last known.
 type Peer struct {
 	Incarnation protocol.UUID
 	Address     string
+	Voter       bool // it votes in a group in which this member votes, too
+	Life        Life // the last it has told of
 }
 
 // Member is the content of member.json. Treat it as immutable: Update replaces
@@ -46,7 +48,7 @@ type Member struct {
 	Format      int
 	Name        string
 	Incarnation protocol.UUID
-	Starts      uint64 // how often a process opened the directory
+	Starts      uint64 // rises at every start and at every orderly stop
 
 	// Cluster is what the member has given itself to; zero: it is blank.
 	Cluster     protocol.UUID
@@ -100,9 +102,10 @@ func NewUUID() protocol.UUID {
 
 // Dir is an open data directory. It is safe for one goroutine at a time.
 type Dir struct {
-	path string
-	lock *os.File
-	m    Member
+	path  string
+	lock  *os.File
+	m     Member
+	nonce uint64 // of Life
 }
 
 // Open locks the directory at path and reads its member.json; where there is
@@ -129,7 +132,7 @@ func Open(path, name string) (*Dir, error) {
 	case err != nil:
 		return nil, fmt.Errorf("data directory %s: not writable: %w: give the user that runs the member write access", path, err)
 	}
-	d := &Dir{path: path, lock: lock}
+	d := &Dir{path: path, lock: lock, nonce: newNonce()}
 	if err := d.load(name); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
@@ -153,7 +156,10 @@ func (d *Dir) load(name string) error {
 	m.Name = name
 	m.Starts++
 	d.m = m
-	return d.write()
+	if err := d.write(); err != nil {
+		return err
+	}
+	return d.setAside() // what a crash has left undone
 }
 
 // reset makes the directory that of a new, blank incarnation.
@@ -281,35 +287,4 @@ func checkSettingsFiles() error {
 		return nil
 	}
 	return fmt.Errorf("the working directory holds %s, which would change the Raft engine unseen: remove it or start elsewhere", found[0])
-}
-
-func decode(b []byte) (Member, error) {
-	var head struct {
-		Format int `json:"format"`
-	}
-	if err := json.Unmarshal(b, &head); err != nil {
-		return Member{}, fmt.Errorf("damaged: %w: restore it, or start with an empty directory", err)
-	}
-	if head.Format > Format {
-		return Member{}, fmt.Errorf("format %d is newer than this version of Quorate reads (%d): start the version that wrote it, or a later one", head.Format, Format)
-	}
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.DisallowUnknownFields()
-	var f file
-	if err := dec.Decode(&f); err != nil {
-		return Member{}, fmt.Errorf("damaged: %w: restore it, or start with an empty directory", err)
-	}
-	m, err := f.member()
-	if err != nil {
-		return Member{}, fmt.Errorf("damaged: %w: restore it, or start with an empty directory", err)
-	}
-	return m, nil
-}
-
-func encode(m *Member) ([]byte, error) {
-	b, err := json.MarshalIndent(newFile(m), "", "  ")
-	if err != nil {
-		return nil, fmt.Errorf("encode %s: %w", fileName, err)
-	}
-	return append(b, '\n'), nil
 }

@@ -22,7 +22,7 @@ func TestReopen(t *testing.T) {
 	err = d.Update(func(m *Member) {
 		m.Cluster, m.ClusterName, m.Founder = cluster, "prod", NewUUID()
 		m.Started = append(m.Started, Replica{Group: 1, Replica: 2, Started: true})
-		m.Peers = []Peer{{NewUUID(), "10.0.0.1:7170"}}
+		m.Peers = []Peer{{Incarnation: NewUUID(), Address: "10.0.0.1:7170", Voter: true, Life: Life{3, 1 << 63}}}
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -70,10 +70,21 @@ func TestRefused(t *testing.T) {
 			write(t, filepath.Join(dir, "member.json"), `{"format": 1`)
 		}, []string{"damaged", "restore"}},
 		{"unknown field", func(t *testing.T, dir string) {
-			write(t, filepath.Join(dir, "member.json"), `{"format": 1, "incarnatoin": "x"}`)
+			write(t, filepath.Join(dir, "member.json"), sealed(`{
+  "format": 1,
+  "incarnatoin": "x"
+}
+`))
 		}, []string{"damaged", "incarnatoin"}},
+		{"no checksum", func(t *testing.T, dir string) {
+			write(t, filepath.Join(dir, "member.json"), `{"format": 1}`)
+		}, []string{"damaged", "no checksum", "start with an empty directory"}},
 		{"bad incarnation", func(t *testing.T, dir string) {
-			write(t, filepath.Join(dir, "member.json"), `{"format": 1, "incarnation": "x"}`)
+			write(t, filepath.Join(dir, "member.json"), sealed(`{
+  "format": 1,
+  "incarnation": "x"
+}
+`))
 		}, []string{"damaged", "bad UUID"}},
 		{"second process", func(t *testing.T, dir string) {
 			d, err := Open(dir, "n1")
