@@ -68,6 +68,7 @@ var dependencies = map[string]map[string]string{
 		"shardgroups":          "Raft",
 		"shardgroups/baseline": "measures it bare, so that nothing of ours may be in between",
 	},
+	"github.com/cockroachdb/pebble":   {"shardgroups": "dragonboat's log store, in dragonboat's version: read and verified before the engine opens"},
 	"github.com/tidwall/btree":        {"shardgroups/groupstate": "ordered rows with a copy in constant time, for snapshots"},
 	"github.com/hashicorp/memberlist": {"grid/internal/gossip": "finds members and suspects them"},
 	"golang.org/x/sys":                {"grid/internal/identity": "locks the data directory"},

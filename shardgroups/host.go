@@ -154,6 +154,8 @@ func openNodeHost(c config.NodeHostConfig) (nh *dragonboat.NodeHost, err error) 
 	defer func() {
 		if e := recover(); e != nil {
 			err = fmt.Errorf("%v", e)
+		} else if nh == nil && err == nil {
+			err = errors.New("the engine gave up") // it swallows panics that are no errors
 		}
 	}()
 	return dragonboat.NewNodeHost(c)

@@ -78,6 +78,7 @@ func (r *raftLogger) Errorf(format string, args ...any) {
 
 func (r *raftLogger) Panicf(format string, args ...any) {
 	msg := fmt.Sprintf(format, args...)
-	r.log.Error("raft engine stops the process", "message", msg)
+	r.log.Error("the raft engine stops the process", "reason", msg,
+		"remedy", "start the member again: what it has on disk is verified then, and where it is damaged the member comes back without it")
 	panic(msg)
 }

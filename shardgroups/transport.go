@@ -41,6 +41,7 @@ var errRaftFrame = errors.New("damaged raft frame")
 // transport is dragonboat's transport on the member's one port. Connections
 // that others open arrive through serve.
 type transport struct {
+	seen     *witnesses
 	dial     func(ctx context.Context, address string, p protocol.Purpose) (net.Conn, error)
 	messages raftio.MessageHandler
 	chunks   raftio.ChunkHandler
@@ -55,12 +56,13 @@ var _ raftio.ITransport = (*transport)(nil)
 
 // transportFactory hands the transport to dragonboat and keeps hold of it.
 type transportFactory struct {
-	dial func(ctx context.Context, address string, p protocol.Purpose) (net.Conn, error)
-	t    *transport
+	dial      func(ctx context.Context, address string, p protocol.Purpose) (net.Conn, error)
+	witnesses witnesses
+	t         *transport
 }
 
 func (f *transportFactory) Create(_ config.NodeHostConfig, m raftio.MessageHandler, c raftio.ChunkHandler) raftio.ITransport {
-	f.t = &transport{dial: f.dial, messages: m, chunks: c, conns: map[net.Conn]struct{}{}}
+	f.t = &transport{seen: &f.witnesses, dial: f.dial, messages: m, chunks: c, conns: map[net.Conn]struct{}{}}
 	return f.t
 }
 
@@ -128,6 +130,7 @@ func (t *transport) receive(kind byte, payload []byte) (err error) {
 		if err := b.Unmarshal(payload); err != nil {
 			return fmt.Errorf("%w: %v", errRaftFrame, err)
 		}
+		t.seen.note(b.Requests)
 		t.messages(b)
 	case raftChunk:
 		var c raftpb.Chunk
