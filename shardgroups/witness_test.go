@@ -42,7 +42,8 @@ func TestWitness_Lost(t *testing.T) {
 				{Type: raftpb.ReplicateResp, Term: 4, LogIndex: 7},
 				{Type: raftpb.ReplicateResp, Term: 4, LogIndex: 6},
 			},
-			Stored{Term: 4, Last: 6}, false, true,
+			Stored{Term: 4, Last: 6},
+			false, true,
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
