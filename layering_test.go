@@ -73,6 +73,10 @@ var dependencies = map[string]map[string]string{
 	"github.com/hashicorp/memberlist": {"grid/internal/gossip": "finds members and suspects them"},
 	"golang.org/x/sys":                {"grid/internal/identity": "locks the data directory"},
 	"github.com/alecthomas/kong":      {"cmd/quorate": "the command line"},
+	"github.com/knadh/koanf": {
+		"cmd/quorate": "one configuration out of a YAML file and the environment, with the source of each value",
+	},
+	"github.com/prometheus/client_golang": {"grid/internal/web": "metrics in the form that everybody scrapes"},
 	"github.com/HdrHistogram/hdrhistogram-go": {
 		"bench": "latencies without loss at the tail",
 	},

@@ -30,6 +30,18 @@ const (
 	DefaultShutdownTimeout = 30 * time.Second
 )
 
+// Values of Config.HTTP that are not addresses.
+const (
+	// HTTPOff: no HTTP listener.
+	HTTPOff = "off"
+	// HTTPAuto: on loopback, at the port of Listen plus 1000. Where that is taken
+	// the member says so and goes on without.
+	HTTPAuto = "auto"
+)
+
+// httpOffset is how far above the member's port HTTPAuto is.
+const httpOffset = 1000
+
 const (
 	maxName       = 64
 	maxAddress    = 255
@@ -70,6 +82,13 @@ type Config struct {
 	// Insecure allows other addresses than loopback: connections are neither
 	// encrypted nor authenticated.
 	Insecure bool
+	// HTTP is the address of /livez, /readyz, /metrics and /debug/pprof, HTTPAuto,
+	// or HTTPOff, which is the default. Profiles are for callers on this machine
+	// only, wherever it listens.
+	HTTP string
+	// SlowOp is what an operation may take before a warning tells where the time
+	// went. The default is that none does.
+	SlowOp time.Duration
 	// ShutdownTimeout bounds Close. The default is DefaultShutdownTimeout.
 	ShutdownTimeout time.Duration
 	// Tick is Raft's unit of time. An election takes 20 to 40 of them. The default
@@ -79,12 +98,19 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-func (c *Config) setDefaults() {
-	if c.Name == "" {
-		if c.Name, _ = os.Hostname(); c.Name == "" {
-			c.Name = "member"
-		}
+// EffectiveName returns the name that a member of this configuration has.
+func (c Config) EffectiveName() string {
+	if c.Name != "" {
+		return c.Name
 	}
+	if host, _ := os.Hostname(); host != "" {
+		return host
+	}
+	return "member"
+}
+
+func (c *Config) setDefaults() {
+	c.Name = c.EffectiveName()
 	if c.Listen == "" {
 		c.Listen = DefaultListen
 	}
@@ -143,6 +169,13 @@ func (c Config) Validate() error {
 	if !c.Insecure && (!isLoopback(listen) || !isLoopback(reached)) {
 		bad("listen %q: connections are not encrypted yet: anything but loopback needs insecure", c.Listen)
 	}
+	switch c.HTTP {
+	case "", HTTPOff, HTTPAuto:
+	default:
+		if host := checkAddress("http", c.HTTP, true); !c.Insecure && !isLoopback(host) {
+			bad("http %q: it is neither encrypted nor authenticated: anything but loopback needs insecure", c.HTTP)
+		}
+	}
 	for _, a := range c.Join {
 		checkAddress("join", a, false)
 	}
@@ -157,6 +190,9 @@ func (c Config) Validate() error {
 	checkRange("replicas", c.Replicas, maxReplicas)
 	if c.ShutdownTimeout < 0 {
 		bad("shutdown timeout %v: it is not negative", c.ShutdownTimeout)
+	}
+	if c.SlowOp < 0 {
+		bad("slow-op %v: it is not negative", c.SlowOp)
 	}
 	if c.Tick != 0 && (c.Tick < time.Millisecond || c.Tick > time.Second) {
 		bad("tick %v: it is from 1 ms to 1 s", c.Tick)

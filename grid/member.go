@@ -1,6 +1,7 @@
 package grid
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"github.com/quorate/quorate/grid/internal/network"
 	"github.com/quorate/quorate/grid/internal/server"
 	"github.com/quorate/quorate/grid/internal/tune"
+	"github.com/quorate/quorate/grid/internal/web"
 	"github.com/quorate/quorate/protocol"
 )
 
@@ -34,6 +36,8 @@ type Member struct {
 
 	coordinator *coordinator.Coordinator
 	server      *server.Server
+	web         *web.Server // nil: none
+	webAddress  string
 
 	routing sync.Mutex // held while routes are computed and set
 
@@ -72,19 +76,24 @@ func Start(ctx context.Context, cfg Config) (*Member, error) {
 	if m.address == "" {
 		m.address = m.listens
 	}
+	status, err := listenHTTP(cfg.HTTP, m.listens, m.log)
+	if err != nil {
+		return nil, errors.Join(err, listener.Close(), packets.Close(), dir.Close())
+	}
 	// The server needs the coordinator behind it, and the coordinator tells the
 	// server of changes: the lock holds those until both are there.
 	m.routing.Lock()
 	m.coordinator, err = coordinator.Start(coordinator.Config{
 		Dir: dir, Address: m.address, Join: cfg.Join, Expect: cfg.BootstrapExpect, ClusterName: cfg.Cluster,
-		Settings: coordinator.Settings{
-			Durability: string(cfg.Durability), Partitions: cfg.Partitions, Groups: cfg.Groups, Replicas: cfg.Replicas,
-		},
-		Network: m.net, Packets: packets, Kinds: kinds(), Limits: m.limits, RTT: cfg.Tick, Tune: tune.From(ctx),
+		Settings: cfg.settings(),
+		Network:  m.net, Packets: packets, Kinds: kinds(), Limits: m.limits, RTT: cfg.Tick, SlowOp: cfg.SlowOp, Tune: tune.From(ctx),
 		Logger: m.log, Changed: m.changed,
 	})
 	if err != nil {
 		m.routing.Unlock()
+		if status != nil {
+			err = errors.Join(err, status.Close())
+		}
 		return nil, errors.Join(err, listener.Close(), packets.Close(), dir.Close())
 	}
 	self := m.coordinator.Member()
@@ -93,7 +102,11 @@ func Start(ctx context.Context, cfg Config) (*Member, error) {
 		Client: self.Incarnation, Logger: m.log,
 	})
 	m.routing.Unlock()
-	m.log.Info("listening", "address", m.address, "incarnation", self.Incarnation.String(), "start", self.Starts)
+	if status != nil {
+		m.webAddress = status.Addr().String()
+		m.web = web.Start(web.Config{Listener: status, Health: m.health, Metrics: m.metrics, Logger: m.log})
+	}
+	m.log.Info("listening", "address", m.address, "http", cmp.Or(m.webAddress, HTTPOff), "incarnation", self.Incarnation.String(), "start", self.Starts)
 	return m, nil
 }
 
@@ -143,6 +156,9 @@ func (m *Member) Client() *client.Client {
 // Addr returns the address at which others reach the member.
 func (m *Member) Addr() string { return m.address }
 
+// HTTPAddr returns the address of the HTTP listener, empty without one.
+func (m *Member) HTTPAddr() string { return m.webAddress }
+
 // Close hands over what the member leads, answers what is in flight, and stops
 // it. It leaves no goroutine running and may be called twice.
 func (m *Member) Close() error {
@@ -171,6 +187,9 @@ func (m *Member) Close() error {
 	m.coordinator.Close(orderly)
 	m.server.Close()
 	errs = append(errs, m.packets.Close(), m.dir.Close())
+	if m.web != nil {
+		errs = append(errs, m.web.Close())
+	}
 	m.log.Info("closed")
 	return errors.Join(errs...)
 }

@@ -89,6 +89,22 @@ func (h Histogram) Count() uint64 {
 	return n
 }
 
+// Plus returns h and o added up. Both count by the same bounds; either may be
+// zero.
+func (h Histogram) Plus(o Histogram) Histogram {
+	switch {
+	case h.Counts == nil:
+		return o
+	case o.Counts == nil:
+		return h
+	}
+	sum := Histogram{Bounds: h.Bounds, Counts: make([]uint64, len(h.Counts)), Sum: h.Sum + o.Sum}
+	for i := range sum.Counts {
+		sum.Counts[i] = h.Counts[i] + o.Counts[i]
+	}
+	return sum
+}
+
 func (h *histogram) read(low int) Histogram {
 	r := Histogram{Sum: h.sum.Load()}
 	for i := range h.counts {

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,6 +17,7 @@ const slowInterval = time.Second
 type slowLog struct {
 	limit time.Duration
 	log   *slog.Logger
+	count atomic.Uint64
 
 	mu   sync.Mutex // guards what follows
 	last time.Time
@@ -33,6 +35,7 @@ func (l *slowLog) is(took time.Duration) bool { return l != nil && took >= l.lim
 
 // tell warns of a request, unless another was told of a moment ago.
 func (l *slowLog) tell(g *Group, q *Request, s stages) {
+	l.count.Add(1)
 	l.mu.Lock()
 	if s.applied.Sub(l.last) < slowInterval {
 		l.more++

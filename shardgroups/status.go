@@ -15,6 +15,8 @@ type GroupStatus struct {
 	Applied uint64
 	State   groupstate.Totals
 	Waiting int // calls of this member's clients that wait for a grant
+	// In the queue of a replica that leads:
+	QueuedRequests, QueuedBytes int
 	// Since the member started:
 	Entries, Writes, Reads, Rides, Repeats, Snapshots uint64
 }
@@ -34,9 +36,13 @@ func (g *Group) Applied() uint64 {
 
 // Status returns what the member knows of the group.
 func (g *Group) Status() GroupStatus {
+	g.qmu.Lock()
+	queued, bytes := len(g.writes)+len(g.reads), g.queuedBytes
+	g.qmu.Unlock()
 	g.mu.RLock()
 	defer g.mu.RUnlock()
 	return GroupStatus{
+		QueuedRequests: queued, QueuedBytes: bytes,
 		Group: g.id, Replica: g.replica, Leader: g.Leader(), Applied: g.applied,
 		State: g.state.Totals(), Waiting: len(g.waiting),
 		Entries: g.stats.Entries.Load(), Writes: g.stats.Writes.Load(), Reads: g.stats.Reads.Load(),
@@ -61,4 +67,12 @@ func (g *Group) Hash(context.Context) (applied, hash uint64, err error) {
 	snapshot, index := g.state.Prepare(), g.applied
 	g.mu.Unlock()
 	return index, snapshot.Hash(), nil
+}
+
+// SlowOperations returns how many operations took longer than Config.SlowOp.
+func (h *Host) SlowOperations() uint64 {
+	if h.slow == nil {
+		return 0
+	}
+	return h.slow.count.Load()
 }

@@ -69,7 +69,11 @@ func (a *app) run(args []string) int {
 		if errors.As(err, &pe) && pe.Context != nil && !a.json && len(args) == 0 {
 			_ = pe.Context.PrintUsage(false)
 		}
-		return a.fail(&exitError{code: exitUsage, err: fmt.Errorf("%w; see quorate --help", err)})
+		var of *exitError
+		if errors.As(err, &of) { // a configuration file: the grammar has nothing to say about it
+			return a.fail(of)
+		}
+		return a.fail(&exitError{code: exitUsage, err: fmt.Errorf("%s; see quorate --help", unhide(err.Error()))})
 	}
 	// The first signal ends the command, the second one the process.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

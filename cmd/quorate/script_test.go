@@ -75,7 +75,7 @@ func TestUnknownVariables(t *testing.T) {
 		"QUORATE_NAME=n1", "QUORATE_NMAE=n1", "QUORATE_PORT=tcp://10.0.0.1:7170", "QUORATE_SERVICE_HOST=10.0.0.1",
 		"QUORATE_PORT_7170_TCP=x", "QUORATE_ENDPOINTS=a", "PATH=/", "QUORATE_DATA_DIR",
 	})
-	if len(got) != 1 || got[0] != "QUORATE_NMAE" {
+	if len(got) != 1 || got[0] != (unknownVariable{"QUORATE_NMAE", "QUORATE_NAME"}) {
 		t.Errorf("unknown: %v", got)
 	}
 }

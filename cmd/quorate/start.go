@@ -6,9 +6,9 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"reflect"
-	"strings"
 	"time"
+
+	"github.com/alecthomas/kong"
 
 	"github.com/quorate/quorate/grid"
 	"github.com/quorate/quorate/protocol"
@@ -26,19 +26,27 @@ type startCommand struct {
 	Groups          int           `help:"Raft groups of data, fixed at the cluster's first start; 3 if left out." env:"QUORATE_GROUPS" placeholder:"N"`
 	Replicas        int           `help:"Copies of the data, fixed at the cluster's first start; 3 if left out." env:"QUORATE_REPLICAS" placeholder:"N"`
 	Insecure        bool          `help:"Allow other addresses than loopback: connections are neither encrypted nor authenticated." env:"QUORATE_INSECURE"`
+	HTTP            string        `name:"http" help:"Address of /livez, /readyz, /metrics and /debug/pprof; auto: loopback, the port of --listen plus 1000; off: none." env:"QUORATE_HTTP" default:"auto" placeholder:"A|off"`
+	SlowOp          time.Duration `help:"Warn of operations that take longer; 0: of none." env:"QUORATE_SLOW_OP" default:"500ms" placeholder:"D"`
 	ShutdownTimeout time.Duration `help:"How long to take for an orderly end." env:"QUORATE_SHUTDOWN_TIMEOUT" default:"30s" placeholder:"D"`
 	LogLevel        slog.Level    `help:"debug, info, warn or error." env:"QUORATE_LOG_LEVEL" default:"info" placeholder:"L"`
 	LogFormat       string        `help:"text or json." env:"QUORATE_LOG_FORMAT" enum:"text,json" default:"text" placeholder:"F"`
+	Config          string        `help:"YAML file with any of these settings, under the names of the flags. Flags count for more, then the environment, then the file." env:"QUORATE_CONFIG" placeholder:"F"`
+	PrintConfig     bool          `help:"Print the configuration in force, with the source of each value, and end."`
+	Check           bool          `help:"Check configuration, data directory and addresses, say all that is wrong, and end. Nothing is started."`
 
 	EndWithStdin bool `hidden:"" help:"End when stdin closes: for members that must not outlive who started them."`
+
+	settings *settings // where values that are not on the command line are from
 }
 
 // Help is the long help of the command.
 func (startCommand) Help() string {
-	return `Without flags this is a durable grid of one member on this machine. Every flag can be given as an environment variable, too: QUORATE_DATA_DIR for --data-dir. The last line it prints says that it is ready. The first SIGINT or SIGTERM ends it in order, the second one at once.
+	return `Without flags this is a durable grid of one member on this machine. Every flag can be given as an environment variable, too: QUORATE_DATA_DIR for --data-dir, and in a file: data-dir. The last line it prints says that it is ready. The first SIGINT or SIGTERM ends it in order, the second one at once.
 
   quorate start
-  quorate start --name n1 --listen 10.0.0.1:7170 --insecure --bootstrap-expect 3 --join 10.0.0.2:7170,10.0.0.3:7170`
+  quorate start --name n1 --listen 10.0.0.1:7170 --insecure --bootstrap-expect 3 --join 10.0.0.2:7170,10.0.0.3:7170
+  quorate start --config /etc/quorate.yaml --check`
 }
 
 // config returns what the flags say.
@@ -52,18 +60,34 @@ func (cmd *startCommand) config(logs io.Writer) grid.Config {
 		Name: cmd.Name, DataDir: cmd.DataDir, Listen: cmd.Listen, Advertise: cmd.Advertise, Join: cmd.Join,
 		BootstrapExpect: cmd.BootstrapExpect, Cluster: cmd.Cluster, Durability: grid.Durability(cmd.Durability),
 		Groups: cmd.Groups, Replicas: cmd.Replicas, Insecure: cmd.Insecure, ShutdownTimeout: cmd.ShutdownTimeout,
-		Logger: slog.New(handler),
+		HTTP: cmd.HTTP, SlowOp: cmd.SlowOp, Logger: slog.New(handler),
 	}
 }
 
 // Run runs the command.
-func (cmd *startCommand) Run(ctx context.Context, a *app) (err error) {
+func (cmd *startCommand) Run(ctx context.Context, parsed *kong.Context, a *app) (err error) {
 	cfg := cmd.config(a.stderr)
-	for _, name := range unknownVariables(os.Environ()) {
-		cfg.Logger.Warn("unknown environment variable is ignored", "variable", name)
+	for _, v := range unknownVariables(os.Environ()) {
+		cfg.Logger.Warn("unknown environment variable is ignored", "variable", v.name, "nearest", v.near)
 	}
-	if err := cfg.Validate(); err != nil {
+	if cmd.PrintConfig {
+		if err := cmd.printConfig(parsed, a); err != nil {
+			return err
+		}
+	}
+	if cmd.Check {
+		err = grid.Check(cfg)
+	} else {
+		err = cfg.Validate()
+	}
+	switch {
+	case err != nil:
 		return &exitError{code: exitUsage, err: err}
+	case cmd.Check:
+		a.note("configuration, data directory and addresses: nothing wrong")
+		return nil
+	case cmd.PrintConfig:
+		return nil
 	}
 	tuneMemory()
 	if cmd.EndWithStdin {
@@ -79,7 +103,8 @@ func (cmd *startCommand) Run(ctx context.Context, a *app) (err error) {
 		return err
 	}
 	defer func() {
-		if closing := m.Close(); err == nil {
+		cfg.Logger.Info("ending", "member", cfg.EffectiveName(), "within", cmd.ShutdownTimeout)
+		if closing := closeWithin(m, cmd.ShutdownTimeout); err == nil {
 			err = closing
 		}
 	}()
@@ -108,22 +133,18 @@ func readyLine(ctx context.Context, address string) (string, error) {
 		s.ClusterName, s.Name, s.Address, s.Durability, len(s.Members)), nil
 }
 
-// unknownVariables returns the QUORATE_ variables of env that nothing reads.
-// Those that Kubernetes makes for a Service called quorate are known: they are
-// addresses, not settings.
-func unknownVariables(env []string) []string {
-	known := map[string]bool{"QUORATE_ENDPOINTS": true, "QUORATE_TOKEN": true}
-	for _, f := range reflect.VisibleFields(reflect.TypeFor[startCommand]()) {
-		known[f.Tag.Get("env")] = true
+// closeGrace is what a member may take beyond its --shutdown-timeout.
+const closeGrace = 5 * time.Second
+
+// closeWithin closes a member, and gives up where that takes too long: what
+// started the process would kill it next, and not tell why.
+func closeWithin(m *grid.Member, timeout time.Duration) error {
+	done := make(chan error, 1)
+	go func() { done <- m.Close() }()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(timeout + closeGrace):
+		return fmt.Errorf("the member did not end in order within --shutdown-timeout %v", timeout)
 	}
-	var unknown []string
-	for _, v := range env {
-		name, _, _ := strings.Cut(v, "=")
-		if !strings.HasPrefix(name, "QUORATE_") || known[name] || name == "QUORATE_PORT" ||
-			strings.HasPrefix(name, "QUORATE_PORT_") || strings.HasPrefix(name, "QUORATE_SERVICE_") {
-			continue
-		}
-		unknown = append(unknown, name)
-	}
-	return unknown
 }

@@ -32,6 +32,9 @@ func hideNegative(args []string) []string {
 	return out
 }
 
+// unhide takes the marks out of a message that quotes an argument.
+func unhide(s string) string { return strings.ReplaceAll(s, `\x00-`, "-") }
+
 // word is an argument that may be a negative number.
 type word string
 

@@ -41,6 +41,7 @@ type Config struct {
 	Kinds       []structures.Kind
 	Limits      protocol.Limits
 	RTT         time.Duration
+	SlowOp      time.Duration
 	Tune        func(*shardgroups.Config) // package tune
 	Logger      *slog.Logger
 	// Changed is called, from goroutines of the Coordinator and its host, after
@@ -147,6 +148,14 @@ func (c *Coordinator) IsReady() bool {
 	default:
 		return false
 	}
+}
+
+// Failed returns why the member never will serve as it was started, nil where
+// it may.
+func (c *Coordinator) Failed() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
 }
 
 // Waiting says what the member waits for before it serves.
@@ -331,6 +340,13 @@ func (c *Coordinator) agree(name string, s settings) error {
 	return nil
 }
 
+// Agrees returns an error where a member's cluster is not as a configuration
+// wants it.
+func Agrees(m *identity.Member, name string, want Settings) error {
+	c := &Coordinator{cfg: Config{ClusterName: name, Settings: want}}
+	return c.agree(m.ClusterName, wireOf(m))
+}
+
 // wireOf returns the settings of its cluster that a member remembers.
 func wireOf(m *identity.Member) settings {
 	return settings{Durability: m.Durability, Partitions: m.Partitions, Groups: m.Groups, Replicas: m.Replicas}
@@ -471,7 +487,7 @@ func (c *Coordinator) openHost(m *identity.Member) (*shardgroups.Host, error) {
 	}
 	cfg := shardgroups.Config{
 		Dir: dir, Cluster: m.Cluster, Incarnation: m.Incarnation,
-		RTT: c.cfg.RTT, Kinds: c.cfg.Kinds, Limits: c.cfg.Limits, Logger: c.log,
+		RTT: c.cfg.RTT, SlowOp: c.cfg.SlowOp, Kinds: c.cfg.Kinds, Limits: c.cfg.Limits, Logger: c.log,
 		Resolve: c.resolve, Dial: c.cfg.Network.Dial,
 		LeaderChanged: c.changed, SystemChanged: c.changed,
 	}

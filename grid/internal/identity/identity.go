@@ -126,11 +126,8 @@ func Open(path, name string) (*Dir, error) {
 		return nil, err
 	}
 	lock, err := lockFile(filepath.Join(path, lockName))
-	switch {
-	case errors.Is(err, errLocked):
-		return nil, fmt.Errorf("data directory %s: in use by another process: stop it, or give this member a directory of its own", path)
-	case err != nil:
-		return nil, fmt.Errorf("data directory %s: not writable: %w: give the user that runs the member write access", path, err)
+	if err != nil {
+		return nil, lockProblem(path, err)
 	}
 	d := &Dir{path: path, lock: lock, nonce: newNonce()}
 	if err := d.load(name); err != nil {

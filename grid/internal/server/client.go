@@ -59,6 +59,9 @@ func (s *Server) serveClient(conn net.Conn) {
 	writer := make(chan struct{})
 	go func() { defer close(writer); c.write() }()
 	err := c.handshake()
+	if err != nil && err != io.EOF {
+		s.stats.handshake.Add(1)
+	}
 	if err == nil {
 		s.mu.Lock()
 		s.clients[c] = struct{}{}
@@ -225,16 +228,16 @@ func (c *clientConn) alloc() *shardgroups.Request {
 func (c *clientConn) submit(q *shardgroups.Request) {
 	c.inFlight.Add(1)
 	if code, err := c.check(&q.Request); err != nil {
-		c.reply(problem(q.ID, code, err.Error()))
+		c.refused(problem(q.ID, code, err.Error()))
 		return
 	}
 	routes := c.s.routes.Load()
 	if len(routes.Partitions) == 0 {
-		c.reply(problem(q.ID, protocol.CodeNoLeader, "the grid is not formed yet"))
+		c.refused(problem(q.ID, protocol.CodeNoLeader, "the grid is not formed yet"))
 		return
 	}
 	if int(q.Partition) >= len(routes.Partitions) {
-		c.reply(problem(q.ID, protocol.CodeInvalid, fmt.Sprintf("partition %d of %d", q.Partition, len(routes.Partitions))))
+		c.refused(problem(q.ID, protocol.CodeInvalid, fmt.Sprintf("partition %d of %d", q.Partition, len(routes.Partitions))))
 		return
 	}
 	if c.now.IsZero() {
@@ -246,7 +249,7 @@ func (c *clientConn) submit(q *shardgroups.Request) {
 		return
 	}
 	if route.Group == nil {
-		c.reply(c.notLeader(protocol.Reply{ID: q.ID, Code: protocol.CodeNotLeader, Epoch: routes.Epoch}, route.ID))
+		c.refused(c.notLeader(protocol.Reply{ID: q.ID, Code: protocol.CodeNotLeader, Epoch: routes.Epoch}, route.ID))
 		return
 	}
 	q.Done = c.doneFor(route.ID)
@@ -328,6 +331,14 @@ func (c *clientConn) admin(b []byte) error {
 		c.reply(r)
 	})
 	return nil
+}
+
+// refused answers a request that no group was asked about.
+func (c *clientConn) refused(r protocol.Reply) {
+	if int(r.Code) < protocol.NumCodes {
+		c.s.stats.refused[r.Code].Add(1)
+	}
+	c.reply(r)
 }
 
 func problem(id uint64, code protocol.Code, detail string) protocol.Reply {

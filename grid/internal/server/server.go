@@ -88,6 +88,7 @@ type Server struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
+	stats   counts
 
 	mu      sync.Mutex // guards what follows
 	conns   map[net.Conn]struct{}
@@ -137,6 +138,7 @@ func (s *Server) Serve(c net.Conn) {
 	}
 	p, err := protocol.ReadPreface(c)
 	if err != nil {
+		s.stats.noPreface.Add(1)
 		// A port scanner or a health check of a load balancer: nothing to warn of.
 		s.log.Debug("connection without preface", "from", addrOf(c), "error", err)
 		_ = c.Close()
@@ -158,6 +160,7 @@ func (s *Server) Serve(c net.Conn) {
 			s.cfg.Backend.ServeGossip(c)
 		}
 	default:
+		s.stats.noPreface.Add(1)
 		s.log.Debug("connection of unknown purpose", "from", addrOf(c), "purpose", byte(p))
 		_ = c.Close()
 	}
@@ -228,6 +231,7 @@ func (s *Server) spawn(c net.Conn) {
 	full := len(s.conns) >= maxConnections
 	s.mu.Unlock()
 	if full {
+		s.stats.tooMany.Add(1)
 		s.log.Warn("connection refused: too many", "from", addrOf(c), "limit", maxConnections)
 		_ = c.Close()
 		return

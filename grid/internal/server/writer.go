@@ -51,6 +51,7 @@ func (c *clientConn) appendFrame(b []byte) {
 // grown wakes the writer, or gives up on a client that does not read.
 func (c *clientConn) grown(before int) {
 	if len(c.out)+c.taken > maxOutbound {
+		c.s.stats.slowReader.Add(1)
 		c.s.log.Warn("client does not read its replies: connection closed", "from", addrOf(c.conn), "bytes", len(c.out)+c.taken)
 		c.closeLocked()
 		c.out = nil

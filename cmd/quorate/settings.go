@@ -1,0 +1,304 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/alecthomas/kong"
+	"github.com/knadh/koanf/parsers/yaml"
+	"github.com/knadh/koanf/providers/env/v2"
+	"github.com/knadh/koanf/v2"
+)
+
+const variablePrefix = "QUORATE_"
+
+// noSetting are flags of start that a file cannot set: they say what to do now.
+var noSetting = map[string]bool{"config": true, "print-config": true, "check": true, "help": true}
+
+// settings are where start takes what its flags do not say: the environment,
+// else a file. It is kong's resolver, so that all values are read alike.
+type settings struct {
+	file   string // empty: none
+	layers *koanf.Koanf
+	byFile map[string]bool
+	byEnv  map[string]bool
+}
+
+// BeforeResolve reads the file, if one is named, for the flags that are not on
+// the command line.
+func (cmd *startCommand) BeforeResolve(ctx *kong.Context) error {
+	node := ctx.Selected()
+	flags := settingFlags(node)
+	file := os.Getenv("QUORATE_CONFIG")
+	for _, p := range ctx.Path {
+		if p.Flag != nil && p.Flag.Name == "config" {
+			file = ctx.FlagValue(p.Flag).(string)
+		}
+	}
+	s, err := loadSettings(file, flags, os.Environ())
+	if err != nil {
+		return &exitError{code: exitUsage, err: err}
+	}
+	ctx.AddResolver(s)
+	cmd.settings = s
+	return nil
+}
+
+// settingFlags returns the flags of start that are settings, by name.
+func settingFlags(start *kong.Node) map[string]*kong.Flag {
+	flags := map[string]*kong.Flag{}
+	for _, f := range start.Flags {
+		if !noSetting[f.Name] && !f.Hidden {
+			flags[f.Name] = f
+		}
+	}
+	return flags
+}
+
+// loadSettings reads a file, where one is named, and the environment above it.
+func loadSettings(file string, flags map[string]*kong.Flag, environ []string) (*settings, error) {
+	s := &settings{file: file, layers: koanf.New("."), byFile: map[string]bool{}, byEnv: map[string]bool{}}
+	if file != "" {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("--config: %w", err)
+		}
+		if err := s.layers.Load(content(b), yaml.Parser()); err != nil {
+			return nil, fmt.Errorf("--config %s: %w", file, err)
+		}
+		var problems []error
+		all := s.layers.Raw()
+		for _, key := range sortedNames(all) {
+			s.byFile[key] = true
+			if err := checkKey(key, all[key], flags); err != nil {
+				problems = append(problems, fmt.Errorf("--config %s: %w", file, err))
+			}
+		}
+		if len(problems) > 0 {
+			return nil, errors.Join(problems...)
+		}
+	}
+	variables := map[string]string{}
+	for name, f := range flags {
+		for _, v := range f.Envs {
+			variables[v] = name
+		}
+	}
+	err := s.layers.Load(env.Provider(".", env.Opt{
+		Prefix: variablePrefix, EnvironFunc: func() []string { return environ },
+		TransformFunc: func(name, value string) (string, any) {
+			key := variables[name]
+			s.byEnv[key] = true
+			return key, value // an empty key: not a setting
+		},
+	}), nil)
+	if err != nil {
+		return nil, fmt.Errorf("environment: %w", err)
+	}
+	return s, nil
+}
+
+// content is a file that was read, as koanf wants it.
+type content []byte
+
+func (c content) ReadBytes() ([]byte, error)    { return c, nil }
+func (c content) Read() (map[string]any, error) { return nil, errors.ErrUnsupported }
+
+// checkKey says what is wrong with a key of a file.
+func checkKey(key string, value any, flags map[string]*kong.Flag) error {
+	f := flags[key]
+	if f == nil {
+		if near := nearest(key, flags); near != "" {
+			return fmt.Errorf("unknown setting %q: did you mean %q?", key, near)
+		}
+		return fmt.Errorf("unknown setting %q: there are %s", key, strings.Join(sortedNames(flags), ", "))
+	}
+	text, err := settingText(value, f)
+	if err != nil {
+		return fmt.Errorf("%s: %w", key, err)
+	}
+	target := reflect.New(f.Target.Type()).Elem()
+	if err := f.Parse(kong.ScanFromTokens(kong.Token{Type: kong.FlagValueToken, Value: text}), target); err != nil {
+		return fmt.Errorf("%s: %s", key, strings.TrimPrefix(err.Error(), "--"+key+": "))
+	}
+	if f.Enum != "" && !slices.Contains(f.EnumSlice(), text) {
+		return fmt.Errorf("%s: %q is not one of %s", key, text, strings.Trim(strings.Join(f.EnumSlice(), ", "), " ,"))
+	}
+	return nil
+}
+
+// settingText returns a value as the command line would say it.
+func settingText(value any, f *kong.Flag) (string, error) {
+	switch v := value.(type) {
+	case string:
+		return v, nil
+	case []any:
+		var parts []string
+		for _, x := range v {
+			part, ok := x.(string)
+			if !ok || f.Target.Kind() != reflect.Slice {
+				return "", fmt.Errorf("%v is not what it takes", value)
+			}
+			parts = append(parts, part)
+		}
+		return strings.Join(parts, ","), nil
+	case nil, map[string]any:
+		return "", errors.New("it takes a value")
+	default:
+		if f.Target.Kind() == reflect.String {
+			return "", fmt.Errorf("%v is not text: write it in quotes", value)
+		}
+		return fmt.Sprint(v), nil
+	}
+}
+
+// Validate implements kong.Resolver.
+func (s *settings) Validate(*kong.Application) error { return nil }
+
+// Resolve implements kong.Resolver: it is asked for flags that are not on the
+// command line.
+func (s *settings) Resolve(_ *kong.Context, _ *kong.Path, f *kong.Flag) (any, error) {
+	if noSetting[f.Name] || !s.layers.Exists(f.Name) {
+		return nil, nil
+	}
+	return settingText(s.layers.Get(f.Name), f)
+}
+
+// source says where the value of a setting is from.
+func (s *settings) source(ctx *kong.Context, f *kong.Flag) string {
+	for _, p := range ctx.Path {
+		if p.Flag == f && !p.Resolved {
+			return "flag"
+		}
+	}
+	switch {
+	case s.byEnv[f.Name]:
+		return f.Envs[0]
+	case s.byFile[f.Name]:
+		return s.file
+	default:
+		return "default"
+	}
+}
+
+// printConfig prints the configuration in force, as a file that --config reads,
+// and where each value is from.
+func (cmd *startCommand) printConfig(ctx *kong.Context, a *app) error {
+	cfg := cmd.config(a.stderr)
+	flags := settingFlags(ctx.Selected())
+	var b strings.Builder
+	for _, name := range sortedNames(flags) {
+		f := flags[name]
+		value := f.Target.Interface()
+		switch name {
+		case "name":
+			value = cfg.EffectiveName()
+		case "data-dir":
+			value = cfg.DataDir
+		}
+		fmt.Fprintf(&b, "%s: %s  # %s\n", name, yamlValue(value), cmd.settings.source(ctx, f))
+	}
+	_, err := fmt.Fprint(a.stdout, b.String())
+	return err
+}
+
+// yamlValue writes a value as YAML that JSON is, too.
+func yamlValue(v any) string {
+	switch v := v.(type) {
+	case bool, int, float64:
+		return fmt.Sprint(v)
+	case []string:
+		if v == nil {
+			v = []string{}
+		}
+		b, _ := json.Marshal(v) // strings can be encoded
+		return string(b)
+	default:
+		b, _ := json.Marshal(fmt.Sprint(v))
+		return string(b)
+	}
+}
+
+// nearest returns the name that a reader may have meant, empty where none is
+// near.
+func nearest[T any](name string, known map[string]T) string {
+	best, least := "", len(name)/2+1
+	for _, k := range sortedNames(known) {
+		if d := editDistance(strings.ToLower(strings.ReplaceAll(name, "_", "-")), k); d < least {
+			best, least = k, d
+		}
+	}
+	return best
+}
+
+// editDistance counts the letters to insert, delete or replace, and the pairs
+// to swap, that make b of a.
+func editDistance(a, b string) int {
+	rows := make([][]int, len(a)+1)
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+		rows[i][0] = i
+	}
+	for j := range rows[0] {
+		rows[0][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		for j := 1; j <= len(b); j++ {
+			change := 1
+			if a[i-1] == b[j-1] {
+				change = 0
+			}
+			rows[i][j] = min(rows[i-1][j]+1, rows[i][j-1]+1, rows[i-1][j-1]+change)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+1)
+			}
+		}
+	}
+	return rows[len(a)][len(b)]
+}
+
+func sortedNames[T any](m map[string]T) []string {
+	names := make([]string, 0, len(m))
+	for name := range m {
+		names = append(names, name)
+	}
+	slices.SortFunc(names, cmp.Compare)
+	return names
+}
+
+// unknownVariable is a variable of the environment that nothing reads.
+type unknownVariable struct{ name, near string }
+
+// unknownVariables returns the QUORATE_ variables of env that nothing reads.
+// Those that Kubernetes makes for a Service called quorate are known: they are
+// addresses, not settings.
+func unknownVariables(env []string) []unknownVariable {
+	known := map[string]bool{"QUORATE_ENDPOINTS": true, "QUORATE_TOKEN": true}
+	settings := map[string]bool{} // as flags are written
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[startCommand]()) {
+		if name := f.Tag.Get("env"); name != "" {
+			known[name] = true
+			settings[strings.ToLower(strings.ReplaceAll(name[len(variablePrefix):], "_", "-"))] = true
+		}
+	}
+	var unknown []unknownVariable
+	for _, v := range env {
+		name, _, _ := strings.Cut(v, "=")
+		if !strings.HasPrefix(name, variablePrefix) || known[name] || name == "QUORATE_PORT" ||
+			strings.HasPrefix(name, "QUORATE_PORT_") || strings.HasPrefix(name, "QUORATE_SERVICE_") {
+			continue
+		}
+		u := unknownVariable{name: name}
+		if n := nearest(name[len(variablePrefix):], settings); n != "" {
+			u.near = variablePrefix + strings.ToUpper(strings.ReplaceAll(n, "-", "_"))
+		}
+		unknown = append(unknown, u)
+	}
+	return unknown
+}

@@ -1,0 +1,48 @@
+package web
+
+// Definitions are all metrics of a member, without the prefix quorate_ and
+// beside those of Go and of the process. docs/operations.md lists them.
+var Definitions = []Definition{
+	{"info", Gauge, "1, with what the member is.", []string{"version", "cluster", "member", "durability"}},
+	{"ready", Gauge, "1 while the member serves.", nil},
+	{"epoch", Gauge, "The version of the tables that the member knows.", nil},
+	{"members", Gauge, "Listed members, as this one hears them: serving or silent.", []string{"state"}},
+
+	{"operations_total", Counter, "Operations answered: carried out, or refused for good.", []string{"kind", "op"}},
+	{"operation_seconds", Histogram, "From the arrival of an operation to its answer. Class wait: calls that waited for a grant.", []string{"kind", "class"}},
+	{"refused_total", Counter, "Requests refused, by reason. Clients repeat most of them by themselves.", []string{"reason"}},
+	{"repeats_total", Counter, "Repeats of requests that were not carried out again.", nil},
+	{"reads_total", Counter, "Reads, by how they were confirmed: index (a round of their own) or ride (on an entry).", []string{"path"}},
+	{"slow_operations_total", Counter, "Operations that took longer than --slow-op.", nil},
+
+	{"entries_total", Counter, "Log entries proposed.", nil},
+	{"entry_requests", Histogram, "Requests in an entry.", nil},
+	{"entry_replicate_seconds", Histogram, "From proposing an entry to its turn to be applied.", nil},
+	{"entry_apply_seconds", Histogram, "Applying the entries that came together.", nil},
+	{"snapshots_total", Counter, "Snapshots written.", nil},
+
+	{"group_leads", Gauge, "1 where this member leads the group. Group 0 is the system group.", []string{"group"}},
+	{"group_has_leader", Gauge, "1 where this member knows a leader of the group.", []string{"group"}},
+	{"group_term", Gauge, "Raft term.", []string{"group"}},
+	{"group_applied", Gauge, "Index of the last log entry applied here.", []string{"group"}},
+	{"group_replicas", Gauge, "Replicas that the group has: voter or non-voting.", []string{"group", "state"}},
+	{"group_partitions", Gauge, "Partitions of the group.", []string{"group"}},
+	{"group_structures", Gauge, "Structures with state in the group.", []string{"group"}},
+	{"group_rows", Gauge, "Rows of state.", []string{"group"}},
+	{"group_bytes", Gauge, "Bytes of keys and values in the state.", []string{"group"}},
+	{"group_records", Gauge, "Records of calls that were carried out exactly once.", []string{"group"}},
+	{"group_events", Gauge, "Events kept for watchers.", []string{"group"}},
+	{"group_sessions", Gauge, "Sessions that the group knows.", []string{"group"}},
+	{"group_queued_requests", Gauge, "Requests in the leader's queue.", []string{"group"}},
+	{"group_queued_bytes", Gauge, "Bytes in the leader's queue.", []string{"group"}},
+	{"group_waiting_calls", Gauge, "Calls of clients of this member that wait for a grant.", []string{"group"}},
+	{"sessions", Gauge, "Sessions that live, in the whole grid.", nil},
+
+	{"connections", Gauge, "Open connections, of clients and in all.", []string{"purpose"}},
+	{"connections_closed_total", Counter, "Connections that the member refused or gave up, by reason.", []string{"reason"}},
+
+	{"memory_used_bytes", Gauge, "Memory that Go has taken from the system and not given back.", nil},
+	{"memory_limit_bytes", Gauge, "What it is to stay below (GOMEMLIMIT).", nil},
+	{"disk_free_bytes", Gauge, "Room on the file system of the data directory.", nil},
+	{"disk_size_bytes", Gauge, "Size of that file system.", nil},
+}

@@ -1,0 +1,325 @@
+package grid
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"runtime/debug"
+	"runtime/metrics"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/quorate/quorate/grid/internal/web"
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups"
+	"github.com/quorate/quorate/shardgroups/systemstate"
+	"github.com/quorate/quorate/structures"
+)
+
+// listenHTTP opens the HTTP listener that a configuration asks for, nil where
+// it asks for none.
+func listenHTTP(address, member string, log *slog.Logger) (net.Listener, error) {
+	if address == "" || address == HTTPOff {
+		return nil, nil
+	}
+	chosen := address
+	if address == HTTPAuto {
+		chosen = autoHTTP(member)
+	}
+	l, err := net.Listen("tcp", chosen)
+	switch {
+	case err == nil:
+		return l, nil
+	case address == HTTPAuto:
+		log.Warn("no metrics: the default HTTP address is taken: choose one with --http, or off", "address", chosen, "error", err)
+		return nil, nil
+	default:
+		return nil, fmt.Errorf("http: %w: choose another --http address, or off", err)
+	}
+}
+
+// autoHTTP returns the address of HTTPAuto for a member that listens at an
+// address.
+func autoHTTP(member string) string {
+	host, port, err := net.SplitHostPort(member)
+	if err != nil {
+		return "127.0.0.1:0"
+	}
+	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
+		host = "127.0.0.1"
+	}
+	n, _ := strconv.Atoi(port)
+	if n == 0 || n > math.MaxUint16-httpOffset {
+		n = -httpOffset // any free one
+	}
+	return net.JoinHostPort(host, strconv.Itoa(n+httpOffset))
+}
+
+// health is what /livez and /readyz answer.
+func (m *Member) health() web.Health {
+	c := m.coordinator
+	m.mu.Lock()
+	closing := m.closed
+	m.mu.Unlock()
+	var h web.Health
+	add := func(name string, ok bool, format string, args ...any) {
+		h.Checks = append(h.Checks, web.Check{Name: name, OK: ok, Detail: fmt.Sprintf(format, args...)})
+	}
+	if err := c.Failed(); err != nil {
+		h.Dead = err.Error()
+		add("configuration", false, "%v", err)
+	}
+	self := c.Member()
+	if self.Formed {
+		add("formed", true, "cluster %s", self.ClusterName)
+	} else {
+		add("formed", false, "waits for %s", c.Waiting())
+	}
+	serves := c.IsReady()
+	switch {
+	case serves && closing:
+		add("serves", false, "the member is going away")
+	case serves:
+		add("serves", true, "")
+	default:
+		add("serves", false, "waits for %s", c.Waiting())
+	}
+	h.Ready = serves && !closing && h.Dead == ""
+	if v := c.View(); v != nil {
+		m.checkGroups(v, add)
+	}
+	return h
+}
+
+// checkGroups tells of the groups; a member serves all the same where some are
+// without a leader.
+func (m *Member) checkGroups(v *systemstate.Agreement, add func(name string, ok bool, format string, args ...any)) {
+	var without []string
+	for _, g := range v.Groups {
+		if m.coordinator.LeaderOf(g.ID) == 0 {
+			without = append(without, groupLabel(g.ID))
+		}
+	}
+	if len(without) > 0 {
+		add("leaders", false, "none known of group %s", strings.Join(without, ", "))
+	} else {
+		add("leaders", true, "of all %d groups", len(v.Groups))
+	}
+	var silent []string
+	self := m.coordinator.Member().Incarnation
+	for _, o := range v.Members {
+		if o.Incarnation != self && !m.coordinator.Heard(o.Incarnation) {
+			silent = append(silent, o.Name)
+		}
+	}
+	if len(silent) > 0 {
+		add("members", false, "not heard of %s", strings.Join(silent, ", "))
+	} else {
+		add("members", true, "all %d heard", len(v.Members))
+	}
+}
+
+func groupLabel(g protocol.GroupID) string { return strconv.FormatUint(uint64(g), 10) }
+
+// metrics is what /metrics shows.
+func (m *Member) metrics() web.Metrics {
+	out := web.Metrics{}
+	c := m.coordinator
+	self := c.Member()
+	out.Add("info", 1, version(), cmp.Or(self.ClusterName, m.cfg.Cluster), m.cfg.Name, self.Durability)
+	out.Add("ready", boolean(m.health().Ready))
+	m.addProcess(out)
+	refused := m.addServer(out)
+	if h := c.Host(); h != nil {
+		m.addGroups(out, h, refused)
+		out.Add("slow_operations_total", float64(h.SlowOperations()))
+	}
+	for code, n := range refused {
+		out.Add("refused_total", float64(n), code.Name())
+	}
+	if v := c.View(); v != nil {
+		m.addAgreement(out, v)
+	}
+	return out
+}
+
+func boolean(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func (m *Member) addServer(out web.Metrics) (refused map[protocol.Code]uint64) {
+	s := m.server.Stats()
+	out.Add("connections", float64(s.Clients), "client")
+	out.Add("connections", float64(s.Connections-s.Clients), "other")
+	for reason, n := range s.Closed {
+		out.Add("connections_closed_total", float64(n), reason)
+	}
+	return s.Refused
+}
+
+func (m *Member) addAgreement(out web.Metrics, v *systemstate.Agreement) {
+	out.Add("epoch", float64(v.Epoch))
+	self := m.coordinator.Member().Incarnation
+	heard := 0
+	for _, o := range v.Members {
+		if o.Incarnation == self || m.coordinator.Heard(o.Incarnation) {
+			heard++
+		}
+	}
+	out.Add("members", float64(heard), protocol.StateServing)
+	out.Add("members", float64(len(v.Members)-heard), protocol.StateSilent)
+	owned := map[protocol.GroupID]int{}
+	for _, g := range v.Partitions {
+		owned[g]++
+	}
+	mine := m.coordinator.Self()
+	for _, g := range v.Groups {
+		label := groupLabel(g.ID)
+		leader, term := m.coordinator.Leader(g.ID)
+		out.Add("group_leads", boolean(leader == mine && mine != 0), label)
+		out.Add("group_has_leader", boolean(leader != 0), label)
+		out.Add("group_term", float64(term), label)
+		out.Add("group_partitions", float64(owned[g.ID]), label)
+		voters := 0
+		for _, r := range g.Replicas {
+			if !r.NonVoting {
+				voters++
+			}
+		}
+		out.Add("group_replicas", float64(voters), label, "voter")
+		out.Add("group_replicas", float64(len(g.Replicas)-voters), label, protocol.ReplicaNonVoting)
+	}
+}
+
+// addGroups adds what the groups that have a replica here say. It adds what
+// they refused to refused.
+func (m *Member) addGroups(out web.Metrics, h *shardgroups.Host, refused map[protocol.Code]uint64) {
+	system := groupLabel(protocol.SystemGroup)
+	out.Add("group_applied", float64(h.System().Applied()), system)
+	out.Add("sessions", float64(h.System().Sessions()))
+	var sum meters
+	var repeats, reads, rides, entries, snapshots uint64
+	for _, g := range h.Groups() {
+		s := g.Status()
+		label := groupLabel(g.ID())
+		for name, n := range map[string]int{
+			"group_structures": s.State.Structures, "group_rows": s.State.Rows, "group_bytes": s.State.Bytes,
+			"group_records": s.State.Records, "group_events": s.State.Events, "group_sessions": s.State.Sessions,
+			"group_queued_requests": s.QueuedRequests, "group_queued_bytes": s.QueuedBytes, "group_waiting_calls": s.Waiting,
+		} {
+			out.Add(name, float64(n), label)
+		}
+		out.Add("group_applied", float64(s.Applied), label)
+		repeats, entries, snapshots = repeats+s.Repeats, entries+s.Entries, snapshots+s.Snapshots
+		reads, rides = reads+s.Reads, rides+s.Rides
+		sum.add(g.Meters())
+	}
+	out.Add("repeats_total", float64(repeats))
+	out.Add("entries_total", float64(entries))
+	out.Add("snapshots_total", float64(snapshots))
+	out.Add("reads_total", float64(reads), "index")
+	out.Add("reads_total", float64(rides), "ride")
+	for code, n := range sum.refused {
+		refused[code] += n
+	}
+	sum.show(out)
+}
+
+// meters adds up what the groups have counted.
+type meters struct {
+	operations map[opKey]uint64
+	latency    map[classKey]shardgroups.Histogram
+	refused    map[protocol.Code]uint64
+
+	sizes, replicate, apply shardgroups.Histogram
+}
+
+type opKey struct {
+	kind protocol.KindID
+	op   protocol.Op
+}
+
+type classKey struct {
+	kind  protocol.KindID
+	class shardgroups.Class
+}
+
+func (m *meters) add(g shardgroups.Meters) {
+	if m.operations == nil {
+		m.operations = map[opKey]uint64{}
+		m.latency = map[classKey]shardgroups.Histogram{}
+		m.refused = map[protocol.Code]uint64{}
+	}
+	for _, o := range g.Operations {
+		m.operations[opKey{o.Kind, o.Op}] += o.Count
+	}
+	for _, l := range g.Latency {
+		key := classKey{l.Kind, l.Class}
+		m.latency[key] = m.latency[key].Plus(l.Time)
+	}
+	for code, n := range g.Refused {
+		m.refused[code] += n
+	}
+	m.sizes, m.replicate, m.apply = m.sizes.Plus(g.EntrySizes), m.replicate.Plus(g.Replicate), m.apply.Plus(g.Apply)
+}
+
+func (m *meters) show(out web.Metrics) {
+	all := kinds()
+	name := func(id protocol.KindID, op protocol.Op) (kind, operation string) {
+		if id == protocol.KindControl {
+			return "control", map[protocol.Op]string{protocol.OpCancel: "cancel", protocol.OpConfirm: "confirm"}[op]
+		}
+		if i := slices.IndexFunc(all, func(k structures.Kind) bool { return k.ID == id }); i >= 0 {
+			return all[i].Name, all[i].OpName(op)
+		}
+		return strconv.Itoa(int(id)), ""
+	}
+	for key, n := range m.operations {
+		kind, op := name(key.kind, key.op)
+		out.Add("operations_total", float64(n), kind, cmp.Or(op, strconv.Itoa(int(key.op))))
+	}
+	for key, h := range m.latency {
+		kind, _ := name(key.kind, 0)
+		addHistogram(out, "operation_seconds", h, seconds, kind, key.class.String())
+	}
+	addHistogram(out, "entry_requests", m.sizes, 1)
+	addHistogram(out, "entry_replicate_seconds", m.replicate, seconds)
+	addHistogram(out, "entry_apply_seconds", m.apply, seconds)
+}
+
+const seconds = 1e-9 // a nanosecond
+
+func addHistogram(out web.Metrics, name string, h shardgroups.Histogram, unit float64, labels ...string) {
+	if h.Counts == nil {
+		return
+	}
+	bounds := make([]float64, len(h.Bounds))
+	for i, b := range h.Bounds {
+		bounds[i] = float64(b) * unit
+	}
+	out.AddHistogram(name, bounds, h.Counts, float64(h.Sum)*unit, labels...)
+}
+
+// addProcess adds what the process takes of its machine.
+func (m *Member) addProcess(out web.Metrics) {
+	s := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+	metrics.Read(s)
+	out.Add("memory_used_bytes", float64(s[0].Value.Uint64()-s[1].Value.Uint64()))
+	if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 { // reads it
+		out.Add("memory_limit_bytes", float64(limit))
+	}
+	free, size, err := diskRoom(m.cfg.DataDir)
+	if err == nil {
+		out.Add("disk_free_bytes", float64(free))
+		out.Add("disk_size_bytes", float64(size))
+	} else if !errors.Is(err, errors.ErrUnsupported) {
+		m.log.Debug("room on disk", "error", err)
+	}
+}

@@ -1,0 +1,195 @@
+package grid_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/quorate/quorate/grid"
+	"github.com/quorate/quorate/grid/internal/web"
+	"github.com/quorate/quorate/structures/dcounter"
+	"github.com/quorate/quorate/structures/dmap"
+	"github.com/quorate/quorate/structures/dqueue"
+)
+
+// fetch gets a path of a member's HTTP listener.
+func fetch(t *testing.T, m *grid.Member, path string) (int, string) {
+	t.Helper()
+	c := http.Client{Timeout: waitTimeout}
+	r, err := c.Get("http://" + m.HTTPAddr() + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.StatusCode, string(b)
+}
+
+func TestHTTP(t *testing.T) {
+	m := start(t, grid.Config{DataDir: t.TempDir(), BootstrapExpect: 2, Name: "a", HTTP: grid.HTTPAuto, Cluster: "watched"})
+	if code, body := fetch(t, m, "/livez"); code != 200 {
+		t.Errorf("livez: %d %s", code, body)
+	}
+	eventually(t, "readyz says what is waited for", func() bool {
+		code, body := fetch(t, m, "/readyz")
+		return code == 503 && strings.Contains(body, "1 of 2 expected members seen")
+	})
+	other := start(t, grid.Config{DataDir: t.TempDir(), BootstrapExpect: 2, Name: "b", Join: []string{m.Addr()}, Cluster: "watched"})
+	ready(t, m)
+	ready(t, other)
+	if other.HTTPAddr() != "" {
+		t.Errorf("an HTTP listener that nobody asked for at %s", other.HTTPAddr())
+	}
+	eventually(t, "readyz is green in all parts", func() bool {
+		code, body := fetch(t, m, "/readyz?verbose")
+		return code == 200 && strings.Contains(body, "[+] formed: cluster watched\n[+] serves\n[+] leaders") && !strings.Contains(body, "[-]")
+	})
+
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
+	defer cancel()
+	users := dmap.New[string, int](m.Client(), "users")
+	for _, key := range []string{"ada", "bob", "cyd", "dan", "eve", "fay", "gus", "hal", "ida", "joe"} {
+		if err := users.Put(ctx, key, 1); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := users.Get(ctx, key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"hits", "misses", "sales", "visits"} {
+		if _, err := dcounter.New(m.Client(), name).Add(ctx, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	waiting := make(chan error, 1)
+	go func() {
+		_, err := dqueue.New[int](m.Client(), "jobs").Take(ctx)
+		waiting <- err
+	}()
+	_, body := fetch(t, m, "/metrics")
+	if err := dqueue.New[int](m.Client(), "jobs").Put(ctx, 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-waiting; err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{
+		`quorate_info{cluster="watched",durability="disk",member="a",version=`, `quorate_ready 1`,
+		`quorate_members{state="serving"} 2`, `quorate_connections{purpose="client"}`,
+		`quorate_group_has_leader{group="1"} 1`, `quorate_group_replicas{group="2",state="voter"}`,
+	} {
+		if !strings.Contains(body, "\n"+line) {
+			t.Errorf("metrics have no line %q", line)
+		}
+	}
+	if t.Failed() {
+		t.Log(body)
+	}
+	// What this member leads is counted here, the rest at the other one.
+	if !regexp.MustCompile(`quorate_operations_total\{kind="map",op="(put|get)"\} [1-9]`).MatchString(body) {
+		t.Errorf("no operations of the map in\n%s", body)
+	}
+}
+
+// A member of one, after a bit of everything, shows every metric that is
+// defined, and docs/operations.md explains each.
+func TestMetricsAreDocumented(t *testing.T) {
+	m := start(t, grid.Config{DataDir: t.TempDir(), Name: "a", HTTP: "127.0.0.1:0"})
+	ready(t, m)
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
+	defer cancel()
+	if _, err := dcounter.New(m.Client(), "hits").Add(ctx, 1); err != nil {
+		t.Fatal(err)
+	}
+	// A request that is turned down.
+	if _, err := net.Dial("tcp", m.Addr()); err != nil {
+		t.Fatal(err)
+	}
+	docs, err := os.ReadFile(filepath.Join("..", "docs", "operations.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, body := fetch(t, m, "/metrics")
+	for _, name := range web.Names() {
+		// Only a member with a limit has one, only one that refused has refusals.
+		sometimes := slices.Contains([]string{"quorate_memory_limit_bytes", "quorate_refused_total"}, name)
+		if !strings.Contains(body, "# TYPE "+name+" ") && !sometimes {
+			t.Errorf("%s is defined and not shown", name)
+		}
+		if !strings.Contains(string(docs), "`"+name+"`") {
+			t.Errorf("%s is not in docs/operations.md", name)
+		}
+	}
+	for _, name := range regexp.MustCompile("`(quorate_[a-z_]+)`").FindAllSubmatch(docs, -1) {
+		if !slices.Contains(web.Names(), string(name[1])) {
+			t.Errorf("docs/operations.md has %s, which does not exist", name[1])
+		}
+	}
+}
+
+func TestHTTPAddresses(t *testing.T) {
+	m := start(t, grid.Config{DataDir: t.TempDir(), HTTP: "127.0.0.1:0"})
+	_, err := grid.Start(t.Context(), grid.Config{DataDir: t.TempDir(), Listen: "127.0.0.1:0", HTTP: m.HTTPAddr()})
+	says(t, err, "http", "in use", "choose another --http address, or off")
+	says(t, grid.Config{DataDir: "d", HTTP: "10.0.0.1:80"}.Validate(), "http", "insecure")
+	says(t, grid.Config{DataDir: "d", HTTP: "metrics"}.Validate(), "HOST:PORT")
+}
+
+// A slow operation is told of, with where the time went; fast ones are not.
+func TestSlowOperations(t *testing.T) {
+	var log lockedBuffer
+	m := start(t, grid.Config{
+		DataDir: t.TempDir(), Name: "a", SlowOp: time.Nanosecond, HTTP: "127.0.0.1:0",
+		Logger: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	ready(t, m)
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
+	defer cancel()
+	hits := dcounter.New(m.Client(), "hits")
+	for range 20 {
+		if _, err := hits.Add(ctx, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	line := regexp.MustCompile(`level=WARN msg="slow operation" member=a kind=counter name=hits op=add group=\d+ partition=\d+ term=\d+ took=\S+ queued=\S+ replicated=\S+ applied=\S+ not_told=`)
+	if !line.MatchString(log.String()) {
+		t.Errorf("no line of a slow operation in\n%s", log.String())
+	}
+	if n := strings.Count(log.String(), "slow operation"); n > 15 {
+		t.Errorf("%d warnings of 20 operations: they are not held back", n)
+	}
+	if _, body := fetch(t, m, "/metrics"); !regexp.MustCompile(`quorate_slow_operations_total [2-9]\d`).MatchString(body) {
+		t.Errorf("slow operations are not counted:\n%s", body)
+	}
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
