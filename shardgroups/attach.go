@@ -166,6 +166,10 @@ func (g *Group) addCommands(e *entry, b *groupstate.Builder) {
 			g.endsFlying = e.number
 		}
 	}
+	if g.raiseTo != 0 {
+		b.Level(g.raiseTo)
+		g.raiseTo = 0
+	}
 	if g.owned == 0 && g.ownFlying == 0 {
 		if o := g.host.system.ownershipOf(g.id); len(o.Owned) > 0 {
 			b.Own(o)
@@ -212,6 +216,9 @@ func (g *Group) tick(everySecond bool) {
 	}
 	if owned == 0 && g.ownFlying == 0 {
 		want = want || len(g.host.system.ownershipOf(g.id).Owned) > 0
+	}
+	if level := g.host.system.View().Level; level > g.level.Load() {
+		g.raiseTo, want = level, true
 	}
 	if want {
 		g.wantEntry = true

@@ -8,6 +8,7 @@ import (
 	"github.com/lni/dragonboat/v4/config"
 
 	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups/groupstate"
 )
 
 // Defaults of the engine. An election takes at least ElectionRTT ticks: 400 ms,
@@ -42,6 +43,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.RetainBytes == 0 {
 		c.RetainBytes = defaultRetainBytes
+	}
+	if c.MaxLevel == 0 {
+		c.MaxLevel = groupstate.MaxLevel
 	}
 	if c.Limits == (protocol.Limits{}) {
 		c.Limits = protocol.DefaultLimits()

@@ -78,6 +78,7 @@ type Group struct {
 	endsFlying  uint64 // the entry that carries further ones; 0: none
 	owned       int    // partitions owned, as applied
 	ownFlying   uint64 // the entry that carries them; 0: none
+	raiseTo     uint32 // a level to log; 0: none
 
 	stats groupStats
 }
@@ -140,6 +141,7 @@ func newGroup(h *Host, spec GroupSpec) *Group {
 	g.slow = h.slow
 	g.level.Store(g.state.Level())
 	g.state.SetFaults(h.cfg.Faults)
+	g.state.SetMaxLevel(h.cfg.MaxLevel)
 	g.leader.Store(&Leader{})
 	return g
 }

@@ -37,6 +37,9 @@ type Config struct {
 
 	SnapshotBytes uint64 // logged between two snapshots; 0: 32 MiB
 	RetainBytes   uint64 // of log kept before a snapshot; 0: 32 MiB
+	// MaxLevel is the highest level of state that this version understands; 0:
+	// groupstate.MaxLevel. Tests make other versions of it.
+	MaxLevel uint32
 	// Faults switches promises off, for tests that show the checks notice.
 	Faults groupstate.Faults
 

@@ -53,6 +53,7 @@ type beat struct {
 func newSystem(h *Host) *System {
 	s := &System{host: h, state: systemstate.New(), due: make(chan struct{}, 1)}
 	s.leader.Store(&Leader{})
+	s.state.SetMaxLevel(h.cfg.MaxLevel)
 	return s
 }
 
@@ -426,6 +427,7 @@ func (m *systemMachine) SaveSnapshot(ctx any, w io.Writer, _ sm.ISnapshotFileCol
 
 func (m *systemMachine) RecoverFromSnapshot(r io.Reader, _ []sm.SnapshotFile, _ <-chan struct{}) error {
 	state := systemstate.New()
+	state.SetMaxLevel(m.s.host.cfg.MaxLevel)
 	applied, err := readIndex(r)
 	if err != nil {
 		return err

@@ -245,6 +245,7 @@ func (m *groupMachine) SaveSnapshot(ctx any, w io.Writer, _ sm.ISnapshotFileColl
 func (m *groupMachine) RecoverFromSnapshot(r io.Reader, _ []sm.SnapshotFile, stop <-chan struct{}) error {
 	state := groupstate.New(m.g.host.cfg.Kinds)
 	state.SetFaults(m.g.host.cfg.Faults)
+	state.SetMaxLevel(m.g.host.cfg.MaxLevel)
 	applied, err := readIndex(r)
 	if err != nil {
 		return fmt.Errorf("group %d: %w", m.g.id, err)

@@ -94,6 +94,12 @@ func Start(t testing.TB, n int, opts ...Option) *Cluster {
 
 func (c *Cluster) start(i int) {
 	c.t.Helper()
+	if err := c.tryStart(i); err != nil {
+		c.t.Fatalf("start member %d: %v", i, err)
+	}
+}
+
+func (c *Cluster) tryStart(i int) error {
 	n := c.nodes[i]
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -120,9 +126,10 @@ func (c *Cluster) start(i int) {
 	}
 	m, err := grid.Start(ctx, cfg)
 	if err != nil {
-		c.t.Fatalf("start member %d: %v", i, err)
+		return err
 	}
 	n.member, n.address, n.up = m, m.Addr(), true
+	return nil
 }
 
 // WaitReady waits until every running member serves.
@@ -227,10 +234,19 @@ func closeWithin(m *grid.Member) error {
 // address. It does not wait until it serves: see WaitReady.
 func (c *Cluster) Restart(i int) {
 	c.t.Helper()
+	if err := c.TryRestart(i); err != nil {
+		c.t.Fatalf("start member %d: %v", i, err)
+	}
+}
+
+// TryRestart is Restart for a member that may refuse to start: it returns the
+// reason.
+func (c *Cluster) TryRestart(i int) error {
+	c.t.Helper()
 	if c.Member(i) != nil {
 		c.t.Fatalf("member %d is running", i)
 	}
-	c.start(i)
+	return c.tryStart(i)
 }
 
 // Add starts one more member, which joins the cluster, and returns its number.

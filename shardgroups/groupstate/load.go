@@ -237,7 +237,7 @@ func (s *State) takeHead(l *load, c *cursor) {
 	if !c.ok() {
 		return
 	}
-	if version != snapshotVersion || level > MaxLevel || total != uint64(s.total) || loading {
+	if version != snapshotVersion || level > uint64(s.maxLevel) || total != uint64(s.total) || loading {
 		c.fail()
 		return
 	}

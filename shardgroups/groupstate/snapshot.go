@@ -160,7 +160,7 @@ func (s *State) Restore(r io.Reader, stop <-chan struct{}) error {
 		return fmt.Errorf("a snapshot of version %d; this version reads %d: install a newer version", v, snapshotVersion)
 	}
 	n := &State{
-		kinds: s.kinds, faults: s.faults,
+		kinds: s.kinds, faults: s.faults, maxLevel: s.maxLevel,
 		sessions: new(btree.Map[protocol.SessionID, session]),
 		recent:   new(btree.Map[uint64, protocol.SessionID]),
 		ended:    new(btree.Map[protocol.SessionID, uint64]),
@@ -168,8 +168,8 @@ func (s *State) Restore(r io.Reader, stop <-chan struct{}) error {
 		nextDue:  never,
 	}
 	n.level = uint32(d.uint())
-	if n.level > MaxLevel && d.err == nil {
-		return fmt.Errorf("the group's state has level %d, this version knows %d: install a newer version", n.level, MaxLevel)
+	if n.level > s.maxLevel && d.err == nil {
+		return fmt.Errorf("the group's state has level %d, this version knows %d: install a newer version", n.level, s.maxLevel)
 	}
 	if b := d.bytes(); d.err == nil {
 		if err := protocol.Decode(b, &n.limits); err != nil {

@@ -46,6 +46,7 @@ type State struct {
 	kinds  [256]*structures.Kind
 	faults Faults
 
+	maxLevel   uint32 // that this version understands; MaxLevel outside tests
 	level      uint32
 	limits     protocol.Limits
 	clock      clock
@@ -76,6 +77,7 @@ type State struct {
 // New returns the state of a group before its first entry.
 func New(kinds []structures.Kind) *State {
 	s := &State{
+		maxLevel: MaxLevel,
 		level:    1,
 		limits:   protocol.DefaultLimits(),
 		sessions: new(btree.Map[protocol.SessionID, session]),
@@ -92,6 +94,10 @@ func New(kinds []structures.Kind) *State {
 
 // SetFaults plants faults, for tests only.
 func (s *State) SetFaults(f Faults) { s.faults = f }
+
+// SetMaxLevel makes the state that of an earlier or later version, for tests
+// only.
+func (s *State) SetMaxLevel(level uint32) { s.maxLevel = level }
 
 // Clock returns the replicated clock.
 func (s *State) Clock() Clock { return Clock(s.clock) }
@@ -208,8 +214,8 @@ func (s *State) applyCommand(c command, payload []byte) error {
 		}
 	case commandLevel:
 		level := r.Uint32()
-		if level > MaxLevel {
-			return fmt.Errorf("the group's state has level %d, this version knows %d: install a newer version", level, MaxLevel)
+		if level > s.maxLevel {
+			return fmt.Errorf("the group's state has level %d, this version knows %d: install a newer version", level, s.maxLevel)
 		}
 		s.level = max(s.level, level)
 	default:

@@ -2,6 +2,7 @@ package systemstate
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -28,6 +29,7 @@ const (
 	RemoveMember  Kind = 13 // Member.ID
 	ReplaceGroup  Kind = 14 // lost its majority's data: Group, and in Groups its successor's Replicas and Seed; answers its id
 	Seeded        Kind = 15 // a group has loaded its state: Group
+	RaiseLevel    Kind = 16 // to Member.Level, where every member understands it
 )
 
 // Command is one agreement. Which fields count depends on its Kind.
@@ -112,7 +114,7 @@ func (s *State) agree(a *Agreement, c *Command) Answer {
 			return refuse("the cluster is founded already")
 		}
 		a.Cluster, a.Name, a.Settings = c.Cluster, c.Name, c.Settings
-		c.Member.ID = a.NextMember
+		c.Member.ID, c.Member.Level = a.NextMember, max(c.Member.Level, 1)
 		a.NextMember++
 		a.Members = append(a.Members, c.Member)
 		a.Groups = []Group{{
@@ -127,6 +129,8 @@ func (s *State) agree(a *Agreement, c *Command) Answer {
 		return Answer{Member: c.Member.ID}
 	case AddMember:
 		return a.addMember(c.Member)
+	case RaiseLevel:
+		return a.raiseLevel(c.Member.Level)
 	case SetAddress:
 		return a.setAddress(c.Member)
 	case RemoveMember:
@@ -182,6 +186,10 @@ func (a *Agreement) addMember(m Member) Answer {
 		}
 		return Answer{Member: old.ID}
 	}
+	m.Level = max(m.Level, 1)
+	if m.Level < a.Level {
+		return a.tooOld(m)
+	}
 	for i := range a.Members {
 		if a.Members[i].Name == m.Name {
 			a.Members[i].Gone = true
@@ -207,10 +215,41 @@ func (a *Agreement) setAddress(m Member) Answer {
 		}
 		o.Name = m.Name
 	}
-	o.Address = m.Address
-	o.Level = max(o.Level, m.Level)
+	m.Level = max(m.Level, 1)
+	if m.Level < a.Level {
+		return a.tooOld(m)
+	}
+	o.Address, o.Level = m.Address, m.Level
 	a.Epoch++
 	return Answer{Member: o.ID}
+}
+
+func (a *Agreement) tooOld(m Member) Answer {
+	return refuse(fmt.Sprintf("the cluster's state has level %d, the version of member %s understands %d: install a newer one", a.Level, m.Name, m.Level))
+}
+
+// CommonLevel returns the highest level that every member understands.
+func (a *Agreement) CommonLevel() uint32 {
+	level := uint32(math.MaxUint32)
+	for _, m := range a.Members {
+		if !m.Gone {
+			level = min(level, m.Level)
+		}
+	}
+	return level
+}
+
+// raiseLevel raises the level, if nobody is left behind.
+func (a *Agreement) raiseLevel(level uint32) Answer {
+	switch {
+	case level <= a.Level:
+		return Answer{}
+	case level > a.CommonLevel():
+		return refuse("not every member understands the level")
+	}
+	a.Level = level
+	a.Epoch++
+	return Answer{}
 }
 
 func (a *Agreement) setReplica(c *Command) Answer {

@@ -95,12 +95,15 @@ type Session struct {
 // Agreement is what everybody reads: everything but the sessions. It is never
 // changed once it can be seen.
 type Agreement struct {
-	_          struct{} `cbor:",toarray"`
-	Cluster    protocol.UUID
-	Name       string
-	Formed     bool
-	Settings   Settings
-	Epoch      protocol.Epoch
+	_        struct{} `cbor:",toarray"`
+	Cluster  protocol.UUID
+	Name     string
+	Formed   bool
+	Settings Settings
+	Epoch    protocol.Epoch
+	// Level is that of the system group's state, to which the data groups follow.
+	// Invariant: no member that is not gone has a lower one.
+	Level      uint32
 	NextMember protocol.MemberID
 	Members    []Member // by ID
 	Groups     []Group  // by ID; the system group is one
@@ -159,7 +162,7 @@ func (a *Agreement) clone() *Agreement {
 // State is the state of the system group.
 type State struct {
 	agreement *Agreement // replaced, never changed
-	level     uint32
+	maxLevel  uint32     // that this version understands; MaxLevel outside tests
 	clock     groupstate.Clock
 	sessions  map[protocol.SessionID]Session
 	clients   map[protocol.UUID]protocol.SessionID
@@ -183,8 +186,8 @@ type State struct {
 // New returns the state before the first entry.
 func New() *State {
 	return &State{
-		agreement: &Agreement{NextMember: 1},
-		level:     1,
+		agreement: &Agreement{NextMember: 1, Level: 1},
+		maxLevel:  MaxLevel,
 		sessions:  map[protocol.SessionID]Session{},
 		clients:   map[protocol.UUID]protocol.SessionID{},
 		next:      1,
@@ -202,6 +205,10 @@ func (s *State) setSession(v Session) {
 
 // Agreement returns what is agreed. It must not be changed.
 func (s *State) Agreement() *Agreement { return s.agreement }
+
+// SetMaxLevel makes the state that of an earlier or later version, for tests
+// only.
+func (s *State) SetMaxLevel(level uint32) { s.maxLevel = level }
 
 // Clock returns the replicated clock.
 func (s *State) Clock() groupstate.Clock { return s.clock }
@@ -251,6 +258,9 @@ func (s *State) Apply(entry []byte) (answer []byte, changed bool, err error) {
 		return nil, false, fmt.Errorf("%w: %v", groupstate.ErrEntry, err)
 	}
 	before := s.agreement
+	if c.Kind == RaiseLevel && c.Member.Level > s.maxLevel {
+		return nil, false, s.tooNew(c.Member.Level)
+	}
 	a := s.run(&c)
 	s.expire()
 	return protocol.Encode(a), s.agreement != before, nil
@@ -310,7 +320,6 @@ func (s *State) end(v Session) {
 type snapshot struct {
 	_         struct{} `cbor:",toarray"`
 	Version   uint32
-	Level     uint32
 	Agreement Agreement
 	Now, Base protocol.LogTime
 	Epoch     uint64
@@ -327,7 +336,7 @@ const snapshotVersion = 1
 // Snapshot returns the encoding of the state.
 func (s *State) Snapshot() []byte {
 	v := snapshot{
-		Version: snapshotVersion, Level: s.level, Agreement: *s.agreement,
+		Version: snapshotVersion, Agreement: *s.agreement,
 		Now: s.clock.Now, Base: s.clock.Base, Epoch: s.clock.Epoch, Holder: s.clock.Holder,
 		Next: s.next, Ended: s.ended, Ends: s.ends, Over: s.over,
 	}
@@ -353,12 +362,14 @@ func (s *State) Restore(r io.Reader) error {
 	if err := protocol.DecodeLarge(b, &v); err != nil {
 		return fmt.Errorf("the system group's snapshot: %w", err)
 	}
-	if v.Version != snapshotVersion || v.Level > MaxLevel {
-		return fmt.Errorf("the system group's snapshot has version %d and level %d, this version knows %d and %d: install a newer version",
-			v.Version, v.Level, snapshotVersion, MaxLevel)
+	if v.Version != snapshotVersion {
+		return fmt.Errorf("the system group's snapshot has version %d, this version reads %d: install a newer version", v.Version, snapshotVersion)
+	}
+	if v.Agreement.Level > s.maxLevel {
+		return s.tooNew(v.Agreement.Level)
 	}
 	n := New()
-	n.agreement, n.level = &v.Agreement, v.Level
+	n.agreement, n.maxLevel = &v.Agreement, s.maxLevel
 	n.clock = groupstate.Clock{Now: v.Now, Base: v.Base, Epoch: v.Epoch, Holder: v.Holder}
 	for _, x := range v.Sessions {
 		n.setSession(x)
@@ -370,4 +381,8 @@ func (s *State) Restore(r io.Reader) error {
 	n.next, n.ended, n.ends, n.over = v.Next, v.Ended, v.Ends, v.Over
 	*s = *n
 	return nil
+}
+
+func (s *State) tooNew(level uint32) error {
+	return fmt.Errorf("the system group's state has level %d, this version knows %d: install a newer version", level, s.maxLevel)
 }

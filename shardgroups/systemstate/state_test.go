@@ -2,6 +2,7 @@ package systemstate
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 	"time"
 
@@ -120,8 +121,8 @@ func TestNamesAreUnique(t *testing.T) {
 		}
 	}
 	want := []Member{
-		{ID: 1, Name: "n1", Incarnation: protocol.UUID{2}},
-		{ID: 2, Name: "n2", Incarnation: protocol.UUID{3}, Gone: true},
+		{ID: 1, Name: "n1", Incarnation: protocol.UUID{2}, Level: 1},
+		{ID: 2, Name: "n2", Incarnation: protocol.UUID{3}, Level: 1, Gone: true},
 		{ID: 3, Name: "n2", Incarnation: protocol.UUID{4}, Level: 1},
 	}
 	if diff := cmp.Diff(want, s.Agreement().Members); diff != "" {
@@ -153,5 +154,45 @@ func TestInitialReplicas(t *testing.T) {
 	g, _ := s.Agreement().Group(2)
 	if diff := cmp.Diff([]Replica{{ID: 1, Member: 1}}, g.Replicas); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestLevels shows that the level rises when every member understands it, and
+// that afterwards nobody of an earlier version comes in.
+func TestLevels(t *testing.T) {
+	s := founded(t)
+	s.SetMaxLevel(2)
+	n2 := Member{Name: "n2", Incarnation: protocol.UUID{3}, Level: 1}
+	newer := Member{Name: "n1", Incarnation: protocol.UUID{2}, Level: 2}
+	raise := Command{Kind: RaiseLevel, Member: Member{Level: 2}}
+	apply(t, s, 0, Command{Kind: AddMember, Member: n2})
+	apply(t, s, 0, Command{Kind: SetAddress, Member: newer})
+	if a := apply(t, s, 0, raise); a.Problem == "" {
+		t.Error("the level rises over the head of n2")
+	}
+	n2.Level = 2
+	apply(t, s, 0, Command{Kind: SetAddress, Member: n2})
+	for range 2 {
+		apply(t, s, 0, raise)
+		if l := s.Agreement().Level; l != 2 {
+			t.Errorf("level %d, want 2", l)
+		}
+	}
+	n2.Level = 1
+	for what, c := range map[string]Command{
+		"n2 goes back to an earlier version":   {Kind: SetAddress, Member: n2},
+		"a member of an earlier version joins": {Kind: AddMember, Member: Member{Name: "n3", Incarnation: protocol.UUID{9}, Level: 1}},
+	} {
+		if a := apply(t, s, 0, c); !strings.Contains(a.Problem, "install a newer") {
+			t.Errorf("%s: %q", what, a.Problem)
+		}
+	}
+	older := New()
+	if err := older.Restore(bytes.NewReader(s.Snapshot())); err == nil || !strings.Contains(err.Error(), "install a newer version") {
+		t.Errorf("an earlier version restores the snapshot: %v", err)
+	}
+	older = founded(t)
+	if _, _, err := older.Apply(Encode(groupstate.Header{}, raise)); err == nil || !strings.Contains(err.Error(), "install a newer version") {
+		t.Errorf("an earlier version applies the command: %v", err)
 	}
 }

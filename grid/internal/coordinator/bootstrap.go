@@ -191,7 +191,7 @@ func (c *Coordinator) found(ctx context.Context, m *identity.Member) error {
 				Durability: m.Durability, Partitions: m.Partitions, Groups: m.Groups, Replicas: m.Replicas,
 				Limits: c.cfg.Limits,
 			},
-			Member: systemstate.Member{Incarnation: m.Incarnation, Name: m.Name, Address: c.cfg.Address},
+			Member: systemstate.Member{Incarnation: m.Incarnation, Name: m.Name, Address: c.cfg.Address, Level: c.level},
 		})
 		return err
 	}
@@ -248,7 +248,7 @@ func (c *Coordinator) invite(ctx context.Context, h *shardgroups.Host, m *identi
 	c.learn(r.Self)
 	_, err := h.System().Propose(ctx, systemstate.Command{
 		Kind:   systemstate.AddMember,
-		Member: systemstate.Member{Incarnation: r.Self.Incarnation, Name: r.Self.Name, Address: r.Self.Address},
+		Member: systemstate.Member{Incarnation: r.Self.Incarnation, Name: r.Self.Name, Address: r.Self.Address, Level: r.Self.Level},
 	})
 	return err
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/quorate/quorate/grid/internal/network"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups"
+	"github.com/quorate/quorate/shardgroups/groupstate"
 	"github.com/quorate/quorate/structures"
 )
 
@@ -72,6 +73,7 @@ type Coordinator struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
+	level  uint32        // of state that this member understands
 	poke   chan struct{} // of capacity 1: there is something to do
 	ready  chan struct{} // closed when the member serves
 	failed chan struct{} // closed when it never will
@@ -103,7 +105,7 @@ type Coordinator struct {
 // Start begins to work. It does not wait for anything.
 func Start(cfg Config) (*Coordinator, error) {
 	c := &Coordinator{
-		cfg: cfg, log: cfg.Logger, dir: cfg.Dir,
+		cfg: cfg, log: cfg.Logger, dir: cfg.Dir, level: levelOf(cfg.Tune),
 		poke: make(chan struct{}, 1), ready: make(chan struct{}), failed: make(chan struct{}),
 		started: map[protocol.GroupID]bool{}, startedAt: map[protocol.ReplicaID]bool{}, callers: map[string]time.Time{},
 		known: map[protocol.UUID]string{}, told: map[protocol.UUID]told{}, remote: map[protocol.GroupID]leaderOf{},
@@ -114,6 +116,9 @@ func Start(cfg Config) (*Coordinator, error) {
 	if err := c.agree(m.ClusterName, wireOf(&m)); err != nil {
 		return nil, err
 	}
+	if m.Level > c.level {
+		return nil, fatalf("the data directory's state has level %d, this version knows %d: start the version that wrote it, or a later one", m.Level, c.level)
+	}
 	for _, p := range m.Peers {
 		c.known[p.Incarnation] = p.Address
 	}
@@ -122,6 +127,13 @@ func Start(cfg Config) (*Coordinator, error) {
 	}
 	c.wg.Go(c.run)
 	return c, nil
+}
+
+// levelOf returns the highest level of state that this member understands.
+func levelOf(tune func(*shardgroups.Config)) uint32 {
+	var cfg shardgroups.Config
+	tune(&cfg)
+	return or(cfg.MaxLevel, groupstate.MaxLevel)
 }
 
 // Ready waits until the member serves. Its error says what it waited for.
@@ -312,7 +324,7 @@ func (c *Coordinator) Member() identity.Member { return c.member() }
 
 func (c *Coordinator) self() self {
 	m := c.member()
-	return self{Incarnation: m.Incarnation, Name: m.Name, Address: c.cfg.Address}
+	return self{Incarnation: m.Incarnation, Name: m.Name, Address: c.cfg.Address, Level: c.level}
 }
 
 // agree returns a fatal error where a cluster is not as this member wants it.

@@ -55,7 +55,7 @@ func (c *Coordinator) maintain(ctx context.Context, m *identity.Member) (again b
 	if err := c.reconcile(h, v, me.ID); err != nil {
 		return true, err
 	}
-	if me.Address != c.cfg.Address || me.Name != m.Name {
+	if me.Address != c.cfg.Address || me.Name != m.Name || me.Level != c.level {
 		if err := c.tellAddress(ctx, h, m); err != nil {
 			return true, err
 		}
@@ -127,7 +127,7 @@ func initialOf(v *systemstate.Agreement, g systemstate.Group) (map[protocol.Repl
 }
 
 // remember keeps the others' addresses in member.json, for a start at which
-// nobody else is found.
+// nobody else is found, and the level of state, for a start of another version.
 func (c *Coordinator) remember(v *systemstate.Agreement) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -139,10 +139,10 @@ func (c *Coordinator) remember(v *systemstate.Agreement) error {
 			c.known[o.Incarnation] = o.Address
 		}
 	}
-	if slices.Equal(peers, m.Peers) {
+	if slices.Equal(peers, m.Peers) && v.Level <= m.Level {
 		return nil
 	}
-	return c.dir.Update(func(m *identity.Member) { m.Peers = peers })
+	return c.dir.Update(func(m *identity.Member) { m.Peers, m.Level = peers, max(v.Level, m.Level) })
 }
 
 // askToJoin asks the cluster to list this member and to give it a replica of
@@ -151,7 +151,7 @@ func (c *Coordinator) askToJoin(ctx context.Context, m *identity.Member) error {
 	c.setWaiting("cluster %q to admit this member", m.ClusterName)
 	for _, address := range c.targets() {
 		err := ask(ctx, c.cfg.Network, address, askJoin, join{
-			Cluster: m.Cluster, Incarnation: m.Incarnation, Name: m.Name, Address: c.cfg.Address,
+			Cluster: m.Cluster, Incarnation: m.Incarnation, Name: m.Name, Address: c.cfg.Address, Level: c.level,
 		}, nil)
 		if err == nil {
 			return nil
@@ -165,7 +165,7 @@ func (c *Coordinator) askToJoin(ctx context.Context, m *identity.Member) error {
 // tables say. Without it the others would send to the old one until they miss
 // it there.
 func (c *Coordinator) tellAddress(ctx context.Context, h *shardgroups.Host, m *identity.Member) error {
-	q := join{Cluster: m.Cluster, Incarnation: m.Incarnation, Name: m.Name, Address: c.cfg.Address}
+	q := join{Cluster: m.Cluster, Incarnation: m.Incarnation, Name: m.Name, Address: c.cfg.Address, Level: c.level}
 	if h.System().Leader().Self {
 		return c.setAddress(ctx, h, q)
 	}
@@ -185,7 +185,7 @@ func (c *Coordinator) tellAddress(ctx context.Context, h *shardgroups.Host, m *i
 func (c *Coordinator) setAddress(ctx context.Context, h *shardgroups.Host, q join) error {
 	_, err := h.System().Propose(ctx, systemstate.Command{
 		Kind:   systemstate.SetAddress,
-		Member: systemstate.Member{Incarnation: q.Incarnation, Name: q.Name, Address: q.Address},
+		Member: systemstate.Member{Incarnation: q.Incarnation, Name: q.Name, Address: q.Address, Level: q.Level},
 	})
 	return err
 }
@@ -220,6 +220,11 @@ func (c *Coordinator) lead(ctx context.Context, h *shardgroups.Host) (again bool
 	}
 	if len(v.Partitions) == 0 {
 		return true, c.createGroups(ctx, h, v)
+	}
+	if level := v.CommonLevel(); level > v.Level {
+		c.log.Info("every member understands a higher level of state", "level", level)
+		_, err := h.System().Propose(ctx, systemstate.Command{Kind: systemstate.RaiseLevel, Member: systemstate.Member{Level: level}})
+		return true, err
 	}
 	for _, o := range v.Members {
 		r, ok := systemReplica(v, o.ID)

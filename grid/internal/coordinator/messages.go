@@ -31,6 +31,7 @@ type self struct {
 	Incarnation protocol.UUID
 	Name        string
 	Address     string
+	Level       uint32 // of state that it understands
 }
 
 // stateReply is where a member stands.
@@ -90,6 +91,7 @@ type join struct {
 	Incarnation protocol.UUID
 	Name        string
 	Address     string
+	Level       uint32
 }
 
 // transfer asks the leader of a group to hand it over.

@@ -91,7 +91,7 @@ func (c *Coordinator) onState(from self) (any, error) {
 		}
 	}
 	r := stateReply{
-		Self:    self{Incarnation: m.Incarnation, Name: m.Name, Address: c.cfg.Address},
+		Self:    self{Incarnation: m.Incarnation, Name: m.Name, Address: c.cfg.Address, Level: c.level},
 		Cluster: m.Cluster, ClusterName: m.ClusterName, Formed: m.Formed,
 		Founder: m.Founder, FounderAddress: m.FounderAddress,
 		Expect: uint32(c.cfg.Expect), Settings: wireOf(&m), Known: targets,
@@ -239,7 +239,7 @@ func (c *Coordinator) onJoin(ctx context.Context, q protocol.PeerRequest, j join
 	}
 	_, err = h.System().Propose(ctx, systemstate.Command{
 		Kind:   systemstate.AddMember,
-		Member: systemstate.Member{Incarnation: j.Incarnation, Name: j.Name, Address: j.Address},
+		Member: systemstate.Member{Incarnation: j.Incarnation, Name: j.Name, Address: j.Address, Level: j.Level},
 	})
 	c.wake()
 	return err

@@ -25,6 +25,7 @@ type file struct {
 	Partitions     uint32    `json:"partitions,omitempty"`
 	Groups         uint32    `json:"groups,omitempty"`
 	Replicas       uint32    `json:"replicas,omitempty"`
+	Level          uint32    `json:"level,omitempty"`
 	Started        []Replica `json:"started,omitempty"`
 	Peers          []peer    `json:"peers,omitempty"`
 	// Checksum is last: it covers the file as it is without it.
@@ -45,7 +46,7 @@ func newFile(m *Member) *file {
 		Cluster: text(m.Cluster), ClusterName: m.ClusterName,
 		Founder: text(m.Founder), FounderAddress: m.FounderAddress, Formed: m.Formed,
 		Durability: m.Durability, Partitions: m.Partitions, Groups: m.Groups, Replicas: m.Replicas,
-		Started: m.Started,
+		Level: m.Level, Started: m.Started,
 	}
 	for _, p := range m.Peers {
 		f.Peers = append(f.Peers, peer{p.Incarnation.String(), p.Address, p.Voter, p.Life.Number, p.Life.Nonce})
@@ -58,7 +59,7 @@ func (f *file) member() (Member, error) {
 		Format: f.Format, Name: f.Name, Starts: f.Starts, ClusterName: f.ClusterName,
 		FounderAddress: f.FounderAddress, Formed: f.Formed,
 		Durability: f.Durability, Partitions: f.Partitions, Groups: f.Groups, Replicas: f.Replicas,
-		Started: f.Started,
+		Level: f.Level, Started: f.Started,
 	}
 	var errs [3]error
 	m.Incarnation, errs[0] = parse(f.Incarnation)

@@ -67,6 +67,9 @@ type Member struct {
 	Groups     uint32
 	Replicas   uint32
 
+	// Level is the highest level of state that the directory may hold.
+	Level uint32
+
 	Started []Replica
 	Peers   []Peer
 }
