@@ -52,10 +52,12 @@ var layers = []struct {
 	{"grid", []string{".", "client", "partition", "protocol", "structures", "structures/...", "shardgroups", "shardgroups/groupstate", "shardgroups/systemstate", "grid/internal/..."}},
 	{"bench", []string{".", "client", "protocol", "structures", "structures/..."}},
 	{"verify", []string{".", "client", "protocol", "structures", "structures/..."}},
+	{"verify/nemesis", []string{"client", "protocol"}}, // starts and breaks processes
+	{"verify/workloads", []string{".", "client", "protocol", "structures", "structures/...", "verify"}},
 
 	// Layer 5: the command.
-	{"cmd/quorate", []string{".", "bench", "client", "grid", "partition", "protocol", "shardgroups/baseline", "structures", "structures/...", "verify"}},
-	{"cmd/quorate/...", []string{".", "bench", "client", "grid", "partition", "protocol", "shardgroups/baseline", "structures", "structures/...", "verify"}},
+	{"cmd/quorate", []string{".", "bench", "client", "grid", "partition", "protocol", "shardgroups/baseline", "structures", "structures/...", "verify", "verify/..."}},
+	{"cmd/quorate/...", []string{".", "bench", "client", "grid", "partition", "protocol", "shardgroups/baseline", "structures", "structures/...", "verify", "verify/..."}},
 }
 
 // dependencies names who may import each module of others, and why.

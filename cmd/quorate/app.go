@@ -35,6 +35,7 @@ type grammar struct {
 	Semaphore semaphoreCommands `cmd:"" help:"Use semaphores, also around a command."`
 	Queue     queueCommands     `cmd:"" help:"Put into queues and take from them."`
 	Bench     benchCommands     `cmd:"" help:"Measure a grid."`
+	Verify    verifyCommands    `cmd:"" help:"Torture a grid and check that it keeps its promises."`
 	Version   versionCommand    `cmd:"" help:"Print the version."`
 
 	DemoWorker demoWorkerCommand `cmd:"" hidden:"" help:"A worker process of the demo."`

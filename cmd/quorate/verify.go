@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/quorate/quorate/verify/nemesis"
+)
+
+type verifyCommands struct {
+	Run    verifyRun    `cmd:"" default:"withargs" help:"Use all structures under faults and check what came back."`
+	Faults verifyFaults `cmd:"" help:"List the faults, and which of them this machine cannot have."`
+	Client verifyClient `cmd:"" hidden:"" help:"A client process that holds a permit and waits."`
+}
+
+// verifyGrid is the flags of what starts a grid to do things to.
+type verifyGrid struct {
+	Members    int    `help:"Members of the grid that is started." default:"3" placeholder:"N"`
+	Durability string `help:"Durability of the grid that is started: ${enum}." enum:"disk,memory" default:"disk" placeholder:"D"`
+	Dir        string `help:"For data, logs and what a broken promise leaves; a temporary directory if left out, kept where a promise broke." placeholder:"D"`
+	Direct     bool   `help:"Members talk without a proxy between them: no faults of the network."`
+}
+
+type verifyRun struct {
+	verifyGrid
+	Endpoints []string      `help:"Verify the grid at these addresses instead of starting one; its processes are left alone." placeholder:"A,B"`
+	Faults    []string      `help:"Faults and families of faults: see quorate verify faults. no-NAME takes one away." default:"all" placeholder:"LIST"`
+	Duration  time.Duration `help:"How long the faults go on." default:"1m" placeholder:"D"`
+	Clients   int           `help:"Clients, each with connections and a session of its own." default:"8" placeholder:"N"`
+	Rate      float64       `help:"Operations a second to aim at while nothing is wrong; 0: as many as there are." default:"2500" placeholder:"R"`
+	Epoch     time.Duration `help:"How long a history is that porcupine decides." default:"10s" placeholder:"D"`
+	Seed      uint64        `help:"Seed of the random choices." placeholder:"S"`
+	Output    string        `short:"o" help:"Form of the output: text, or json for one object." enum:"text,json" default:"text" placeholder:"FORM"`
+}
+
+// Help is the long help of the command.
+func (verifyRun) Help() string {
+	return `Starts a grid of member processes on this machine, uses all structures from many clients while members are killed, stopped, cut off and damaged, and finds out whether every promise was kept: histories of a few objects by porcupine, everything by counting, and at the end the hashes of all replicas. The seed repeats the choices, not the timing of processes.
+
+Exit status 1, with the history as lines of JSON and as a page that shows it, where a promise was broken.
+
+  quorate verify
+  quorate verify --duration 10m --durability memory
+  quorate verify --faults network,no-corrupt --seed 7
+  quorate verify --endpoints 10.0.0.1:7170,10.0.0.2:7170 --faults clients`
+}
+
+// Validate checks what the grammar cannot.
+func (cmd *verifyRun) Validate() error {
+	if cmd.Duration <= 0 || cmd.Epoch <= 0 || cmd.Rate < 0 {
+		return errors.New("--duration and --epoch must be positive, and --rate not negative")
+	}
+	if cmd.Clients < 1 || cmd.Members < 1 {
+		return errors.New("--clients and --members: want at least 1")
+	}
+	_, err := nemesis.Choose(cmd.Faults)
+	return err
+}
+
+// config returns the grid that the flags ask for, below dir.
+func (cmd *verifyGrid) config(dir string) (nemesis.Config, error) {
+	binary, err := os.Executable()
+	return nemesis.Config{
+		Command: []string{binary, "start"}, Dir: dir, Members: cmd.Members, Durability: cmd.Durability, Direct: cmd.Direct,
+	}, err
+}
+
+// makeDir returns the directory of a run, and what removes it again where it
+// is a temporary one.
+func (cmd *verifyGrid) makeDir() (dir string, remove func(), err error) {
+	if cmd.Dir == "" {
+		dir, err = os.MkdirTemp("", "quorate-verify-")
+		return dir, func() { _ = os.RemoveAll(dir) }, err
+	}
+	dir, err = filepath.Abs(cmd.Dir)
+	return dir, func() {}, errors.Join(err, os.MkdirAll(dir, 0o700))
+}
+
+// start starts the grid and waits until it is at full strength.
+func (cmd *verifyGrid) start(ctx context.Context, dir string) (*nemesis.Grid, error) {
+	cfg, err := cmd.config(dir)
+	if err != nil {
+		return nil, err
+	}
+	g, err := nemesis.New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err = g.StartAll(); err == nil {
+		err = g.AwaitFull(ctx)
+	}
+	if err != nil {
+		crashes := g.Crashes()
+		g.Close()
+		return nil, fmt.Errorf("start the grid: %w\n%s", err, strings.Join(crashes, "\n"))
+	}
+	return g, nil
+}
+
+// Run runs the command.
+func (cmd *verifyRun) Run(ctx context.Context, a *app) error {
+	if cmd.Seed == 0 {
+		cmd.Seed = rand.Uint64() >> 32
+	}
+	dir, remove, err := cmd.makeDir()
+	if err != nil {
+		return err
+	}
+	v := &verification{app: a, cmd: cmd, dir: dir, began: time.Now(), rng: rand.New(rand.NewPCG(cmd.Seed, 0))}
+	defer v.close()
+	if err := v.prepare(ctx); err != nil {
+		remove()
+		return err
+	}
+	v.run(ctx)
+	report := v.finish(ctx)
+	if a.json {
+		err = jsonEncoder(a.stdout).Encode(report)
+	} else {
+		_, err = fmt.Fprint(a.stdout, report)
+	}
+	if err != nil {
+		return err
+	}
+	if !report.Passed {
+		a.note("quorate: data, logs and histories are in %s", dir)
+		return &exitError{code: exitNo, err: errSilent}
+	}
+	v.close()
+	remove()
+	return nil
+}
+
+type verifyFaults struct {
+	verifyGrid
+	Output string `short:"o" help:"Form of the output: text, or json for one object a line." enum:"text,json" default:"text" placeholder:"FORM"`
+}
+
+// Run runs the command.
+func (cmd *verifyFaults) Run(_ context.Context, a *app) error {
+	dir, err := os.MkdirTemp("", "quorate-verify-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	cfg, err := cmd.config(dir)
+	if err != nil {
+		return err
+	}
+	g, err := nemesis.New(cfg)
+	if err != nil {
+		return err
+	}
+	defer g.Close()
+	t := &nemesis.Target{Grid: g}
+	family := ""
+	for _, f := range nemesis.Faults() {
+		if f.Family != family && !a.json {
+			family = f.Family
+			fmt.Fprintf(a.stdout, "%s\n", family)
+		}
+		line, o := fmt.Sprintf("  %-18s %s", f.Name, f.About), object{"name": f.Name, "family": f.Family, "about": f.About}
+		if f.OnlyByName {
+			line += " (only by name)"
+			o["only_by_name"] = true
+		}
+		if why := f.Possible(t); why != nil {
+			line += fmt.Sprintf("\n  %-18s   not here: %v", "", why)
+			o["impossible"] = why.Error()
+		}
+		if err := a.printLine(line, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}

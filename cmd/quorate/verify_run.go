@@ -1,0 +1,335 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/quorate/quorate/client"
+	"github.com/quorate/quorate/verify"
+	"github.com/quorate/quorate/verify/nemesis"
+	"github.com/quorate/quorate/verify/workloads"
+)
+
+// verification is a run of verify.
+type verification struct {
+	*app
+	cmd   *verifyRun
+	dir   string
+	name  string // of the run: the names of its structures begin with it
+	began time.Time
+	rng   *rand.Rand
+
+	grid       *nemesis.Grid // nil: the grid of others
+	seeds      []string
+	cutter     *nemesis.Cutter
+	clients    []*client.Client // of the workloads
+	probing    []*client.Client
+	load       *workloads.Run
+	probes     *workloads.Probes
+	faults     []nemesis.Fault
+	majority   []nemesis.Fault // memory: they take the data
+	impossible []string
+	times      timeline
+	holders    int // client processes so far
+	closed     sync.Once
+
+	mu       sync.Mutex // guards what follows
+	broken   []string
+	files    int            // histories that were written
+	done     map[string]int // faults by name
+	undone   []string       // faults that could not be injected
+	longest  map[string]time.Duration
+	worstGap time.Duration
+}
+
+// probers is how many clients the probes share.
+const probers = 3
+
+// prepare starts the grid and connects.
+func (v *verification) prepare(ctx context.Context) error {
+	v.done, v.longest = map[string]int{}, map[string]time.Duration{}
+	v.seeds = v.cmd.Endpoints
+	resolve := func(address string) string { return address }
+	if len(v.seeds) == 0 {
+		v.note("starting %d members, durability %s, seed %d, in %s", v.cmd.Members, v.cmd.Durability, v.cmd.Seed, v.dir)
+		g, err := v.cmd.start(ctx, v.dir)
+		if err != nil {
+			return err
+		}
+		v.grid, v.seeds, resolve = g, g.Seeds(), g.Resolve
+	}
+	v.cutter = nemesis.NewCutter(resolve)
+	if err := v.chooseFaults(); err != nil {
+		return err
+	}
+	for i := range v.cmd.Clients {
+		// Sessions of some are soon lost in an outage, those of others outlive it.
+		c, err := v.dial(ctx, fmt.Sprint("verify ", i), client.WithSessionTTL(time.Duration(3+7*(i%2))*time.Second))
+		if err != nil {
+			return err
+		}
+		v.clients = append(v.clients, c)
+	}
+	for range probers {
+		c, err := v.dial(ctx, "verify probe")
+		if err != nil {
+			return err
+		}
+		v.probing = append(v.probing, c)
+	}
+	return nil
+}
+
+func (v *verification) dial(ctx context.Context, name string, opts ...client.Option) (*client.Client, error) {
+	return client.Dial(ctx, v.seeds, append(opts, client.WithName(name), client.WithDialer(v.cutter.Dial))...)
+}
+
+func (v *verification) target() *nemesis.Target {
+	return &nemesis.Target{Grid: v.grid, Seeds: v.seeds, Clients: v.cutter, Rand: v.rng, Client: v.holder}
+}
+
+// chooseFaults says which of the faults that were asked for cannot be had.
+func (v *verification) chooseFaults() error {
+	asked, err := nemesis.Choose(v.cmd.Faults)
+	if err != nil {
+		return err
+	}
+	for _, f := range asked {
+		switch why := f.Possible(v.target()); {
+		case why != nil:
+			v.impossible = append(v.impossible, fmt.Sprintf("%s: %v", f.Name, why))
+			v.note("not possible here: %s (%s): %v", f.Name, f.About, why)
+		case f.Loses == nemesis.LosesMajority && v.grid.Durability() == "memory":
+			v.majority = append(v.majority, f)
+		default:
+			v.faults = append(v.faults, f)
+		}
+	}
+	return nil
+}
+
+// run loads the grid, injects faults until the time is over, and stops.
+func (v *verification) run(ctx context.Context) {
+	v.name = fmt.Sprintf("verify-%x", v.began.UnixMilli())
+	v.began = time.Now()
+	v.load = workloads.Start(workloads.Config{
+		Name: v.name, Clients: v.clients, Rate: v.cmd.Rate, Epoch: v.cmd.Epoch, Seed: v.cmd.Seed,
+		Quiet: v.times.quiet, Broken: v.breaks,
+	})
+	v.probes = workloads.StartProbes(v.name, v.probing, workloads.Groups(v.probing[0]), v.gap)
+	over, cancel := context.WithTimeout(ctx, v.cmd.Duration)
+	defer cancel()
+	reported := make(chan struct{})
+	go func() {
+		defer close(reported)
+		v.report(over)
+	}()
+	v.torture(over, ctx)
+	<-over.Done()
+	<-reported
+	v.load.Stop()
+	v.probes.Stop()
+}
+
+// torture injects one fault after the other. Each that was begun is ended in
+// ctx, also when the time is over.
+func (v *verification) torture(over, ctx context.Context) {
+	if len(v.faults) == 0 {
+		return
+	}
+	var bag []nemesis.Fault
+	for {
+		if sleep(over, time.Duration(200+v.rng.IntN(1500))*time.Millisecond) != nil {
+			return
+		}
+		if len(bag) == 0 {
+			bag = v.fill()
+		}
+		f := bag[0]
+		bag = bag[1:]
+		if !v.inject(ctx, over, f) {
+			return
+		}
+	}
+}
+
+// fill returns each fault once, in random order, the slow ones seldom.
+func (v *verification) fill() []nemesis.Fault {
+	var bag []nemesis.Fault
+	for _, f := range v.faults {
+		if !f.Slow || len(v.faults) < 4 || v.rng.IntN(4) == 0 {
+			bag = append(bag, f)
+		}
+	}
+	if len(bag) == 0 {
+		bag = append(bag, v.faults...)
+	}
+	v.rng.Shuffle(len(bag), func(i, j int) { bag[i], bag[j] = bag[j], bag[i] })
+	return bag
+}
+
+// inject injects a fault, ends it, and waits until the grid is at full
+// strength. It reports false where the grid does not come back.
+func (v *verification) inject(ctx, over context.Context, f nemesis.Fault) bool {
+	v.times.begin(f.Name)
+	defer v.times.end()
+	in, err := f.Inject(ctx, v.target())
+	v.times.detail(in.Detail)
+	if err == nil {
+		_ = sleep(over, f.For(v.rng))
+	}
+	if in.Heal != nil {
+		if herr := in.Heal(ctx); herr != nil {
+			err = errors.Join(err, herr)
+		}
+	}
+	v.mu.Lock()
+	if err == nil {
+		v.done[f.Name]++
+	} else {
+		v.undone = append(v.undone, fmt.Sprintf("%s %s: %v", f.Name, in.Detail, err))
+	}
+	v.mu.Unlock()
+	var violation *nemesis.Violation
+	if errors.As(err, &violation) {
+		v.breaks(fmt.Sprintf("after %s %s: %v", f.Name, in.Detail, violation), nil, verify.Verdict{})
+	} else if err != nil {
+		v.note("could not inject %s %s: %v", f.Name, in.Detail, err)
+	}
+	if v.grid == nil {
+		return true
+	}
+	if err := v.grid.AwaitFull(ctx); err != nil && ctx.Err() == nil {
+		v.breaks(fmt.Sprintf("after %s %s the grid does not come back to full strength: %v", f.Name, in.Detail, err), nil, verify.Verdict{})
+		return false
+	}
+	return ctx.Err() == nil
+}
+
+// breaks notes a broken promise and writes its history.
+func (v *verification) breaks(what string, h *verify.History, verdict verify.Verdict) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	fault := v.times.now()
+	what = fmt.Sprintf("%v: %s (%s)", time.Since(v.began).Round(time.Millisecond), what, fault)
+	v.broken = append(v.broken, what)
+	v.note("BROKEN %s", what)
+	if h == nil || v.files >= 5 {
+		return
+	}
+	v.files++
+	base := filepath.Join(v.dir, fmt.Sprint("history-", v.files))
+	f, err := os.Create(base + ".jsonl")
+	if err == nil {
+		err = errors.Join(h.WriteJSON(f), f.Close())
+	}
+	if err := errors.Join(err, verdict.Visualize(base+".html")); err != nil {
+		v.note("quorate: %v", err)
+		return
+	}
+	v.note("       its history: %s.jsonl, %s.html", base, base)
+}
+
+// gap is told of each time between two acknowledgements of a group.
+func (v *verification) gap(g workloads.Gap) {
+	d := g.To.Sub(g.From)
+	if d < 20*time.Millisecond {
+		return
+	}
+	fault := v.times.during(g.From, g.To)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.longest[fault] = max(v.longest[fault], d)
+	v.worstGap = max(v.worstGap, d)
+}
+
+// report prints a line every few seconds.
+func (v *verification) report(ctx context.Context) {
+	live := isTerminal(v.stderr)
+	every := 5 * time.Second
+	if live {
+		every = time.Second
+	}
+	for sleep(ctx, every) == nil {
+		p := v.load.Progress()
+		v.mu.Lock()
+		faults, worst := 0, v.worstGap
+		for _, n := range v.done {
+			faults += n
+		}
+		broken := len(v.broken)
+		v.mu.Unlock()
+		line := fmt.Sprintf("%4.0fs of %.0fs  %8d operations  %3d faults  longest gap %5.2fs  %s",
+			time.Since(v.began).Seconds(), v.cmd.Duration.Seconds(), p.Calls, faults,
+			max(worst, v.probes.Waiting()).Seconds(), v.times.now())
+		if broken > 0 {
+			line += fmt.Sprintf("  %d BROKEN", broken)
+		}
+		v.progressLine(live, line)
+	}
+	if live {
+		fmt.Fprintln(v.stderr)
+	}
+}
+
+// finish looks at what is left and returns the verdict.
+func (v *verification) finish(ctx context.Context) *verifyReport {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+	defer cancel()
+	if v.grid != nil {
+		if err := errors.Join(v.grid.StartAll(), v.grid.AwaitFull(ctx)); err != nil {
+			v.breaks(fmt.Sprintf("at the end the grid is not at full strength: %v", err), nil, verify.Verdict{})
+		}
+	}
+	v.note("checking what is left")
+	r := &verifyReport{Report: v.load.Finish(ctx)}
+	for _, c := range append(v.clients, v.probing...) {
+		_ = c.Close()
+	}
+	if v.grid != nil {
+		if err := v.grid.Hashes(ctx); err != nil {
+			v.breaks(fmt.Sprintf("replicas: %v", err), nil, verify.Verdict{})
+		} else {
+			r.Hashes = true
+		}
+		v.loseMajority(ctx, r)
+		if err := v.grid.Stop(); err != nil {
+			v.breaks(fmt.Sprintf("orderly end: %v", err), nil, verify.Verdict{})
+		}
+		for _, c := range v.grid.Crashes() {
+			v.breaks(c, nil, verify.Verdict{})
+		}
+		if n := v.grid.Network(); n != nil {
+			r.Damaged = n.Damaged()
+		}
+	}
+	v.fillReport(r)
+	return r
+}
+
+func (v *verification) loseMajority(context.Context, *verifyReport) {}
+
+func (v *verification) close() {
+	v.closed.Do(func() {
+		for _, c := range append(v.clients, v.probing...) {
+			_ = c.Close()
+		}
+		if v.grid != nil {
+			v.grid.Close()
+		}
+	})
+}
+
+// durabilityOf says what the durability of the grid at hand is.
+func (v *verification) durability() string {
+	if len(v.clients) > 0 {
+		return v.clients[0].Durability()
+	}
+	return v.cmd.Durability
+}

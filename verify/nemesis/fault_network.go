@@ -1,0 +1,143 @@
+package nemesis
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// networkFaults do something to what members send each other. Clients reach
+// every member meanwhile, so that an old leader is asked, too.
+func networkFaults() []Fault {
+	fault := func(name, about string, lasts [2]time.Duration, set func(context.Context, *Target) string) Fault {
+		return Fault{
+			Name: name, Family: familyNetwork, About: about, Lasts: lasts, Needs: needsNetwork,
+			Inject: func(ctx context.Context, t *Target) (Injected, error) {
+				return Injected{set(ctx, t), func(context.Context) error {
+					t.Grid.network.Heal()
+					return nil
+				}}, nil
+			},
+		}
+	}
+	usual := [2]time.Duration{500 * time.Millisecond, 8 * time.Second}
+	long := [2]time.Duration{3 * time.Second, 8 * time.Second}
+	return []Fault{
+		fault("partition-halves", "a minority cut off from the majority", usual, func(_ context.Context, t *Target) string {
+			all := t.Grid.shuffled(t.Rand)
+			return t.Grid.isolate(all[:max(1, (len(all)-1)/2)])
+		}),
+		fault("partition-leader", "a leader alone", usual, func(ctx context.Context, t *Target) string {
+			return t.Grid.isolate([]*Member{t.Grid.leader(ctx, t.Rand)})
+		}),
+		fault("partition-ring", "each member hears of its neighbours only; of three, two do not hear each other", usual, func(_ context.Context, t *Target) string {
+			ring := t.Grid.shuffled(t.Rand)
+			for i, a := range ring {
+				for j, b := range ring {
+					apart := (j - i + len(ring)) % len(ring)
+					if len(ring) == 3 && i == 0 && j == 1 || apart > 1 && apart < len(ring)-1 {
+						t.Grid.network.Cut(a.Index, b.Index)
+					}
+				}
+			}
+			return ring[0].Name + " " + ring[1].Name
+		}),
+		fault("partition-one-way", "what a leader sends is lost, what others send arrives, or the other way round", usual, func(ctx context.Context, t *Target) string {
+			m, deaf := t.Grid.leader(ctx, t.Rand), t.Rand.IntN(2) == 0
+			t.Grid.oneWay(m, deaf)
+			if deaf {
+				return m.Name + " hears nothing"
+			}
+			return m.Name + " is not heard"
+		}),
+		fault("flapping", "a leader cut off and back every 200 ms", long, nil).flapping(),
+		fault("delay", "5 to 300 ms each way between all", long, func(_ context.Context, t *Target) string {
+			d := between(t.Rand, 5*time.Millisecond, 300*time.Millisecond).Round(time.Millisecond)
+			t.Grid.network.SetAll(Way{Delay: d})
+			return d.String()
+		}),
+		fault("delay-leader", "50 to 500 ms to and from a leader", long, func(ctx context.Context, t *Target) string {
+			m, d := t.Grid.leader(ctx, t.Rand), between(t.Rand, 50*time.Millisecond, 500*time.Millisecond).Round(time.Millisecond)
+			for _, o := range t.Grid.members {
+				t.Grid.network.Set(m.Index, o.Index, Way{Delay: d})
+				t.Grid.network.Set(o.Index, m.Index, Way{Delay: d})
+			}
+			return fmt.Sprint(m.Name, " ", d)
+		}),
+		fault("loss", "up to half of the packets lost (gossip; streams lose nothing)", long, func(_ context.Context, t *Target) string {
+			share := 0.05 + 0.45*t.Rand.Float64()
+			t.Grid.network.SetAll(Way{Lose: share})
+			return fmt.Sprintf("%.0f %%", 100*share)
+		}),
+		fault("duplicate", "half of the packets doubled and reordered", long, func(_ context.Context, t *Target) string {
+			t.Grid.network.SetAll(Way{Duplicate: 0.5, Delay: 10 * time.Millisecond})
+			return ""
+		}),
+		fault("corrupt", "bits flipped in what members send each other", long, func(_ context.Context, t *Target) string {
+			share := 0.001 + 0.05*t.Rand.Float64()
+			t.Grid.network.SetAll(Way{Corrupt: share})
+			return fmt.Sprintf("%.1f %% of chunks", 100*share)
+		}),
+	}
+}
+
+// isolate cuts some members off from the others.
+func (g *Grid) isolate(minority []*Member) string {
+	names := ""
+	alone := map[int]bool{}
+	for _, m := range minority {
+		alone[m.Index] = true
+		names += " " + m.Name
+	}
+	for i := range g.members {
+		for j := range g.members {
+			if alone[i] && !alone[j] {
+				g.network.Cut(i, j)
+			}
+		}
+	}
+	return names[1:]
+}
+
+// oneWay makes a member deaf, or mute.
+func (g *Grid) oneWay(m *Member, deaf bool) {
+	for _, o := range g.members {
+		switch {
+		case o == m:
+		case deaf:
+			g.network.Set(o.Index, m.Index, Way{Cut: true})
+		default:
+			g.network.Set(m.Index, o.Index, Way{Cut: true})
+		}
+	}
+}
+
+// flapping makes the fault one that comes and goes.
+func (f Fault) flapping() Fault {
+	f.Inject = func(ctx context.Context, t *Target) (Injected, error) {
+		m := t.Grid.leader(ctx, t.Rand)
+		stop, stopped := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(stopped)
+			for cut := true; ; cut = !cut {
+				if cut {
+					t.Grid.isolate([]*Member{m})
+				} else {
+					t.Grid.network.Heal()
+				}
+				select {
+				case <-stop:
+					t.Grid.network.Heal()
+					return
+				case <-time.After(200 * time.Millisecond):
+				}
+			}
+		}()
+		return Injected{m.Name, func(context.Context) error {
+			close(stop)
+			<-stopped
+			return nil
+		}}, nil
+	}
+	return f
+}

@@ -1,0 +1,497 @@
+package nemesis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/quorate/quorate/client"
+	"github.com/quorate/quorate/protocol"
+)
+
+// patience is how long a grid may take to be at full strength again.
+const patience = 2 * time.Minute
+
+// termPatience is how long a member may take to end in order.
+const termPatience = 40 * time.Second
+
+// Config says which grid is started.
+type Config struct {
+	Command    []string // how a member is started: the program and its first arguments
+	Dir        string   // for data and logs
+	Members    int
+	Durability string   // "disk" or "memory"
+	Arguments  []string // more, for every member
+	Direct     bool     // members talk to each other without a Network
+}
+
+// Grid is a grid of member processes on this machine. Its methods are safe for
+// concurrent use; faults are injected one at a time.
+type Grid struct {
+	cfg     Config
+	members []*Member
+	network *Network // nil: members talk directly
+
+	mu      sync.Mutex // guards what follows
+	crashes []string   // members that ended without being told
+}
+
+// Member is one member, whether its process runs or not.
+type Member struct {
+	Index   int
+	Name    string
+	Listen  string // where it listens
+	Address string // where others think it is
+	Dir     string // its data
+	LogFile string
+
+	mu      sync.Mutex // guards what follows
+	process *process   // nil: it was ended
+}
+
+// New prepares a grid; Start starts its members.
+func New(cfg Config) (*Grid, error) {
+	g := &Grid{cfg: cfg}
+	addresses, err := freeAddresses(cfg.Members)
+	if err != nil {
+		return nil, err
+	}
+	for i, address := range addresses {
+		name := fmt.Sprintf("n%d", i+1)
+		g.members = append(g.members, &Member{
+			Index: i, Name: name, Listen: address, Address: address,
+			Dir: filepath.Join(cfg.Dir, name), LogFile: filepath.Join(cfg.Dir, name+".log"),
+		})
+	}
+	if !cfg.Direct {
+		if g.network, err = newNetwork(addresses, g.memberOf); err != nil {
+			return nil, err
+		}
+		for i, m := range g.members {
+			m.Address = g.network.address(i)
+		}
+	}
+	return g, nil
+}
+
+// freeAddresses returns loopback addresses whose port is free for TCP and UDP.
+// All are held until the last is found, so that none is given out twice.
+func freeAddresses(n int) ([]string, error) {
+	var addresses []string
+	for range 100 * n {
+		if len(addresses) == n {
+			return addresses, nil
+		}
+		tcp, udp, err := listenBoth()
+		if err != nil {
+			continue
+		}
+		defer tcp.Close()
+		defer udp.Close()
+		addresses = append(addresses, tcp.Addr().String())
+	}
+	return nil, errors.New("no free ports on 127.0.0.1")
+}
+
+func listenBoth() (*net.TCPListener, *net.UDPConn, error) {
+	tcp, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		return nil, nil, err
+	}
+	udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: tcp.Addr().(*net.TCPAddr).Port})
+	if err != nil {
+		return nil, nil, errors.Join(err, tcp.Close())
+	}
+	return tcp, udp, nil
+}
+
+// Members returns the members.
+func (g *Grid) Members() []*Member { return g.members }
+
+// Network is what members' traffic passes through; nil where it does not.
+func (g *Grid) Network() *Network { return g.network }
+
+// Durability is that of the grid.
+func (g *Grid) Durability() string { return g.cfg.Durability }
+
+// Seeds returns the addresses that a client is given.
+func (g *Grid) Seeds() []string {
+	var all []string
+	for _, m := range g.members {
+		all = append(all, m.Address)
+	}
+	return all
+}
+
+// Resolve returns where a member really listens, by the address that others
+// know.
+func (g *Grid) Resolve(address string) string {
+	for _, m := range g.members {
+		if m.Address == address {
+			return m.Listen
+		}
+	}
+	return address
+}
+
+// Start starts the process of a member that does not run.
+func (g *Grid) Start(m *Member) error {
+	var others []string
+	for _, o := range g.members {
+		if o != m {
+			others = append(others, o.Address)
+		}
+	}
+	args := append(slices.Clone(g.cfg.Command),
+		"--name", m.Name, "--data-dir", m.Dir, "--listen", m.Listen, "--advertise", m.Address,
+		"--join", strings.Join(others, ","), "--bootstrap-expect", fmt.Sprint(len(g.members)),
+		"--cluster", "verify", "--durability", g.cfg.Durability, "--end-with-stdin")
+	args = append(args, g.cfg.Arguments...)
+	log, err := os.OpenFile(m.LogFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.process != nil && m.process.running() {
+		return fmt.Errorf("member %s runs", m.Name)
+	}
+	p, err := startProcess(log, log, args...)
+	if err != nil {
+		return fmt.Errorf("start member %s: %w", m.Name, err)
+	}
+	m.process = p
+	go g.watch(m, p)
+	return nil
+}
+
+// watch notes a process that ends although nobody has told it to.
+func (g *Grid) watch(m *Member, p *process) {
+	<-p.done
+	m.mu.Lock()
+	told := m.process != p
+	m.mu.Unlock()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !told {
+		g.crashes = append(g.crashes, fmt.Sprintf("member %s ended by itself: %v\n%s", m.Name, p.err, tail(m.LogFile)))
+	}
+}
+
+// Crashes returns the members that ended without being told, with the end of
+// their logs.
+func (g *Grid) Crashes() []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Clone(g.crashes)
+}
+
+// take returns the process and makes its end expected.
+func (m *Member) take() *process {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := m.process
+	m.process = nil
+	return p
+}
+
+// Kill ends the process of a member with SIGKILL.
+func (g *Grid) Kill(m *Member) {
+	if p := m.take(); p != nil {
+		p.kill()
+	}
+}
+
+// Terminate ends a member in order.
+func (g *Grid) Terminate(m *Member) error {
+	if p := m.take(); p != nil {
+		if err := p.terminate(termPatience); err != nil {
+			return fmt.Errorf("member %s: SIGTERM: %w", m.Name, err)
+		}
+	}
+	return nil
+}
+
+// Running reports whether the member's process runs.
+func (m *Member) Running() bool { return m.pid() != 0 }
+
+func (m *Member) pid() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.process == nil || !m.process.running() {
+		return 0
+	}
+	return m.process.pid()
+}
+
+// Pause stops the member's process, Resume lets it go on.
+func (m *Member) Pause() error { return m.signal(pause) }
+
+// Resume lets a paused member go on.
+func (m *Member) Resume() error { return m.signal(resume) }
+
+func (m *Member) signal(f func(*os.Process) error) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.process == nil || !m.process.running() {
+		return nil
+	}
+	return f(m.process.cmd.Process)
+}
+
+// pids returns the indices of the members that run, by process id.
+func (g *Grid) pids() map[int]int {
+	all := map[int]int{}
+	for i, m := range g.members {
+		if pid := m.pid(); pid != 0 {
+			all[pid] = i
+		}
+	}
+	return all
+}
+
+// memberOf returns the index of the member that has opened a connection, or
+// outside.
+func (g *Grid) memberOf(from, to *net.TCPAddr) int { return socketOwner(g.pids(), from, to) }
+
+// StartAll starts the members that do not run.
+func (g *Grid) StartAll() error {
+	for _, m := range g.members {
+		if !m.Running() {
+			if err := g.Start(m); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Stop ends all members in order and returns what went wrong.
+func (g *Grid) Stop() error {
+	errs := make([]error, len(g.members))
+	var all sync.WaitGroup
+	for i, m := range g.members {
+		all.Go(func() {
+			_ = m.Resume()
+			errs[i] = g.Terminate(m)
+		})
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+// Close kills what runs and closes the network.
+func (g *Grid) Close() {
+	for _, m := range g.members {
+		_ = m.Resume()
+		g.Kill(m)
+	}
+	if g.network != nil {
+		g.network.Close()
+	}
+}
+
+// Status asks every member that runs; nil where one did not answer.
+func (g *Grid) Status(ctx context.Context) []*protocol.Status {
+	all := make([]*protocol.Status, len(g.members))
+	var asking sync.WaitGroup
+	for i, m := range g.members {
+		if !m.Running() {
+			continue
+		}
+		asking.Go(func() {
+			var s protocol.Status
+			if g.Ask(ctx, m, protocol.AdminStatus, &s) == nil {
+				all[i] = &s
+			}
+		})
+	}
+	asking.Wait()
+	return all
+}
+
+// Ask asks a member an operator's question, past the network.
+func (g *Grid) Ask(ctx context.Context, m *Member, what string, answer any) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	b, err := client.Ask(ctx, m.Listen, what, nil, client.WithName("verify"))
+	if err != nil {
+		return err
+	}
+	return protocol.DecodeLarge(b, answer)
+}
+
+// caughtUp is how many entries a replica of a grid at full strength may be
+// behind: under load one always is.
+const caughtUp = 5_000
+
+// Missing says what a grid is short of; empty: it is at full strength, with
+// every member serving and every group led and complete.
+func (g *Grid) Missing(ctx context.Context) string {
+	all := g.Status(ctx)
+	member := map[uint64]*protocol.Status{}
+	groups := map[uint64]protocol.StatusGroup{} // as their leaders see them
+	known := map[uint64]bool{}
+	for i, s := range all {
+		switch {
+		case s == nil:
+			return fmt.Sprintf("member %s does not answer", g.members[i].Name)
+		case !s.Ready:
+			return fmt.Sprintf("member %s does not serve: %s", g.members[i].Name, s.Waiting)
+		}
+		member[s.Member] = s
+		for _, group := range s.Groups {
+			known[group.ID] = true
+			if group.Leader == s.Member {
+				groups[group.ID] = group
+			}
+		}
+	}
+	if len(known) < 2 {
+		return "there is no group of data"
+	}
+	for id := range known {
+		group, led := groups[id]
+		if !led {
+			return fmt.Sprintf("group %d has no leader", id)
+		}
+		voters := 0
+		for _, r := range group.Replicas {
+			on := member[r.Member]
+			if r.State == protocol.ReplicaNonVoting || on == nil {
+				continue
+			}
+			i := slices.IndexFunc(on.Groups, func(o protocol.StatusGroup) bool { return o.ID == id })
+			if i < 0 || on.Groups[i].Applied+caughtUp < group.Applied {
+				return fmt.Sprintf("group %d: member %s catches up", id, on.Name)
+			}
+			voters++
+		}
+		if want := min(len(g.members), 3); voters < want {
+			return fmt.Sprintf("group %d has %d of %d replicas", id, voters, want)
+		}
+	}
+	return ""
+}
+
+// AwaitFull waits until the grid is at full strength. Its error says what is
+// missing: nobody is to help a grid whose faults are over.
+func (g *Grid) AwaitFull(ctx context.Context) error { return g.await(ctx, g.Missing) }
+
+func (g *Grid) await(ctx context.Context, missing func(context.Context) string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not within %v", patience))
+	defer cancel()
+	for {
+		why := missing(ctx)
+		if why == "" {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w", why, context.Cause(ctx))
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// Leaders returns how many groups each member leads, and which.
+func (g *Grid) Leaders(ctx context.Context) [][]protocol.GroupID {
+	led := make([][]protocol.GroupID, len(g.members))
+	for i, s := range g.Status(ctx) {
+		if s == nil {
+			continue
+		}
+		for _, group := range s.Groups {
+			if group.Leader == s.Member {
+				led[i] = append(led[i], protocol.GroupID(group.ID))
+			}
+		}
+	}
+	return led
+}
+
+// leader returns a member that leads a group, drawn among those that lead;
+// follower one of the others, or any where all lead.
+func (g *Grid) leader(ctx context.Context, rng *rand.Rand) *Member {
+	return g.draw(rng, g.Leaders(ctx), func(led []protocol.GroupID) bool { return len(led) > 0 })
+}
+
+func (g *Grid) follower(ctx context.Context, rng *rand.Rand) *Member {
+	led := g.Leaders(ctx)
+	least := len(led[0])
+	for _, l := range led {
+		least = min(least, len(l))
+	}
+	return g.draw(rng, led, func(l []protocol.GroupID) bool { return len(l) == least })
+}
+
+func (g *Grid) draw(rng *rand.Rand, led [][]protocol.GroupID, fits func([]protocol.GroupID) bool) *Member {
+	var fit []*Member
+	for i, m := range g.members {
+		if fits(led[i]) {
+			fit = append(fit, m)
+		}
+	}
+	if len(fit) == 0 {
+		fit = g.members
+	}
+	return fit[rng.IntN(len(fit))]
+}
+
+// shuffled returns the members in random order.
+func (g *Grid) shuffled(rng *rand.Rand) []*Member {
+	all := slices.Clone(g.members)
+	rng.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	return all
+}
+
+// Hashes waits until all replicas of every group have applied the same and
+// compares the hashes of their states.
+func (g *Grid) Hashes(ctx context.Context) error {
+	var differ error
+	err := g.await(ctx, func(ctx context.Context) string {
+		type state struct {
+			member string
+			hash   protocol.GroupHash
+		}
+		first := map[uint64]state{}
+		for _, m := range g.members {
+			var r protocol.HashReport
+			if err := g.Ask(ctx, m, protocol.AdminHash, &r); err != nil {
+				return fmt.Sprintf("member %s gives no hash: %v", m.Name, err)
+			}
+			for _, h := range r.Groups {
+				have, ok := first[h.ID]
+				switch {
+				case !ok:
+					first[h.ID] = state{m.Name, h}
+				case have.hash.Applied != h.Applied:
+					return fmt.Sprintf("group %d: %s has applied %d, %s %d", h.ID, have.member, have.hash.Applied, m.Name, h.Applied)
+				case have.hash.Hash != h.Hash:
+					differ = fmt.Errorf("group %d: the replicas of %s and %s differ at index %d", h.ID, have.member, m.Name, h.Applied)
+				}
+			}
+		}
+		return ""
+	})
+	return errors.Join(err, differ)
+}
+
+// tail returns the last lines of a file.
+func tail(file string) string {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimRight(string(b), "\n"), "\n")
+	return strings.Join(lines[max(0, len(lines)-15):], "\n")
+}

@@ -1,0 +1,209 @@
+package workloads
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/quorate/quorate/client"
+	"github.com/quorate/quorate/structures/dcounter"
+	"github.com/quorate/quorate/structures/dmap"
+	"github.com/quorate/quorate/structures/dqueue"
+	"github.com/quorate/quorate/structures/dsemaphore"
+	"github.com/quorate/quorate/verify"
+)
+
+// The objects of an epoch: 38 keys, counted as a map's keys and as structures
+// without keys.
+const (
+	epochKeys       = 24
+	epochCounters   = 6
+	epochSemaphores = 4
+	epochQueues     = 4
+
+	epochPermits  = 3
+	epochCapacity = 6
+)
+
+// registers uses a map with a few keys: put, swap, put if absent, remove, and
+// replace and delete by version.
+func (r *Run) registers(id int, c *client.Client) worker {
+	return func(ctx context.Context, e *epoch, rng *rand.Rand) {
+		name := e.prefix + "map"
+		m := verify.NewMap(e.history, id, name, dmap.New[string, string](c, name))
+		key, value := fmt.Sprint("k", rng.IntN(epochKeys)), fmt.Sprint(id, "-", rng.Uint64())
+		var err error
+		switch rng.IntN(10) {
+		case 0, 1, 2:
+			_, _, err = m.Get(ctx, key)
+		case 3:
+			err = m.Put(ctx, key, value)
+		case 4:
+			_, _, err = m.Swap(ctx, key, value)
+		case 5:
+			_, _, err = m.PutIfAbsent(ctx, key, value)
+		case 6:
+			_, _, err = m.Remove(ctx, key)
+		case 7:
+			var entry dmap.Entry[string, string]
+			if entry, _, err = m.Get(ctx, key); err == nil {
+				_ = r.seen(nil)
+				err = conflict(m.DeleteVersion(ctx, key, entry.Version))
+			}
+		default:
+			var entry dmap.Entry[string, string]
+			if entry, _, err = m.Get(ctx, key); err == nil {
+				_ = r.seen(nil)
+				_, err = m.Replace(ctx, key, entry.Version, value)
+				err = conflict(err)
+			}
+		}
+		_ = r.seen(err)
+	}
+}
+
+// conflict is no failure: it is an answer.
+func conflict(err error) error {
+	if has([]error{dmap.ErrConflict}, err) && !unknown(err) {
+		return nil
+	}
+	return err
+}
+
+// counters uses a few counters.
+func (r *Run) counters(id int, c *client.Client) worker {
+	return func(ctx context.Context, e *epoch, rng *rand.Rand) {
+		name := fmt.Sprint(e.prefix, "counter-", rng.IntN(epochCounters))
+		n := verify.NewCounter(e.history, id, name, dcounter.New(c, name))
+		var err error
+		switch rng.IntN(20) {
+		case 0:
+			err = n.Set(ctx, rng.Int64N(1000))
+		case 1:
+			err = n.Destroy(ctx)
+		case 2, 3, 4, 5, 6:
+			_, err = n.Get(ctx)
+		case 7, 8, 9:
+			var now int64
+			if now, err = n.Get(ctx); err == nil {
+				_ = r.seen(nil)
+				_, err = n.CompareAndSet(ctx, now, now+1_000_000)
+			}
+		default:
+			_, err = n.Add(ctx, rng.Int64N(100)-20)
+		}
+		_ = r.seen(err)
+	}
+}
+
+// semaphores acquires permits, with and without waiting, and gives them back.
+func (r *Run) semaphores(id int, c *client.Client) worker {
+	return func(ctx context.Context, e *epoch, rng *rand.Rand) {
+		name := fmt.Sprint(e.prefix, "semaphore-", rng.IntN(epochSemaphores))
+		s := verify.NewSemaphore(e.history, id, name, dsemaphore.New(c, name))
+		if err := e.prepare(name, func() error { return r.seen(s.Init(ctx, epochPermits)) }); err != nil {
+			return
+		}
+		n := 1 + rng.Int64N(2)
+		var held *verify.Held
+		var err error
+		switch rng.IntN(8) {
+		case 0:
+			_, err = s.Available(ctx)
+		case 1:
+			held, _, err = s.TryAcquire(ctx, n, 0)
+		case 2, 3:
+			held, _, err = s.TryAcquire(ctx, n, time.Duration(rng.IntN(500))*time.Millisecond)
+		default:
+			wait, cancel := waiting(ctx, e, rng)
+			held, err = s.Acquire(wait, n)
+			cancel()
+		}
+		_ = r.seen(err)
+		if held != nil {
+			r.sleep(time.Duration(rng.IntN(20)) * time.Millisecond)
+			_ = r.seen(held.Release(ctx))
+		}
+	}
+}
+
+// waiting bounds a wait by the epoch, and often sooner.
+func waiting(ctx context.Context, e *epoch, rng *rand.Rand) (context.Context, context.CancelFunc) {
+	limit := operationTime
+	if rng.IntN(3) == 0 {
+		limit = time.Duration(rng.IntN(60)) * time.Millisecond
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	stop := context.AfterFunc(e.ctx, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
+// queue returns a queue of the epoch, which holds a few elements only.
+func (r *Run) queue(ctx context.Context, id int, c *client.Client, e *epoch, rng *rand.Rand) (*verify.Queue, error) {
+	name := fmt.Sprint(e.prefix, "queue-", rng.IntN(epochQueues))
+	q := verify.NewQueue(e.history, id, name, dqueue.New[string](c, name))
+	return q, e.prepare(name, func() error { return r.seen(q.Configure(ctx, epochCapacity)) })
+}
+
+// puts puts into queues that are often full.
+func (r *Run) puts(id int, c *client.Client) worker {
+	return func(ctx context.Context, e *epoch, rng *rand.Rand) {
+		q, err := r.queue(ctx, id, c, e, rng)
+		if err != nil {
+			return
+		}
+		v := fmt.Sprint(id, "-", rng.Uint64())
+		switch rng.IntN(4) {
+		case 0:
+			_, err = q.Offer(ctx, v)
+		case 1:
+			_, err = q.Len(ctx)
+		default:
+			wait, cancel := waiting(ctx, e, rng)
+			err = q.Put(wait, v)
+			cancel()
+		}
+		_ = r.seen(err)
+	}
+}
+
+// takes takes from them, withdraws what waits, and looks.
+func (r *Run) takes(id int, c *client.Client) worker {
+	return func(ctx context.Context, e *epoch, rng *rand.Rand) {
+		q, err := r.queue(ctx, id, c, e, rng)
+		if err != nil {
+			return
+		}
+		switch rng.IntN(6) {
+		case 0:
+			_, _, err = q.Peek(ctx)
+		case 1:
+			_, _, err = q.Poll(ctx, 0)
+		case 2:
+			_, _, err = q.Poll(ctx, time.Duration(rng.IntN(100))*time.Millisecond)
+		default:
+			wait, cancel := waiting(ctx, e, rng)
+			_, err = q.Take(wait)
+			cancel()
+		}
+		_ = r.seen(err)
+	}
+}
+
+// clean destroys the objects of an epoch that was decided.
+func (r *Run) clean(e *epoch) {
+	ctx, cancel := context.WithTimeout(context.Background(), operationTime)
+	defer cancel()
+	c := r.cfg.Clients[0]
+	_ = dmap.New[string, string](c, e.prefix+"map").Destroy(ctx)
+	for i := range epochCounters {
+		_ = dcounter.New(c, fmt.Sprint(e.prefix, "counter-", i)).Destroy(ctx)
+	}
+	for i := range epochSemaphores {
+		_ = dsemaphore.New(c, fmt.Sprint(e.prefix, "semaphore-", i)).Destroy(ctx)
+	}
+	for i := range epochQueues {
+		_ = dqueue.New[string](c, fmt.Sprint(e.prefix, "queue-", i)).Destroy(ctx)
+	}
+}
