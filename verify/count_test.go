@@ -2,6 +2,7 @@ package verify
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -12,14 +13,7 @@ import (
 func TestCheckEntries(t *testing.T) {
 	expected := Entries{"written": Present, "deleted": Absent, "unknown": Maybe}
 	there := func(keys ...string) func(string) bool {
-		return func(k string) bool {
-			for _, have := range keys {
-				if have == k {
-					return true
-				}
-			}
-			return false
-		}
+		return func(k string) bool { return slices.Contains(keys, k) }
 	}
 	for _, keys := range [][]string{{"written"}, {"written", "unknown"}} {
 		if err := CheckEntries(expected, there(keys...)); err != nil {

@@ -83,11 +83,9 @@ func networkFaults() []Fault {
 
 // isolate cuts some members off from the others.
 func (g *Grid) isolate(minority []*Member) string {
-	names := ""
 	alone := map[int]bool{}
 	for _, m := range minority {
 		alone[m.Index] = true
-		names += " " + m.Name
 	}
 	for i := range g.members {
 		for j := range g.members {
@@ -96,7 +94,7 @@ func (g *Grid) isolate(minority []*Member) string {
 			}
 		}
 	}
-	return names[1:]
+	return namesOf(minority)
 }
 
 // oneWay makes a member deaf, or mute.

@@ -11,13 +11,11 @@ func pauseFaults() []Fault {
 	stop := func(choose func(context.Context, *Target) []*Member) func(context.Context, *Target) (Injected, error) {
 		return func(ctx context.Context, t *Target) (Injected, error) {
 			victims := choose(ctx, t)
-			names := ""
 			var errs []error
 			for _, m := range victims {
 				errs = append(errs, m.Pause())
-				names += " " + m.Name
 			}
-			return Injected{names[1:], func(context.Context) error {
+			return Injected{namesOf(victims), func(context.Context) error {
 				var errs []error
 				for _, m := range victims {
 					errs = append(errs, m.Resume())

@@ -54,12 +54,10 @@ func needsThree(g *Grid) error {
 // killed kills members, and has them started again by its heal, in the order
 // they were killed.
 func killed(g *Grid, victims []*Member) Injected {
-	names := ""
 	for _, m := range victims {
 		g.Kill(m)
-		names += " " + m.Name
 	}
-	return Injected{names[1:], func(ctx context.Context) error {
+	return Injected{namesOf(victims), func(ctx context.Context) error {
 		for _, m := range victims {
 			if err := g.Start(m); err != nil {
 				return err

@@ -221,6 +221,15 @@ func (g *Grid) Terminate(m *Member) error {
 	return nil
 }
 
+// namesOf names members.
+func namesOf(members []*Member) string {
+	var all []string
+	for _, m := range members {
+		all = append(all, m.Name)
+	}
+	return strings.Join(all, " ")
+}
+
 // Running reports whether the member's process runs.
 func (m *Member) Running() bool { return m.pid() != 0 }
 

@@ -346,17 +346,6 @@ func patiently(ctx context.Context, f func(context.Context) error) error {
 	}
 }
 
-// Found returns how often each promise was broken.
-func (r *Run) Found() map[string]int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	all := map[string]int{}
-	for k, n := range r.found {
-		all[k] = n
-	}
-	return all
-}
-
 func has(list []error, err error) bool {
 	return slices.ContainsFunc(list, func(e error) bool { return errors.Is(err, e) })
 }
