@@ -41,8 +41,9 @@ var layers = []struct {
 	{"structures/...", []string{".", "protocol", "structures"}},
 
 	// Layer 3: Raft.
+	{"shardgroups/memlog", nil},
 	{"shardgroups/baseline", []string{"protocol", "shardgroups"}}, // for the configuration of a member only
-	{"shardgroups", []string{".", "partition", "protocol", "structures", "shardgroups/groupstate", "shardgroups/systemstate"}},
+	{"shardgroups", []string{".", "partition", "protocol", "structures", "shardgroups/groupstate", "shardgroups/memlog", "shardgroups/systemstate"}},
 
 	// Layer 4: members and clients. A client never imports grid: an embedded
 	// member hands out a client with links inside the process.
@@ -69,8 +70,10 @@ var dependencies = map[string]map[string]string{
 	"github.com/lni/dragonboat/v4": {
 		"shardgroups":          "Raft",
 		"shardgroups/baseline": "measures it bare, so that nothing of ours may be in between",
+		"shardgroups/memlog":   "the interface of its log store, and the entries",
 	},
 	"github.com/cockroachdb/pebble":   {"shardgroups": "dragonboat's log store, in dragonboat's version: read and verified before the engine opens"},
+	"github.com/lni/vfs":              {"shardgroups": "the memory file system that dragonboat takes"},
 	"github.com/tidwall/btree":        {"shardgroups/groupstate": "ordered rows with a copy in constant time, for snapshots"},
 	"github.com/hashicorp/memberlist": {"grid/internal/gossip": "finds members and suspects them"},
 	"golang.org/x/sys":                {"grid/internal/identity": "locks the data directory"},

@@ -3,6 +3,7 @@ package shardgroups_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -30,6 +31,15 @@ type cluster struct {
 	mu    sync.Mutex
 	addrs map[protocol.UUID]string
 	lns   []net.Listener
+	cut   map[protocol.UUID]bool // members that nobody reaches, and who reach nobody
+	conns []dialed
+}
+
+// dialed is a connection and between whom it is.
+type dialed struct {
+	net.Conn
+	from protocol.UUID
+	to   string
 }
 
 const members, groups, partitions = 3, 2, 8
@@ -41,7 +51,7 @@ func newCluster(t testing.TB) *cluster {
 
 func newTunedCluster(t testing.TB, tune func(*shardgroups.Config)) *cluster {
 	t.Helper()
-	c := &cluster{t: t, id: protocol.UUID{1}, addrs: map[protocol.UUID]string{}, tune: tune}
+	c := &cluster{t: t, id: protocol.UUID{1}, addrs: map[protocol.UUID]string{}, cut: map[protocol.UUID]bool{}, tune: tune}
 	for i := range members {
 		c.ids = append(c.ids, protocol.UUID{2, byte(i)})
 		c.dirs = append(c.dirs, t.TempDir())
@@ -64,7 +74,8 @@ func (c *cluster) open(i int) {
 		c.t.Fatal(err)
 	}
 	c.mu.Lock()
-	c.addrs[c.ids[i]] = ln.Addr().String()
+	id := c.ids[i]
+	c.addrs[id] = ln.Addr().String()
 	c.lns[i] = ln
 	c.mu.Unlock()
 	cfg := shardgroups.Config{
@@ -78,7 +89,7 @@ func (c *cluster) open(i int) {
 			return a, ok
 		},
 		Dial: func(ctx context.Context, address string, p protocol.Purpose) (net.Conn, error) {
-			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+			conn, err := c.dial(ctx, id, address)
 			if err == nil {
 				_, err = conn.Write(protocol.AppendPreface(nil, p))
 			}
@@ -109,6 +120,38 @@ func (c *cluster) open(i int) {
 			}()
 		}
 	}()
+}
+
+var errCut = errors.New("cut off")
+
+func (c *cluster) dial(ctx context.Context, from protocol.UUID, address string) (net.Conn, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cut[from] {
+		return nil, errCut
+	}
+	for id, a := range c.addrs {
+		if a == address && c.cut[id] {
+			return nil, errCut
+		}
+	}
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+	if err == nil {
+		c.conns = append(c.conns, dialed{conn, from, address})
+	}
+	return conn, err
+}
+
+// isolate cuts a member off, or lets it back.
+func (c *cluster) isolate(i int, cut bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cut[c.ids[i]] = cut
+	for _, d := range c.conns {
+		if cut && (d.from == c.ids[i] || d.to == c.addrs[c.ids[i]]) {
+			d.Close()
+		}
+	}
 }
 
 func (c *cluster) close(i int) {

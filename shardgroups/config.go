@@ -23,9 +23,12 @@ const (
 	execShards = 1
 	logShards  = 1
 
-	// What is logged between two snapshots, and what is kept before one.
+	// What is logged between two snapshots, and what is kept before one. In memory
+	// a snapshot costs nothing, and the log takes from the memory of the data.
 	defaultSnapshotBytes = 32 << 20
 	defaultRetainBytes   = 32 << 20
+	memorySnapshotBytes  = 4 << 20
+	memoryRetainBytes    = 12 << 20
 )
 
 func (c *Config) setDefaults() {
@@ -38,11 +41,15 @@ func (c *Config) setDefaults() {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	every, retain := uint64(defaultSnapshotBytes), uint64(defaultRetainBytes)
+	if c.Memory {
+		every, retain = memorySnapshotBytes, memoryRetainBytes
+	}
 	if c.SnapshotBytes == 0 {
-		c.SnapshotBytes = defaultSnapshotBytes
+		c.SnapshotBytes = every
 	}
 	if c.RetainBytes == 0 {
-		c.RetainBytes = defaultRetainBytes
+		c.RetainBytes = retain
 	}
 	if c.MaxLevel == 0 {
 		c.MaxLevel = groupstate.MaxLevel

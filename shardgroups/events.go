@@ -119,14 +119,16 @@ func (h *Host) ticker() {
 			return
 		}
 		h.mono.tick()
+		second := n%10 == 0
+		compacts := second || h.cfg.Memory // where a log takes memory, it is looked at more often
 		for _, g := range h.Groups() {
-			g.tick(n%10 == 0)
-			if n%10 == 0 {
+			g.tick(second)
+			if compacts {
 				h.maybeSnapshot(g.id, &g.log, time.Now())
 			}
 		}
 		h.system.poke()
-		if n%10 == 0 {
+		if compacts {
 			h.maybeSnapshot(protocol.SystemGroup, &h.system.log, time.Now())
 		}
 	}

@@ -23,7 +23,8 @@ import (
 
 // Config is what a Host needs of its member.
 type Config struct {
-	Dir         string        // of the log and the snapshots; exists
+	Dir         string        // of the log and the snapshots; exists. With Memory not used
+	Memory      bool          // log and state are in memory only; Incarnation is new at every start
 	Cluster     protocol.UUID // keeps members of other clusters out
 	Incarnation protocol.UUID // this life of the member's data
 	RTT         time.Duration // of one tick; 0: 20 ms
@@ -35,8 +36,8 @@ type Config struct {
 	// does.
 	SlowOp time.Duration
 
-	SnapshotBytes uint64 // logged between two snapshots; 0: 32 MiB
-	RetainBytes   uint64 // of log kept before a snapshot; 0: 32 MiB
+	SnapshotBytes uint64 // logged between two snapshots; 0: 32 MiB, in memory 4 MiB
+	RetainBytes   uint64 // of log kept before a snapshot; 0: 32 MiB, in memory 12 MiB
 	// MaxLevel is the highest level of state that this version understands; 0:
 	// groupstate.MaxLevel. Tests make other versions of it.
 	MaxLevel uint32
@@ -117,9 +118,16 @@ type Host struct {
 func Open(cfg Config) (*Host, error) {
 	cfg.setDefaults()
 	bridgeLogs(cfg.Logger)
-	moved, err := adoptPlace(cfg.Dir)
-	if err != nil {
-		return nil, err
+	moved, what := false, "in memory"
+	nhc := NodeHostConfig(cfg.Dir, cfg.RTT)
+	if cfg.Memory {
+		InMemory(&nhc)
+	} else {
+		var err error
+		if moved, err = adoptPlace(cfg.Dir); err != nil {
+			return nil, err
+		}
+		what = "in " + cfg.Dir
 	}
 	h := &Host{
 		moved: moved, cfg: cfg, nonce: rand.Uint64(), mono: newMonotime(),
@@ -134,7 +142,6 @@ func Open(cfg Config) (*Host, error) {
 		h.slow = &slowLog{limit: cfg.SlowOp, log: cfg.Logger}
 	}
 	h.events.wake = make(chan struct{}, 1)
-	nhc := NodeHostConfig(cfg.Dir, cfg.RTT)
 	nhc.DeploymentID = deploymentID(cfg.Cluster)
 	nhc.NodeHostID = cfg.Incarnation.String()
 	nhc.RaftAddress = cfg.Incarnation.String()
@@ -143,7 +150,7 @@ func Open(cfg Config) (*Host, error) {
 	nhc.Expert.NodeRegistryFactory = h.reg
 	nh, err := openNodeHost(nhc)
 	if err != nil {
-		return nil, fmt.Errorf("open the log in %s: %w", cfg.Dir, err)
+		return nil, fmt.Errorf("open the log %s: %w", what, err)
 	}
 	h.nh = nh
 	h.spawn(h.dispatch)
@@ -205,6 +212,9 @@ func (h *Host) StartGroup(spec GroupSpec, fresh bool) error {
 		return nil
 	}
 	known := h.nh.HasNodeInfo(uint64(spec.Group), uint64(spec.Replica))
+	if known && h.cfg.Memory {
+		return fmt.Errorf("group %d, replica %d: %w", spec.Group, spec.Replica, errStartedBefore)
+	}
 	if !known && !fresh {
 		return fmt.Errorf("group %d, replica %d: %w", spec.Group, spec.Replica, ErrLogMissing)
 	}
@@ -220,7 +230,7 @@ func (h *Host) StartGroup(spec GroupSpec, fresh bool) error {
 	cfg := ReplicaConfig(spec.Group, spec.Replica, h.cfg.ElectionRTT)
 	cfg.IsNonVoting = spec.NonVoting
 	var g *Group
-	create := func(_, _ uint64) sm.IConcurrentStateMachine {
+	create := func() sm.IConcurrentStateMachine {
 		if spec.Group == protocol.SystemGroup {
 			return &systemMachine{h.system}
 		}
@@ -228,9 +238,9 @@ func (h *Host) StartGroup(spec GroupSpec, fresh bool) error {
 	}
 	if spec.Group != protocol.SystemGroup {
 		g = newGroup(h, spec)
-		g.log.begin(h.moved)
+		g.log.begin(h.cfg.RetainBytes, h.moved)
 	} else {
-		h.system.log.begin(h.moved)
+		h.system.log.begin(h.cfg.RetainBytes, h.moved)
 	}
 	if err := h.startReplica(initial, join, create, cfg); err != nil {
 		return fmt.Errorf("start group %d, replica %d: %w", spec.Group, spec.Replica, err)
@@ -245,14 +255,21 @@ func (h *Host) StartGroup(spec GroupSpec, fresh bool) error {
 	return nil
 }
 
-func (h *Host) startReplica(initial map[uint64]dragonboat.Target, join bool, create sm.CreateConcurrentStateMachineFunc, cfg config.Config) (err error) {
+func (h *Host) startReplica(initial map[uint64]dragonboat.Target, join bool, create func() sm.IConcurrentStateMachine, cfg config.Config) (err error) {
 	defer func() {
 		if e := recover(); e != nil {
 			err = fmt.Errorf("%v", e)
 		}
 	}()
-	return h.nh.StartConcurrentReplica(initial, join, create, cfg)
+	if h.cfg.Memory {
+		return h.nh.StartOnDiskReplica(initial, join, func(_, _ uint64) sm.IOnDiskStateMachine { return volatile{create()} }, cfg)
+	}
+	return h.nh.StartConcurrentReplica(initial, join, func(_, _ uint64) sm.IConcurrentStateMachine { return create() }, cfg)
 }
+
+// errStartedBefore is the error of a replica in memory that was stopped: what
+// it had applied is gone, and its log goes on from there.
+var errStartedBefore = errors.New("a replica in memory is started once")
 
 // ErrLogMissing is the error of a replica that the member has run before and
 // whose log is gone.

@@ -11,13 +11,16 @@ import (
 
 // logged counts what a replica has applied since its last snapshot. Snapshots
 // are asked for by bytes: small entries need few, large entries must not fill
-// the disk.
+// the disk. In memory a snapshot writes nothing of the state: it lets go of the
+// log.
 type logged struct {
 	mu      sync.Mutex // guards the following
 	index   uint64     // of the last entry applied
 	total   uint64     // bytes applied since the start
 	at      uint64     // total when the last snapshot was taken
-	marks   []mark     // one for every markBytes, oldest first
+	marks   []mark     // one for every step of bytes, oldest first
+	step    uint64     // an eighth of what is kept before a snapshot
+	gone    uint64     // the log up to here may be gone
 	asked   time.Time
 	pending bool
 	renew   bool // the last snapshot lies under a path that is no more
@@ -26,25 +29,30 @@ type logged struct {
 type mark struct{ index, total uint64 }
 
 const (
-	markBytes        = 1 << 20
 	snapshotInterval = 10 * time.Minute
 	snapshotMinimum  = 1 << 20 // bytes below which time alone asks for none
 	snapshotTimeout  = 10 * time.Minute
+
+	// entryOverhead is about what an entry takes in the log beside its command.
+	entryOverhead = 128
 )
 
-// begin tells whether the last snapshot lies under a path that is no more.
-func (l *logged) begin(moved bool) {
+// begin tells how much of the log is kept before a snapshot, and whether the
+// last one lies under a path that is no more.
+func (l *logged) begin(retain uint64, moved bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.renew = moved
+	l.step, l.renew = retain/8, moved
 }
 
-func (l *logged) applied(index uint64, bytes int) {
+// applied notes that entries up to index were applied, whose commands have
+// bytes together.
+func (l *logged) applied(index uint64, entries, bytes int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.index = index
-	l.total += uint64(bytes)
-	if n := len(l.marks); n == 0 || l.total-l.marks[n-1].total >= markBytes {
+	l.total += uint64(bytes + entries*entryOverhead)
+	if n := len(l.marks); n == 0 || l.total-l.marks[n-1].total >= l.step {
 		l.marks = append(l.marks, mark{index, l.total})
 	}
 }
@@ -74,11 +82,20 @@ func (l *logged) due(now time.Time, every, retain uint64) (compact uint64, ok bo
 	return max(l.marks[0].index, 1), true
 }
 
-// taken notes that the snapshot that was due is through.
-func (l *logged) taken() {
+// taken notes that the snapshot that was due is through, and that the log up
+// to compact may be gone with it.
+func (l *logged) taken(compact uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.pending = false
+	l.gone = max(l.gone, compact)
+}
+
+// compacted returns up to which index the log may be gone.
+func (l *logged) compacted() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.gone
 }
 
 // maybeSnapshot asks for a snapshot of a group where one is due.
@@ -90,10 +107,13 @@ func (h *Host) maybeSnapshot(id protocol.GroupID, l *logged, now time.Time) {
 	h.spawn(func() {
 		h.snapshotting.Lock()
 		defer h.snapshotting.Unlock()
-		if err := h.snapshot(id, compact); err != nil && h.ctx.Err() == nil {
-			h.cfg.Logger.Warn("snapshot", "group", id, "error", err)
+		if err := h.snapshot(id, compact); err != nil {
+			if h.ctx.Err() == nil {
+				h.cfg.Logger.Warn("snapshot", "group", id, "error", err)
+			}
+			compact = 0
 		}
-		l.taken()
+		l.taken(compact)
 	})
 }
 

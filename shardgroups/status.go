@@ -13,11 +13,14 @@ type GroupStatus struct {
 	Replica protocol.ReplicaID
 	Leader  Leader
 	Applied uint64
-	State   groupstate.Totals
-	Waiting int // calls of this member's clients that wait for a grant
+	// Compacted is the index up to which the log may be gone.
+	Compacted uint64
+	State     groupstate.Totals
+	Waiting   int // calls of this member's clients that wait for a grant
 	// In the queue of a replica that leads:
 	QueuedRequests, QueuedBytes int
-	// Since the member started:
+	// Since the member started. Snapshots are those that were written; in memory,
+	// those that were streamed to another member.
 	Entries, Writes, Reads, Rides, Repeats, Snapshots uint64
 }
 
@@ -44,7 +47,8 @@ func (g *Group) Status() GroupStatus {
 	return GroupStatus{
 		QueuedRequests: queued, QueuedBytes: bytes,
 		Group: g.id, Replica: g.replica, Leader: g.Leader(), Applied: g.applied,
-		State: g.state.Totals(), Waiting: len(g.waiting),
+		Compacted: g.log.compacted(),
+		State:     g.state.Totals(), Waiting: len(g.waiting),
 		Entries: g.stats.Entries.Load(), Writes: g.stats.Writes.Load(), Reads: g.stats.Reads.Load(),
 		Rides: g.stats.Rides.Load(), Repeats: g.stats.Repeats.Load() + g.answered(), Snapshots: g.stats.Snapshots.Load(),
 	}

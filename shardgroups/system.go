@@ -385,7 +385,7 @@ func (m *systemMachine) Update(entries []sm.Entry) ([]sm.Entry, error) {
 	_, ends := s.state.Lookup(0)
 	s.mu.Unlock()
 	s.ends.Store(ends)
-	s.log.applied(index, bytes)
+	s.log.applied(index, len(entries), bytes)
 	s.hmu.Lock()
 	if s.claim.nonce != 0 && s.claim.epoch == 0 && clock.Holder == s.claim.nonce {
 		s.claim.epoch, s.claim.base = clock.Epoch, s.host.mono.now()

@@ -68,7 +68,7 @@ func (m *groupMachine) Update(entries []sm.Entry) ([]sm.Entry, error) {
 		sinks[i].finish(began, applied)
 	}
 	g.afterApply(after)
-	g.log.applied(after.index, bytes)
+	g.log.applied(after.index, len(entries), bytes)
 	for i := range sinks {
 		if e := sinks[i].e; e != nil {
 			g.qmu.Lock()
