@@ -20,7 +20,8 @@ const (
 	// Disk survives the loss of any minority of a group's replicas, and a power
 	// cut of all of them. It is the default.
 	Disk Durability = "disk"
-	// Memory survives the loss of any minority, and nothing more.
+	// Memory survives the loss of any minority, and nothing more. A member writes
+	// nothing to disk and is a new one at every start.
 	Memory Durability = "memory"
 )
 
@@ -55,7 +56,8 @@ const (
 type Config struct {
 	// Name is for people. The default is the host's name.
 	Name string
-	// DataDir holds the member's data and identity. It is the member's own.
+	// DataDir holds the member's data and identity. It is the member's own. With
+	// Memory it is not used, and what lies there is left alone.
 	DataDir string
 	// Listen is the one address, for TCP and UDP. The default is DefaultListen;
 	// port 0 chooses a free port.
@@ -72,10 +74,11 @@ type Config struct {
 	// Cluster is the cluster's name. A member of another is refused. Empty: any;
 	// "quorate" where the member founds.
 	Cluster string
-	// Durability, Partitions, Groups and Replicas are fixed at the cluster's first
-	// start. Zero takes what the cluster has; where the member founds: Disk, 271,
-	// 3 and 3.
+	// Durability is Disk by default. It is fixed at the cluster's first start: a
+	// member with another is refused.
 	Durability Durability
+	// Partitions, Groups and Replicas are fixed at the cluster's first start, too.
+	// Zero takes what the cluster has; where the member founds: 271, 3 and 3.
 	Partitions int
 	Groups     int
 	Replicas   int
@@ -111,6 +114,9 @@ func (c Config) EffectiveName() string {
 
 func (c *Config) setDefaults() {
 	c.Name = c.EffectiveName()
+	if c.Durability == "" {
+		c.Durability = Disk
+	}
 	if c.Listen == "" {
 		c.Listen = DefaultListen
 	}
@@ -128,12 +134,11 @@ func (c Config) Validate() error {
 	var problems []error
 	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
 	switch c.Durability {
-	case "", Disk:
+	case Disk:
 		if c.DataDir == "" {
 			bad("data directory: none is named: set DataDir, or Durability to Memory")
 		}
 	case Memory:
-		bad("durability memory: not available in this version: use disk")
 	default:
 		bad("durability %q: it is disk or memory", string(c.Durability))
 	}

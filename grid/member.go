@@ -61,7 +61,7 @@ func Start(ctx context.Context, cfg Config) (*Member, error) {
 		cfg: cfg, net: network.From(ctx), limits: protocol.DefaultLimits(), done: make(chan struct{}),
 		log: cfg.Logger.With("member", cfg.Name),
 	}
-	dir, err := identity.Open(cfg.DataDir, cfg.Name)
+	dir, err := m.identify()
 	if err != nil {
 		return nil, err
 	}
@@ -106,8 +106,20 @@ func Start(ctx context.Context, cfg Config) (*Member, error) {
 		m.webAddress = status.Addr().String()
 		m.web = web.Start(web.Config{Listener: status, Health: m.health, Metrics: m.metrics, Logger: m.log})
 	}
-	m.log.Info("listening", "address", m.address, "http", cmp.Or(m.webAddress, HTTPOff), "incarnation", self.Incarnation.String(), "start", self.Starts)
+	m.log.Info("listening", "address", m.address, "http", cmp.Or(m.webAddress, HTTPOff), "durability", cfg.Durability,
+		"incarnation", self.Incarnation.String(), "start", self.Starts)
 	return m, nil
+}
+
+// identify opens the data directory, if the member has one.
+func (m *Member) identify() (*identity.Dir, error) {
+	if m.cfg.Durability != Memory {
+		return identity.Open(m.cfg.DataDir, m.cfg.Name)
+	}
+	if m.cfg.DataDir != "" {
+		m.log.Warn("durability is memory: the data directory is not used, what is in it is left alone", "directory", m.cfg.DataDir)
+	}
+	return identity.Volatile(m.cfg.Name)
 }
 
 // Ready waits until the member serves. Its error says what it waits for, or

@@ -32,7 +32,7 @@ type benchRun struct {
 	Clients   int           `help:"Clients, with connections of their own." default:"1" placeholder:"N"`
 	Seed      uint64        `help:"Seed of the random choices." placeholder:"S"`
 	NoLoad    bool          `help:"The keys are there from an earlier run."`
-	Dev       bool          `help:"Bring a grid of three members in this process."`
+	Dev       bool          `help:"Bring a grid of three members in this process, in memory."`
 }
 
 // Help is the long help of the command.
@@ -71,12 +71,7 @@ func (cmd *benchRun) Validate() error {
 // Run runs the command.
 func (cmd *benchRun) Run(ctx context.Context, a *app) error {
 	if cmd.Dev {
-		dir, err := os.MkdirTemp("", "quorate-bench-")
-		if err != nil {
-			return err
-		}
-		defer os.RemoveAll(dir)
-		g, err := startDev(ctx, devConfig{members: 3, listen: "127.0.0.1:0", dir: dir})
+		g, err := startDev(ctx, devConfig{members: 3, listen: "127.0.0.1:0"})
 		if err != nil {
 			return err
 		}

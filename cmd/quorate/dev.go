@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,7 +21,7 @@ type devCommand struct {
 
 // Help is the long help of the command.
 func (devCommand) Help() string {
-	return `All members are in this process. The data is in a temporary directory, and gone when the command ends.
+	return `All members are in this process, with durability memory: the data is gone when the command ends.
 
   quorate dev
   quorate dev --members 1 --listen 127.0.0.1:0`
@@ -32,12 +30,7 @@ func (devCommand) Help() string {
 // Run runs the command.
 func (cmd *devCommand) Run(ctx context.Context, a *app) (err error) {
 	tuneMemory()
-	dir, err := os.MkdirTemp("", "quorate-dev-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	c := devConfig{members: cmd.Members, listen: cmd.Listen, dir: dir}
+	c := devConfig{members: cmd.Members, listen: cmd.Listen}
 	if cmd.Verbose {
 		c.logger = slog.New(slog.NewTextHandler(a.stderr, nil))
 	}
@@ -50,8 +43,8 @@ func (cmd *devCommand) Run(ctx context.Context, a *app) (err error) {
 	}
 	defer func() { err = errors.Join(err, g.Close()) }()
 	addresses := strings.Join(g.addresses(), ",")
-	a.note("A grid of %d in this process; the data is in %s and will be removed. To reach it:\n\n  export QUORATE_ENDPOINTS=%s\n  quorate map put greetings en hello\n",
-		cmd.Members, dir, addresses)
+	a.note("A grid of %d in this process, in memory: the data is gone when it ends. To reach it:\n\n  export QUORATE_ENDPOINTS=%s\n  quorate map put greetings en hello\n",
+		cmd.Members, addresses)
 	line, err := readyLine(ctx, g.addresses()[0])
 	if err != nil {
 		return err
@@ -65,7 +58,6 @@ func (cmd *devCommand) Run(ctx context.Context, a *app) (err error) {
 type devConfig struct {
 	members int
 	listen  string // of the first
-	dir     string
 	logger  *slog.Logger
 }
 
@@ -87,7 +79,7 @@ func startDev(ctx context.Context, c devConfig) (_ *devGrid, err error) {
 	for i, address := range addresses {
 		name := fmt.Sprintf("n%d", i+1)
 		cfg := grid.Config{
-			Name: name, DataDir: filepath.Join(c.dir, name), Listen: address, Join: addresses,
+			Name: name, Durability: grid.Memory, Listen: address, Join: addresses,
 			BootstrapExpect: c.members, Cluster: "dev",
 		}
 		if c.logger != nil {

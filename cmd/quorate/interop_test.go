@@ -25,7 +25,7 @@ type user struct {
 // What a command stores, a typed handle reads, and the other way round.
 func TestCommandsAndHandlesReadEachOther(t *testing.T) {
 	ctx := t.Context()
-	g, err := startDev(ctx, devConfig{members: 1, listen: "127.0.0.1:0", dir: t.TempDir()})
+	g, err := startDev(ctx, devConfig{members: 1, listen: "127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)
 	}

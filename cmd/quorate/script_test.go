@@ -17,7 +17,7 @@ func TestMain(m *testing.M) {
 // TestScripts runs the commands as a shell does, one script a command. They
 // talk to a grid of one member, unless they start their own.
 func TestScripts(t *testing.T) {
-	g, err := startDev(t.Context(), devConfig{members: 1, listen: "127.0.0.1:0", dir: t.TempDir()})
+	g, err := startDev(t.Context(), devConfig{members: 1, listen: "127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)
 	}

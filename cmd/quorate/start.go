@@ -16,13 +16,13 @@ import (
 
 type startCommand struct {
 	Name            string        `help:"Name of the member, for people; the host's name if left out." env:"QUORATE_NAME" placeholder:"N"`
-	DataDir         string        `help:"Where the member keeps its data." env:"QUORATE_DATA_DIR" default:"quorate-data" placeholder:"D"`
+	DataDir         string        `help:"Where the member keeps its data, if durability is disk; quorate-data if left out." env:"QUORATE_DATA_DIR" placeholder:"D"`
 	Listen          string        `help:"Address to listen on, TCP and UDP." env:"QUORATE_LISTEN" default:"127.0.0.1:7170" placeholder:"A"`
 	Advertise       string        `help:"Address at which others reach this member; the one it listens on if left out." env:"QUORATE_ADVERTISE" placeholder:"A"`
 	Join            []string      `help:"Addresses of other members." env:"QUORATE_JOIN" placeholder:"A,B"`
 	BootstrapExpect int           `help:"How many new members form the grid when they see each other. Without it a member with --join only joins a grid that exists, and one without founds its own." env:"QUORATE_BOOTSTRAP_EXPECT" placeholder:"N"`
 	Cluster         string        `help:"Name of the cluster; members of another are refused." env:"QUORATE_CLUSTER" placeholder:"NAME"`
-	Durability      string        `help:"disk or memory, fixed at the cluster's first start." env:"QUORATE_DURABILITY" enum:"disk,memory," default:"" placeholder:"disk"`
+	Durability      string        `help:"disk or memory, fixed at the cluster's first start." env:"QUORATE_DURABILITY" enum:"disk,memory" default:"disk" placeholder:"disk"`
 	Groups          int           `help:"Raft groups of data, fixed at the cluster's first start; 3 if left out." env:"QUORATE_GROUPS" placeholder:"N"`
 	Replicas        int           `help:"Copies of the data, fixed at the cluster's first start; 3 if left out." env:"QUORATE_REPLICAS" placeholder:"N"`
 	Insecure        bool          `help:"Allow other addresses than loopback: connections are neither encrypted nor authenticated." env:"QUORATE_INSECURE"`
@@ -44,6 +44,8 @@ type startCommand struct {
 func (startCommand) Help() string {
 	return `Without flags this is a durable grid of one member on this machine. Every flag can be given as an environment variable, too: QUORATE_DATA_DIR for --data-dir, and in a file: data-dir. The last line it prints says that it is ready. The first SIGINT or SIGTERM ends it in order, the second one at once.
 
+With --durability memory nothing is written to disk: what is acknowledged is in the memory of a majority, and a member that is started again is a new, empty one.
+
   quorate start
   quorate start --name n1 --listen 10.0.0.1:7170 --insecure --bootstrap-expect 3 --join 10.0.0.2:7170,10.0.0.3:7170
   quorate start --config /etc/quorate.yaml --check`
@@ -56,8 +58,12 @@ func (cmd *startCommand) config(logs io.Writer) grid.Config {
 	if cmd.LogFormat == "json" {
 		handler = slog.NewJSONHandler(logs, options)
 	}
+	dir := cmd.DataDir
+	if dir == "" && cmd.Durability == string(grid.Disk) {
+		dir = "quorate-data"
+	}
 	return grid.Config{
-		Name: cmd.Name, DataDir: cmd.DataDir, Listen: cmd.Listen, Advertise: cmd.Advertise, Join: cmd.Join,
+		Name: cmd.Name, DataDir: dir, Listen: cmd.Listen, Advertise: cmd.Advertise, Join: cmd.Join,
 		BootstrapExpect: cmd.BootstrapExpect, Cluster: cmd.Cluster, Durability: grid.Durability(cmd.Durability),
 		Groups: cmd.Groups, Replicas: cmd.Replicas, Insecure: cmd.Insecure, ShutdownTimeout: cmd.ShutdownTimeout,
 		HTTP: cmd.HTTP, SlowOp: cmd.SlowOp, Logger: slog.New(handler),

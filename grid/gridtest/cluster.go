@@ -33,6 +33,12 @@ func WithConfig(f func(member int, cfg *grid.Config)) Option {
 	return func(c *Cluster) { c.configure = f }
 }
 
+// WithDurability starts members of that durability; disk is the default. A
+// member in memory that is restarted is a new, empty incarnation.
+func WithDurability(d grid.Durability) Option {
+	return func(c *Cluster) { c.durability = d }
+}
+
 // WithTuning changes the engine of each member: how soon snapshots are taken,
 // and faults that a test plants to see that they are noticed.
 func WithTuning(f func(*shardgroups.Config)) Option {
@@ -55,8 +61,10 @@ type Cluster struct {
 	fabric    *network.Fabric
 	clients   *network.Network
 	expect    int // members that form the cluster
-	logs      *logBuffer
-	nodes     []*node
+
+	durability grid.Durability
+	logs       *logBuffer
+	nodes      []*node
 }
 
 // node is one member, or the place of one.
@@ -105,7 +113,7 @@ func (c *Cluster) tryStart(i int) error {
 	defer n.mu.Unlock()
 	cfg := grid.Config{
 		Name: fmt.Sprintf("n%d", i+1), DataDir: filepath.Join(c.dir, fmt.Sprintf("n%d", i+1)),
-		Listen: "127.0.0.1:0", BootstrapExpect: c.expect,
+		Listen: "127.0.0.1:0", BootstrapExpect: c.expect, Durability: c.durability,
 		Logger: slog.New(slog.NewTextHandler(c.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	if n.address != "" {
@@ -115,6 +123,9 @@ func (c *Cluster) tryStart(i int) error {
 		if j != i && o.address != "" {
 			cfg.Join = append(cfg.Join, o.address)
 		}
+	}
+	if c.durability == grid.Memory {
+		cfg.DataDir = ""
 	}
 	if c.configure != nil {
 		c.configure(i, &cfg)
@@ -230,8 +241,8 @@ func closeWithin(m *grid.Member) error {
 	}
 }
 
-// Restart starts a member that was killed or closed, with its data and at its
-// address. It does not wait until it serves: see WaitReady.
+// Restart starts a member that was killed or closed, with its data, if it is on
+// disk, and at its address. It does not wait until it serves: see WaitReady.
 func (c *Cluster) Restart(i int) {
 	c.t.Helper()
 	if err := c.TryRestart(i); err != nil {

@@ -498,7 +498,7 @@ func (c *Coordinator) openHost(m *identity.Member) (*shardgroups.Host, error) {
 		return nil, err
 	}
 	cfg := shardgroups.Config{
-		Dir: dir, Cluster: m.Cluster, Incarnation: m.Incarnation,
+		Dir: dir, Memory: dir == "", Cluster: m.Cluster, Incarnation: m.Incarnation,
 		RTT: c.cfg.RTT, SlowOp: c.cfg.SlowOp, Kinds: c.cfg.Kinds, Limits: c.cfg.Limits, Logger: c.log,
 		Resolve: c.resolve, Dial: c.cfg.Network.Dial,
 		LeaderChanged: c.changed, SystemChanged: c.changed,

@@ -103,12 +103,23 @@ func NewUUID() protocol.UUID {
 	return u
 }
 
-// Dir is an open data directory. It is safe for one goroutine at a time.
+// Dir is an open data directory, or stands for one. It is safe for one
+// goroutine at a time.
 type Dir struct {
-	path  string
+	path  string // "": there is none, all is in memory
 	lock  *os.File
 	m     Member
 	nonce uint64 // of Life
+}
+
+// Volatile returns the identity of a blank member that keeps nothing: it is a
+// new incarnation each time.
+func Volatile(name string) (*Dir, error) {
+	if err := checkSettingsFiles(); err != nil {
+		return nil, err
+	}
+	d := &Dir{nonce: newNonce()}
+	return d, d.reset(name)
 }
 
 // Open locks the directory at path and reads its member.json; where there is
@@ -180,11 +191,17 @@ func (d *Dir) Forget() error {
 	if err := d.reset(d.m.Name); err != nil {
 		return err
 	}
+	if d.Volatile() {
+		return nil
+	}
 	if err := os.RemoveAll(old); err != nil {
 		return fmt.Errorf("remove the log of an unformed cluster: %w", err)
 	}
 	return nil
 }
+
+// Volatile reports whether there is no directory: nothing outlives the process.
+func (d *Dir) Volatile() bool { return d.path == "" }
 
 func (d *Dir) raftDir() string {
 	return filepath.Join(d.path, raftName, d.m.Incarnation.String())
@@ -194,7 +211,11 @@ func (d *Dir) raftDir() string {
 func (d *Dir) Member() Member { return d.m.clone() }
 
 // RaftDir returns the directory of the log and the snapshots, and creates it.
+// It is "" where there is none.
 func (d *Dir) RaftDir() (string, error) {
+	if d.Volatile() {
+		return "", nil
+	}
 	p := d.raftDir()
 	if err := os.MkdirAll(p, 0o700); err != nil {
 		return "", fmt.Errorf("data directory: %w", err)
@@ -202,7 +223,8 @@ func (d *Dir) RaftDir() (string, error) {
 	return p, nil
 }
 
-// Update changes member.json. When it returns nil the change is on disk.
+// Update changes member.json. When it returns nil the change is on disk, if
+// there is one.
 func (d *Dir) Update(f func(*Member)) error {
 	old := d.m
 	d.m = old.clone()
@@ -225,6 +247,9 @@ func (d *Dir) Close() error {
 }
 
 func (d *Dir) write() error {
+	if d.Volatile() {
+		return nil
+	}
 	b, err := encode(&d.m)
 	if err != nil {
 		return err

@@ -82,6 +82,9 @@ func (d *Dir) Renew() error {
 // removes one that was renamed before. Such a log is there after Renew, or
 // where a process died in it.
 func (d *Dir) setAside() error {
+	if d.Volatile() {
+		return nil
+	}
 	raft := filepath.Join(d.path, raftName)
 	entries, err := os.ReadDir(raft)
 	if errors.Is(err, fs.ErrNotExist) {
