@@ -63,7 +63,6 @@ func TestValidate(t *testing.T) {
 	}{
 		{"defaults", func(*grid.Config) {}, nil},
 		{"no directory", func(c *grid.Config) { c.DataDir = "" }, []string{"set DataDir", "Memory"}},
-		{"memory", func(c *grid.Config) { c.Durability = grid.Memory }, []string{"not available in this version"}},
 		{"unknown durability", func(c *grid.Config) { c.Durability = "tape" }, []string{"tape", "disk or memory"}},
 		{"no port", func(c *grid.Config) { c.Listen = "127.0.0.1" }, []string{"HOST:PORT"}},
 		{"bad port", func(c *grid.Config) { c.Listen = "127.0.0.1:66666" }, []string{"1 to 65535"}},
