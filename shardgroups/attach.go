@@ -170,6 +170,10 @@ func (g *Group) addCommands(e *entry, b *groupstate.Builder) {
 		b.Level(g.raiseTo)
 		g.raiseTo = 0
 	}
+	if g.seedChunk != nil {
+		g.seedChunk.add(b)
+		g.seedChunk = nil
+	}
 	if g.owned == 0 && g.ownFlying == 0 {
 		if o := g.host.system.ownershipOf(g.id); len(o.Owned) > 0 {
 			b.Own(o)
@@ -193,6 +197,9 @@ func (g *Group) landed(number uint64) {
 func (g *Group) tick(everySecond bool) {
 	if !g.Leader().Self {
 		return
+	}
+	if everySecond {
+		g.maybeFeed()
 	}
 	g.mu.RLock()
 	clock := g.state.Clock()

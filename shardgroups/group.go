@@ -46,6 +46,7 @@ type Group struct {
 
 	leader atomic.Pointer[Leader]
 	level  atomic.Uint32 // of the applied state
+	holds  atomic.Bool   // the applied state refuses some kinds, or all
 
 	// mu guards the state: Update holds it, reads share it.
 	mu      sync.RWMutex
@@ -79,6 +80,9 @@ type Group struct {
 	owned       int    // partitions owned, as applied
 	ownFlying   uint64 // the entry that carries them; 0: none
 	raiseTo     uint32 // a level to log; 0: none
+	feeding     bool   // feed runs
+	feedProblem string // why it failed last; of feed alone
+	seedChunk   *seedChunk
 
 	stats groupStats
 }
@@ -165,6 +169,15 @@ func (g *Group) Submit(q *Request) {
 		return
 	}
 	read := q.Flags&protocol.FlagRead != 0
+	if g.holds.Load() && !read && q.Kind != protocol.KindControl {
+		g.mu.RLock()
+		r, held := g.state.HoldsBack(q.Kind)
+		g.mu.RUnlock()
+		if held {
+			q.answer(r, 0)
+			return
+		}
+	}
 	if read && q.Flags&protocol.FlagStale != 0 {
 		g.readNow([]*Request{q}, q.Arrived)
 		return

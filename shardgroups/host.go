@@ -38,6 +38,11 @@ type Config struct {
 
 	SnapshotBytes uint64 // logged between two snapshots; 0: 32 MiB, in memory 4 MiB
 	RetainBytes   uint64 // of log kept before a snapshot; 0: 32 MiB, in memory 12 MiB
+	// SeedDir holds the saved states that groups of this member load; empty: none.
+	SeedDir string
+
+	SnapshotBytes uint64 // logged between two snapshots; 0: 32 MiB
+	RetainBytes   uint64 // of log kept before a snapshot; 0: 32 MiB
 	// MaxLevel is the highest level of state that this version understands; 0:
 	// groupstate.MaxLevel. Tests make other versions of it.
 	MaxLevel uint32

@@ -259,6 +259,7 @@ func (m *groupMachine) RecoverFromSnapshot(r io.Reader, _ []sm.SnapshotFile, sto
 	m.g.mu.Lock()
 	m.g.state, m.g.applied = state, applied
 	m.g.level.Store(state.Level())
+	m.g.holds.Store(state.Holding())
 	m.g.mu.Unlock()
 	return nil
 }

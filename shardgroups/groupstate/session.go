@@ -240,3 +240,16 @@ func (s *State) clearGarbage(budget *int, sink Sink) {
 
 // NumberOfSessions returns how many sessions the group knows.
 func (s *State) NumberOfSessions() int { return s.sessions.Len() }
+
+// SessionIDs returns the sessions the group knows that have not ended, in
+// their order.
+func (s *State) SessionIDs() []protocol.SessionID {
+	var ids []protocol.SessionID
+	s.sessions.Scan(func(id protocol.SessionID, v session) bool {
+		if !v.ended {
+			ids = append(ids, id)
+		}
+		return true
+	})
+	return ids
+}

@@ -263,6 +263,9 @@ func (s *State) HoldsBack(kind protocol.KindID) (structures.Result, bool) {
 	return structures.Result{}, false
 }
 
+// Holding reports whether HoldsBack holds anything back.
+func (s *State) Holding() bool { return s.load != nil || s.holdUntil > s.clock.Now }
+
 const holdOffDetail = "the group has lost its majority's data: it hands out nothing until all who held something know that it is lost"
 
 func frozen(detail string, wait time.Duration) structures.Result {

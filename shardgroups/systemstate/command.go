@@ -55,6 +55,7 @@ type Command struct {
 type Seed struct {
 	_          struct{} `cbor:",toarray"`
 	Epoch      protocol.Epoch
+	Level      uint32             // of the state
 	Next       protocol.SessionID // the first session that was not given out
 	Ends       uint64             // number of the last session that had ended, all of them counted
 	NextGroup  protocol.GroupID

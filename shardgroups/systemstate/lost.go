@@ -1,6 +1,7 @@
 package systemstate
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -58,6 +59,7 @@ func (s *State) longestTTL() time.Duration {
 // sow lets a cluster that is founded begin with what is left of a lost one.
 func (s *State) sow(a *Agreement, seed *Seed) {
 	a.Epoch, a.NextGroup, a.Partitions = seed.Epoch+1, max(a.NextGroup, seed.NextGroup), seed.Partitions
+	a.Level = max(a.Level, seed.Level)
 	s.next, s.ends = max(s.next, seed.Next), seed.Ends
 	first := a.Groups[0].Replicas[0]
 	for _, g := range seed.Groups {
@@ -85,7 +87,7 @@ const (
 func (s *State) Seed(has func(protocol.GroupID) bool) *Seed {
 	a := s.agreement
 	seed := &Seed{
-		Epoch: a.Epoch, Next: s.next + unseenSessions, Ends: s.ends + uint64(len(s.sessions)), NextGroup: a.NextGroup, Partitions: a.Partitions,
+		Epoch: a.Epoch, Level: a.Level, Next: s.next + unseenSessions, Ends: s.ends + uint64(len(s.sessions)), NextGroup: a.NextGroup, Partitions: a.Partitions,
 	}
 	for _, g := range a.Groups {
 		if g.ID == protocol.SystemGroup {
@@ -98,4 +100,10 @@ func (s *State) Seed(has func(protocol.GroupID) bool) *Seed {
 		seed.Groups = append(seed.Groups, n)
 	}
 	return seed
+}
+
+// SessionIDs returns the sessions that live, in their order.
+func (s *State) SessionIDs() []protocol.SessionID {
+	ids := slices.Sorted(maps.Keys(s.sessions))
+	return slices.DeleteFunc(ids, func(id protocol.SessionID) bool { return id < s.over })
 }
