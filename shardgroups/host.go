@@ -41,8 +41,6 @@ type Config struct {
 	// SeedDir holds the saved states that groups of this member load; empty: none.
 	SeedDir string
 
-	SnapshotBytes uint64 // logged between two snapshots; 0: 32 MiB
-	RetainBytes   uint64 // of log kept before a snapshot; 0: 32 MiB
 	// MaxLevel is the highest level of state that this version understands; 0:
 	// groupstate.MaxLevel. Tests make other versions of it.
 	MaxLevel uint32
