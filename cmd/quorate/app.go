@@ -38,7 +38,9 @@ type grammar struct {
 	Verify    verifyCommands    `cmd:"" help:"Torture a grid and check that it keeps its promises."`
 	Version   versionCommand    `cmd:"" help:"Print the version."`
 
-	DemoWorker demoWorkerCommand `cmd:"" hidden:"" help:"A worker process of the demo."`
+	Completion    completionCommand    `cmd:"" help:"Print a script that completes commands in a shell."`
+	CompleteWords completeWordsCommand `cmd:"" hidden:"" help:"What completion scripts ask."`
+	DemoWorker    demoWorkerCommand    `cmd:"" hidden:"" help:"A worker process of the demo."`
 }
 
 const description = `A distributed in-memory data grid: maps, counters, semaphores and queues, all linearizable.
