@@ -108,7 +108,12 @@ func (cmd *startCommand) Run(ctx context.Context, parsed *kong.Context, a *app) 
 	if err != nil {
 		return err
 	}
+	manager := newNotifier()
+	// The manager is not made to wait until the grid serves: the members of a new
+	// one may be started one after the other.
+	manager.tell("READY=1", "STATUS=not serving yet")
 	defer func() {
+		manager.tell("STOPPING=1", "STATUS=ending")
 		cfg.Logger.Info("ending", "member", cfg.EffectiveName(), "within", cmd.ShutdownTimeout)
 		if closing := closeWithin(m, cmd.ShutdownTimeout); err == nil {
 			err = closing
@@ -125,6 +130,7 @@ func (cmd *startCommand) Run(ctx context.Context, parsed *kong.Context, a *app) 
 		return err
 	}
 	fmt.Fprintln(a.stdout, line)
+	manager.tell("STATUS=serving")
 	<-ctx.Done()
 	return nil
 }
