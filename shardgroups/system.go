@@ -387,7 +387,9 @@ func (m *systemMachine) Update(entries []sm.Entry) ([]sm.Entry, error) {
 	s.ends.Store(ends)
 	s.log.applied(index, len(entries), bytes)
 	s.hmu.Lock()
-	if s.claim.nonce != 0 && s.claim.epoch == 0 && clock.Holder == s.claim.nonce {
+	// A claim whose first attempt was not answered in time is applied twice, and
+	// each time begins an epoch.
+	if s.claim.nonce != 0 && s.claim.epoch != clock.Epoch && clock.Holder == s.claim.nonce {
 		s.claim.epoch, s.claim.base = clock.Epoch, s.host.mono.now()
 	}
 	s.hmu.Unlock()
