@@ -89,7 +89,7 @@ func (b *backend) status() protocol.Status {
 	s := protocol.Status{
 		ClusterName: self.ClusterName, Formed: self.Formed, Durability: self.Durability,
 		Partitions: int(self.Partitions), Member: uint64(c.Self()), Name: self.Name, Address: b.m.address,
-		Version: version(), Ready: c.IsReady(),
+		Version: version(), Ready: c.IsReady(), Memory: b.m.memoryStatus(),
 		Members: []protocol.StatusMember{}, Groups: []protocol.StatusGroup{},
 	}
 	if !self.Blank() {
@@ -112,8 +112,10 @@ func (b *backend) status() protocol.Status {
 		case o.Incarnation == self.Incarnation || c.Heard(o.Incarnation):
 			state = protocol.StateServing
 		}
+		announced := c.StateOf(o.Incarnation)
 		s.Members = append(s.Members, protocol.StatusMember{
 			ID: uint64(o.ID), Name: o.Name, Address: address, Incarnation: o.Incarnation.String(), State: state,
+			MemoryFull: announced.MemoryFull, DiskFull: announced.DiskFull,
 		})
 	}
 	owned := map[protocol.GroupID]int{}
@@ -130,7 +132,7 @@ func (b *backend) group(g systemstate.Group, partitions int) protocol.StatusGrou
 	leader, term := b.m.coordinator.Leader(g.ID)
 	s := protocol.StatusGroup{
 		ID: uint64(g.ID), Leader: uint64(leader), Term: term, Partitions: partitions,
-		Replicas: []protocol.StatusReplica{},
+		Sizes: []protocol.StatusSize{}, Replicas: []protocol.StatusReplica{},
 	}
 	h := b.m.coordinator.Host()
 	if g.ID == protocol.SystemGroup {
@@ -139,6 +141,12 @@ func (b *backend) group(g systemstate.Group, partitions int) protocol.StatusGrou
 		status := local.Status()
 		s.Applied, s.Repeats, s.Waiting = status.Applied, status.Repeats, uint64(status.Waiting)
 		s.Snapshots = status.Snapshots
+		if p := local.Pressure(); p != nil && status.Leader.Self {
+			s.Refuses = p.Detail
+		}
+		local.Sizes(func(id protocol.PartitionID, bytes int) {
+			s.Sizes = append(s.Sizes, protocol.StatusSize{Partition: uint64(id), Bytes: uint64(bytes)})
+		})
 	}
 	for _, r := range g.Replicas {
 		state := protocol.ReplicaFollower

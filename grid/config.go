@@ -50,6 +50,7 @@ const (
 	maxPartitions = 65_536
 	maxReplicas   = 9
 	maxExpect     = 99
+	minMemory     = 64 << 20
 )
 
 // Config is how a member is started. A zero field means its default.
@@ -94,6 +95,11 @@ type Config struct {
 	SlowOp time.Duration
 	// ShutdownTimeout bounds Close. The default is DefaultShutdownTimeout.
 	ShutdownTimeout time.Duration
+	// MemoryLimit is how many bytes of memory the member counts on. Above 85 % of
+	// it, alive, the groups with a copy here refuse what makes them grow. The
+	// default is the runtime's limit, which GOMEMLIMIT sets, or else nine tenths
+	// of what the system lets the process have.
+	MemoryLimit int64
 	// Tick is Raft's unit of time. An election takes 20 to 40 of them. The default
 	// is 20 ms.
 	Tick time.Duration
@@ -198,6 +204,9 @@ func (c Config) Validate() error {
 	}
 	if c.SlowOp < 0 {
 		bad("slow-op %v: it is not negative", c.SlowOp)
+	}
+	if c.MemoryLimit < 0 || c.MemoryLimit > 0 && c.MemoryLimit < minMemory {
+		bad("memory limit %d: it is at least %d bytes", c.MemoryLimit, minMemory)
 	}
 	if c.Tick != 0 && (c.Tick < time.Millisecond || c.Tick > time.Second) {
 		bad("tick %v: it is from 1 ms to 1 s", c.Tick)

@@ -8,11 +8,13 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quorate/quorate/client"
 	"github.com/quorate/quorate/grid/internal/coordinator"
 	"github.com/quorate/quorate/grid/internal/identity"
+	"github.com/quorate/quorate/grid/internal/memory"
 	"github.com/quorate/quorate/grid/internal/network"
 	"github.com/quorate/quorate/grid/internal/server"
 	"github.com/quorate/quorate/grid/internal/tune"
@@ -38,6 +40,11 @@ type Member struct {
 	server      *server.Server
 	web         *web.Server // nil: none
 	webAddress  string
+
+	memory      *memory.Watch // of watchLimits alone
+	memoryState atomic.Pointer[memory.State]
+	stopLimits  context.CancelFunc
+	limiting    sync.WaitGroup
 
 	routing sync.Mutex // held while routes are computed and set
 
@@ -102,6 +109,14 @@ func Start(ctx context.Context, cfg Config) (*Member, error) {
 		Client: self.Incarnation, Logger: m.log,
 	})
 	m.routing.Unlock()
+	limit := uint64(cfg.MemoryLimit)
+	if limit == 0 {
+		limit = memory.Limit()
+	}
+	m.memory = memory.New(limit, tune.SensorsFrom(ctx).Memory, nil)
+	limiting, stop := context.WithCancel(context.Background())
+	m.stopLimits = stop
+	m.limiting.Go(func() { m.watchLimits(limiting) })
 	if status != nil {
 		m.webAddress = status.Addr().String()
 		m.web = web.Start(web.Config{Listener: status, Health: m.health, Metrics: m.metrics, Logger: m.log})
@@ -186,6 +201,8 @@ func (m *Member) Close() error {
 	defer close(m.done)
 	var errs []error
 	m.coordinator.Stop()
+	defer m.limiting.Wait()
+	defer m.stopLimits()
 	orderly := !m.net.Killed()
 	if own != nil {
 		errs = append(errs, own.Close())

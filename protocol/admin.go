@@ -35,8 +35,16 @@ type Status struct {
 	Version     string         `json:"version"`
 	Ready       bool           `json:"ready"`
 	Waiting     string         `json:"waiting,omitempty"` // for what, where Ready is false
+	Memory      StatusMemory   `json:"memory"`            // of the answering member
 	Members     []StatusMember `json:"members"`
 	Groups      []StatusGroup  `json:"groups"`
+}
+
+// StatusMemory is the memory of the answering member's process, in bytes.
+type StatusMemory struct {
+	Used  uint64 `json:"used"`  // alive
+	Limit uint64 `json:"limit"` // 0: not known
+	Full  bool   `json:"full"`  // above the watermark
 }
 
 // StatusMember is a member of the grid.
@@ -46,6 +54,8 @@ type StatusMember struct {
 	Address     string `json:"address"`
 	Incarnation string `json:"incarnation"`
 	State       string `json:"state"`
+	MemoryFull  bool   `json:"memory_full,omitempty"` // as it announces
+	DiskFull    bool   `json:"disk_full,omitempty"`   // as it announces
 }
 
 // StatusGroup is a group as the answering member knows it.
@@ -55,10 +65,18 @@ type StatusGroup struct {
 	Term       uint64          `json:"term"`
 	Applied    uint64          `json:"applied"` // log index, by the answering member's replica
 	Partitions int             `json:"partitions"`
-	Repeats    uint64          `json:"repeats"`   // that the answering member did not apply again, since it started
-	Waiting    uint64          `json:"waiting"`   // calls at the answering member that wait for a grant
-	Snapshots  uint64          `json:"snapshots"` // taken by the answering member, since it started
+	Repeats    uint64          `json:"repeats"`           // that the answering member did not apply again, since it started
+	Waiting    uint64          `json:"waiting"`           // calls at the answering member that wait for a grant
+	Snapshots  uint64          `json:"snapshots"`         // taken by the answering member, since it started
+	Refuses    string          `json:"refuses,omitempty"` // why the answering member, leading, refuses writes
+	Sizes      []StatusSize    `json:"sizes"`             // by partition, of the answering member's replica
 	Replicas   []StatusReplica `json:"replicas"`
+}
+
+// StatusSize is what a partition holds: keys, values and kept replies, in bytes.
+type StatusSize struct {
+	Partition uint64 `json:"partition"`
+	Bytes     uint64 `json:"bytes"`
 }
 
 // StatusReplica is one copy of a group.

@@ -44,9 +44,10 @@ type Group struct {
 	session *client.Session
 	kinds   *[256]*structures.Kind
 
-	leader atomic.Pointer[Leader]
-	level  atomic.Uint32 // of the applied state
-	holds  atomic.Bool   // the applied state refuses some kinds, or all
+	leader   atomic.Pointer[Leader]
+	level    atomic.Uint32            // of the applied state
+	holds    atomic.Bool              // the applied state refuses some kinds, or all
+	pressure atomic.Pointer[Pressure] // nil: none
 
 	// mu guards the state: Update holds it, reads share it.
 	mu      sync.RWMutex
@@ -184,6 +185,9 @@ func (g *Group) Submit(q *Request) {
 	}
 	if !g.Leader().Self {
 		g.refuseFollower(q)
+		return
+	}
+	if !read && g.pressed(q) {
 		return
 	}
 	g.qmu.Lock()

@@ -54,6 +54,13 @@ func (g *Group) Status() GroupStatus {
 	}
 }
 
+// Sizes calls f with the bytes of each partition that the group owns.
+func (g *Group) Sizes(f func(id protocol.PartitionID, bytes int)) {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	g.state.Sizes(f)
+}
+
 // answered returns how many repeats were answered from records. mu is held.
 func (g *Group) answered() uint64 { return g.state.Answered() }
 

@@ -18,6 +18,11 @@ type Kind struct {
 	// A group that has lost its majority's data refuses all its mutations, not
 	// entered, until nobody can believe any more to hold what was lost.
 	Holds bool
+
+	// Grows reports whether a mutation may leave more behind than was there: such
+	// are refused while a member is short of memory or disk. Removals, and what
+	// gives back or takes from what is there, do not grow. Nil: none does.
+	Grows func(op protocol.Op) bool
 }
 
 // OpName returns the name of an operation, empty for one that has none.

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/quorate/quorate/grid"
 )
 
 func TestMain(m *testing.M) {
@@ -81,7 +83,7 @@ func TestUnknownVariables(t *testing.T) {
 }
 
 func TestMemoryLimitIsPositive(t *testing.T) {
-	if _, err := os.Stat("/proc/meminfo"); err == nil && memoryLimit() <= 0 {
+	if _, err := os.Stat("/proc/meminfo"); err == nil && grid.SystemMemory() <= 0 {
 		t.Error("no memory limit was found")
 	}
 }

@@ -90,15 +90,20 @@ type memberStatus struct {
 	State       string `json:"state"`
 	Version     string `json:"version,omitempty"`
 	Detail      string `json:"detail,omitempty"` // what it waits for, or why it did not answer
+	// Memory is nil of a member that did not answer.
+	Memory *protocol.StatusMemory `json:"memory,omitempty"`
 }
 
 type groupStatus struct {
-	ID         uint64          `json:"id"`
-	Leader     string          `json:"leader"` // empty: none
-	Term       uint64          `json:"term"`
-	Applied    uint64          `json:"applied"`
-	Partitions int             `json:"partitions"`
-	Replicas   []replicaStatus `json:"replicas"`
+	ID         uint64                `json:"id"`
+	Leader     string                `json:"leader"` // empty: none
+	Term       uint64                `json:"term"`
+	Applied    uint64                `json:"applied"`
+	Partitions int                   `json:"partitions"`
+	Bytes      uint64                `json:"bytes"`             // of keys, values and kept replies
+	Refuses    string                `json:"refuses,omitempty"` // why writes are refused
+	Sizes      []protocol.StatusSize `json:"sizes"`             // by partition
+	Replicas   []replicaStatus       `json:"replicas"`
 }
 
 type replicaStatus struct {
@@ -164,6 +169,7 @@ func (v *statusView) addMember(m protocol.StatusMember, a *answer) {
 	s := memberStatus{ID: m.ID, Name: m.Name, Address: m.Address, Incarnation: m.Incarnation, State: stateUnreachable}
 	if a != nil && a.err == nil {
 		s.State, s.Version, s.Detail = protocol.StateServing, a.status.Version, a.status.Waiting
+		s.Memory = &a.status.Memory
 		if !a.status.Ready {
 			s.State = protocol.StateForming
 		}
@@ -202,7 +208,13 @@ func (v *statusView) addGroups(answers []answer) {
 		}
 	}
 	for id, g := range newest {
-		s := groupStatus{ID: id, Term: g.Term, Partitions: g.Partitions, Replicas: []replicaStatus{}}
+		s := groupStatus{
+			ID: id, Term: g.Term, Partitions: g.Partitions, Refuses: g.Refuses, Sizes: g.Sizes,
+			Replicas: []replicaStatus{},
+		}
+		for _, size := range g.Sizes {
+			s.Bytes += size.Bytes
+		}
 		if reachable[g.Leader] {
 			s.Leader = v.name(g.Leader)
 		}
@@ -287,14 +299,14 @@ func (v *statusView) table() string {
 		fmt.Fprintf(&b, "not formed yet\n\n")
 	}
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "MEMBER\tADDRESS\tSTATE\tINCARNATION\t")
+	fmt.Fprintln(t, "MEMBER\tADDRESS\tSTATE\tMEMORY\tINCARNATION\t")
 	for _, m := range v.Members {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", cmp.Or(m.Name, "-"), m.Address, m.State, m.Incarnation, m.Detail)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", cmp.Or(m.Name, "-"), m.Address, m.State, memoryText(m.Memory), m.Incarnation, m.Detail)
 	}
 	t.Flush()
 	if len(v.Groups) > 0 {
 		fmt.Fprintln(&b)
-		fmt.Fprintln(t, "GROUP\tLEADER\tTERM\tAPPLIED\tPARTITIONS\tREPLICAS")
+		fmt.Fprintln(t, "GROUP\tLEADER\tTERM\tAPPLIED\tPARTITIONS\tBYTES\tREPLICAS")
 		for _, g := range v.Groups {
 			id := fmt.Sprint(g.ID)
 			if g.ID == uint64(protocol.SystemGroup) {
@@ -304,7 +316,7 @@ func (v *statusView) table() string {
 			for _, r := range g.Replicas {
 				replicas = append(replicas, r.String())
 			}
-			fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%s\n", id, cmp.Or(g.Leader, "NONE"), g.Term, g.Applied, g.Partitions, strings.Join(replicas, " "))
+			fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%d\t%s\n", id, cmp.Or(g.Leader, "NONE"), g.Term, g.Applied, g.Partitions, g.Bytes, strings.Join(replicas, " "))
 		}
 		t.Flush()
 	}
@@ -315,6 +327,21 @@ func (v *statusView) table() string {
 		fmt.Fprintln(&b)
 	}
 	return b.String()
+}
+
+// memoryText prints what lives in a member's memory against its limit.
+func memoryText(m *protocol.StatusMemory) string {
+	switch {
+	case m == nil:
+		return "-"
+	case m.Limit == 0:
+		return fmt.Sprintf("%dM", m.Used>>20)
+	}
+	full := ""
+	if m.Full {
+		full = " FULL"
+	}
+	return fmt.Sprintf("%dM/%dM%s", m.Used>>20, m.Limit>>20, full)
 }
 
 func (r replicaStatus) String() string {
@@ -337,6 +364,9 @@ func (v *statusView) warnings() []string {
 		}
 	}
 	for _, g := range v.Groups {
+		if g.Refuses != "" {
+			lines = append(lines, fmt.Sprintf("group %d refuses writes that grow: %s", g.ID, g.Refuses))
+		}
 		if g.Leader == "" {
 			lines = append(lines, fmt.Sprintf("group %d has no leader", g.ID))
 		}

@@ -69,6 +69,8 @@ type Cluster struct {
 
 // node is one member, or the place of one.
 type node struct {
+	sensors sensors
+
 	mu      sync.Mutex // guards what follows
 	member  *grid.Member
 	net     *network.Network
@@ -132,6 +134,7 @@ func (c *Cluster) tryStart(i int) error {
 	}
 	n.net = c.fabric.Network(network.Place(i))
 	ctx := network.With(context.Background(), n.net)
+	ctx = tune.WithSensors(ctx, n.sensors.tune(cfg))
 	if c.tune != nil {
 		ctx = tune.With(ctx, c.tune)
 	}

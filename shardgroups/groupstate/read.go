@@ -132,6 +132,16 @@ func (s *State) Structures() []Info {
 	return infos
 }
 
+// Sizes calls f with the bytes of each partition that the group owns: of rows
+// and of kept replies.
+func (s *State) Sizes(f func(id protocol.PartitionID, bytes int)) {
+	for _, p := range s.partitions {
+		if p != nil {
+			f(p.id, p.rowBytes+p.replyBytes)
+		}
+	}
+}
+
 // Totals are counts of a group's state, for people.
 type Totals struct {
 	Partitions int

@@ -111,3 +111,14 @@ func (r *record) answer() structures.Result {
 		return structures.Result{Code: r.code, Body: r.reply}
 	}
 }
+
+// Seen reports whether the partition has a record of this very call: a repeat
+// of it is answered and changes nothing.
+func (s *State) Seen(id protocol.PartitionID, c protocol.Caller) bool {
+	p := s.partition(id)
+	if p == nil {
+		return false
+	}
+	r, ok := p.records.Get(recordKey(c.Session, c.Slot))
+	return ok && r.seq >= c.Sequence
+}

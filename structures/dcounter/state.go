@@ -10,7 +10,16 @@ import (
 
 // Kind is what a member serves counters with.
 func Kind() structures.Kind {
-	return structures.Kind{ID: 2, Name: "counter", Level: 1, Machine: machine{}, Ops: opNames}
+	return structures.Kind{ID: 2, Name: "counter", Level: 1, Machine: machine{}, Grows: grows, Ops: opNames}
+}
+
+// grows: what may make a counter that was not there.
+func grows(op protocol.Op) bool {
+	switch op {
+	case opSet, opAdd, opCompareAndSet:
+		return true
+	}
+	return false
 }
 
 // machine keeps one row, whose value is the counter's as an array of one

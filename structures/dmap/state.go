@@ -11,7 +11,17 @@ import (
 
 // Kind is what a member serves maps with.
 func Kind() structures.Kind {
-	return structures.Kind{ID: 1, Name: "map", Level: 1, Machine: machine{}, Ops: opNames}
+	return structures.Kind{ID: 1, Name: "map", Level: 1, Machine: machine{}, Grows: grows, Ops: opNames}
+}
+
+// grows: what writes a value, also over another: whether it is larger is known only
+// when it is applied.
+func grows(op protocol.Op) bool {
+	switch op {
+	case opPut, opSwap, opPutIfAbsent, opReplace, opAdd, opPutAll, opAddAll, opConfigure:
+		return true
+	}
+	return false
 }
 
 // machine keeps one row per entry, under its encoded key, whose first byte is

@@ -12,7 +12,16 @@ import (
 
 // Kind is what a member serves queues with.
 func Kind() structures.Kind {
-	return structures.Kind{ID: 4, Name: "queue", Level: 1, Machine: machine{}, Ops: opNames}
+	return structures.Kind{ID: 4, Name: "queue", Level: 1, Machine: machine{}, Grows: grows, Ops: opNames}
+}
+
+// grows: a Put that waits brings its element along.
+func grows(op protocol.Op) bool {
+	switch op {
+	case opPut, opOffer, opConfigure:
+		return true
+	}
+	return false
 }
 
 // machine keeps the capacity as the structure's settings, and these rows:

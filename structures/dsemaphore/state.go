@@ -12,7 +12,17 @@ import (
 
 // Kind is what a member serves semaphores with.
 func Kind() structures.Kind {
-	return structures.Kind{ID: 3, Name: "semaphore", Level: 1, Machine: machine{}, Ops: opNames, Holds: true}
+	return structures.Kind{ID: 3, Name: "semaphore", Level: 1, Machine: machine{}, Grows: grows, Ops: opNames, Holds: true}
+}
+
+// grows: permits that are acquired are few, end with their sessions, and keep what
+// works with the grid going.
+func grows(op protocol.Op) bool {
+	switch op {
+	case opInit:
+		return true
+	}
+	return false
 }
 
 // machine keeps the Init value as the structure's settings, and these rows:

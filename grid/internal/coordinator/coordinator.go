@@ -288,12 +288,20 @@ type fatalError struct{ error }
 func fatalf(format string, args ...any) error { return &fatalError{fmt.Errorf(format, args...)} }
 
 func (c *Coordinator) fail(err *fatalError) {
-	c.log.Error("the member cannot serve", "error", err.error)
 	c.mu.Lock()
-	c.err = err.error
+	first := c.err == nil
+	if first {
+		c.err = err.error
+	}
 	c.mu.Unlock()
-	close(c.failed)
+	if first {
+		c.log.Error("the member cannot serve", "error", err.error)
+		close(c.failed)
+	}
 }
+
+// Fail makes Ready return err: the member never will serve as it was started.
+func (c *Coordinator) Fail(err error) { c.fail(&fatalError{err}) }
 
 func (c *Coordinator) setWaiting(format string, args ...any) {
 	s := fmt.Sprintf(format, args...)

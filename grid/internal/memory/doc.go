@@ -1,0 +1,14 @@
+// Package memory watches the memory of a member's process against its limit.
+//
+// What counts is what lives, not what the heap holds at the moment: with the
+// collector's percentage at 400, and a memory limit, the heap grows up to the
+// limit before it is collected, however little of it is in use. The runtime
+// tells what the last collection found alive. That is old news where nothing
+// was collected lately, so a Watch collects when the heap comes near the mark
+// and much of it is not known to live, seldom enough to cost little.
+//
+//	          >= 85 % of the limit alive
+//	room ---------------------------------> full
+//	     <---------------------------------
+//	          < 80 %
+package memory

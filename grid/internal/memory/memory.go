@@ -1,0 +1,215 @@
+package memory
+
+import (
+	"math"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The marks, in thousandths of the limit.
+const (
+	fullMark = 850 // alive: the member is full
+	roomMark = 800 // alive, of a member that was full: there is room again
+	overMark = 970 // alive: the process is about to be ended by the system
+)
+
+// How often a Watch collects on its own account: at most every collectGap, and
+// for at most a twentieth of the time.
+const (
+	collectGap   = time.Second
+	fullGap      = 2 * time.Second // while full: that is how deletes are seen
+	collectShare = 20
+)
+
+// Sample is the memory of the process at one moment, in bytes.
+type Sample struct {
+	Live  uint64 // of the heap, what the last collection found alive
+	Heap  uint64 // of the heap, what lives or was not collected yet
+	Other uint64 // stacks, the runtime's own; not what is free for the heap
+}
+
+// State is how a member's memory is.
+type State struct {
+	Used  uint64 // alive
+	Limit uint64 // 0: none is known, and nothing is ever full
+	Full  bool
+	Over  bool // so near the limit that a member must not go on growing at all
+}
+
+// Watch judges samples. It belongs to one goroutine.
+type Watch struct {
+	limit   uint64
+	meter   func() Sample
+	collect func()
+	now     func() time.Time
+
+	full      bool
+	collected time.Time     // when the last collection of ours had ended
+	took      time.Duration // what it took
+}
+
+// New returns a Watch against a limit, 0 for none. Meter and collect are nil
+// for those of the process.
+func New(limit uint64, meter func() Sample, collect func()) *Watch {
+	if meter == nil {
+		meter = Meter()
+	}
+	if collect == nil {
+		collect = runtime.GC
+	}
+	return &Watch{limit: limit, meter: meter, collect: collect, now: time.Now}
+}
+
+// Look takes a sample. It may collect, which takes as long as it takes.
+func (w *Watch) Look() State {
+	s := w.meter()
+	if w.limit == 0 {
+		return State{Used: s.Live + s.Other}
+	}
+	if w.stale(s) {
+		start := w.now()
+		w.collect()
+		w.collected = w.now()
+		w.took = w.collected.Sub(start)
+		s = w.meter()
+	}
+	used := s.Live + s.Other
+	mark := w.limit / 1000 * fullMark
+	if w.full {
+		mark = w.limit / 1000 * roomMark
+	}
+	w.full = used >= mark
+	return State{Used: used, Limit: w.limit, Full: w.full, Over: used >= w.limit/1000*overMark}
+}
+
+// stale reports whether what is alive should be found out anew.
+func (w *Watch) stale(s Sample) bool {
+	gap := collectGap
+	if w.full {
+		gap = fullGap
+	}
+	if w.now().Sub(w.collected) < max(gap, collectShare*w.took) {
+		return false
+	}
+	if w.full {
+		// What was removed lives until it is collected, and a member that refuses to
+		// grow allocates too little to make the runtime collect soon.
+		return true
+	}
+	unknown := s.Heap - min(s.Heap, s.Live)
+	return s.Heap+s.Other >= w.limit/1000*fullMark && unknown >= w.limit/20
+}
+
+// Meter returns a function that samples the process.
+func Meter() func() Sample {
+	names := []string{
+		"/gc/heap/live:bytes",
+		"/memory/classes/heap/objects:bytes",
+		"/memory/classes/total:bytes",
+		"/memory/classes/heap/released:bytes",
+		"/memory/classes/heap/free:bytes",
+		"/memory/classes/heap/unused:bytes",
+	}
+	read := make([]metrics.Sample, len(names))
+	for i, name := range names {
+		read[i].Name = name
+	}
+	return func() Sample {
+		metrics.Read(read)
+		v := func(i int) uint64 { return read[i].Value.Uint64() }
+		used := v(1) + v(3) + v(4) + v(5)
+		return Sample{Live: v(0), Heap: v(1), Other: v(2) - min(v(2), used)}
+	}
+}
+
+// Limit returns the limit that holds for this process: the runtime's, which
+// GOMEMLIMIT or the program has set, or else nine tenths of what the system
+// lets the process have. 0: not known.
+func Limit() uint64 {
+	limit := uint64(debug.SetMemoryLimit(-1)) // reads it
+	if limit < math.MaxInt64 {
+		return limit
+	}
+	system := System()
+	return system - system/10
+}
+
+// System returns how much memory the system lets the process have: what its
+// control group may use, or else what the machine has. 0: not known.
+func System() uint64 {
+	limit := uint64(math.MaxUint64)
+	if b, err := os.ReadFile("/proc/self/cgroup"); err == nil {
+		for _, file := range groupFiles(string(b)) {
+			if b, err := os.ReadFile(file); err == nil {
+				if n, ok := parseBytes(string(b)); ok {
+					limit = min(limit, n)
+				}
+			}
+		}
+	}
+	if b, err := os.ReadFile("/proc/meminfo"); err == nil {
+		if n := machine(string(b)); n > 0 {
+			limit = min(limit, n)
+		}
+	}
+	if limit == math.MaxUint64 {
+		return 0
+	}
+	return limit
+}
+
+// groupFiles returns the files in which the limits of a process's control group
+// and of those above it are, given its /proc/self/cgroup: the limit of any of
+// them holds. In a container the group's own path may not be visible; the root
+// then is the container's.
+func groupFiles(cgroup string) []string {
+	var files []string
+	for line := range strings.Lines(cgroup) {
+		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(fields) != 3 {
+			continue
+		}
+		root, name := "/sys/fs/cgroup", "memory.max"
+		switch controllers := strings.Split(fields[1], ","); {
+		case fields[0] == "0" && fields[1] == "":
+		case slices.Contains(controllers, "memory"):
+			root, name = "/sys/fs/cgroup/memory", "memory.limit_in_bytes"
+		default:
+			continue
+		}
+		for path := strings.Trim(fields[2], "/"); ; {
+			files = append(files, strings.TrimSuffix(root+"/"+path, "/")+"/"+name)
+			if path == "" {
+				break
+			}
+			i := strings.LastIndexByte(path, '/')
+			path = path[:max(i, 0)]
+		}
+	}
+	return files
+}
+
+// parseBytes reads a limit of a control group; "max" is none.
+func parseBytes(s string) (uint64, bool) {
+	n, err := strconv.ParseUint(strings.TrimSpace(s), 10, 64)
+	return n, err == nil && n > 0
+}
+
+// machine reads the memory of the machine from /proc/meminfo.
+func machine(meminfo string) uint64 {
+	for line := range strings.Lines(meminfo) {
+		if rest, ok := strings.CutPrefix(line, "MemTotal:"); ok {
+			kib, err := strconv.ParseUint(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
+			if err == nil {
+				return kib << 10
+			}
+		}
+	}
+	return 0
+}

@@ -1,0 +1,28 @@
+package tune
+
+import (
+	"context"
+
+	"github.com/quorate/quorate/grid/internal/memory"
+)
+
+// Sensors replace what a member measures of its process and its machine. Nil
+// ones measure.
+type Sensors struct {
+	Memory func() memory.Sample
+}
+
+type sensorsKey struct{}
+
+// WithSensors returns a context that carries s to the members started under it.
+func WithSensors(ctx context.Context, s *Sensors) context.Context {
+	return context.WithValue(ctx, sensorsKey{}, s)
+}
+
+// SensorsFrom returns the sensors that ctx carries, none if it carries none.
+func SensorsFrom(ctx context.Context) *Sensors {
+	if s, ok := ctx.Value(sensorsKey{}).(*Sensors); ok {
+		return s
+	}
+	return &Sensors{}
+}

@@ -1,0 +1,61 @@
+package shardgroups
+
+import (
+	"github.com/quorate/quorate/protocol"
+)
+
+// Pressure is why a group's leader refuses mutations for now: a member that
+// holds a voting copy is short of memory or disk.
+type Pressure struct {
+	Code   protocol.Code // CodeMemoryFull or CodeReadOnly
+	Detail string        // who, and of what
+	// Everything refuses every mutation, not only those that grow: the log itself
+	// has no room left. Cancels and confirms always pass.
+	Everything bool
+}
+
+// pressureWaitHint is when to try again, in milliseconds.
+const pressureWaitHint = 250
+
+// SetPressure makes this replica refuse mutations while it leads; nil takes
+// that back.
+func (g *Group) SetPressure(p *Pressure) { g.pressure.Store(p) }
+
+// Pressure returns what was set last, nil for none.
+func (g *Group) Pressure() *Pressure { return g.pressure.Load() }
+
+// pressed answers a mutation that the pressure on the group does not let in.
+// Repeats of a call that is in flight or was applied get its answer: they do
+// not grow, and must not hear that they have not entered.
+func (g *Group) pressed(q *Request) bool {
+	p := g.pressure.Load()
+	if p == nil || q.Kind == protocol.KindControl {
+		return false
+	}
+	if !p.Everything {
+		k := g.kinds[q.Kind]
+		if k == nil || k.Grows == nil || !k.Grows(q.Op) {
+			return false
+		}
+	}
+	if q.Flags&protocol.FlagRepeat != 0 {
+		g.qmu.Lock()
+		joined := !g.stopped && g.join(q)
+		g.qmu.Unlock()
+		if joined {
+			g.stats.Repeats.Add(1)
+			return true
+		}
+		// An entry lands under mu, and is applied before mu is let go: what is no
+		// longer in flight is seen here.
+		g.mu.RLock()
+		seen := g.state.Seen(q.Partition, q.Caller)
+		g.mu.RUnlock()
+		if seen {
+			return false
+		}
+	}
+	problem := protocol.Problem{Detail: p.Detail, Wait: pressureWaitHint}
+	q.Done(protocol.Reply{ID: q.ID, Code: p.Code, Body: problem.Append(nil)})
+	return true
+}
