@@ -149,7 +149,7 @@ func TestRefusedStarts(t *testing.T) {
 		if err := os.RemoveAll(filepath.Join(dir, "raft")); err != nil {
 			t.Fatal(err)
 		}
-		says(t, try(grid.Config{DataDir: dir, Listen: "127.0.0.1:0"}), "log of group", "gone", "empty data directory")
+		says(t, try(grid.Config{DataDir: dir, Listen: "127.0.0.1:0"}), "log of group", "missing", "only member", "start with an empty one")
 	})
 }
 

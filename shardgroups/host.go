@@ -46,6 +46,9 @@ type Config struct {
 	MaxLevel uint32
 	// Faults switches promises off, for tests that show the checks notice.
 	Faults groupstate.Faults
+	// TrustDisk starts replicas without asking what others have seen of them, for
+	// the same tests. The Host does not look at it: its member does.
+	TrustDisk bool
 
 	// Resolve returns the address of an incarnation. It is called for every
 	// connection that is made, must not block, and forgets nobody on suspicion.

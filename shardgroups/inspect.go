@@ -43,10 +43,13 @@ const inspectReport = 5 * time.Second
 // not as it was written. What is missing without a trace (the end of the newest
 // write-ahead log, a whole directory) only others can tell of: see Witness.
 //
+// need says which replicas matter: one that is forgotten already may be half
+// removed.
+//
 // It relies on three formats of dragonboat's pinned version: its keys in Pebble,
 // its flag files and its snapshot files.
-func Inspect(ctx context.Context, dir string, log *slog.Logger) (stored []Stored, err error) {
-	in := &inspection{ctx: ctx, log: log, dir: dir, last: time.Now()}
+func Inspect(ctx context.Context, dir string, log *slog.Logger, need func(protocol.GroupID, protocol.ReplicaID) bool) (stored []Stored, err error) {
+	in := &inspection{ctx: ctx, log: log, need: need, last: time.Now()}
 	defer func() {
 		if e := recover(); e != nil {
 			stored, err = nil, &DamagedError{in.at, fmt.Errorf("%v", e)}
@@ -78,7 +81,7 @@ func Inspect(ctx context.Context, dir string, log *slog.Logger) (stored []Stored
 type inspection struct {
 	ctx  context.Context
 	log  *slog.Logger
-	dir  string
+	need func(protocol.GroupID, protocol.ReplicaID) bool
 	at   string // what is being read
 	read int64  // bytes, about
 	last time.Time
@@ -229,11 +232,14 @@ func (in *inspection) replicas(db *pebble.DB, path string) ([]Stored, error) {
 		if len(key) != 20 {
 			return fmt.Errorf("a bootstrap record has a key of %d bytes", len(key))
 		}
-		var b raftpb.Bootstrap
-		found = append(found, Stored{
+		s := Stored{
 			Group:   protocol.GroupID(binary.BigEndian.Uint64(key[4:])),
 			Replica: protocol.ReplicaID(binary.BigEndian.Uint64(key[12:])),
-		})
+		}
+		if in.need(s.Group, s.Replica) {
+			found = append(found, s)
+		}
+		var b raftpb.Bootstrap
 		return b.Unmarshal(value)
 	})
 	if err != nil {

@@ -67,7 +67,7 @@ func worn(t *testing.T) *cluster {
 }
 
 func inspect(t *testing.T, dir string) ([]shardgroups.Stored, error) {
-	return shardgroups.Inspect(t.Context(), dir, slog.New(slog.DiscardHandler))
+	return shardgroups.Inspect(t.Context(), dir, slog.New(slog.DiscardHandler), func(protocol.GroupID, protocol.ReplicaID) bool { return true })
 }
 
 // lost reports whether any of the others has seen more than is stored.

@@ -87,6 +87,10 @@ type Coordinator struct {
 	leadersSince time.Time
 	lastLeaders  map[protocol.GroupID]protocol.MemberID
 
+	check      check
+	lifeTold   map[protocol.UUID]bool
+	lifeToldAt time.Time
+
 	// mu guards what follows. It is held while member.json is written, so that
 	// a decision and its record are one, but never across the network.
 	mu       sync.Mutex
@@ -109,7 +113,7 @@ func Start(cfg Config) (*Coordinator, error) {
 		poke: make(chan struct{}, 1), ready: make(chan struct{}), failed: make(chan struct{}),
 		started: map[protocol.GroupID]bool{}, startedAt: map[protocol.ReplicaID]bool{}, callers: map[string]time.Time{},
 		known: map[protocol.UUID]string{}, told: map[protocol.UUID]told{}, remote: map[protocol.GroupID]leaderOf{},
-		waiting: "the first look around",
+		waiting: "the first look around", lifeTold: map[protocol.UUID]bool{},
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	m := c.member()
@@ -226,6 +230,9 @@ func (c *Coordinator) Close(leave bool) {
 		if err := h.Close(); err != nil {
 			c.log.Warn("close the log", "error", err)
 		}
+	}
+	if leave {
+		c.endLife()
 	}
 	if g := c.gossip.Load(); g != nil {
 		if leave {
@@ -498,6 +505,14 @@ func (c *Coordinator) learn(s self) {
 func (c *Coordinator) openHost(m *identity.Member) (*shardgroups.Host, error) {
 	if h := c.host.Load(); h != nil {
 		return h, nil
+	}
+	if !m.Formed && !c.trusting(m) {
+		if err := c.inspect(m); err != nil {
+			return nil, err
+		}
+		if lost := c.check.lost; lost != "" {
+			return nil, fatalf("%s: the cluster was never formed and holds nothing: start all its members with empty data directories", lost)
+		}
 	}
 	c.mu.Lock()
 	dir, err := c.dir.RaftDir()

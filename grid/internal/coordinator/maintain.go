@@ -26,6 +26,9 @@ const caughtUpTimeout = time.Second
 
 // maintain is the step of a member of a formed cluster.
 func (c *Coordinator) maintain(ctx context.Context, m *identity.Member) (again bool, err error) {
+	if ok, err := c.complete(ctx, m); !ok || err != nil {
+		return true, err
+	}
 	h, err := c.openHost(m)
 	if err != nil {
 		return true, err
@@ -47,6 +50,7 @@ func (c *Coordinator) maintain(ctx context.Context, m *identity.Member) (again b
 	if err := c.remember(v); err != nil {
 		return true, err
 	}
+	c.tellLife(ctx, m)
 	me, ok := v.Incarnation(m.Incarnation)
 	if !ok {
 		c.setWaiting("the system group to list this member")
@@ -126,23 +130,57 @@ func initialOf(v *systemstate.Agreement, g systemstate.Group) (map[protocol.Repl
 	return initial, nil
 }
 
-// remember keeps the others' addresses in member.json, for a start at which
-// nobody else is found, and the level of state, for a start of another version.
+// remember keeps in member.json what the next start needs before the log can be
+// read: the others, where they are and with whom this member votes, and the
+// level of state, for a start of another version.
 func (c *Coordinator) remember(v *systemstate.Agreement) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	m := c.dir.Member()
+	lives := map[protocol.UUID]identity.Life{}
+	for _, p := range m.Peers {
+		lives[p.Incarnation] = p.Life
+	}
+	me, _ := v.Incarnation(m.Incarnation)
 	var peers []identity.Peer
 	for _, o := range v.Members {
-		if o.Incarnation != m.Incarnation {
-			peers = append(peers, identity.Peer{Incarnation: o.Incarnation, Address: o.Address})
+		if o.Incarnation != m.Incarnation && !o.Gone {
+			peers = append(peers, identity.Peer{
+				Incarnation: o.Incarnation, Address: o.Address, Voter: voteTogether(v, me.ID, o.ID), Life: lives[o.Incarnation],
+			})
 			c.known[o.Incarnation] = o.Address
 		}
 	}
-	if slices.Equal(peers, m.Peers) && v.Level <= m.Level {
+	started := slices.Clone(m.Started)
+	for i, r := range started {
+		if g, ok := v.Group(r.Group); ok {
+			started[i].Alone = voters(g) == 1
+		}
+	}
+	if slices.Equal(peers, m.Peers) && slices.Equal(started, m.Started) && v.Level <= m.Level {
 		return nil
 	}
-	return c.dir.Update(func(m *identity.Member) { m.Peers, m.Level = peers, max(v.Level, m.Level) })
+	return c.dir.Update(func(m *identity.Member) {
+		m.Peers, m.Started, m.Level = peers, started, max(v.Level, m.Level)
+	})
+}
+
+// voteTogether reports whether two members vote in one group.
+func voteTogether(v *systemstate.Agreement, a, b protocol.MemberID) bool {
+	votes := func(g systemstate.Group, m protocol.MemberID) bool {
+		return slices.ContainsFunc(g.Replicas, func(r systemstate.Replica) bool { return r.Member == m && !r.NonVoting })
+	}
+	return slices.ContainsFunc(v.Groups, func(g systemstate.Group) bool { return votes(g, a) && votes(g, b) })
+}
+
+func voters(g systemstate.Group) int {
+	n := 0
+	for _, r := range g.Replicas {
+		if !r.NonVoting {
+			n++
+		}
+	}
+	return n
 }
 
 // askToJoin asks the cluster to list this member and to give it a replica of

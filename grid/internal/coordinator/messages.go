@@ -20,6 +20,7 @@ const (
 	askTransfer = "transfer" // hand a group over
 	askCaughtUp = "caughtup" // have you applied all that your replica of this group could have?
 	askLeaders  = "leaders"  // who leads the groups you have replicas of?
+	askWitness  = "witness"  // what have you seen of my replicas, and of my lives?
 )
 
 // askTimeout bounds one question where the caller's context does not.

@@ -63,6 +63,8 @@ func (c *Coordinator) answer(ctx context.Context, q protocol.PeerRequest) (any, 
 		})
 	case askLeaders:
 		return c.onLeaders()
+	case askWitness:
+		return with(q.Args, func(w witnessQuery) (any, error) { return c.onWitness(ctx, w) })
 	}
 	return nil, &refusal{code: protocol.CodeUnsupported, detail: fmt.Sprintf("unknown question %q", q.What)}
 }

@@ -1,0 +1,406 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/quorate/quorate/grid/internal/identity"
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups"
+	"github.com/quorate/quorate/shardgroups/systemstate"
+)
+
+// A replica that has forgotten what it acknowledged or voted for must never run
+// again. Before a member starts the replicas that it had, it reads all of its
+// data, and asks the others what they have seen of it. Where anything is
+// missing the member becomes a new incarnation and joins its cluster without
+// data.
+//
+//	inspect -> ask -> start the replicas
+//	   |        |
+//	   '--------'--> lost: wait for a leader -> set aside -> join
+
+// tries is how often a member that is heard of, and does not answer, is asked
+// before the answers of the others will do.
+const tries = 3
+
+// check is how far the member is with that, for one incarnation.
+type check struct {
+	incarnation protocol.UUID
+	passed      bool
+	inspected   bool
+	stored      []shardgroups.Stored
+	lost        string // why the data is not what it was; empty: nothing is known to be wrong
+	said        bool   // lost was logged
+	asked       map[protocol.UUID]int
+	answers     map[protocol.UUID]witnessReply
+}
+
+// witnessQuery asks what a member has seen of the sender, and tells of the
+// sender's life.
+type witnessQuery struct {
+	_        struct{} `cbor:",toarray"`
+	Cluster  protocol.UUID
+	Self     self
+	Life     uint64
+	Nonce    uint64
+	Replicas []replicaOf
+}
+
+// replicaOf names a replica.
+type replicaOf struct {
+	_       struct{} `cbor:",toarray"`
+	Group   protocol.GroupID
+	Replica protocol.ReplicaID
+}
+
+// witnessReply is what a member has seen.
+type witnessReply struct {
+	_     struct{} `cbor:",toarray"`
+	Self  self
+	Life  uint64 // the last that it was told of before; 0: none
+	Nonce uint64
+	Seen  []shardgroups.Witness
+	// Led says that the member knows the leader of the system group: then, and
+	// only then, what follows is what the cluster has agreed.
+	Led    bool
+	Listed bool            // the sender belongs to the cluster
+	Others []protocol.UUID // who else does
+}
+
+// complete reports whether the member may start the replicas that it had. Where
+// data is lost it makes the member a new incarnation.
+func (c *Coordinator) complete(ctx context.Context, m *identity.Member) (bool, error) {
+	if c.trusting(m) {
+		return true, nil
+	}
+	if err := c.inspect(m); err != nil {
+		return false, err
+	}
+	k := &c.check
+	if k.passed {
+		return true, nil
+	}
+	if len(m.Peers) == 0 {
+		if k.lost != "" {
+			return false, fatalf("%s: this is the only member, nobody can give the data back: restore a copy of the data directory, or start with an empty one", k.lost)
+		}
+		k.passed = true
+		return true, nil
+	}
+	c.askWitnesses(ctx, m)
+	if k.lost == "" {
+		k.lost = c.verdict(m)
+	}
+	if k.lost != "" {
+		return false, c.comeBackEmpty(m)
+	}
+	if n := c.unanswered(m); n > 0 {
+		c.setWaiting("%d more of the other members to say what they have seen of this one's data", n)
+		return false, nil
+	}
+	c.log.Info("the data on disk is complete, as far as others have seen", "answers", len(k.answers), "replicas", len(k.stored))
+	k.passed = true
+	return true, nil
+}
+
+// trusting reports whether the member takes its data as it is: in memory it
+// has none.
+func (c *Coordinator) trusting(m *identity.Member) bool {
+	var cfg shardgroups.Config
+	c.cfg.Tune(&cfg)
+	return m.Durability == "memory" || cfg.TrustDisk || c.host.Load() != nil
+}
+
+// inspect reads all of the member's data, once.
+func (c *Coordinator) inspect(m *identity.Member) error {
+	k := &c.check
+	if k.incarnation != m.Incarnation {
+		*k = check{incarnation: m.Incarnation, asked: map[protocol.UUID]int{}, answers: map[protocol.UUID]witnessReply{}}
+	}
+	if k.inspected {
+		return nil
+	}
+	c.setWaiting("the data on disk to be verified")
+	c.mu.Lock()
+	dir, err := c.dir.RaftDir()
+	c.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	stored, err := shardgroups.Inspect(c.ctx, dir, c.log, func(g protocol.GroupID, r protocol.ReplicaID) bool {
+		had, ok := m.Replica(g)
+		return ok && had.Replica == r
+	})
+	var damaged *shardgroups.DamagedError
+	switch {
+	case errors.As(err, &damaged):
+		k.lost = damaged.Error()
+	case c.ctx.Err() != nil:
+		return c.ctx.Err()
+	case err != nil:
+		return fatalf("verify the data on disk: %w", err)
+	}
+	k.inspected, k.stored = true, stored
+	for _, r := range m.Started {
+		if k.lost == "" && r.Started && !slices.ContainsFunc(stored, func(s shardgroups.Stored) bool { return s.Group == r.Group }) {
+			k.lost = fmt.Sprintf("the log of group %d, replica %d, is missing from %s", r.Group, r.Replica, dir)
+		}
+	}
+	c.log.Debug("the data on disk is verified", "took", time.Since(began), "replicas", len(stored))
+	return nil
+}
+
+// askWitnesses asks all members that have not answered yet.
+func (c *Coordinator) askWitnesses(ctx context.Context, m *identity.Member) {
+	k := &c.check
+	q := c.witnessQuery(m)
+	for _, r := range k.stored {
+		q.Replicas = append(q.Replicas, replicaOf{Group: r.Group, Replica: r.Replica})
+	}
+	for _, r := range c.tell(ctx, q, askTimeout, func(u protocol.UUID) bool {
+		a, ok := k.answers[u]
+		return !ok || k.lost != "" && !a.Led
+	}) {
+		k.answers[r.Self.Incarnation] = r
+	}
+	for _, p := range m.Peers {
+		k.asked[p.Incarnation]++
+	}
+}
+
+func (c *Coordinator) witnessQuery(m *identity.Member) witnessQuery {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l := c.dir.Life()
+	return witnessQuery{
+		Cluster: m.Cluster, Self: self{Incarnation: m.Incarnation, Name: m.Name, Address: c.cfg.Address},
+		Life: l.Number, Nonce: l.Nonce,
+	}
+}
+
+// tell puts a witnessQuery to whoever is found, except for those known to be
+// at an address that are not wanted, and returns the answers.
+func (c *Coordinator) tell(ctx context.Context, q witnessQuery, timeout time.Duration, want func(protocol.UUID) bool) []witnessReply {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	at := map[string]protocol.UUID{}
+	m := c.member()
+	for _, p := range m.Peers {
+		if a, ok := c.resolve(p.Incarnation); ok {
+			at[a] = p.Incarnation
+		}
+	}
+	targets := slices.DeleteFunc(c.targets(), func(a string) bool {
+		u, known := at[a]
+		return known && !want(u)
+	})
+	replies := make([]*witnessReply, len(targets))
+	var wg sync.WaitGroup
+	for i, address := range targets {
+		wg.Go(func() {
+			var r witnessReply
+			if err := ask(ctx, c.cfg.Network, address, askWitness, q, &r); err != nil {
+				c.log.Debug("no witness", "address", address, "error", err)
+				return
+			}
+			replies[i] = &r
+		})
+	}
+	wg.Wait()
+	var all []witnessReply
+	for _, r := range replies {
+		if r != nil && r.Self.Incarnation != q.Self.Incarnation {
+			all = append(all, *r)
+		}
+	}
+	return all
+}
+
+// verdict says what the answers prove to be lost; empty: nothing.
+func (c *Coordinator) verdict(m *identity.Member) string {
+	c.mu.Lock()
+	now := c.dir.Life()
+	c.mu.Unlock()
+	for _, a := range c.check.answers {
+		if before := (identity.Life{Number: a.Life, Nonce: a.Nonce}); before.Number > now.Number ||
+			before.Number == now.Number && before.Nonce != now.Nonce {
+			return fmt.Sprintf("the data directory is an older copy: it was started %d times, and %s has heard of start %d", now.Number, a.Self.Name, before.Number)
+		}
+		if a.Led && !a.Listed && len(m.Started) > 0 {
+			return fmt.Sprintf("the cluster has given this incarnation's places to another, says %s", a.Self.Name)
+		}
+		for _, w := range a.Seen {
+			r, _ := m.Replica(w.Group)
+			for _, s := range c.check.stored {
+				if s.Group == w.Group && s.Replica == w.Replica && w.Lost(s, r.Alone) {
+					return fmt.Sprintf("replica %d of group %d has lost data: its log ends at entry %d in term %d, and %s has seen it further",
+						s.Replica, s.Group, s.Last, s.Term, a.Self.Name)
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// unanswered returns how many more members must answer: with this member a
+// majority of those with whom it votes, without which it would have no quorum
+// anyway, and those that are heard of.
+func (c *Coordinator) unanswered(m *identity.Member) int {
+	k := &c.check
+	voters, missing, heard := 0, 0, 0
+	for _, p := range m.Peers {
+		if !c.counts(p) {
+			continue
+		}
+		if p.Voter {
+			voters++
+		}
+		if _, ok := k.answers[p.Incarnation]; ok {
+			continue
+		}
+		if p.Voter {
+			missing++
+		}
+		if k.asked[p.Incarnation] < tries && (c.Heard(p.Incarnation) || k.asked[p.Incarnation] == 0) {
+			heard++
+		}
+	}
+	need := (voters + 1) / 2
+	if need == 0 && len(k.answers) == 0 && len(m.Started) == 0 {
+		return 1 // to be admitted it needs one anyway
+	}
+	return max(need-(voters-missing), heard, 0)
+}
+
+// counts reports whether a peer still belongs to the cluster, by those who know.
+func (c *Coordinator) counts(p identity.Peer) bool {
+	for _, a := range c.check.answers {
+		if a.Led && !slices.Contains(a.Others, p.Incarnation) && a.Self.Incarnation != p.Incarnation {
+			return false
+		}
+	}
+	return true
+}
+
+// comeBackEmpty makes a member whose data is lost a new incarnation, once
+// somebody is there who can admit it: until then the data stays where it is.
+func (c *Coordinator) comeBackEmpty(m *identity.Member) error {
+	k := &c.check
+	led := false
+	for _, a := range k.answers {
+		led = led || a.Led
+	}
+	if !led {
+		if !k.said {
+			k.said = true
+			c.log.Error("this member's data is lost: it waits for a leader that can admit it without", "reason", k.lost)
+		}
+		c.setWaiting("a leader that can admit this member without its data (%s)", k.lost)
+		return nil
+	}
+	c.mu.Lock()
+	err := c.dir.Renew()
+	now := c.dir.Member()
+	c.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	c.log.Error("this member's data is lost: it comes back as a new incarnation and gets the others' data", "reason", k.lost,
+		"lost", m.Incarnation.String(), "incarnation", now.Incarnation.String())
+	return c.startGossip()
+}
+
+// onWitness says what this member has seen of another.
+func (c *Coordinator) onWitness(ctx context.Context, q witnessQuery) (any, error) {
+	c.mu.Lock()
+	m := c.dir.Member()
+	if m.Cluster != q.Cluster {
+		c.mu.Unlock()
+		return nil, &refusal{code: protocol.CodeWrongGrid, detail: "another cluster"}
+	}
+	before, err := c.dir.NoteLife(q.Self.Incarnation, q.Self.Address, identity.Life{Number: q.Life, Nonce: q.Nonce})
+	c.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	r := witnessReply{Self: c.self(), Life: before.Number, Nonce: before.Nonce}
+	h := c.host.Load()
+	if h == nil {
+		return r, nil
+	}
+	for _, o := range q.Replicas {
+		if w, ok := h.Witness(o.Group, o.Replica); ok {
+			r.Seen = append(r.Seen, w)
+		}
+	}
+	if h.System().Leader().Replica == 0 {
+		return r, nil
+	}
+	v := h.System().View()
+	if !isListed(v, q.Self.Incarnation) {
+		// What is known here may be older than the member: only what is agreed now
+		// proves that it does not belong.
+		ctx, cancel := context.WithTimeout(ctx, askTimeout/2)
+		defer cancel()
+		if v, err = h.System().Refresh(ctx); err != nil {
+			return r, nil
+		}
+	}
+	r.Led, r.Listed = v.Formed, isListed(v, q.Self.Incarnation)
+	for _, o := range v.Members {
+		if !o.Gone && o.Incarnation != q.Self.Incarnation {
+			r.Others = append(r.Others, o.Incarnation)
+		}
+	}
+	return r, nil
+}
+
+func isListed(v *systemstate.Agreement, u protocol.UUID) bool {
+	o, ok := v.Incarnation(u)
+	return ok && !o.Gone
+}
+
+// tellLife tells members of this life that have not been told: those that were
+// away when it began, and all where it began with the cluster.
+func (c *Coordinator) tellLife(ctx context.Context, m *identity.Member) {
+	if m.Durability == "memory" || time.Since(c.lifeToldAt) < time.Second {
+		return
+	}
+	untold := func(u protocol.UUID) bool {
+		_, answered := c.check.answers[u]
+		return !answered && !c.lifeTold[u] && c.Heard(u)
+	}
+	if !slices.ContainsFunc(m.Peers, func(p identity.Peer) bool { return untold(p.Incarnation) }) {
+		return
+	}
+	c.lifeToldAt = time.Now()
+	for _, r := range c.tell(ctx, c.witnessQuery(m), time.Second, untold) {
+		c.lifeTold[r.Self.Incarnation] = true
+	}
+}
+
+// endLifeTimeout bounds how long a member that stops tells the others of it.
+const endLifeTimeout = 300 * time.Millisecond
+
+// endLife notes that the member stops in order, and tells the others: a copy of
+// the directory that was made before is older than what they have heard.
+func (c *Coordinator) endLife() {
+	m := c.member()
+	if m.Blank() || !m.Formed || m.Durability == "memory" {
+		return
+	}
+	c.mu.Lock()
+	err := c.dir.EndLife()
+	c.mu.Unlock()
+	if err != nil {
+		c.log.Warn("the end of this life is not noted", "error", err)
+		return
+	}
+	c.tell(context.Background(), c.witnessQuery(&m), endLifeTimeout, func(protocol.UUID) bool { return true })
+}
