@@ -36,6 +36,7 @@ type grammar struct {
 	Queue     queueCommands     `cmd:"" help:"Put into queues and take from them."`
 	Bench     benchCommands     `cmd:"" help:"Measure a grid."`
 	Verify    verifyCommands    `cmd:"" help:"Torture a grid and check that it keeps its promises."`
+	Recover   recoverCommand    `cmd:"" help:"Save what a survivor has of a grid that lost the data of its majority."`
 	Version   versionCommand    `cmd:"" help:"Print the version."`
 
 	Completion    completionCommand    `cmd:"" help:"Print a script that completes commands in a shell."`

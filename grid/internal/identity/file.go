@@ -20,6 +20,7 @@ type file struct {
 	ClusterName    string    `json:"cluster_name,omitempty"`
 	Founder        string    `json:"founder,omitempty"`
 	FounderAddress string    `json:"founder_address,omitempty"`
+	Recovered      string    `json:"recovered,omitempty"`
 	Formed         bool      `json:"formed"`
 	Durability     string    `json:"durability,omitempty"`
 	Partitions     uint32    `json:"partitions,omitempty"`
@@ -44,7 +45,7 @@ func newFile(m *Member) *file {
 	f := &file{
 		Format: m.Format, Name: m.Name, Incarnation: m.Incarnation.String(), Starts: m.Starts,
 		Cluster: text(m.Cluster), ClusterName: m.ClusterName,
-		Founder: text(m.Founder), FounderAddress: m.FounderAddress, Formed: m.Formed,
+		Founder: text(m.Founder), FounderAddress: m.FounderAddress, Recovered: text(m.Recovered), Formed: m.Formed,
 		Durability: m.Durability, Partitions: m.Partitions, Groups: m.Groups, Replicas: m.Replicas,
 		Level: m.Level, Started: m.Started,
 	}
@@ -61,10 +62,11 @@ func (f *file) member() (Member, error) {
 		Durability: f.Durability, Partitions: f.Partitions, Groups: f.Groups, Replicas: f.Replicas,
 		Level: f.Level, Started: f.Started,
 	}
-	var errs [3]error
+	var errs [4]error
 	m.Incarnation, errs[0] = parse(f.Incarnation)
 	m.Cluster, errs[1] = parse(f.Cluster)
 	m.Founder, errs[2] = parse(f.Founder)
+	m.Recovered, errs[3] = parse(f.Recovered)
 	if err := errors.Join(errs[:]...); err != nil {
 		return m, err
 	}

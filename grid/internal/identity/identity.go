@@ -56,6 +56,9 @@ type Member struct {
 	// Founder is the incarnation that founds or founded Cluster.
 	Founder        protocol.UUID
 	FounderAddress string
+	// Recovered is the cluster from whose remains Cluster was recovered, where this
+	// member founded it so.
+	Recovered protocol.UUID
 	// Formed is set once the member has seen the cluster formed. Before, it may
 	// be released; after, never.
 	Formed bool
@@ -293,7 +296,7 @@ func checkOurs(path string) error {
 		switch e.Name() {
 		case fileName:
 			return nil
-		case tempName, lockName, "lost+found":
+		case tempName, lockName, "lost+found", SeedFolder, ReportFile:
 		default:
 			foreign = e.Name()
 		}

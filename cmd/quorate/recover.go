@@ -1,0 +1,48 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/quorate/quorate/grid"
+)
+
+type recoverCommand struct {
+	DataDir string   `required:"" help:"Data directory of the survivor. Nothing in it is changed; no member may use it." placeholder:"D"`
+	To      string   `required:"" help:"The data directory to make; empty, or not there yet." placeholder:"E"`
+	Group   []uint64 `help:"Only this data group, of a grid whose system group lives; may be repeated. Without it the whole grid is to be founded anew." placeholder:"N"`
+	Empty   []uint64 `help:"Let this data group begin empty although the survivor has a replica of it, which cannot be read; may be repeated." placeholder:"N"`
+	Output  string   `short:"o" enum:"text,json" default:"text" help:"Form of the output: text or json." placeholder:"FORM"`
+}
+
+// Help is the long help of the command.
+func (recoverCommand) Help() string {
+	return `For a grid with durability disk of which more members than a minority have lost their data for ever. It reads the newest survivor's snapshots and log, without changing them, writes the states as seeds into a new data directory, and says in report.txt what is there and what may be missing. Needs free disk for a copy of the survivor's log and for the states.
+
+  quorate recover --data-dir /var/lib/quorate --to /var/lib/quorate-recovered
+  quorate start --data-dir /var/lib/quorate-recovered --name n1     a new cluster of one, of the same name and settings
+  quorate start --data-dir /var/lib/quorate-empty --name n2 --join N1
+
+With --group N, where only a data group is lost: start a member of the grid with the folder seed in its data directory; it offers the saved state.`
+}
+
+// Run runs the command.
+func (cmd *recoverCommand) Run(ctx context.Context, a *app) error {
+	report, err := grid.Recover(ctx, grid.RecoverConfig{
+		DataDir: cmd.DataDir, To: cmd.To, Groups: cmd.Group, Empty: cmd.Empty,
+		Progress: func(what string) { a.note("%s", what) },
+		Logger:   slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	})
+	if err != nil {
+		return err
+	}
+	if !a.json {
+		return a.print(strings.TrimSpace(report.Text()), nil)
+	}
+	if err := jsonEncoder(a.stdout).Encode(report); err != nil {
+		return fmt.Errorf("write to stdout: %w", err)
+	}
+	return nil
+}

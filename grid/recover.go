@@ -1,0 +1,392 @@
+package grid
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/quorate/quorate/grid/internal/identity"
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups"
+	"github.com/quorate/quorate/shardgroups/systemstate"
+)
+
+// RecoverConfig says what to recover of a cluster that has lost the data of
+// its majority.
+type RecoverConfig struct {
+	// DataDir is the data directory of a survivor. No process uses it, and Recover
+	// changes nothing in it.
+	DataDir string
+	// To is the data directory to make. It does not exist, or is empty.
+	To string
+	// Groups are the data groups to recover for a cluster whose system group
+	// lives. Empty: the whole cluster, which is founded anew.
+	Groups []uint64
+	// Empty are data groups that are to begin empty although the survivor has a
+	// replica of them, because it cannot be read.
+	Empty []uint64
+	// Progress, where set, is told what is being done.
+	Progress func(what string)
+	// Logger takes the engine's log. The default discards it.
+	Logger *slog.Logger
+}
+
+// RecoverReport says what Recover has found and made.
+type RecoverReport struct {
+	Cluster     string           `json:"cluster"` // that was lost, or a group of it
+	ClusterName string           `json:"cluster_name"`
+	Member      string           `json:"member"` // the survivor's name
+	Incarnation string           `json:"incarnation"`
+	LastWrite   time.Time        `json:"last_write"` // to the survivor's log
+	Whole       bool             `json:"whole"`      // the cluster is to be founded anew
+	Members     []string         `json:"members"`    // that the lost cluster had: name and address
+	HoldOff     time.Duration    `json:"hold_off"`   // permits are handed out again after it
+	Groups      []RecoveredGroup `json:"groups"`
+}
+
+// RecoveredGroup is one group of a RecoverReport.
+type RecoveredGroup struct {
+	Group      uint64 `json:"group"` // 1: the system group
+	Replica    uint64 `json:"replica"`
+	Partitions int    `json:"partitions"`
+	Empty      string `json:"empty,omitempty"` // why it begins empty
+	Snapshot   uint64 `json:"snapshot"`        // log index that the survivor's snapshot reaches
+	Commit     uint64 `json:"commit"`          // up to which it knew entries to be committed
+	Last       uint64 `json:"last"`            // of its log: up to which it is recovered
+	Term       uint64 `json:"term"`
+	Tail       int    `json:"tail"` // entries beyond Commit, taken in
+	Sessions   int    `json:"sessions"`
+	Structures int    `json:"structures"`
+	Rows       int    `json:"rows"`
+	Bytes      uint64 `json:"bytes"` // of the seed
+}
+
+// workFolder holds the copy of the survivor's log that is opened. It is removed
+// at the end.
+const workFolder = "work"
+
+// Recover makes a data directory from that of the survivor of a cluster, or of
+// a group, that has lost the data of its majority. It needs free disk for a copy
+// of the survivor's log and for the states of its groups.
+func Recover(ctx context.Context, cfg RecoverConfig) (*RecoverReport, error) {
+	r := &recovery{cfg: cfg}
+	if r.cfg.Progress == nil {
+		r.cfg.Progress = func(string) {}
+	}
+	report, err := r.run(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("recover from %s: %w", cfg.DataDir, err)
+	}
+	return report, nil
+}
+
+type recovery struct {
+	cfg     RecoverConfig
+	from    *identity.Inspection
+	salvage *shardgroups.Salvage
+	report  RecoverReport
+	seeds   string
+}
+
+func (r *recovery) run(ctx context.Context) (_ *RecoverReport, err error) {
+	from, err := identity.Inspect(r.cfg.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	defer from.Close()
+	r.from = from
+	m := &from.Member
+	if m.Blank() || !m.Formed {
+		return nil, errors.New("the member belongs to no cluster that was formed: it has nothing to recover")
+	}
+	if err := r.prepare(); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil { // so that it can be tried again
+			err = errors.Join(err, os.RemoveAll(r.seeds))
+		}
+	}()
+	defer func() { err = errors.Join(err, os.RemoveAll(filepath.Join(r.cfg.To, workFolder))) }()
+	work := filepath.Join(r.cfg.To, workFolder)
+	if err := r.copyLog(ctx, work); err != nil {
+		return nil, err
+	}
+	r.salvage, err = shardgroups.OpenSalvage(shardgroups.SalvageConfig{
+		Dir: work, Cluster: m.Cluster, Name: m.ClusterName, Incarnation: m.Incarnation, Kinds: kinds(), Logger: r.cfg.Logger,
+		Progress: func(g protocol.GroupID, index, last uint64) {
+			r.cfg.Progress(fmt.Sprintf("group %d: entry %d of %d", g, index, last))
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, r.salvage.Close()) }()
+	if err := r.recoverGroups(ctx); err != nil {
+		return nil, err
+	}
+	text := r.report.Text()
+	if err := os.WriteFile(filepath.Join(r.cfg.To, identity.ReportFile), []byte(text), 0o600); err != nil {
+		return nil, err
+	}
+	return &r.report, nil
+}
+
+// prepare checks that there is room, and makes the new directory.
+func (r *recovery) prepare() error {
+	to, err := filepath.Abs(r.cfg.To)
+	if err != nil {
+		return err
+	}
+	from, err := filepath.Abs(r.cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	if rel, err := filepath.Rel(from, to); err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator)) {
+		return fmt.Errorf("%s lies in the survivor's directory, which is not to be changed: name another place", to)
+	}
+	entries, err := os.ReadDir(to)
+	if err == nil && len(entries) > 0 {
+		return fmt.Errorf("%s is not empty: name a directory that is, or that does not exist", to)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	r.seeds = filepath.Join(to, identity.SeedFolder)
+	if err := os.MkdirAll(r.seeds, 0o700); err != nil {
+		return err
+	}
+	size, last, err := sizeOf(r.from.RaftDir)
+	if err != nil {
+		return fmt.Errorf("the survivor's log: %w", err)
+	}
+	r.report.LastWrite = last
+	need := 3 * size
+	free, known := identity.FreeBytes(to)
+	r.cfg.Progress(fmt.Sprintf("the survivor's log has %s; up to %s of free disk are needed", megabytes(size), megabytes(need)))
+	if known && free < need {
+		return fmt.Errorf("%s has %s of free disk: up to %s are needed for a copy of the log and the states", to, megabytes(free), megabytes(need))
+	}
+	return nil
+}
+
+func megabytes(n uint64) string { return fmt.Sprintf("%d MiB", (n+1<<20-1)>>20) }
+
+// sizeOf returns the bytes of the files below a directory, and when the last of
+// them was written.
+func sizeOf(dir string) (size uint64, last time.Time, err error) {
+	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		size += uint64(info.Size())
+		if info.ModTime().After(last) {
+			last = info.ModTime()
+		}
+		return nil
+	})
+	return size, last, err
+}
+
+// copyLog copies the survivor's log: what opens it writes to it.
+func (r *recovery) copyLog(ctx context.Context, work string) error {
+	told := time.Now()
+	copied := uint64(0)
+	return filepath.WalkDir(r.from.RaftDir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(r.from.RaftDir, path)
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(work, rel)
+		switch {
+		case d.IsDir():
+			return os.MkdirAll(to, 0o700)
+		case !d.Type().IsRegular():
+			return nil
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		n, err := copyFile(to, path)
+		copied += uint64(n)
+		if time.Since(told) > time.Second {
+			told = time.Now()
+			r.cfg.Progress("copied " + megabytes(copied))
+		}
+		return err
+	})
+}
+
+func copyFile(to, from string) (int64, error) {
+	src, err := os.Open(from)
+	if err != nil {
+		return 0, err
+	}
+	defer src.Close()
+	dst, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return 0, err
+	}
+	n, err := io.Copy(dst, src)
+	return n, errors.Join(err, dst.Close())
+}
+
+func (r *recovery) recoverGroups(ctx context.Context) error {
+	m := &r.from.Member
+	r.report.Cluster, r.report.ClusterName = m.Cluster.String(), m.ClusterName
+	r.report.Member, r.report.Incarnation, r.report.Whole = m.Name, m.Incarnation.String(), len(r.cfg.Groups) == 0
+	system, err := r.read(protocol.SystemGroup)
+	if err != nil {
+		return fmt.Errorf("%w: the system group is needed: try another survivor", err)
+	}
+	v := system.Agreement()
+	for _, o := range v.Members {
+		r.report.Members = append(r.report.Members, o.Name+" at "+o.Address)
+	}
+	seed := system.Seed(func(protocol.GroupID) bool { return true })
+	if len(seed.Groups) > 0 {
+		r.report.HoldOff = seed.Groups[0].HoldOff
+	}
+	if r.report.Whole {
+		if err := r.write(system, 0); err != nil {
+			return err
+		}
+	}
+	for _, id := range append(slices.Clone(r.cfg.Groups), r.cfg.Empty...) {
+		if _, ok := v.Group(protocol.GroupID(id)); !ok || id == uint64(protocol.SystemGroup) {
+			return fmt.Errorf("the cluster has no data group %d", id)
+		}
+	}
+	for _, g := range v.Groups {
+		if g.ID == protocol.SystemGroup || !r.report.Whole && !slices.Contains(r.cfg.Groups, uint64(g.ID)) {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := r.recoverGroup(v, g.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *recovery) recoverGroup(v *systemstate.Agreement, id protocol.GroupID) error {
+	partitions := 0
+	for _, g := range v.Partitions {
+		if g == id {
+			partitions++
+		}
+	}
+	_, has := r.from.Member.Replica(id)
+	why := ""
+	switch {
+	case slices.Contains(r.cfg.Empty, uint64(id)):
+		why = "as asked for"
+	case !has && r.report.Whole:
+		why = "the survivor has no replica of it"
+	case !has:
+		return fmt.Errorf("the survivor has no replica of group %d: try another", id)
+	}
+	if why != "" {
+		r.report.Groups = append(r.report.Groups, RecoveredGroup{Group: uint64(id), Partitions: partitions, Empty: why})
+		return nil
+	}
+	s, err := r.read(id)
+	if err != nil {
+		return fmt.Errorf("%w: try another survivor, or let the group begin empty (--empty %d)", err, id)
+	}
+	return r.write(s, partitions)
+}
+
+func (r *recovery) read(id protocol.GroupID) (*shardgroups.Salvaged, error) {
+	listed, ok := r.from.Member.Replica(id)
+	if !ok || !listed.Started {
+		return nil, fmt.Errorf("the survivor has no replica of group %d", id)
+	}
+	r.cfg.Progress(fmt.Sprintf("group %d: reading replica %d", id, listed.Replica))
+	return r.salvage.Read(id, listed.Replica, listed.NonVoting)
+}
+
+func (r *recovery) write(s *shardgroups.Salvaged, partitions int) error {
+	r.cfg.Progress(fmt.Sprintf("group %d: writing its state", s.Group))
+	info, err := r.salvage.WriteSeed(r.seeds, s)
+	if err != nil {
+		return err
+	}
+	r.report.Groups = append(r.report.Groups, RecoveredGroup{
+		Group: uint64(s.Group), Replica: uint64(s.Replica), Partitions: partitions,
+		Snapshot: s.Snapshot, Commit: s.Commit, Last: s.Last, Term: s.Term, Tail: s.Tail, Sessions: len(s.Sessions),
+		Structures: s.Totals.Structures, Rows: s.Totals.Rows, Bytes: info.Length,
+	})
+	return nil
+}
+
+// Text returns the report for people.
+func (r *RecoverReport) Text() string {
+	var b strings.Builder
+	p := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	p("Recovered from one survivor")
+	p("")
+	p("cluster      %s (%s)", r.ClusterName, r.Cluster)
+	p("survivor     %s (incarnation %s)", r.Member, r.Incarnation)
+	p("last write   %s, by its log files", r.LastWrite.UTC().Format(time.RFC3339))
+	p("members      %s", strings.Join(r.Members, ", "))
+	p("")
+	p("Groups")
+	for _, g := range r.Groups {
+		if g.Empty != "" {
+			p("  group %d: %d partitions begin EMPTY: %s", g.Group, g.Partitions, g.Empty)
+			continue
+		}
+		what := fmt.Sprintf("%d partitions, %d structures, %d rows", g.Partitions, g.Structures, g.Rows)
+		if g.Group == uint64(protocol.SystemGroup) {
+			what = "the system group"
+		}
+		p("  group %d: %s", g.Group, what)
+		p("    replica %d, read up to log index %d of term %d (its snapshot reaches %d)", g.Replica, g.Last, g.Term, g.Snapshot)
+		p("    known to be committed up to %d; entries beyond that, taken in: %d", g.Commit, g.Tail)
+		p("    sessions ended: %d; saved state: %d bytes", g.Sessions, g.Bytes)
+	}
+	p("")
+	p("What may be missing, and what may be there too many")
+	p("  - Writes that the lost members had acknowledged among themselves and that had not reached the survivor. A member that")
+	p("    was connected lags by less than a second; one that was down or cut off lacks all since then. Compare the last write above")
+	p("    with the time of the loss.")
+	p("  - Entries beyond what the survivor knew to be committed are taken in, since an acknowledged write may be among them. Their")
+	p("    callers were told that the outcome is unknown, or were told that all is well.")
+	p("  - All sessions are ended: permits that were held are free again, calls that waited are withdrawn, elements that were reserved")
+	p("    for a Take are back in their queues. Semaphores hand out nothing for %v after the start, until every former holder", r.HoldOff)
+	p("    must have noticed. Fencing tokens go on above the old ones.")
+	p("  - A call whose answer was lost with the members is not known any more: repeating it may carry it out twice.")
+	p("")
+	p("How to go on")
+	if r.Whole {
+		p("  1. Make sure that no member of the lost cluster runs any more, and keep the survivor's directory as it is.")
+		p("  2. quorate start --data-dir THIS-DIRECTORY with the survivor's --name and addresses, and without --bootstrap-expect.")
+		p("     It founds a new cluster of the same name and settings, and is ready once the saved states are loaded.")
+		p("  3. Start the other members with EMPTY data directories and --join. They get their copies by themselves.")
+		p("     A member that still has a directory of the lost cluster is refused.")
+	} else {
+		p("  1. Start a member of the cluster with this: move the folder seed/ into the data directory of a member that is stopped, or")
+		p("     quorate start --data-dir THIS-DIRECTORY --join ADDRESSES as a new member.")
+		p("  2. Where the group has no leader and its majority is gone or silent, the cluster gives its partitions to a new group that")
+		p("     loads the saved state. The other members get their copies of it by themselves.")
+	}
+	return b.String()
+}
