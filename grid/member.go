@@ -133,6 +133,7 @@ func (m *Member) identify() (*identity.Dir, error) {
 	}
 	if m.cfg.DataDir != "" {
 		m.log.Warn("durability is memory: the data directory is not used, what is in it is left alone", "directory", m.cfg.DataDir)
+		m.cfg.DataDir = ""
 	}
 	return identity.Volatile(m.cfg.Name)
 }

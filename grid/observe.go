@@ -315,6 +315,9 @@ func (m *Member) addProcess(out web.Metrics) {
 	if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 { // reads it
 		out.Add("memory_limit_bytes", float64(limit))
 	}
+	if m.cfg.DataDir == "" {
+		return // in memory
+	}
 	free, size, err := diskRoom(m.cfg.DataDir)
 	if err == nil {
 		out.Add("disk_free_bytes", float64(free))

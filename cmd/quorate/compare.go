@@ -24,6 +24,7 @@ type benchBaseline struct {
 	Warmup    time.Duration `default:"3s"`
 	Keys      int           `default:"10000"`
 	ValueSize int           `default:"100"`
+	Storage   string        `enum:"disk,memory,memory-pebble" default:"disk"`
 	Dir       string        `help:"For the logs; a temporary directory if left out."`
 }
 
@@ -49,7 +50,7 @@ func (cmd *benchBaseline) Run(ctx context.Context, a *app) error {
 	}
 	starting, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	c, err := baseline.Start(starting, dir)
+	c, err := baseline.Start(starting, baseline.Storage(cmd.Storage), dir)
 	if err != nil {
 		return err
 	}
@@ -76,6 +77,9 @@ type benchCompare struct {
 	InFlight []int         `help:"Operations in flight; for 1 puts only are measured, by their mean latency." default:"1,256,1024" placeholder:"N"`
 	Keys     int           `help:"Keys, chosen uniformly." default:"10000" placeholder:"N"`
 	Dir      string        `help:"Where the members keep their data; a temporary directory if left out." placeholder:"D"`
+
+	Durability string `help:"Of the grid and of the baseline: disk or memory." enum:"disk,memory" default:"disk" placeholder:"disk"`
+	Log        string `help:"The baseline's log store in memory: own, as the grid's, or pebble, dragonboat's on a file system in memory." enum:"own,pebble" default:"own" placeholder:"own"`
 }
 
 // Help is the long help of the command.
@@ -83,7 +87,8 @@ func (benchCompare) Help() string {
 	return `Starts three member processes on this machine and alternates runs of workload a with the baseline: three dragonboat hosts in one process, three groups, one write per log entry, proposed at the leaders, with a member's own tick, engine, log store and file system. Prints medians and their ratio. With one operation in flight it compares a put with a proposal inside the process plus a round trip over the loopback interface.
 
   quorate bench compare
-  quorate bench compare --runs 3 --in-flight 256`
+  quorate bench compare --runs 3 --in-flight 256
+  quorate bench compare --durability memory --in-flight 64,256,1024`
 }
 
 // comparison is one line of the result.
@@ -103,11 +108,23 @@ type comparison struct {
 	Go           string    `json:"go"`
 	CPUs         int       `json:"cpus"`
 	Durability   string    `json:"durability"`
+	Storage      string    `json:"baseline_storage"`
 }
 
-// compareTargets are what the ratio should be at least, by operations in
-// flight; for one operation, at most.
-var compareTargets = map[int]float64{1: 1.3, 256: 4, 1024: 1.4}
+// compareTargets are what the ratio should be at least, by durability and
+// operations in flight; for one operation, at most.
+var compareTargets = map[string]map[int]float64{
+	"disk":   {1: 1.3, 256: 4, 1024: 1.4},
+	"memory": {256: 1.6, 1024: 2},
+}
+
+// storage is the baseline's.
+func (cmd *benchCompare) storage() string {
+	if cmd.Durability == "memory" && cmd.Log == "pebble" {
+		return string(baseline.MemoryPebble)
+	}
+	return cmd.Durability
+}
 
 // Run runs the command.
 func (cmd *benchCompare) Run(ctx context.Context, a *app) (err error) {
@@ -126,6 +143,7 @@ func (cmd *benchCompare) Run(ctx context.Context, a *app) (err error) {
 	if err != nil {
 		return err
 	}
+	g.durability = cmd.Durability
 	c, err := g.startAll(ctx)
 	defer func() { err = errors.Join(err, g.stop(30*time.Second)) }()
 	if err != nil {
@@ -148,8 +166,8 @@ func (cmd *benchCompare) Run(ctx context.Context, a *app) (err error) {
 	if a.json {
 		return nil
 	}
-	fmt.Fprintf(a.stdout, "three members, durability %s, workload a, %d keys uniform, 100 byte values; median of %d runs of %v\ncommit %s, %s, %d CPUs\n\n",
-		c.Durability(), cmd.Keys, cmd.Runs, cmd.Duration, bench.Commit(), runtime.Version(), runtime.NumCPU())
+	fmt.Fprintf(a.stdout, "three members, durability %s, workload a, %d keys uniform, 100 byte values; baseline's log %s; median of %d runs of %v\ncommit %s, %s, %d CPUs\n\n",
+		c.Durability(), cmd.Keys, cmd.storage(), cmd.Runs, cmd.Duration, bench.Commit(), runtime.Version(), runtime.NumCPU())
 	t := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "in flight\tgrid\tbaseline\tunit\tratio\ttarget\t")
 	for _, l := range all {
@@ -171,8 +189,8 @@ func (cmd *benchCompare) Run(ctx context.Context, a *app) (err error) {
 // compare alternates runs at n operations in flight.
 func (cmd *benchCompare) compare(ctx context.Context, a *app, g *localGrid, c *client.Client, n int) (comparison, error) {
 	line := comparison{
-		InFlight: n, Unit: "ops/s", Target: compareTargets[n], Commit: bench.Commit(), Go: runtime.Version(),
-		CPUs: runtime.NumCPU(), Durability: c.Durability(),
+		InFlight: n, Unit: "ops/s", Target: compareTargets[cmd.Durability][n], Commit: bench.Commit(), Go: runtime.Version(),
+		CPUs: runtime.NumCPU(), Durability: c.Durability(), Storage: cmd.storage(),
 	}
 	config := bench.Config{
 		Workload: "a", InFlight: n, Duration: cmd.Duration, Warmup: cmd.Warmup, Keys: cmd.Keys, Distribution: bench.Uniform,
@@ -215,7 +233,7 @@ func (cmd *benchCompare) baseline(ctx context.Context, g *localGrid, n int) (r b
 	}
 	defer os.RemoveAll(dir)
 	child := exec.CommandContext(ctx, g.binary, "bench", "baseline", "--in-flight", fmt.Sprint(n), "--duration", cmd.Duration.String(),
-		"--warmup", cmd.Warmup.String(), "--keys", fmt.Sprint(cmd.Keys), "--dir", dir)
+		"--warmup", cmd.Warmup.String(), "--keys", fmt.Sprint(cmd.Keys), "--storage", cmd.storage(), "--dir", dir)
 	child.Stderr = os.Stderr
 	out, err := child.Output()
 	if err != nil {

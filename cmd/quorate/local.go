@@ -23,6 +23,8 @@ type localGrid struct {
 	binary  string
 	dir     string
 	members []*localMember
+
+	durability string // "": disk
 }
 
 // localMember is one member, and its process while it runs.
@@ -100,10 +102,16 @@ func (g *localGrid) start(m *localMember) error {
 		return err
 	}
 	defer log.Close()
-	m.process, err = startProcess(g.binary, log, log,
-		"start", "--name", m.name, "--data-dir", filepath.Join(g.dir, m.name), "--listen", m.address,
-		"--join", strings.Join(others, ","), "--bootstrap-expect", fmt.Sprint(len(g.members)), "--cluster", "demo",
-		"--end-with-stdin")
+	args := []string{
+		"start", "--name", m.name, "--listen", m.address, "--join", strings.Join(others, ","),
+		"--bootstrap-expect", fmt.Sprint(len(g.members)), "--cluster", "demo", "--end-with-stdin",
+	}
+	if g.durability == "memory" {
+		args = append(args, "--durability", "memory")
+	} else {
+		args = append(args, "--data-dir", filepath.Join(g.dir, m.name))
+	}
+	m.process, err = startProcess(g.binary, log, log, args...)
 	if err != nil {
 		return fmt.Errorf("start member %s: %w", m.name, err)
 	}

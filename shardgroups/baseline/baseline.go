@@ -4,7 +4,9 @@
 // It runs three hosts in this process with three Raft groups, each with its
 // leader on a host of its own, the tick, engine, log store and file system a
 // member uses, and a Go map as state machine. Every write is one log entry,
-// proposed at the leader. Transport and registry are dragonboat's own.
+// proposed at the leader. Transport and registry are dragonboat's own. In
+// memory the log store is a member's own or, to see what that gains,
+// dragonboat's on a file system in memory.
 package baseline
 
 import (
@@ -32,9 +34,18 @@ const (
 	groups = 3
 )
 
+// Storage is where the hosts keep their logs.
+type Storage string
+
+// The storages.
+const (
+	Disk         Storage = "disk"
+	Memory       Storage = "memory"        // package memlog
+	MemoryPebble Storage = "memory-pebble" // dragonboat's log store on a file system in memory
+)
+
 // Config says what to measure.
 type Config struct {
-	Dir       string        // for the logs; exists and is empty
 	InFlight  int           // proposals in flight, spread evenly over the groups
 	Duration  time.Duration // of the measurement
 	Warmup    time.Duration
@@ -56,9 +67,9 @@ type Cluster struct {
 	sessions [groups]*client.Session
 }
 
-// Start starts the hosts below dir and waits until every group is led by the
-// host it shall be led by.
-func Start(ctx context.Context, dir string) (_ *Cluster, err error) {
+// Start starts the hosts, on disk below dir, and waits until every group is led
+// by the host it shall be led by.
+func Start(ctx context.Context, storage Storage, dir string) (_ *Cluster, err error) {
 	c := &Cluster{}
 	defer func() {
 		if err != nil {
@@ -74,7 +85,7 @@ func Start(ctx context.Context, dir string) (_ *Cluster, err error) {
 		initial[uint64(i+1)] = address
 	}
 	for i := range hosts {
-		c.hosts[i], err = dragonboat.NewNodeHost(hostConfig(filepath.Join(dir, fmt.Sprintf("host%d", i+1)), initial[uint64(i+1)]))
+		c.hosts[i], err = dragonboat.NewNodeHost(hostConfig(storage, filepath.Join(dir, fmt.Sprintf("host%d", i+1)), initial[uint64(i+1)]))
 		if err != nil {
 			return nil, fmt.Errorf("baseline: start host %d: %w", i+1, err)
 		}
@@ -265,8 +276,14 @@ func freeAddress() (string, error) {
 }
 
 // hostConfig is that of a member, with dragonboat's own transport and registry.
-func hostConfig(dir, address string) config.NodeHostConfig {
+func hostConfig(storage Storage, dir, address string) config.NodeHostConfig {
 	c := shardgroups.NodeHostConfig(dir, shardgroups.DefaultRTT)
+	if storage != Disk {
+		shardgroups.InMemory(&c)
+	}
+	if storage == MemoryPebble {
+		c.Expert.LogDBFactory = nil
+	}
 	c.DeploymentID, c.RaftAddress = 1, address
 	return c
 }
