@@ -49,7 +49,7 @@ var layers = []struct {
 	// member hands out a client with links inside the process.
 	{"client", []string{".", "partition", "protocol", "structures"}},
 	{"grid/internal/...", []string{".", "client", "partition", "protocol", "structures", "shardgroups", "shardgroups/groupstate", "shardgroups/systemstate", "grid/internal/..."}},
-	{"grid/gridtest", []string{".", "client", "grid", "grid/internal/...", "partition", "protocol", "shardgroups", "structures"}}, // breaks and tunes members for tests
+	{"grid/gridtest", []string{".", "client", "grid", "grid/internal/...", "partition", "protocol", "shardgroups", "shardgroups/systemstate", "structures"}}, // breaks and tunes members for tests
 	{"grid", []string{".", "client", "partition", "protocol", "structures", "structures/...", "shardgroups", "shardgroups/groupstate", "shardgroups/systemstate", "grid/internal/..."}},
 	{"bench", []string{".", "client", "protocol", "structures", "structures/..."}},
 	{"verify", []string{".", "client", "protocol", "structures", "structures/..."}},
@@ -72,8 +72,11 @@ var dependencies = map[string]map[string]string{
 		"shardgroups/baseline": "measures it bare, so that nothing of ours may be in between",
 		"shardgroups/memlog":   "the interface of its log store, and the entries",
 	},
-	"github.com/cockroachdb/pebble":   {"shardgroups": "dragonboat's log store, in dragonboat's version: read and verified before the engine opens"},
-	"github.com/lni/vfs":              {"shardgroups": "the memory file system that dragonboat takes"},
+	"github.com/cockroachdb/pebble": {"shardgroups": "dragonboat's log store, in dragonboat's version: read and verified before the engine opens"},
+	"github.com/lni/vfs": {
+		"shardgroups":   "the memory file system that dragonboat takes",
+		"grid/gridtest": "disks in memory that forget what was not synced",
+	},
 	"github.com/tidwall/btree":        {"shardgroups/groupstate": "ordered rows with a copy in constant time, for snapshots"},
 	"github.com/hashicorp/memberlist": {"grid/internal/gossip": "finds members and suspects them"},
 	"golang.org/x/sys":                {"grid/internal/identity": "locks the data directory"},

@@ -49,6 +49,8 @@ type Config struct {
 	// TrustDisk starts replicas without asking what others have seen of them, for
 	// the same tests. The Host does not look at it: its member does.
 	TrustDisk bool
+	// Hooks are for tests.
+	Hooks Hooks
 
 	// Resolve returns the address of an incarnation. It is called for every
 	// connection that is made, must not block, and forgets nobody on suspicion.
@@ -134,9 +136,10 @@ func Open(cfg Config) (*Host, error) {
 			return nil, err
 		}
 		what = "in " + cfg.Dir
+		nhc.Expert.FS = cfg.Hooks.FS
 	}
 	h := &Host{
-		moved: moved, cfg: cfg, nonce: rand.Uint64(), mono: newMonotime(),
+		moved: moved, cfg: cfg, nonce: rand.Uint64(), mono: newMonotime(cfg.Hooks.Clock),
 		trans:  &transportFactory{dial: cfg.Dial},
 		reg:    &registry{resolve: cfg.Resolve},
 		groups: map[protocol.GroupID]*Group{},
@@ -161,6 +164,9 @@ func Open(cfg Config) (*Host, error) {
 	h.nh = nh
 	h.spawn(h.dispatch)
 	h.spawn(h.ticker)
+	if cfg.Hooks.Opened != nil {
+		cfg.Hooks.Opened(h)
+	}
 	return h, nil
 }
 

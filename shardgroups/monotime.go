@@ -10,6 +10,8 @@ import (
 // most maxGap (rule 21), so that a pause does not end its clients' sessions
 // before they could speak.
 type monotime struct {
+	fake func() time.Duration // of a test; nil: the process's clock
+
 	mu    sync.Mutex // guards last and total
 	last  time.Time
 	total time.Duration
@@ -20,7 +22,9 @@ const (
 	maxGap       = time.Second
 )
 
-func newMonotime() *monotime { return &monotime{last: time.Now()} }
+func newMonotime(fake func() time.Duration) *monotime {
+	return &monotime{fake: fake, last: time.Now()}
+}
 
 // tick is called every tickInterval.
 func (m *monotime) tick() {
@@ -33,6 +37,9 @@ func (m *monotime) tick() {
 
 // now returns the time since some fixed moment.
 func (m *monotime) now() time.Duration {
+	if m.fake != nil {
+		return m.fake()
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.total + min(time.Since(m.last), maxGap)

@@ -14,7 +14,7 @@ import (
 // a leader whose claim of the clock was proposed again because its first
 // attempt was not answered in time, and both were applied.
 func TestSystem_ClaimAppliedTwice(t *testing.T) {
-	h := &Host{nonce: 1, mono: newMonotime()}
+	h := &Host{nonce: 1, mono: newMonotime(nil)}
 	s := newSystem(h)
 	h.system = s
 	s.leader.Store(&Leader{Self: true})

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -57,6 +58,8 @@ type Cluster struct {
 	configure func(int, *grid.Config)
 	tune      func(*shardgroups.Config)
 	wait      bool
+	disks     bool          // in memory
+	clock     *atomic.Int64 // of the test; nil: everybody's own
 	seed      uint64
 	fabric    *network.Fabric
 	clients   *network.Network
@@ -70,6 +73,8 @@ type Cluster struct {
 // node is one member, or the place of one.
 type node struct {
 	sensors sensors
+	disk    *disk // nil: the system's
+	host    atomic.Pointer[shardgroups.Host]
 
 	mu      sync.Mutex // guards what follows
 	member  *grid.Member
@@ -102,6 +107,8 @@ func Start(t testing.TB, n int, opts ...Option) *Cluster {
 	return c
 }
 
+func memberName(i int) string { return fmt.Sprintf("n%d", i+1) }
+
 func (c *Cluster) start(i int) {
 	c.t.Helper()
 	if err := c.tryStart(i); err != nil {
@@ -114,7 +121,7 @@ func (c *Cluster) tryStart(i int) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	cfg := grid.Config{
-		Name: fmt.Sprintf("n%d", i+1), DataDir: filepath.Join(c.dir, fmt.Sprintf("n%d", i+1)),
+		Name: memberName(i), DataDir: filepath.Join(c.dir, memberName(i)),
 		Listen: "127.0.0.1:0", BootstrapExpect: c.expect, Durability: c.durability,
 		Logger: slog.New(slog.NewTextHandler(c.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
@@ -135,9 +142,20 @@ func (c *Cluster) tryStart(i int) error {
 	n.net = c.fabric.Network(network.Place(i))
 	ctx := network.With(context.Background(), n.net)
 	ctx = tune.WithSensors(ctx, n.sensors.tune(cfg))
-	if c.tune != nil {
-		ctx = tune.With(ctx, c.tune)
+	if c.disks {
+		if n.disk == nil {
+			n.disk = newDisk()
+		}
+		kill := n.net.Kill
+		n.disk.kill.Store(&kill)
 	}
+	n.host.Store(nil)
+	ctx = tune.With(ctx, func(cfg *shardgroups.Config) {
+		cfg.Hooks, cfg.TrustDisk = c.hooks(n), c.disks
+		if c.tune != nil {
+			c.tune(cfg)
+		}
+	})
 	m, err := grid.Start(ctx, cfg)
 	if err != nil {
 		return err
@@ -350,7 +368,7 @@ func (c *Cluster) agreedLeader(g protocol.GroupID) int {
 		agreed = name
 	}
 	for i, n := range c.nodes {
-		if n.running() != nil && agreed == fmt.Sprintf("n%d", i+1) {
+		if n.running() != nil && agreed == memberName(i) {
 			return i
 		}
 	}

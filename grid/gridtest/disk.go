@@ -1,0 +1,112 @@
+package gridtest
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/lni/vfs"
+)
+
+// WithMemoryDisks keeps logs and snapshots on file systems in memory that tell
+// apart what was synced from what was only written: see PowerLoss, SlowDisk and
+// FailDisk. member.json stays a synced file of the system, and the check of a
+// member's data before it starts, which reads the system's files, is left out.
+func WithMemoryDisks() Option { return func(c *Cluster) { c.disks = true } }
+
+// disk is a member's file system in memory.
+type disk struct {
+	files *vfs.MemFS // strict: knows what was synced
+	fs    *vfs.ErrorFS
+	slow  atomic.Int64 // nanoseconds that each sync takes
+	left  atomic.Int64 // writes and syncs until it fails; 0: it does not
+	died  atomic.Bool
+	kill  atomic.Pointer[func()] // ends the member that runs on it
+}
+
+func newDisk() *disk {
+	d := &disk{files: vfs.NewStrictMem()}
+	d.fs = vfs.Wrap(roomy{d.files}, d)
+	return d
+}
+
+// roomy says how much room there is, which the engine asks and memory does not
+// know.
+type roomy struct{ *vfs.MemFS }
+
+func (roomy) GetDiskUsage(string) (vfs.DiskUsage, error) {
+	return vfs.DiskUsage{TotalBytes: 1 << 40, AvailBytes: 1 << 40}, nil
+}
+
+// MaybeError is called before each operation of the engine on its files. It
+// never makes one fail: the engine would end the process, and with it the test.
+// Instead it ends the member there and then: nothing of it gets out any more,
+// and nothing is synced.
+func (d *disk) MaybeError(op vfs.Op) error {
+	if op == vfs.OpRead {
+		return nil
+	}
+	if op == vfs.OpSync {
+		time.Sleep(time.Duration(d.slow.Load()))
+	}
+	if d.left.Load() > 0 && d.left.Add(-1) == 0 {
+		d.lose()
+	}
+	return nil
+}
+
+// lose is the moment from which nothing is synced.
+func (d *disk) lose() {
+	d.died.Store(true)
+	if kill := d.kill.Load(); kill != nil {
+		(*kill)()
+	}
+	d.files.SetIgnoreSyncs(true)
+}
+
+// recover leaves what was synced, once nobody uses the disk.
+func (d *disk) recover() {
+	d.files.ResetToSyncedState()
+	d.files.SetIgnoreSyncs(false)
+	d.slow.Store(0)
+	d.left.Store(0)
+	d.died.Store(false)
+}
+
+func (c *Cluster) disk(i int) *disk {
+	c.t.Helper()
+	d := c.nodes[i].disk
+	if d == nil {
+		c.t.Fatal("the cluster was started without WithMemoryDisks")
+	}
+	return d
+}
+
+// PowerLoss ends members at the same moment, and what they had not synced is
+// gone. It needs WithMemoryDisks.
+func (c *Cluster) PowerLoss(members ...int) {
+	c.t.Helper()
+	for _, i := range members {
+		c.network(i).Kill() // nobody is told of anything from here on
+	}
+	for _, i := range members {
+		c.disk(i).lose()
+	}
+	for _, i := range members {
+		c.Kill(i)
+		c.disk(i).recover()
+	}
+}
+
+// SlowDisk makes every sync of a member take d; 0 makes the disk healthy. It
+// needs WithMemoryDisks.
+func (c *Cluster) SlowDisk(i int, d time.Duration) { c.disk(i).slow.Store(int64(d)) }
+
+// FailDisk makes a member's disk fail at the n-th write or sync from now on,
+// be it full or broken. An engine that cannot write its log must end its
+// process, so there and then the member dies, and what it has not synced is
+// gone: see Failed. It needs WithMemoryDisks.
+func (c *Cluster) FailDisk(i, n int) { c.disk(i).left.Store(int64(n)) }
+
+// Failed reports whether a member has died of its disk. Its end is completed
+// with PowerLoss; then it can be started again.
+func (c *Cluster) Failed(i int) bool { return c.disk(i).died.Load() }

@@ -1,0 +1,110 @@
+package gridtest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups"
+	"github.com/quorate/quorate/shardgroups/systemstate"
+)
+
+// WithClock puts log time under the test's control: it stands until Advance
+// moves it.
+func WithClock() Option { return func(c *Cluster) { c.clock = new(atomic.Int64) } }
+
+// Advance moves the clock of all members, which WithClock gave them. Log time
+// follows with the next entry, which a leader logs at once where something has
+// become due. A leader that is new takes the clock with its first entry: what
+// passed before that counts for nothing in its groups. Clients count their own time: a session whose TTL passes here
+// between two signs of life has ended.
+func (c *Cluster) Advance(d time.Duration) {
+	c.t.Helper()
+	if c.clock == nil {
+		c.t.Fatal("the cluster was started without WithClock")
+	}
+	c.clock.Add(int64(d))
+}
+
+// hooks are what a member's engine gets of the test.
+func (c *Cluster) hooks(n *node) shardgroups.Hooks {
+	h := shardgroups.Hooks{Opened: func(h *shardgroups.Host) { n.host.Store(h) }}
+	if c.clock != nil {
+		h.Clock = func() time.Duration { return time.Duration(c.clock.Load()) }
+	}
+	if n.disk != nil {
+		h.FS = n.disk.fs
+	}
+	return h
+}
+
+// Groups returns the groups of the cluster, as member i knows them.
+func (c *Cluster) Groups(i int) []protocol.GroupID {
+	c.t.Helper()
+	h := c.host(i)
+	var all []protocol.GroupID
+	for _, g := range h.System().View().Groups {
+		all = append(all, g.ID)
+	}
+	return all
+}
+
+func (c *Cluster) host(i int) *shardgroups.Host {
+	c.t.Helper()
+	h := c.nodes[i].host.Load()
+	if c.Member(i) == nil || h == nil {
+		c.t.Fatalf("member %d is down, or has not begun to form the cluster", i)
+	}
+	return h
+}
+
+// MoveLeader hands the lead of a group to a member that has a voter of it, and
+// returns when all know. The grid may spread its leaders again later.
+func (c *Cluster) MoveLeader(g protocol.GroupID, to int) {
+	c.t.Helper()
+	c.Eventually(fmt.Sprintf("member %d leads group %d", to, g), func() bool {
+		from := c.agreedLeader(g)
+		if from < 0 || from == to {
+			return from == to
+		}
+		return c.transfer(from, to, g) == nil && c.agreedLeader(g) == to
+	})
+}
+
+func (c *Cluster) transfer(from, to int, id protocol.GroupID) error {
+	h := c.nodes[from].host.Load()
+	view := h.System().View()
+	g, _ := view.Group(id)
+	at := slices.IndexFunc(g.Replicas, func(r systemstate.Replica) bool {
+		m, _ := view.Member(r.Member)
+		return m.Name == memberName(to) && !r.NonVoting
+	})
+	if at < 0 {
+		return fmt.Errorf("member %d has no voter of group %d", to, id)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if id == protocol.SystemGroup {
+		return h.System().TransferLeader(ctx, g.Replicas[at].ID)
+	}
+	return h.Group(id).TransferLeader(ctx, g.Replicas[at].ID)
+}
+
+// Snapshot makes a member take a snapshot of each of its replicas, and let go
+// of the log before it: who is behind then gets the snapshot.
+func (c *Cluster) Snapshot(i int) {
+	c.t.Helper()
+	h := c.host(i)
+	ids := []protocol.GroupID{protocol.SystemGroup}
+	for _, g := range h.Groups() {
+		ids = append(ids, g.ID())
+	}
+	for _, id := range ids {
+		if err := h.Snapshot(id); err != nil {
+			c.t.Fatalf("snapshot of group %d at member %d: %v", id, i, err)
+		}
+	}
+}

@@ -1,0 +1,35 @@
+package shardgroups
+
+import (
+	"time"
+
+	"github.com/lni/dragonboat/v4/config"
+
+	"github.com/quorate/quorate/protocol"
+)
+
+// Hooks are for tests of whole grids. The zero Hooks change nothing.
+type Hooks struct {
+	// FS holds the engine's files, in place of the system's. member.json, and the
+	// note of where the data lies, stay files of the system.
+	FS config.IFS
+	// Clock is the monotonic clock that entries carry, in place of the process's.
+	// What it gains is not bounded as the gap of a paused process is.
+	Clock func() time.Duration
+	// Opened is called with the Host before Open returns it.
+	Opened func(*Host)
+}
+
+// Snapshot takes a snapshot of this member's replica of a group, whatever was
+// logged since the last, and lets go of the log before it.
+func (h *Host) Snapshot(g protocol.GroupID) error {
+	index := h.system.Applied()
+	if local := h.Group(g); local != nil {
+		local.mu.RLock()
+		index = local.applied
+		local.mu.RUnlock()
+	}
+	h.snapshotting.Lock()
+	defer h.snapshotting.Unlock()
+	return h.snapshot(g, max(index, 1))
+}
