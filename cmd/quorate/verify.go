@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 type verifyCommands struct {
 	Run    verifyRun    `cmd:"" default:"withargs" help:"Use all structures under faults and check what came back."`
 	Faults verifyFaults `cmd:"" help:"List the faults, and which of them this machine cannot have."`
+	Gap    verifyGap    `cmd:"" help:"Measure how long writes stop when a leader is killed, paused or cut off."`
 	Client verifyClient `cmd:"" hidden:"" help:"A client process that holds a permit and waits."`
 }
 
@@ -25,6 +27,8 @@ type verifyGrid struct {
 	Durability string `help:"Durability of the grid that is started: ${enum}." enum:"disk,memory" default:"disk" placeholder:"D"`
 	Dir        string `help:"For data, logs and what a broken promise leaves; a temporary directory if left out, kept where a promise broke." placeholder:"D"`
 	Direct     bool   `help:"Members talk without a proxy between them: no faults of the network."`
+
+	smallDisk bool
 }
 
 type verifyRun struct {
@@ -67,7 +71,7 @@ func (cmd *verifyRun) Validate() error {
 func (cmd *verifyGrid) config(dir string) (nemesis.Config, error) {
 	binary, err := os.Executable()
 	return nemesis.Config{
-		Command: []string{binary, "start"}, Dir: dir, Members: cmd.Members, Durability: cmd.Durability, Direct: cmd.Direct,
+		Command: []string{binary, "start"}, Dir: dir, Members: cmd.Members, Durability: cmd.Durability, Direct: cmd.Direct, SmallDisk: cmd.smallDisk,
 	}, err
 }
 
@@ -112,6 +116,8 @@ func (cmd *verifyRun) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	asked, _ := nemesis.Choose(cmd.Faults)
+	cmd.smallDisk = slices.ContainsFunc(asked, func(f nemesis.Fault) bool { return f.Name == "disk-full" })
 	v := &verification{app: a, cmd: cmd, dir: dir, began: time.Now(), rng: rand.New(rand.NewPCG(cmd.Seed, 0))}
 	defer v.close()
 	if err := v.prepare(ctx); err != nil {
@@ -149,6 +155,7 @@ func (cmd *verifyFaults) Run(_ context.Context, a *app) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	cmd.smallDisk = true
 	cfg, err := cmd.config(dir)
 	if err != nil {
 		return err

@@ -313,8 +313,6 @@ func (v *verification) finish(ctx context.Context) *verifyReport {
 	return r
 }
 
-func (v *verification) loseMajority(context.Context, *verifyReport) {}
-
 func (v *verification) close() {
 	v.closed.Do(func() {
 		for _, c := range append(v.clients, v.probing...) {

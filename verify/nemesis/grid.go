@@ -31,7 +31,11 @@ type Config struct {
 	Durability string   // "disk" or "memory"
 	Arguments  []string // more, for every member
 	Direct     bool     // members talk to each other without a Network
+	SmallDisk  bool     // one member has its data on a disk that can be filled
 }
+
+// smallDisk is the size of a disk that can be filled.
+const smallDisk = 512 << 20
 
 // Grid is a grid of member processes on this machine. Its methods are safe for
 // concurrent use; faults are injected one at a time.
@@ -39,6 +43,8 @@ type Grid struct {
 	cfg     Config
 	members []*Member
 	network *Network // nil: members talk directly
+	small   *Member  // has its data on a small disk; nil: none
+	noSmall error    // why none has
 
 	mu      sync.Mutex // guards what follows
 	crashes []string   // members that ended without being told
@@ -55,6 +61,7 @@ type Member struct {
 
 	mu      sync.Mutex // guards what follows
 	process *process   // nil: it was ended
+	mayEnd  bool       // by itself, as one whose disk fails must
 }
 
 // New prepares a grid; Start starts its members.
@@ -77,6 +84,14 @@ func New(cfg Config) (*Grid, error) {
 		}
 		for i, m := range g.members {
 			m.Address = g.network.address(i)
+		}
+	}
+	g.noSmall = errors.New("no member has a small disk")
+	if last := g.members[len(g.members)-1]; cfg.SmallDisk && cfg.Durability != "memory" {
+		dir := filepath.Join(cfg.Dir, "small")
+		if g.noSmall = mountSmall(dir, smallDisk); g.noSmall == nil {
+			last.Dir = filepath.Join(dir, last.Name)
+			g.small = last
 		}
 	}
 	return g, nil
@@ -151,9 +166,12 @@ func (g *Grid) Start(m *Member) error {
 		}
 	}
 	args := append(slices.Clone(g.cfg.Command),
-		"--name", m.Name, "--data-dir", m.Dir, "--listen", m.Listen, "--advertise", m.Address,
+		"--name", m.Name, "--listen", m.Listen, "--advertise", m.Address,
 		"--join", strings.Join(others, ","), "--bootstrap-expect", fmt.Sprint(len(g.members)),
-		"--cluster", "verify", "--durability", g.cfg.Durability, "--end-with-stdin")
+		"--cluster", "verify", "--durability", g.cfg.Durability, "--http", "off", "--end-with-stdin")
+	if g.cfg.Durability != "memory" {
+		args = append(args, "--data-dir", m.Dir)
+	}
 	args = append(args, g.cfg.Arguments...)
 	log, err := os.OpenFile(m.LogFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -178,13 +196,20 @@ func (g *Grid) Start(m *Member) error {
 func (g *Grid) watch(m *Member, p *process) {
 	<-p.done
 	m.mu.Lock()
-	told := m.process != p
+	told := m.process != p || m.mayEnd
 	m.mu.Unlock()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !told {
 		g.crashes = append(g.crashes, fmt.Sprintf("member %s ended by itself: %v\n%s", m.Name, p.err, tail(m.LogFile)))
 	}
+}
+
+// allowEnd says whether a member may end by itself from now on.
+func (g *Grid) allowEnd(m *Member, yes bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.mayEnd = yes
 }
 
 // Crashes returns the members that ended without being told, with the end of
@@ -306,6 +331,9 @@ func (g *Grid) Close() {
 	}
 	if g.network != nil {
 		g.network.Close()
+	}
+	if g.small != nil {
+		unmount(filepath.Dir(g.small.Dir))
 	}
 }
 

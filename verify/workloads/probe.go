@@ -99,6 +99,13 @@ func (p *Probes) probe(prefix string, c *client.Client, g protocol.GroupID) {
 	}
 }
 
+// AckedSince reports whether a group has acknowledged a write after a time.
+func (p *Probes) AckedSince(g protocol.GroupID, t time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.last[g].After(t)
+}
+
 // Waiting returns the longest time for which a group has not been
 // acknowledged until now.
 func (p *Probes) Waiting() time.Duration {

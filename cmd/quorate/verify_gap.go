@@ -1,0 +1,259 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"github.com/quorate/quorate/client"
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/verify/nemesis"
+	"github.com/quorate/quorate/verify/workloads"
+)
+
+type verifyGap struct {
+	verifyGrid
+	Faults []string `help:"What interrupts: kill, term, pause, one-way, deaf, cut-off, kill-all; all of them if left out." placeholder:"LIST"`
+	Rounds int      `help:"How often each; kill so often, the others a fifth." default:"20" placeholder:"N"`
+	Seed   uint64   `help:"Seed of the random choices." placeholder:"S"`
+	Output string   `short:"o" help:"Form of the output: text, or json for one object a line." enum:"text,json" default:"text" placeholder:"FORM"`
+}
+
+// Help is the long help of the command.
+func (verifyGap) Help() string {
+	return `For each group that the victim leads a writer adds to a counter, one add at a time. The gap is the longest time between two acknowledgements. Before each round all members serve and leaders are spread. SIGKILL is as near as processes come to a power cut: the kernel keeps what was written.
+
+  quorate verify gap --rounds 100`
+}
+
+// gapResult is one line of the result.
+type gapResult struct {
+	Fault      string    `json:"fault"`
+	Durability string    `json:"durability"`
+	Rounds     int       `json:"rounds"`
+	Gaps       int       `json:"gaps"` // groups that the victims led
+	P50        float64   `json:"p50_seconds"`
+	P99        float64   `json:"p99_seconds"`
+	Max        float64   `json:"max_seconds"`
+	All        []float64 `json:"all_seconds"`
+}
+
+// Validate checks what the grammar cannot.
+func (cmd *verifyGap) Validate() error {
+	if cmd.Rounds < 1 || cmd.Members < 1 {
+		return errors.New("--rounds and --members: want at least 1")
+	}
+	_, err := cmd.chosen()
+	return err
+}
+
+func (cmd *verifyGap) chosen() ([]nemesis.Interruption, error) {
+	var chosen []nemesis.Interruption
+	left := slices.Clone(cmd.Faults)
+	for _, in := range nemesis.Interruptions() {
+		i := slices.Index(left, in.Name)
+		if i >= 0 {
+			left = slices.Delete(left, i, i+1)
+		}
+		if i >= 0 || len(cmd.Faults) == 0 {
+			chosen = append(chosen, in)
+		}
+	}
+	if len(left) > 0 {
+		return nil, fmt.Errorf("--faults: nothing is called %q", left[0])
+	}
+	return chosen, nil
+}
+
+// Run runs the command.
+func (cmd *verifyGap) Run(ctx context.Context, a *app) error {
+	if cmd.Seed == 0 {
+		cmd.Seed = rand.Uint64() >> 32
+	}
+	chosen, err := cmd.chosen()
+	if err != nil {
+		return err
+	}
+	dir, remove, err := cmd.makeDir()
+	if err != nil {
+		return err
+	}
+	defer remove()
+	g, err := cmd.start(ctx, dir)
+	if err != nil {
+		return err
+	}
+	defer g.Close()
+	m := &gapMeter{grid: g, rng: rand.New(rand.NewPCG(cmd.Seed, 0))}
+	defer m.close()
+	if err := m.connect(ctx, cmd.Members); err != nil {
+		return err
+	}
+	a.note("measuring gaps of %d members, durability %s, seed %d", cmd.Members, cmd.Durability, cmd.Seed)
+	var results []gapResult
+	for _, in := range chosen {
+		rounds := cmd.Rounds
+		if in.Name != "kill" {
+			rounds = max(1, rounds/5)
+		}
+		r, err := m.measure(ctx, a, in, rounds)
+		if err != nil {
+			a.note("quorate: %s: %v", in.Name, err)
+			continue
+		}
+		r.Durability = cmd.Durability
+		results = append(results, r)
+		if a.json {
+			if err := jsonEncoder(a.stdout).Encode(r); err != nil {
+				return err
+			}
+		}
+	}
+	if !a.json {
+		t := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(t, "INTERRUPTION\tDURABILITY\tROUNDS\tGAPS\tP50\tP99\tMAX")
+		for _, r := range results {
+			fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%.2f s\t%.2f s\t%.2f s\n", r.Fault, r.Durability, r.Rounds, r.Gaps, r.P50, r.P99, r.Max)
+		}
+		return t.Flush()
+	}
+	return nil
+}
+
+// gapMeter measures the gaps of one grid.
+type gapMeter struct {
+	grid    *nemesis.Grid
+	rng     *rand.Rand
+	clients []*client.Client
+	probes  *workloads.Probes
+
+	mu      sync.Mutex // guards what follows
+	struck  time.Time  // when the interruption began
+	longest map[protocol.GroupID]interval
+}
+
+// interval is a gap: when it began, after the interruption, and how long it
+// took.
+type interval struct{ after, took time.Duration }
+
+func (i interval) String() string {
+	return fmt.Sprintf("%v from %v", i.took.Round(time.Millisecond), i.after.Round(time.Millisecond))
+}
+
+func (m *gapMeter) connect(ctx context.Context, n int) error {
+	for range n {
+		cutter := nemesis.NewCutter(m.grid.Resolve)
+		c, err := client.Dial(ctx, m.grid.Seeds(), client.WithName("verify gap"), client.WithDialer(cutter.Dial))
+		if err != nil {
+			return err
+		}
+		m.clients = append(m.clients, c)
+	}
+	m.probes = workloads.StartProbes("gap", m.clients, workloads.Groups(m.clients[0]), func(gap workloads.Gap) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if m.longest != nil && gap.To.Sub(gap.From) > m.longest[gap.Group].took {
+			m.longest[gap.Group] = interval{gap.From.Sub(m.struck), gap.To.Sub(gap.From)}
+		}
+	})
+	return nil
+}
+
+func (m *gapMeter) close() {
+	if m.probes != nil {
+		m.probes.Stop()
+	}
+	for _, c := range m.clients {
+		_ = c.Close()
+	}
+}
+
+// measure interrupts a number of times.
+func (m *gapMeter) measure(ctx context.Context, a *app, in nemesis.Interruption, rounds int) (gapResult, error) {
+	r := gapResult{Fault: in.Name}
+	live := isTerminal(a.stderr)
+	for round := range rounds {
+		gaps, err := m.round(ctx, in)
+		if err != nil {
+			return r, err
+		}
+		for _, d := range gaps {
+			r.All = append(r.All, d.took.Seconds())
+		}
+		r.Rounds++
+		a.progressLine(live, fmt.Sprintf("%s: round %d of %d  %v", in.Name, round+1, rounds, gaps))
+	}
+	if live {
+		fmt.Fprintln(a.stderr)
+	}
+	sorted := slices.Sorted(slices.Values(r.All))
+	r.Gaps = len(sorted)
+	if r.Gaps > 0 {
+		r.P50, r.P99, r.Max = sorted[(r.Gaps-1)/2], sorted[(r.Gaps*99+99)/100-1], sorted[r.Gaps-1]
+	}
+	return r, nil
+}
+
+// round interrupts once, and returns the gaps of the groups that were led by
+// the victim.
+func (m *gapMeter) round(ctx context.Context, in nemesis.Interruption) ([]interval, error) {
+	if err := m.grid.AwaitSpread(ctx); err != nil {
+		return nil, err
+	}
+	// Whatever moved leaders has come to rest, and sessions are attached.
+	if err := sleep(ctx, time.Second+time.Duration(m.rng.IntN(500))*time.Millisecond); err != nil {
+		return nil, err
+	}
+	led := m.grid.Leaders(ctx)
+	var victim *nemesis.Member
+	for _, i := range m.rng.Perm(len(led)) {
+		if len(nemesis.Data(led[i])) > 0 {
+			victim = m.grid.Members()[i]
+		}
+	}
+	if victim == nil {
+		return nil, errors.New("nobody leads a group")
+	}
+	hit := nemesis.Data(led[victim.Index])
+	if in.All {
+		hit = nemesis.Data(slices.Concat(led...))
+	}
+	m.mu.Lock()
+	m.longest, m.struck = map[protocol.GroupID]interval{}, time.Now()
+	m.mu.Unlock()
+	end, err := in.Do(ctx, m.grid, victim)
+	if err == nil {
+		err = sleep(ctx, in.Lasts)
+	}
+	if end != nil {
+		err = errors.Join(err, end())
+	}
+	if err == nil {
+		err = m.grid.AwaitFull(ctx)
+	}
+	if err == nil {
+		err = m.grid.AwaitSpread(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	// The gap of a group is known once it has acknowledged again.
+	for over := time.Now(); slices.ContainsFunc(hit, func(g protocol.GroupID) bool { return !m.probes.AckedSince(g, over) }); {
+		if err := sleep(ctx, 5*time.Millisecond); err != nil {
+			return nil, err
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var gaps []interval
+	for _, id := range hit {
+		gaps = append(gaps, m.longest[id])
+	}
+	m.longest = nil
+	return gaps, nil
+}
