@@ -476,7 +476,11 @@ func (g *Group) refuseWith(q *Request, code protocol.Code) {
 func (g *Group) refuseFollower(q *Request) {
 	l := g.Leader()
 	if l.Replica == 0 || l.Self {
-		q.answer(structures.Result{Code: protocol.CodeNoLeader}, 0)
+		r := structures.Result{Code: protocol.CodeNoLeader}
+		if why := g.host.system.View().LostDetail(g.id); why != "" {
+			r = structures.Refuse(protocol.CodeNoLeader, why)
+		}
+		q.answer(r, 0)
 		return
 	}
 	p := protocol.Problem{Leader: g.host.memberOf(g.id, l.Replica)}

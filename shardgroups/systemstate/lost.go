@@ -1,8 +1,10 @@
 package systemstate
 
 import (
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/quorate/quorate/protocol"
@@ -106,4 +108,47 @@ func (s *State) Seed(has func(protocol.GroupID) bool) *Seed {
 func (s *State) SessionIDs() []protocol.SessionID {
 	ids := slices.Sorted(maps.Keys(s.sessions))
 	return slices.DeleteFunc(ids, func(id protocol.SessionID) bool { return id < s.over })
+}
+
+// LostMajority returns the members whose data is lost for ever where they hold
+// so many of a group's votes that it can never have a majority again, nil
+// otherwise.
+func (a *Agreement) LostMajority(g Group) []Member {
+	var gone []Member
+	voters := 0
+	for _, r := range g.Replicas {
+		if r.NonVoting {
+			continue
+		}
+		voters++
+		if m, ok := a.Member(r.Member); ok && m.Gone {
+			gone = append(gone, m)
+		}
+	}
+	if voters-len(gone) >= voters/2+1 {
+		return nil
+	}
+	return gone
+}
+
+// LostDetail says that a group has lost the data of its majority, and the way
+// out; empty where it has not.
+func (a *Agreement) LostDetail(id protocol.GroupID) string {
+	g, ok := a.Group(id)
+	if !ok {
+		return ""
+	}
+	gone := a.LostMajority(g)
+	if gone == nil {
+		return ""
+	}
+	names := make([]string, len(gone))
+	for i, m := range gone {
+		names[i] = m.Name
+	}
+	way := "it begins again, empty, once enough members run"
+	if a.Settings.Durability != "memory" {
+		way = fmt.Sprintf("bring it back from a survivor with quorate recover --group %d", id)
+	}
+	return fmt.Sprintf("group %d has lost the data of its majority (%s): %s", id, strings.Join(names, ", "), way)
 }

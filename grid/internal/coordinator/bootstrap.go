@@ -66,6 +66,12 @@ func (c *Coordinator) probe(ctx context.Context) []stateReply {
 
 // seek is the step of a blank member.
 func (c *Coordinator) seek(ctx context.Context, m *identity.Member) error {
+	if left, err := c.findRemains(); left != nil || err != nil {
+		if err != nil {
+			return err
+		}
+		return c.seekAnew(ctx, left)
+	}
 	replies := c.probe(ctx)
 	for _, r := range replies {
 		if r.Formed {
@@ -185,14 +191,25 @@ func (c *Coordinator) found(ctx context.Context, m *identity.Member) error {
 		return err
 	}
 	if v.Cluster == (protocol.UUID{}) {
-		_, err := h.System().Propose(ctx, systemstate.Command{
+		found := systemstate.Command{
 			Kind: systemstate.Found, Cluster: m.Cluster, Name: m.ClusterName,
 			Settings: systemstate.Settings{
 				Durability: m.Durability, Partitions: m.Partitions, Groups: m.Groups, Replicas: m.Replicas,
 				Limits: c.cfg.Limits,
 			},
 			Member: systemstate.Member{Incarnation: m.Incarnation, Name: m.Name, Address: c.cfg.Address, Level: c.level},
-		})
+		}
+		if m.Recovered != (protocol.UUID{}) {
+			left, err := c.findRemains()
+			if err != nil {
+				return err
+			}
+			if left == nil {
+				return fatalf("the saved states that the cluster was to be founded from are gone: start again from what quorate recover has made")
+			}
+			left.sow(&found)
+		}
+		_, err := h.System().Propose(ctx, found)
 		return err
 	}
 	if v.Formed {
@@ -200,6 +217,9 @@ func (c *Coordinator) found(ctx context.Context, m *identity.Member) error {
 	}
 	expect := max(c.cfg.Expect, 1)
 	replies := c.probe(ctx)
+	if m.Recovered != (protocol.UUID{}) {
+		expect, replies = 1, nil // the others come to it, with nothing
+	}
 	for _, r := range replies {
 		other := r.Formed && r.Cluster != m.Cluster
 		lower := !r.Formed && r.Founder == r.Self.Incarnation && r.Self.Address < c.cfg.Address

@@ -87,6 +87,9 @@ type Coordinator struct {
 	leadersSince time.Time
 	lastLeaders  map[protocol.GroupID]protocol.MemberID
 
+	seeds           seeds
+	lookedRecovered time.Time
+
 	check      check
 	lifeTold   map[protocol.UUID]bool
 	lifeToldAt time.Time
@@ -524,7 +527,7 @@ func (c *Coordinator) openHost(m *identity.Member) (*shardgroups.Host, error) {
 		Dir: dir, Memory: dir == "", Cluster: m.Cluster, Incarnation: m.Incarnation,
 		RTT: c.cfg.RTT, SlowOp: c.cfg.SlowOp, Kinds: c.cfg.Kinds, Limits: c.cfg.Limits, Logger: c.log,
 		Resolve: c.resolve, Dial: c.cfg.Network.Dial,
-		LeaderChanged: c.changed, SystemChanged: c.changed,
+		LeaderChanged: c.changed, SystemChanged: c.changed, SeedDir: c.seedDir(),
 	}
 	c.cfg.Tune(&cfg)
 	h, err := shardgroups.Open(cfg)

@@ -26,6 +26,9 @@ const caughtUpTimeout = time.Second
 
 // maintain is the step of a member of a formed cluster.
 func (c *Coordinator) maintain(ctx context.Context, m *identity.Member) (again bool, err error) {
+	if err := c.checkRecovered(ctx, m); err != nil {
+		return false, err
+	}
 	if ok, err := c.complete(ctx, m); !ok || err != nil {
 		return true, err
 	}
@@ -63,6 +66,9 @@ func (c *Coordinator) maintain(ctx context.Context, m *identity.Member) (again b
 		if err := c.tellAddress(ctx, h, m); err != nil {
 			return true, err
 		}
+	}
+	if err := c.tendSeeds(ctx, h, v, me.ID); err != nil {
+		return true, err
 	}
 	c.learnLeaders(ctx, h, v)
 	c.checkReady(h, v)
@@ -238,6 +244,10 @@ func (c *Coordinator) checkReady(h *shardgroups.Host, v *systemstate.Agreement) 
 		return
 	}
 	for _, g := range v.Groups {
+		if g.Seed != 0 {
+			c.setWaiting("the saved state of group %d to be loaded", g.Seed)
+			return
+		}
 		if c.LeaderOf(g.ID) == 0 {
 			c.setWaiting("a leader of group %d", g.ID)
 			return
@@ -262,6 +272,9 @@ func (c *Coordinator) lead(ctx context.Context, h *shardgroups.Host) (again bool
 	if level := v.CommonLevel(); level > v.Level {
 		c.log.Info("every member understands a higher level of state", "level", level)
 		_, err := h.System().Propose(ctx, systemstate.Command{Kind: systemstate.RaiseLevel, Member: systemstate.Member{Level: level}})
+		return true, err
+	}
+	if again, err := c.replaceLost(ctx, h); again || err != nil {
 		return true, err
 	}
 	for _, o := range v.Members {

@@ -48,7 +48,8 @@ type stateReply struct {
 	Seen           []protocol.UUID // incarnations that answer it
 	Known          []string        // addresses it knows of
 	Settings       settings
-	SystemApplied  uint64 // by its replica of the system group
+	SystemApplied  uint64        // by its replica of the system group
+	Recovered      protocol.UUID // the lost cluster that Cluster was founded from
 }
 
 // settings are what the members of a cluster must agree on. A zero field has

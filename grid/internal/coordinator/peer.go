@@ -94,7 +94,7 @@ func (c *Coordinator) onState(from self) (any, error) {
 	}
 	r := stateReply{
 		Self:    self{Incarnation: m.Incarnation, Name: m.Name, Address: c.cfg.Address, Level: c.level},
-		Cluster: m.Cluster, ClusterName: m.ClusterName, Formed: m.Formed,
+		Cluster: m.Cluster, ClusterName: m.ClusterName, Formed: m.Formed, Recovered: m.Recovered,
 		Founder: m.Founder, FounderAddress: m.FounderAddress,
 		Expect: uint32(c.cfg.Expect), Settings: wireOf(&m), Known: targets,
 	}

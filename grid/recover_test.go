@@ -1,0 +1,193 @@
+package grid_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/quorate/quorate/client"
+	"github.com/quorate/quorate/grid"
+	"github.com/quorate/quorate/structures/dcounter"
+	"github.com/quorate/quorate/structures/dmap"
+	"github.com/quorate/quorate/structures/dqueue"
+	"github.com/quorate/quorate/structures/dsemaphore"
+)
+
+// members starts n members on disk that form a grid, and returns them with
+// their directories.
+func members(t *testing.T, n int) (all []*grid.Member, dirs []string) {
+	t.Helper()
+	var join []string
+	for i := range n {
+		dirs = append(dirs, filepath.Join(t.TempDir(), fmt.Sprint("n", i+1)))
+		all = append(all, start(t, grid.Config{
+			Name: fmt.Sprint("n", i+1), DataDir: dirs[i], BootstrapExpect: n, Join: join, Cluster: "prod", Groups: 2,
+		}))
+		join = append(join, all[i].Addr())
+	}
+	for _, m := range all {
+		ready(t, m)
+	}
+	return all, dirs
+}
+
+// contents hashes the names and bytes of all files below a directory.
+func contents(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		files[path] = string(b)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// TestRecover loses two of three data directories, recovers from the third, and
+// grows the new cluster again.
+func TestRecover(t *testing.T) {
+	all, dirs := members(t, 3)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*waitTimeout)
+	defer cancel()
+	cl := all[0].Client()
+	m := dmap.New[string, string](cl, "users")
+	const entries = 200
+	value := strings.Repeat("x", 20<<10)
+	for i := range entries {
+		if err := m.Put(ctx, fmt.Sprint("k", i), fmt.Sprint(i, value)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hits := dcounter.New(cl, "hits")
+	if _, err := hits.Add(ctx, 42); err != nil {
+		t.Fatal(err)
+	}
+	writers := dsemaphore.New(cl, "writers")
+	if err := writers.Init(ctx, 1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := writers.Acquire(ctx, 1); err != nil {
+		t.Fatal(err)
+	}
+	jobs := dqueue.New[int](cl, "jobs")
+	for i := range 3 {
+		if err := jobs.Put(ctx, i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := len(all) - 1; i >= 0; i-- {
+		if err := all[i].Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, dir := range dirs[1:] {
+		if err := os.Rename(dir, dir+".away"); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	before := contents(t, dirs[0])
+	to := filepath.Join(t.TempDir(), "new")
+	report, err := grid.Recover(ctx, grid.RecoverConfig{DataDir: dirs[0], To: to})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(to, "report.txt"))
+	if err != nil || !bytes.Equal(text, []byte(report.Text())) {
+		t.Errorf("the written report differs: %v", err)
+	}
+	t.Logf("%s", text)
+	if len(report.Groups) != 3 || len(report.Members) != 3 || report.HoldOff < 10*time.Second {
+		t.Errorf("%+v", report)
+	}
+	for path, b := range contents(t, dirs[0]) {
+		if before[path] != b {
+			t.Errorf("%s was changed", path)
+		}
+		delete(before, path)
+	}
+	if len(before) > 0 {
+		t.Errorf("%d files were removed", len(before))
+	}
+	if _, err := grid.Recover(ctx, grid.RecoverConfig{DataDir: dirs[0], To: to}); err == nil {
+		t.Error("a directory that is not empty is taken")
+	}
+
+	one := start(t, grid.Config{Name: "n1", DataDir: to, Listen: all[0].Addr()})
+	ready(t, one)
+	began := time.Now()
+	check := func(c *client.Client) {
+		t.Helper()
+		m := dmap.New[string, string](c, "users")
+		for i := range entries {
+			if v, ok, err := m.Get(ctx, fmt.Sprint("k", i)); err != nil || !ok || v != fmt.Sprint(i, value) {
+				t.Fatalf("k%d: %d bytes, %t, %v", i, len(v), ok, err)
+			}
+		}
+		if n, err := dcounter.New(c, "hits").Get(ctx); err != nil || n != 42 {
+			t.Errorf("counter %d, %v", n, err)
+		}
+		if n, err := dqueue.New[int](c, "jobs").Len(ctx); err != nil || n != 3 {
+			t.Errorf("queue %d, %v", n, err)
+		}
+	}
+	check(one.Client())
+	if _, err := os.Stat(filepath.Join(to, "seed", "group-2")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a seed that is loaded is there: %v", err)
+	}
+
+	// A member that still has the data of the lost cluster is refused.
+	if err := os.Rename(dirs[1]+".away", dirs[1]); err != nil {
+		t.Fatal(err)
+	}
+	old := start(t, grid.Config{Name: "n2", DataDir: dirs[1], Join: []string{one.Addr()}})
+	says(t, old.Ready(ctx), "recovered from a survivor", "Set its data directory aside")
+	if err := old.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// Empty ones are welcome.
+	for i := 2; i <= 3; i++ {
+		ready(t, start(t, grid.Config{Name: fmt.Sprint("n", i), DataDir: t.TempDir(), Join: []string{one.Addr()}}))
+	}
+
+	// Nothing is granted before the hold-off is over.
+	if time.Since(began) < report.HoldOff/2 {
+		short, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		_, err := dsemaphore.New(one.Client(), "writers").Acquire(short, 1)
+		says(t, err, "hands out nothing")
+	}
+	check(one.Client())
+}
+
+// TestRecover_Refuses shows what recover does not do.
+func TestRecover_Refuses(t *testing.T) {
+	dir := t.TempDir()
+	m := start(t, grid.Config{DataDir: dir, Groups: 1})
+	ready(t, m)
+	try := func(cfg grid.RecoverConfig) error {
+		_, err := grid.Recover(t.Context(), cfg)
+		return err
+	}
+	says(t, try(grid.RecoverConfig{DataDir: dir, To: t.TempDir()}), "in use", "stop the member")
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	says(t, try(grid.RecoverConfig{DataDir: t.TempDir(), To: t.TempDir()}), "not a member's")
+	says(t, try(grid.RecoverConfig{DataDir: dir, To: filepath.Join(dir, "x")}), "lies in the survivor's directory")
+	says(t, try(grid.RecoverConfig{DataDir: dir, To: dir}), "lies in the survivor's directory")
+	says(t, try(grid.RecoverConfig{DataDir: dir, To: t.TempDir(), Groups: []uint64{9}}), "no data group 9")
+	says(t, try(grid.RecoverConfig{DataDir: dir, To: t.TempDir(), Groups: []uint64{1}}), "no data group 1")
+}
