@@ -144,7 +144,6 @@ const seedLook = 2 * time.Second
 // seeds is what the coordinator knows of saved states in its directory.
 type seeds struct {
 	looked time.Time
-	infos  []shardgroups.SeedInfo
 	said   string
 }
 
