@@ -229,7 +229,7 @@ func TestLog_AsDragonboats(t *testing.T) {
 		}
 		low := compacted + 1 + rnd.Uint64N(last-compacted)
 		high := low + 1 + rnd.Uint64N(last+1-low)
-		most := rnd.Uint64N(3000)
+		most := 1 + rnd.Uint64N(3000) // with 0, of which the engine takes one, Tan may return more
 		if d := cmp.Diff(read(t, theirs, low, high, most), read(t, ours, low, high, most)); d != "" {
 			t.Fatalf("step %d, entries [%d, %d) up to %d bytes: %s", step, low, high, most, d)
 		}
