@@ -313,6 +313,9 @@ func (c *Coordinator) comeBackEmpty(m *identity.Member) error {
 	}
 	c.log.Error("this member's data is lost: it comes back as a new incarnation and gets the others' data", "reason", k.lost,
 		"lost", m.Incarnation.String(), "incarnation", now.Incarnation.String())
+	if g := c.gossip.Load(); g != nil {
+		g.Leave() // the others need not miss it first
+	}
 	return c.startGossip()
 }
 

@@ -65,6 +65,10 @@ type Gossip struct {
 	cluster protocol.UUID
 	state   State
 	hints   map[protocol.UUID]Hint
+	// heard are those that memberlist believes alive, numbered in the order in
+	// which they came. Of several at one address the last is there.
+	heard  map[protocol.UUID]uint64
+	number uint64
 }
 
 // Start announces the member and begins to listen.
@@ -83,7 +87,7 @@ func Start(cfg Config) (*Gossip, error) {
 	}
 	g := &Gossip{
 		cfg: cfg, stop: make(chan struct{}), changed: make(chan struct{}, 1),
-		cluster: cfg.Cluster, state: cfg.State, hints: map[protocol.UUID]Hint{},
+		cluster: cfg.Cluster, state: cfg.State, hints: map[protocol.UUID]Hint{}, heard: map[protocol.UUID]uint64{},
 	}
 	if n := len(g.meta()); n > metaLimit {
 		return nil, fmt.Errorf("gossip: name and address take %d bytes, at most %d: use a shorter name", n, metaLimit)
@@ -222,14 +226,36 @@ func (g *Gossip) learn(n *memberlist.Node, alive bool) {
 	if !ok {
 		return
 	}
-	h := Hint{Incarnation: u, Name: m.name, Address: m.address, Cluster: m.cluster, State: m.state, Alive: alive}
 	g.mu.Lock()
-	g.hints[u] = h
+	g.hints[u] = Hint{Incarnation: u, Name: m.name, Address: m.address, Cluster: m.cluster, State: m.state}
+	switch _, known := g.heard[u]; {
+	case !alive:
+		delete(g.heard, u)
+	case !known:
+		g.number++
+		g.heard[u] = g.number
+	}
+	g.settle()
 	g.forgetOld()
 	g.mu.Unlock()
 	select {
 	case g.changed <- struct{}{}:
 	default:
+	}
+}
+
+// settle decides who is alive. An address has one member: who was there before
+// is not, though memberlist may need a while to see it, and may hear of the old
+// one once more after the new one has come. mu is held.
+func (g *Gossip) settle() {
+	last := map[string]uint64{}
+	for u, n := range g.heard {
+		last[g.hints[u].Address] = max(last[g.hints[u].Address], n)
+	}
+	for u, h := range g.hints {
+		n, ok := g.heard[u]
+		h.Alive = ok && n == last[h.Address]
+		g.hints[u] = h
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/memberlist"
+
 	"github.com/quorate/quorate/grid/internal/identity"
 	"github.com/quorate/quorate/grid/internal/network"
 	"github.com/quorate/quorate/protocol"
@@ -142,4 +144,32 @@ func FuzzMeta(f *testing.F) {
 			t.Errorf("%+v is read back as %+v, %t", m, again, ok)
 		}
 	})
+}
+
+// TestSameAddress has a new incarnation take over the address of an old one, of
+// which memberlist hears once more before it misses it.
+func TestSameAddress(t *testing.T) {
+	g := &Gossip{changed: make(chan struct{}, 1), hints: map[protocol.UUID]Hint{}, heard: map[protocol.UUID]uint64{}}
+	before, after := identity.NewUUID(), identity.NewUUID()
+	learn := func(u protocol.UUID, alive bool) {
+		m := meta{name: "n1", address: "10.0.0.1:7170"}
+		g.learn(&memberlist.Node{Name: u.String(), Meta: m.append(nil)}, alive)
+	}
+	check := func(when string, wantBefore, wantAfter bool) {
+		t.Helper()
+		if b, a := g.hints[before].Alive, g.hints[after].Alive; b != wantBefore || a != wantAfter {
+			t.Errorf("%s: the old one alive %t, the new one %t", when, b, a)
+		}
+	}
+	learn(before, true)
+	check("at first", true, false)
+	learn(after, true)
+	check("after the new one came", false, true)
+	learn(before, true)
+	check("after news of the old one", false, true)
+	learn(before, false)
+	learn(before, true)
+	check("after the old one came once more", true, false)
+	learn(before, false)
+	check("after the old one was missed", false, true)
 }
