@@ -1,7 +1,6 @@
 package protocol
 
 import (
-	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -58,66 +57,6 @@ func BeginFrame(dst []byte) []byte { return append(dst, 0, 0, 0, 0) }
 func EndFrame(dst []byte, start int) []byte {
 	binary.BigEndian.PutUint32(dst[start:], uint32(len(dst)-start-4))
 	return dst
-}
-
-// FrameReader reads frames from a buffered connection. It carves the frames
-// from chunks, so that small frames do not cost an allocation each; a frame
-// stays valid for as long as anything refers to it.
-type FrameReader struct {
-	r     *bufio.Reader
-	max   int
-	chunk []byte
-}
-
-// NewFrameReader returns a FrameReader that refuses frames over max bytes.
-func NewFrameReader(r io.Reader, max int) *FrameReader {
-	return &FrameReader{r: bufio.NewReaderSize(r, 64<<10), max: max}
-}
-
-// SetMax changes the largest frame that is read.
-func (f *FrameReader) SetMax(max int) { f.max = max }
-
-// Buffered reports whether the next frame can be read without waiting for the
-// connection.
-func (f *FrameReader) Buffered() bool {
-	if f.r.Buffered() < 4 {
-		return false
-	}
-	head, _ := f.r.Peek(4)
-	return int64(f.r.Buffered()-4) >= int64(binary.BigEndian.Uint32(head))
-}
-
-// Next reads a frame. It allocates only after the length has been checked, and
-// for a large frame only as the bytes arrive.
-func (f *FrameReader) Next() ([]byte, error) {
-	head, err := f.r.Peek(4)
-	if err != nil {
-		if err == io.EOF && len(head) > 0 {
-			err = io.ErrUnexpectedEOF
-		}
-		return nil, err
-	}
-	size := binary.BigEndian.Uint32(head)
-	if size == 0 || int64(size) > int64(f.max) {
-		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrFrame, size, f.max)
-	}
-	n := int(size)
-	if _, err := f.r.Discard(4); err != nil {
-		return nil, err
-	}
-	const chunkSize, large = 32 << 10, 8 << 10
-	if n > large {
-		return ReadGrowing(f.r, nil, n)
-	}
-	if n > len(f.chunk) {
-		f.chunk = make([]byte, chunkSize)
-	}
-	frame := f.chunk[:n:n]
-	f.chunk = f.chunk[n:]
-	if _, err := io.ReadFull(f.r, frame); err != nil {
-		return nil, noEOF(err)
-	}
-	return frame, nil
 }
 
 // ReadGrowing reads n bytes into buf, or into memory that grows as they
