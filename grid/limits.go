@@ -114,3 +114,20 @@ func bytesText(n uint64) string {
 	}
 	return fmt.Sprintf("%.1f %s", f, units[i])
 }
+
+// share returns a part of the memory's limit for queues and buffers of one
+// kind, within bounds; the most where the limit is not known.
+func share(limit uint64, part, least, most int64) int64 {
+	if limit == 0 {
+		return most
+	}
+	return min(max(int64(limit/uint64(part)), least), most)
+}
+
+// bounded fits the queues of the groups into the memory, before tune.
+func bounded(limit uint64, tune func(*shardgroups.Config)) func(*shardgroups.Config) {
+	return func(c *shardgroups.Config) {
+		c.QueueBytes = int(share(limit, 64, 8<<20, 64<<20))
+		tune(c)
+	}
+}

@@ -87,13 +87,14 @@ func Start(ctx context.Context, cfg Config) (*Member, error) {
 	if err != nil {
 		return nil, errors.Join(err, listener.Close(), packets.Close(), dir.Close())
 	}
+	limit := cmp.Or(uint64(cfg.MemoryLimit), memory.Limit())
 	// The server needs the coordinator behind it, and the coordinator tells the
 	// server of changes: the lock holds those until both are there.
 	m.routing.Lock()
 	m.coordinator, err = coordinator.Start(coordinator.Config{
 		Dir: dir, Address: m.address, Join: cfg.Join, Expect: cfg.BootstrapExpect, ClusterName: cfg.Cluster,
 		Settings: cfg.settings(),
-		Network:  m.net, Packets: packets, Kinds: kinds(), Limits: m.limits, RTT: cfg.Tick, SlowOp: cfg.SlowOp, Tune: tune.From(ctx),
+		Network:  m.net, Packets: packets, Kinds: kinds(), Limits: m.limits, RTT: cfg.Tick, SlowOp: cfg.SlowOp, Tune: bounded(limit, tune.From(ctx)),
 		Logger: m.log, Changed: m.changed,
 	})
 	if err != nil {
@@ -106,13 +107,9 @@ func Start(ctx context.Context, cfg Config) (*Member, error) {
 	self := m.coordinator.Member()
 	m.server = server.Start(server.Config{
 		Listener: listener, Network: m.net, Backend: &backend{m}, Limits: m.limits,
-		Client: self.Incarnation, Logger: m.log,
+		Client: self.Incarnation, Logger: m.log, Budget: share(limit, 16, 32<<20, 256<<20),
 	})
 	m.routing.Unlock()
-	limit := uint64(cfg.MemoryLimit)
-	if limit == 0 {
-		limit = memory.Limit()
-	}
 	m.memory = memory.New(limit, tune.SensorsFrom(ctx).Memory, nil)
 	limiting, stop := context.WithCancel(context.Background())
 	m.stopLimits = stop

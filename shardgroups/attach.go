@@ -19,11 +19,15 @@ const maxEndsPerEntry = 1000
 // are known in the applied state, so that their requests can be logged, and
 // the requests of others, parked until the session is attached.
 type sessions struct {
-	applied map[protocol.SessionID]struct{}
-	parked  map[protocol.SessionID][]*Request
-	last    protocol.SessionID // a known one: most requests in a row are of one client
-	want    []attach           // to log
+	applied     map[protocol.SessionID]struct{}
+	parked      map[protocol.SessionID][]*Request
+	parkedBytes int
+	last        protocol.SessionID // a known one: most requests in a row are of one client
+	want        []attach           // to log
 }
+
+// maxParkedSessions bounds the sessions that are looked up at a time.
+const maxParkedSessions = 1024
 
 type attach struct {
 	session protocol.SessionID
@@ -77,6 +81,12 @@ func (g *Group) park(qs []*Request) {
 			continue
 		}
 		_, busy := g.sessions.parked[id]
+		if !busy && len(g.sessions.parked) >= maxParkedSessions || g.sessions.parkedBytes+len(q.Raw) > g.host.cfg.QueueBytes {
+			g.qmu.Unlock()
+			q.busy()
+			continue
+		}
+		g.sessions.parkedBytes += len(q.Raw)
 		if g.sessions.parked == nil {
 			g.sessions.parked = map[protocol.SessionID][]*Request{}
 		}
@@ -133,6 +143,9 @@ func (g *Group) unpark(id protocol.SessionID, code protocol.Code) {
 	g.qmu.Lock()
 	qs := g.sessions.parked[id]
 	delete(g.sessions.parked, id)
+	for _, q := range qs {
+		g.sessions.parkedBytes -= len(q.Raw)
+	}
 	if code == protocol.CodeOK {
 		g.sessions.learn(id)
 		if g.Leader().Self && !g.stopped {

@@ -27,8 +27,11 @@ const (
 	// a snapshot costs nothing, and the log takes from the memory of the data.
 	defaultSnapshotBytes = 32 << 20
 	defaultRetainBytes   = 32 << 20
-	memorySnapshotBytes  = 4 << 20
-	memoryRetainBytes    = 12 << 20
+
+	// What may wait in a group's queue.
+	defaultQueueBytes   = 64 << 20
+	memorySnapshotBytes = 4 << 20
+	memoryRetainBytes   = 12 << 20
 )
 
 func (c *Config) setDefaults() {
@@ -47,6 +50,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.SnapshotBytes == 0 {
 		c.SnapshotBytes = every
+	}
+	if c.QueueBytes == 0 {
+		c.QueueBytes = defaultQueueBytes
 	}
 	if c.RetainBytes == 0 {
 		c.RetainBytes = retain

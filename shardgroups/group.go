@@ -22,7 +22,6 @@ const (
 	maxEntryBytes     = 1 << 20
 	maxEntriesFlying  = 4
 	maxQueuedRequests = 32 << 10
-	maxQueuedBytes    = 64 << 20
 	busyWaitHint      = 20 // milliseconds
 )
 
@@ -196,7 +195,7 @@ func (g *Group) Submit(q *Request) {
 		g.qmu.Unlock()
 		q.refuse(protocol.CodeShutdown)
 		return
-	case len(g.writes)+len(g.reads) >= maxQueuedRequests || g.queuedBytes+len(q.Raw) > maxQueuedBytes:
+	case len(g.writes)+len(g.reads) >= maxQueuedRequests || g.queuedBytes+len(q.Raw) > g.host.cfg.QueueBytes:
 		g.qmu.Unlock()
 		q.busy()
 		return
@@ -450,6 +449,9 @@ func (g *Group) fail(e *entry, code protocol.Code) {
 		if g.Leader().Self {
 			g.qmu.Lock()
 			g.reads = append(g.reads, e.riders...)
+			for _, q := range e.riders {
+				g.queuedBytes += len(q.Raw)
+			}
 			g.qmu.Unlock()
 		} else {
 			for _, q := range e.riders {

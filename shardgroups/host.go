@@ -38,6 +38,7 @@ type Config struct {
 
 	SnapshotBytes uint64 // logged between two snapshots; 0: 32 MiB, in memory 4 MiB
 	RetainBytes   uint64 // of log kept before a snapshot; 0: 32 MiB, in memory 12 MiB
+	QueueBytes    int    // of requests that wait in a group, each; 0: 64 MiB
 	// SeedDir holds the saved states that groups of this member load; empty: none.
 	SeedDir string
 

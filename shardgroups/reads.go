@@ -77,20 +77,36 @@ func (g *Group) rideInstead(batch []*Request) {
 // readNow answers reads from the state as it is. asked is when they left the
 // queue.
 func (g *Group) readNow(batch []*Request, asked time.Time) {
+	for len(batch) > 0 {
+		batch = batch[g.readSome(batch, asked):]
+	}
+}
+
+// maxAnswerBytes bounds the answers to reads that are made before they are
+// handed on: a batch of reads of large values must not be in memory at once.
+const maxAnswerBytes = 1 << 20
+
+// readSome answers the first of a batch, and returns how many.
+func (g *Group) readSome(batch []*Request, asked time.Time) int {
 	var r groupstate.Reader
-	answers := make([]protocol.Reply, len(batch))
+	answers := make([]protocol.Reply, 0, len(batch))
 	began := time.Now()
+	size := 0
 	g.mu.RLock()
-	for i, q := range batch {
+	for _, q := range batch {
 		res, rev := r.Read(g.state, &q.Request)
-		answers[i] = protocol.Reply{ID: q.ID, Code: res.Code, Revision: rev, Body: res.Body}
+		answers = append(answers, protocol.Reply{ID: q.ID, Code: res.Code, Revision: rev, Body: res.Body})
+		if size += len(res.Body); size > maxAnswerBytes {
+			break
+		}
 	}
 	g.mu.RUnlock()
 	now := time.Now()
-	for i, q := range batch {
+	for i, q := range batch[:len(answers)] {
 		if took := g.measure(q, ClassRead, answers[i].Code, now); g.slow.is(took) {
 			g.slow.tell(g, q, stages{asked, began, now})
 		}
 		q.Done(answers[i])
 	}
+	return len(answers)
 }

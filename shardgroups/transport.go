@@ -29,6 +29,8 @@ const (
 	raftBatch       = 1
 	raftChunk       = 2
 	raftWriteLimit  = 10 * time.Second
+	raftFirstLimit  = 10 * time.Second // for the first frame of a connection
+	raftFrameLimit  = 30 * time.Second // for the rest of a frame
 	raftBufferSize  = 64 << 10
 	keepRaftBuffer  = 1 << 20
 	raftPurposeName = "quorate"
@@ -104,7 +106,20 @@ func (t *transport) serve(conn net.Conn, r io.Reader) error {
 	}()
 	br := bufio.NewReaderSize(r, raftBufferSize)
 	var buf []byte
+	limit := time.Now().Add(raftFirstLimit)
 	for {
+		// Whoever opens a connection has something to send, and a frame that was
+		// begun goes on: a stranger holds neither place nor memory for long.
+		if err := conn.SetReadDeadline(limit); err != nil {
+			return err
+		}
+		if _, err := br.Peek(raftHeaderSize); err != nil {
+			return err
+		}
+		if err := conn.SetReadDeadline(time.Now().Add(raftFrameLimit)); err != nil {
+			return err
+		}
+		limit = time.Time{}
 		kind, payload, err := readRaftFrame(br, buf)
 		if err != nil {
 			return err

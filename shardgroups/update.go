@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	sm "github.com/lni/dragonboat/v4/statemachine"
@@ -143,6 +144,8 @@ func (s *applySink) reply(q *Request, r structures.Result, rev protocol.Revision
 		s.answers = append(s.answers, answer{q, ClassWrite, protocol.Reply{ID: q.ID, Code: r.Code, Revision: rev, Body: r.Body}})
 		return
 	}
+	// A call may wait for days: what it was sent in need not.
+	q.Raw, q.Body, q.Name = nil, nil, strings.Clone(q.Name)
 	key := waitKey{q.Partition, q.Caller}
 	qs := s.g.waiting[key]
 	if len(qs) >= maxWaitingPerCall {

@@ -32,29 +32,46 @@ type clientConn struct {
 	client  protocol.UUID
 
 	// Of the reader alone.
+	shake  *shakeReader // under frames
 	frames *protocol.FrameReader
 	slab   []shardgroups.Request
-	done   map[protocol.GroupID]func(protocol.Reply)
+	done   map[doneKey]func(protocol.Reply)
 	pipes  map[protocol.MemberID]*pipe
 	now    time.Time // when the burst of requests that is read began
 
 	inFlight atomic.Int64
+	squeezed atomic.Bool // bytes in or out may be too many: look closer before reading on
 
-	mu     sync.Mutex // guards what follows; nothing is called under it
-	out    []byte     // frames not yet taken by the writer
-	taken  int        // bytes the writer is writing
-	full   bool       // the reader waits for room
-	closed bool
-	more   sync.Cond // out has grown, or closed
-	room   sync.Cond // a request in flight was answered, or closed
+	mu         sync.Mutex // guards what follows; nothing is called under it
+	out        []byte     // frames not yet taken by the writer
+	taken      int        // bytes the writer is writing
+	full       bool       // the reader waits for room
+	closed     bool
+	large      map[uint64]int // bytes of large requests in flight, by id
+	inBytes    int            // sum of large
+	countedOut int            // of out and taken, in the server's count
+	written    uint64         // pieces written
+	more       sync.Cond      // out has grown, or closed
+	room       sync.Cond      // a request in flight was answered, replies were written, or closed
+
+	seen seen // of the server's sweep
+}
+
+// doneKey says which callback a request has: of which group, and whether it is
+// a read, which may be answered "busy" at any time.
+type doneKey struct {
+	group protocol.GroupID
+	read  bool
 }
 
 // serveClient serves a connection until it ends.
 func (s *Server) serveClient(conn net.Conn) {
 	c := &clientConn{
-		s: s, conn: conn, frames: protocol.NewFrameReader(conn, protocol.MaxHandshakeFrame),
-		done: map[protocol.GroupID]func(protocol.Reply){}, pipes: map[protocol.MemberID]*pipe{},
+		s: s, conn: conn, shake: &shakeReader{conn, handshakeBytes},
+		done: map[doneKey]func(protocol.Reply){}, pipes: map[protocol.MemberID]*pipe{},
 	}
+	c.frames = protocol.NewFrameReader(c.shake, protocol.MaxHandshakeFrame)
+	c.frames.Grow = s.grow
 	c.more.L, c.room.L = &c.mu, &c.mu
 	writer := make(chan struct{})
 	go func() { defer close(writer); c.write() }()
@@ -85,6 +102,7 @@ func (s *Server) serveClient(conn net.Conn) {
 	for _, p := range c.pipes {
 		<-p.ended
 	}
+	c.forget()
 }
 
 // handshake reads messages until a Hello was accepted. Operators' questions
@@ -100,6 +118,9 @@ func (c *clientConn) handshake() error {
 			if err := c.admin(b); err != nil {
 				return err
 			}
+			if !c.waitRoom(maxShaking) {
+				return net.ErrClosed
+			}
 		case protocol.TypeHello:
 			welcome, code, err := c.hello(b)
 			if err != nil {
@@ -107,6 +128,7 @@ func (c *clientConn) handshake() error {
 			}
 			c.sendFrame(protocol.Encode(welcome))
 			c.frames.SetMax(int(c.s.cfg.Limits.Frame))
+			c.shake.left = -1
 			return c.conn.SetReadDeadline(time.Time{})
 		default:
 			return c.refuse(protocol.CodeInvalid, fmt.Errorf("%w: the first message must be a Hello", protocol.ErrMalformed))
@@ -156,7 +178,7 @@ func (c *clientConn) read() error {
 			if err := c.dispatch(b); err != nil {
 				return c.refuse(protocol.CodeInvalid, err)
 			}
-			if c.inFlight.Load() >= limit && !c.waitRoom(limit) {
+			if !c.waitRoom(limit) {
 				return net.ErrClosed
 			}
 			if !c.frames.Buffered() {
@@ -169,15 +191,20 @@ func (c *clientConn) read() error {
 	}
 }
 
-// waitRoom stops the reading until a request was answered; false: closed.
+// waitRoom stops the reading while too much is in flight or on its way out;
+// false: closed.
 func (c *clientConn) waitRoom(limit int64) bool {
+	if c.inFlight.Load() < limit && !c.squeezed.Load() {
+		return true
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.full = true
-	for c.inFlight.Load() >= limit && !c.closed {
+	for !c.hasRoom(limit) && !c.closed {
+		c.full = true
 		c.room.Wait()
 	}
 	c.full = false
+	c.squeezed.Store(false)
 	return !c.closed
 }
 
@@ -226,7 +253,7 @@ func (c *clientConn) alloc() *shardgroups.Request {
 
 // submit checks the limits and hands the request to its group.
 func (c *clientConn) submit(q *shardgroups.Request) {
-	c.inFlight.Add(1)
+	c.begin(q.ID, len(q.Raw))
 	if code, err := c.check(&q.Request); err != nil {
 		c.refused(problem(q.ID, code, err.Error()))
 		return
@@ -252,7 +279,7 @@ func (c *clientConn) submit(q *shardgroups.Request) {
 		c.refused(c.notLeader(protocol.Reply{ID: q.ID, Code: protocol.CodeNotLeader, Epoch: routes.Epoch}, route.ID))
 		return
 	}
-	q.Done = c.doneFor(route.ID)
+	q.Done = c.doneFor(doneKey{route.ID, q.Flags&protocol.FlagRead != 0})
 	route.Group.Submit(q)
 }
 
@@ -275,15 +302,20 @@ func (c *clientConn) check(q *protocol.Request) (protocol.Code, error) {
 
 // doneFor returns the callback for requests to a group: one closure for all of
 // them, as the reply names its request.
-func (c *clientConn) doneFor(g protocol.GroupID) func(protocol.Reply) {
-	if f, ok := c.done[g]; ok {
+func (c *clientConn) doneFor(k doneKey) func(protocol.Reply) {
+	if f, ok := c.done[k]; ok {
 		return f
 	}
 	f := func(r protocol.Reply) {
 		r.Epoch = c.s.routes.Load().Epoch
-		c.reply(c.notLeader(r, g))
+		r = c.notLeader(r, k.group)
+		if k.read && len(r.Body) >= largeBytes {
+			c.replyLarge(r)
+		} else {
+			c.reply(r)
+		}
 	}
-	c.done[g] = f
+	c.done[k] = f
 	return f
 }
 
@@ -302,7 +334,7 @@ func (c *clientConn) session(b []byte) error {
 	if err := protocol.Decode(b, &q); err != nil {
 		return err
 	}
-	c.inFlight.Add(1)
+	c.begin(q.ID, 0)
 	route := Route{ID: protocol.SystemGroup}
 	if c.forward && c.forwarded(&route, q.ID, 0, b) {
 		return nil
@@ -315,15 +347,22 @@ func (c *clientConn) session(b []byte) error {
 }
 
 // admin answers an operator's question in a goroutine of its own: it may take
-// long. The requests in flight bound how many there are.
+// long, so that there are few at a time.
 func (c *clientConn) admin(b []byte) error {
 	var q protocol.AdminRequest
 	if err := protocol.Decode(b, &q); err != nil {
 		return err
 	}
 	q.What = strings.Clone(q.What)
-	c.inFlight.Add(1)
+	c.begin(q.ID, 0)
+	select {
+	case c.s.questions <- struct{}{}:
+	default:
+		c.reply(problem(q.ID, protocol.CodeBusy, "too many questions are being answered"))
+		return nil
+	}
 	c.s.wg.Go(func() {
+		defer func() { <-c.s.questions }()
 		ctx, cancel := context.WithTimeout(c.s.ctx, adminTimeout)
 		defer cancel()
 		r := c.s.cfg.Backend.Admin(ctx, q)

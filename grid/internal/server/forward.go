@@ -183,7 +183,7 @@ func (p *pipe) read(conn net.Conn) {
 		}
 		p.c.mu.Lock()
 		p.c.appendFrame(b)
-		p.c.answered(1)
+		p.c.end(r.ID)
 		p.c.mu.Unlock()
 	}
 }

@@ -17,8 +17,6 @@ import (
 
 const (
 	handshakeTimeout = 5 * time.Second
-	maxConnections   = 10_000
-	maxOutbound      = 8 << 20               // bytes waiting to be written to a connection
 	maxIdleBuffer    = 1 << 20               // bytes of a write buffer that is kept for the next
 	tableInterval    = 20 * time.Millisecond // at most one table push in it
 	adminTimeout     = 10 * time.Second
@@ -77,6 +75,10 @@ type Config struct {
 	Limits   protocol.Limits
 	Client   protocol.UUID // names this member where it forwards for a client
 	Logger   *slog.Logger
+
+	StallTimeout   time.Duration // how long a peer may take nothing, or not go on with a frame; 0: 10 s
+	MaxConnections int           // of clients; 0: 10,000
+	Budget         int64         // bytes that large messages may take on their way in, and replies out, each; 0: 64 MiB
 }
 
 // Server serves the connections of a member.
@@ -90,22 +92,31 @@ type Server struct {
 	wg      sync.WaitGroup
 	stats   counts
 
-	mu      sync.Mutex // guards what follows
-	conns   map[net.Conn]struct{}
-	clients map[*clientConn]struct{}
-	closed  bool
+	inbound   atomic.Int64  // bytes of large messages that arrive or are in flight
+	outbound  atomic.Int64  // bytes of replies not yet written, in coarse steps
+	questions chan struct{} // of operators, in flight
+
+	mu        sync.Mutex // guards what follows
+	conns     map[net.Conn]counted
+	counts    [purposes]int // of conns
+	arrivals  uint64
+	refusedAt time.Time // when it was last warned of
+	clients   map[*clientConn]struct{}
+	closed    bool
 }
 
 // Start begins to accept connections.
 func Start(cfg Config) *Server {
+	cfg.setDefaults()
 	s := &Server{
-		cfg: cfg, log: cfg.Logger, changed: make(chan struct{}, 1),
-		conns: map[net.Conn]struct{}{}, clients: map[*clientConn]struct{}{},
+		cfg: cfg, log: cfg.Logger, changed: make(chan struct{}, 1), questions: make(chan struct{}, maxQuestions),
+		conns: map[net.Conn]counted{}, clients: map[*clientConn]struct{}{},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.routes.Store(&Routes{})
 	s.wg.Go(s.accept)
 	s.wg.Go(s.pushTables)
+	s.wg.Go(s.sweep)
 	return s
 }
 
@@ -126,10 +137,15 @@ func (s *Server) TableChanged() {
 // Serve serves one connection, of any origin, from its preface on. It returns
 // when the connection is closed.
 func (s *Server) Serve(c net.Conn) {
-	if !s.add(c) {
+	if !s.place(c) {
 		_ = c.Close() // the server is closed
 		return
 	}
+	s.serve(c)
+}
+
+// serve is Serve for a connection that has a place.
+func (s *Server) serve(c net.Conn) {
 	defer s.wg.Done()
 	defer s.remove(c)
 	if err := c.SetReadDeadline(time.Now().Add(handshakeTimeout)); err != nil {
@@ -141,6 +157,14 @@ func (s *Server) Serve(c net.Conn) {
 		s.stats.noPreface.Add(1)
 		// A port scanner or a health check of a load balancer: nothing to warn of.
 		s.log.Debug("connection without preface", "from", addrOf(c), "error", err)
+		_ = c.Close()
+		return
+	}
+	as := ofMember
+	if p == protocol.PurposeClient {
+		as = ofClient
+	}
+	if !s.admit(c, as) {
 		_ = c.Close()
 		return
 	}
@@ -211,7 +235,11 @@ func (s *Server) accept() {
 		c, err := s.cfg.Listener.Accept()
 		switch {
 		case err == nil:
-			s.spawn(c)
+			if s.place(c) { // before the next is accepted: the count is right at once
+				go s.serve(c)
+			} else {
+				_ = c.Close() // the server is closed
+			}
 		case errors.Is(err, net.ErrClosed):
 			return
 		default:
@@ -224,37 +252,6 @@ func (s *Server) accept() {
 			}
 		}
 	}
-}
-
-func (s *Server) spawn(c net.Conn) {
-	s.mu.Lock()
-	full := len(s.conns) >= maxConnections
-	s.mu.Unlock()
-	if full {
-		s.stats.tooMany.Add(1)
-		s.log.Warn("connection refused: too many", "from", addrOf(c), "limit", maxConnections)
-		_ = c.Close()
-		return
-	}
-	go s.Serve(c) // counted in wg by add
-}
-
-// add counts the connection; Serve undoes it.
-func (s *Server) add(c net.Conn) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return false
-	}
-	s.conns[c] = struct{}{}
-	s.wg.Add(1)
-	return true
-}
-
-func (s *Server) remove(c net.Conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.conns, c)
 }
 
 // pushTables sends the table to all clients when it has changed, and not more
@@ -310,6 +307,9 @@ func (s *Server) servePeer(c net.Conn) {
 		cancel()
 		r.ID = q.ID
 		out := protocol.EndFrame(r.Append(protocol.BeginFrame(nil)), 0)
+		if c.SetWriteDeadline(time.Now().Add(peerWriteLimit)) != nil {
+			return
+		}
 		if _, err := c.Write(out); err != nil {
 			return
 		}

@@ -93,22 +93,30 @@ func (b *fakeBackend) ServeGossip(c net.Conn) { c.Close() }
 
 func startServer(t *testing.T, b *fakeBackend, g *fakeGroup) string {
 	t.Helper()
+	_, address := startTuned(t, b, g, func(*Config) {})
+	return address
+}
+
+func startTuned(t *testing.T, b *fakeBackend, g *fakeGroup, tune func(*Config)) (*Server, string) {
+	t.Helper()
 	n := &network.Network{}
 	tcp, udp, err := n.Listen("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := Start(Config{
+	cfg := Config{
 		Listener: tcp, Network: n, Backend: b, Limits: protocol.DefaultLimits(),
 		Logger: slog.New(slog.DiscardHandler),
-	})
+	}
+	tune(&cfg)
+	s := Start(cfg)
 	t.Cleanup(func() { s.Close(); udp.Close() })
 	route := Route{ID: 2}
 	if g != nil {
 		route.Group = g
 	}
 	s.SetRoutes(&Routes{Epoch: 3, Partitions: []Route{route, route}})
-	return tcp.Addr().String()
+	return s, tcp.Addr().String()
 }
 
 // peer is the far end of a connection to the server.
@@ -374,7 +382,8 @@ func TestInFlightIsBounded(t *testing.T) {
 }
 
 func TestClientThatDoesNotRead(t *testing.T) {
-	x := greet(t, startServer(t, &fakeBackend{}, &fakeGroup{self: true}), false)
+	_, address := startTuned(t, &fakeBackend{}, &fakeGroup{self: true}, func(c *Config) { c.StallTimeout = 100 * time.Millisecond })
+	x := greet(t, address, false)
 	q := request(1, string(make([]byte, 512<<10)))
 	frame := protocol.EndFrame(q.Append(protocol.BeginFrame(nil)), 0)
 	for range 200 {

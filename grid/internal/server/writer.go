@@ -10,7 +10,19 @@ import (
 func (c *clientConn) reply(r protocol.Reply) {
 	c.mu.Lock()
 	c.appendReply(&r)
-	c.answered(1)
+	c.end(r.ID)
+	c.mu.Unlock()
+}
+
+// replyLarge answers a read. Where too much is on its way to this client, or
+// to all of them, the answer is that it should ask again.
+func (c *clientConn) replyLarge(r protocol.Reply) {
+	c.mu.Lock()
+	if c.crowded() {
+		r = busyOut(r.ID)
+	}
+	c.appendReply(&r)
+	c.end(r.ID)
 	c.mu.Unlock()
 }
 
@@ -50,7 +62,11 @@ func (c *clientConn) appendFrame(b []byte) {
 
 // grown wakes the writer, or gives up on a client that does not read.
 func (c *clientConn) grown(before int) {
-	if len(c.out)+c.taken > maxOutbound {
+	c.countOut()
+	if len(c.out)+c.taken >= softOutbound {
+		c.squeezed.Store(true)
+	}
+	if len(c.out)+c.taken > hardOutbound {
 		c.s.stats.slowReader.Add(1)
 		c.s.log.Warn("client does not read its replies: connection closed", "from", addrOf(c.conn), "bytes", len(c.out)+c.taken)
 		c.closeLocked()
@@ -60,14 +76,6 @@ func (c *clientConn) grown(before int) {
 	}
 	if before == 0 {
 		c.more.Signal()
-	}
-}
-
-// answered counts n requests as answered. c.mu is held.
-func (c *clientConn) answered(n int64) {
-	c.inFlight.Add(-n)
-	if c.full {
-		c.room.Signal()
 	}
 }
 
@@ -112,10 +120,7 @@ func (c *clientConn) write() {
 		if len(buf) == 0 {
 			return
 		}
-		_, err := c.conn.Write(buf)
-		c.mu.Lock()
-		c.taken = 0
-		c.mu.Unlock()
+		err := c.writeAll(buf)
 		if err != nil {
 			c.finish()
 			_ = c.conn.Close() // wakes the reader
@@ -125,5 +130,26 @@ func (c *clientConn) write() {
 			buf = nil
 		}
 		spare = buf
+	}
+}
+
+// writeAll writes in pieces, so that a peer that takes nothing is told from one
+// that is slow.
+func (c *clientConn) writeAll(buf []byte) error {
+	for {
+		n := min(len(buf), writePiece)
+		_, err := c.conn.Write(buf[:n])
+		buf = buf[n:]
+		c.mu.Lock()
+		c.taken = len(buf)
+		c.written++
+		c.countOut()
+		if c.full {
+			c.room.Signal()
+		}
+		c.mu.Unlock()
+		if err != nil || len(buf) == 0 {
+			return err
+		}
 	}
 }

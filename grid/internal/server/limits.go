@@ -1,0 +1,346 @@
+package server
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"time"
+
+	"github.com/quorate/quorate/protocol"
+)
+
+// Bounds on what connections may cost. Those on bytes of the whole member
+// follow its memory: see Config.Budget.
+const (
+	maxConnections  = 10_000 // of clients
+	maxPeers        = 1_000  // of members: nobody who floods clients' places may keep a member out
+	maxPending      = 1_000  // whose purpose is not known yet; the oldest gives way
+	maxShaking      = 16     // questions in flight before the handshake is done
+	maxQuestions    = 64     // of operators in flight, of all connections
+	maxInboundConn  = 16 << 20
+	softOutbound    = 2 << 20 // bytes on the way out above which reading stops
+	maxOutbound     = 8 << 20 // above which reads are answered "busy"
+	hardOutbound    = 2 * maxOutbound
+	fairOutbound    = 256 << 10 // maxOutbound while all connections together have too much
+	largeBytes      = 4 << 10   // requests and replies from here on are counted one by one
+	countStep       = 64 << 10
+	writePiece      = 128 << 10
+	sweepInterval   = time.Second
+	stallTimeout    = 10 * time.Second // without a byte of a frame that was begun, or taken of what is written
+	slowestFrame    = 32 << 10         // bytes a second, after stallTimeout
+	budgetWait      = 2 * time.Second
+	defaultBudget   = 64 << 20
+	outWaitHint     = 50 // milliseconds
+	handshakeBytes  = protocol.MaxHandshakeFrame
+	budgetPoll      = 10 * time.Millisecond
+	peerWriteLimit  = 10 * time.Second
+	tooManyInterval = time.Second // between two warnings that connections are refused
+)
+
+var (
+	errBudget = errors.New("the member has no room for large messages at the moment")
+	errSlow   = errors.New("a frame that was begun has not arrived in time")
+)
+
+// purpose of a connection, as far as it is counted.
+type purpose uint8
+
+const (
+	pending purpose = iota
+	ofClient
+	ofMember
+	purposes
+)
+
+// counted is a connection in the server's books.
+type counted struct {
+	purpose purpose
+	order   uint64 // of arrival
+}
+
+// place counts an accepted connection. Where too many have not said what they
+// are for, the one that has had the most time gives way.
+func (s *Server) place(c net.Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	if s.counts[pending] >= maxPending {
+		var oldest net.Conn
+		order := s.arrivals + 1
+		for o, k := range s.conns {
+			if k.purpose == pending && k.order < order {
+				oldest, order = o, k.order
+			}
+		}
+		_ = oldest.Close() // its goroutine takes it from the books
+		k := s.conns[oldest]
+		k.purpose = purposes // no longer counted
+		s.conns[oldest] = k
+		s.counts[pending]--
+	}
+	s.arrivals++
+	s.conns[c] = counted{pending, s.arrivals}
+	s.counts[pending]++
+	s.wg.Add(1)
+	return true
+}
+
+// admit moves a connection to those of its purpose, where there is room.
+func (s *Server) admit(c net.Conn, p purpose) bool {
+	most := s.cfg.MaxConnections
+	if p == ofMember {
+		most = maxPeers
+	}
+	s.mu.Lock()
+	k := s.conns[c]
+	full := s.counts[p] >= most
+	if !full && k.purpose == pending {
+		s.counts[pending]--
+		s.counts[p]++
+		s.conns[c] = counted{p, k.order}
+	}
+	warn := full && time.Since(s.refusedAt) > tooManyInterval
+	if warn {
+		s.refusedAt = time.Now()
+	}
+	s.mu.Unlock()
+	if warn {
+		s.log.Warn("connections are refused: too many", "from", addrOf(c), "limit", most)
+	}
+	return !full && k.purpose == pending
+}
+
+func (s *Server) remove(c net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if k := s.conns[c]; k.purpose < purposes {
+		s.counts[k.purpose]--
+	}
+	delete(s.conns, c)
+}
+
+// grow counts what large messages on their way in take, and waits a short time
+// where there is too much of it.
+func (s *Server) grow(n int) error {
+	if n <= 0 {
+		s.inbound.Add(int64(n))
+		return nil
+	}
+	for deadline := time.Now().Add(budgetWait); s.inbound.Add(int64(n)) > s.cfg.Budget; {
+		s.inbound.Add(int64(-n))
+		select {
+		case <-s.ctx.Done():
+			return net.ErrClosed
+		case <-time.After(budgetPoll):
+		}
+		if time.Now().After(deadline) {
+			return errBudget
+		}
+	}
+	return nil
+}
+
+// sweep closes the connections of peers that do not go on: with a frame that
+// they began, or with reading what they asked for. What takes no memory, an
+// idle connection, may stay.
+func (s *Server) sweep() {
+	tick := time.NewTicker(min(sweepInterval, s.cfg.StallTimeout/4))
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		s.sweepOnce(time.Now())
+	}
+}
+
+func (s *Server) sweepOnce(now time.Time) {
+	s.mu.Lock()
+	clients := make([]*clientConn, 0, len(s.clients))
+	for c := range s.clients {
+		clients = append(clients, c)
+	}
+	s.mu.Unlock()
+	var begun []*clientConn
+	for _, c := range clients {
+		switch {
+		case c.stalledOut(now):
+			s.log.Warn("client does not read its replies: connection closed", "from", addrOf(c.conn))
+			c.abort()
+		case c.stalledIn(now):
+			s.log.Debug("connection closed", "from", addrOf(c.conn), "error", errSlow)
+			c.abort()
+		case c.seen.frame != 0:
+			begun = append(begun, c)
+		}
+	}
+	if s.inbound.Load() <= s.cfg.Budget*3/4 {
+		return
+	}
+	// Large messages fill what all have together: the slowest give way.
+	slices.SortFunc(begun, func(a, b *clientConn) int { return a.seen.began.Compare(b.seen.began) })
+	for _, c := range begun[:len(begun)/2] {
+		if now.Sub(c.seen.began) > 2*sweepInterval {
+			c.abort()
+		}
+	}
+}
+
+// seen is what the sweep saw of a connection the last time. Of the sweep alone.
+type seen struct {
+	frame   uint64 // that was waited for
+	began   time.Time
+	written uint64 // pieces
+	writing time.Time
+}
+
+// stalledIn reports whether a frame has been begun and does not arrive.
+func (c *clientConn) stalledIn(now time.Time) bool {
+	frame, bytes := c.frames.Partial()
+	if frame != c.seen.frame {
+		c.seen.frame, c.seen.began = frame, now
+		return false
+	}
+	if frame == 0 {
+		return false
+	}
+	took := now.Sub(c.seen.began)
+	return took > c.s.cfg.StallTimeout+time.Duration(bytes)*time.Second/slowestFrame
+}
+
+// stalledOut reports whether nothing is taken of what is written.
+func (c *clientConn) stalledOut(now time.Time) bool {
+	c.mu.Lock()
+	written, busy := c.written, c.taken > 0
+	c.mu.Unlock()
+	if !busy || written != c.seen.written || c.seen.writing.IsZero() {
+		c.seen.written, c.seen.writing = written, time.Time{}
+		if busy {
+			c.seen.writing = now
+		}
+		return false
+	}
+	return now.Sub(c.seen.writing) > c.s.cfg.StallTimeout
+}
+
+// abort ends a connection without writing what is left.
+func (c *clientConn) abort() {
+	c.mu.Lock()
+	c.closeLocked()
+	c.out = nil
+	c.mu.Unlock()
+	_ = c.conn.Close() // wakes reader and writer
+}
+
+// begin counts a request in flight; of a large one its bytes, too.
+func (c *clientConn) begin(id uint64, bytes int) {
+	c.inFlight.Add(1)
+	if bytes < largeBytes {
+		return
+	}
+	c.s.inbound.Add(int64(bytes))
+	c.mu.Lock()
+	if c.large == nil {
+		c.large = map[uint64]int{}
+	}
+	c.large[id] += bytes
+	c.inBytes += bytes
+	c.squeezed.Store(c.squeezed.Load() || c.inBytes >= maxInboundConn)
+	c.mu.Unlock()
+}
+
+// end counts a request as answered. c.mu is held.
+func (c *clientConn) end(id uint64) {
+	c.inFlight.Add(-1)
+	if n, ok := c.large[id]; ok {
+		delete(c.large, id)
+		c.inBytes -= n
+		c.s.inbound.Add(int64(-n))
+	}
+	if c.full {
+		c.room.Signal()
+	}
+}
+
+// forget gives back what a connection that has ended had counted.
+func (c *clientConn) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.s.inbound.Add(int64(-c.inBytes))
+	c.s.outbound.Add(int64(-c.countedOut))
+	c.large, c.inBytes, c.countedOut = nil, 0, 0
+}
+
+// hasRoom reports whether another request may be read. c.mu is held.
+func (c *clientConn) hasRoom(limit int64) bool {
+	n := c.inFlight.Load()
+	return n < limit && (c.inBytes < maxInboundConn || n == 0) && len(c.out)+c.taken < softOutbound
+}
+
+// crowded reports whether a large reply to a read has no room on its way out.
+// c.mu is held.
+func (c *clientConn) crowded() bool {
+	n := len(c.out) + c.taken
+	return n > maxOutbound || n > fairOutbound && c.s.outbound.Load() > c.s.cfg.Budget
+}
+
+// countOut keeps the count of all connections, in coarse steps. c.mu is held.
+func (c *clientConn) countOut() {
+	n := len(c.out) + c.taken
+	if d := n - c.countedOut; d > countStep || d < -countStep || n == 0 && d != 0 {
+		c.s.outbound.Add(int64(d))
+		c.countedOut = n
+	}
+}
+
+// busyOut is the reply to a read whose answer has no room.
+func busyOut(id uint64) protocol.Reply {
+	p := protocol.Problem{Detail: "too much is on its way to this client", Wait: outWaitHint}
+	return protocol.Reply{ID: id, Code: protocol.CodeBusy, Body: p.Append(nil)}
+}
+
+// Load is what the connections of a member cost, for tests and metrics.
+type Load struct {
+	Pending, Clients, Members int
+	Inbound, Outbound         int64 // bytes of large messages, and of replies
+}
+
+// Load returns what the connections cost now.
+func (s *Server) Load() Load {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Load{
+		Pending: s.counts[pending], Clients: s.counts[ofClient], Members: s.counts[ofMember],
+		Inbound: s.inbound.Load(), Outbound: s.outbound.Load(),
+	}
+}
+
+func (c *Config) setDefaults() {
+	c.MaxConnections = cmp.Or(c.MaxConnections, maxConnections)
+	c.Budget = cmp.Or(c.Budget, defaultBudget)
+	c.StallTimeout = cmp.Or(c.StallTimeout, stallTimeout)
+}
+
+// shakeReader bounds what is read before the handshake is done.
+type shakeReader struct {
+	net.Conn
+	left int
+}
+
+func (r *shakeReader) Read(p []byte) (int, error) {
+	if r.left < 0 {
+		return r.Conn.Read(p) // the handshake is done
+	}
+	if r.left == 0 {
+		return 0, fmt.Errorf("%w: more than %d bytes before the handshake is done", protocol.ErrFrame, handshakeBytes)
+	}
+	n, err := r.Conn.Read(p[:min(len(p), r.left)])
+	r.left -= n
+	return n, err
+}

@@ -1,0 +1,186 @@
+package server
+
+import (
+	"io"
+	"math/rand/v2"
+	"net"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/quorate/quorate/protocol"
+)
+
+func eventually(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(waitTimeout); !f(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s", waitTimeout, what)
+		}
+	}
+}
+
+// closedByServer waits until the server has closed the connection.
+func (x *peer) closedByServer() {
+	x.t.Helper()
+	if _, err := io.Copy(io.Discard, x.conn); err != nil {
+		if timeout, ok := err.(net.Error); ok && timeout.Timeout() {
+			x.t.Fatal("the server does not close the connection")
+		}
+	}
+}
+
+// TestConnections: clients have a bound of their own, members another.
+func TestConnections(t *testing.T) {
+	s, address := startTuned(t, &fakeBackend{}, &fakeGroup{self: true}, func(c *Config) { c.MaxConnections = 3 })
+	var clients []*peer
+	for range 3 {
+		clients = append(clients, greet(t, address, false))
+	}
+	connect(t, address, protocol.PurposeClient).closedByServer()
+	m := connect(t, address, protocol.PurposeMember)
+	m.send(protocol.Encode(protocol.PeerRequest{Type: protocol.TypePeer, ID: 7, What: "hello"}))
+	if r := m.reply(); r.ID != 7 {
+		t.Errorf("a member is answered %+v", r)
+	}
+	clients[0].conn.Close()
+	eventually(t, "a client's place is free again", func() bool { return s.Load().Clients == 2 })
+	greet(t, address, false)
+}
+
+// TestPendingGiveWay: connections that do not say what they are for do not keep
+// others out.
+func TestPendingGiveWay(t *testing.T) {
+	s, address := startTuned(t, &fakeBackend{}, &fakeGroup{self: true}, func(*Config) {})
+	var far []net.Conn
+	for range maxPending + 10 {
+		near, end := net.Pipe()
+		far = append(far, near)
+		if !s.place(end) {
+			t.Fatal("no place")
+		}
+		go s.serve(end)
+	}
+	greet(t, address, false)
+	if n := s.Load().Pending; n > maxPending {
+		t.Errorf("%d pending", n)
+	}
+	if _, err := far[0].Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("the oldest was left: %v", err)
+	}
+	for _, c := range far {
+		c.Close()
+	}
+	eventually(t, "they are forgotten", func() bool { return s.Load().Pending == 0 })
+}
+
+func TestHandshakeIsBounded(t *testing.T) {
+	_, address := startTuned(t, &fakeBackend{}, &fakeGroup{self: true}, func(*Config) {})
+	x := connect(t, address, protocol.PurposeClient)
+	q := protocol.Encode(protocol.AdminRequest{Type: protocol.TypeAdmin, ID: 1, What: "status"})
+	go func() {
+		for range 2 * handshakeBytes / len(q) {
+			x.send(q)
+		}
+	}()
+	x.closedByServer()
+}
+
+// TestHalfFrames: a frame that was begun has to go on; a connection that says
+// nothing may stay.
+func TestHalfFrames(t *testing.T) {
+	s, address := startTuned(t, &fakeBackend{}, &fakeGroup{self: true}, func(c *Config) { c.StallTimeout = 100 * time.Millisecond })
+	idle := greet(t, address, false)
+	for _, part := range [][]byte{{0}, {0, 0, 1, 0, 1, 2, 3}, append([]byte{0, 0x10, 0, 0}, make([]byte, 20<<10)...)} {
+		x := greet(t, address, false)
+		x.write(part)
+		x.closedByServer()
+	}
+	eventually(t, "what was counted is given back", func() bool { return s.Load() == Load{Clients: 1} })
+	q := request(5, "still there")
+	idle.send(q.Append(nil))
+	if r := idle.reply(); string(r.Body) != "still there" {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestLargeReadsWait: replies to reads that find no room are "busy", and the
+// connection stays.
+func TestLargeReadsWait(t *testing.T) {
+	g := &fakeGroup{self: true, hold: true}
+	s, address := startTuned(t, &fakeBackend{}, g, func(*Config) {})
+	x := greet(t, address, false)
+	const n = 40
+	go func() {
+		for i := range n {
+			q := request(uint64(i+1), string(make([]byte, 1<<20)))
+			q.Flags = protocol.FlagRead
+			x.send(q.Append(nil))
+		}
+	}()
+	eventually(t, "as many are held as may be", func() bool {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		return len(g.held) >= maxInboundConn>>20
+	})
+	if in := s.Load().Inbound; in > maxInboundConn+4<<20 {
+		t.Errorf("%d bytes in flight of one connection", in)
+	}
+	stop := make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			g.mu.Lock()
+			held := g.held
+			g.held = nil
+			g.mu.Unlock()
+			for _, q := range held {
+				q.Done(protocol.Reply{ID: q.ID, Body: q.Body})
+			}
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Millisecond):
+			}
+		}
+	}()
+	busy := 0
+	for range n {
+		if x.reply().Code == protocol.CodeBusy {
+			busy++
+		}
+	}
+	close(stop)
+	<-done
+	t.Logf("%d of %d busy", busy, n)
+	eventually(t, "what was counted is given back", func() bool { return s.Load() == Load{Clients: 1} })
+}
+
+// TestHostilePrefaces: whatever a stranger sends first, nothing is left when it
+// has gone.
+func TestHostilePrefaces(t *testing.T) {
+	before := runtime.NumGoroutine()
+	s, address := startTuned(t, &fakeBackend{}, &fakeGroup{self: true}, func(c *Config) { c.StallTimeout = 100 * time.Millisecond })
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	for i := range 200 {
+		c, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		junk := make([]byte, r.IntN(2000))
+		for j := range junk {
+			junk[j] = byte(r.Uint32())
+		}
+		purposes := []protocol.Purpose{protocol.PurposeClient, protocol.PurposeMember, protocol.PurposeRaft, protocol.PurposeGossip, 'X'}
+		if p := i % (len(purposes) + 1); p < len(purposes) {
+			junk = append(protocol.AppendPreface(nil, purposes[p]), junk...)
+		}
+		_, _ = c.Write(junk) // the server may have closed it
+		c.Close()
+	}
+	eventually(t, "all places are free", func() bool { return s.Load() == Load{} })
+	eventually(t, "all goroutines are gone", func() bool { return runtime.NumGoroutine() <= before+3 })
+}
