@@ -3,11 +3,14 @@ package gridtest_test
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/quorate/quorate/grid"
 	"github.com/quorate/quorate/grid/gridtest"
+	"github.com/quorate/quorate/shardgroups"
 	"github.com/quorate/quorate/structures/dmap"
 )
 
@@ -66,4 +69,46 @@ func TestMemory_DurabilityDiffers(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestMemory_LaggingMemberIsStreamed shows that a member that was cut off for
+// longer than the logs reach back has the same state again, from memory.
+func TestMemory_LaggingMemberIsStreamed(t *testing.T) {
+	c := gridtest.Start(t, 3, gridtest.WithDurability(grid.Memory),
+		gridtest.WithTuning(func(cfg *shardgroups.Config) { cfg.SnapshotBytes, cfg.RetainBytes = 32<<10, 16<<10 }))
+	cl := c.Client(t)
+	m := dmap.New[int, string](cl, "entries")
+	ctx, cancel := context.WithTimeout(t.Context(), gridtest.WaitTimeout)
+	defer cancel()
+	const late = 2
+	streams := func() (n uint64) {
+		for i := range c.Len() {
+			if s, err := c.Status(i); err == nil {
+				for _, g := range s.Groups {
+					n += g.Snapshots
+				}
+			}
+		}
+		return n
+	}
+	value := strings.Repeat("x", 10_000)
+	fill := map[int]string{}
+	for k := range 500 {
+		fill[k] = value
+	}
+	c.Pause(late)
+	for range 3 {
+		if err := m.PutAll(ctx, maps.All(fill)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.Resume(late)
+	c.Eventually("a stream, and the same state everywhere", func() bool {
+		want, err := c.Hashes(0)
+		if err != nil {
+			return false
+		}
+		got, err := c.Hashes(late)
+		return err == nil && len(want.Groups) > 0 && slices.Equal(want.Groups, got.Groups) && streams() > 0
+	})
 }

@@ -136,3 +136,38 @@ func write(t *testing.T, path, content string) {
 		t.Fatal(err)
 	}
 }
+
+// TestVolatile shows that a member in memory is a new one each time, remembers
+// what it is told while it runs, and writes nothing.
+func TestVolatile(t *testing.T) {
+	t.Chdir(t.TempDir())
+	a, err := Volatile("n1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := Volatile("n1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.Member().Incarnation == b.Member().Incarnation || !a.Volatile() {
+		t.Error("two members in memory are one")
+	}
+	if err := a.Update(func(m *Member) { m.ClusterName = "c" }); err != nil || a.Member().ClusterName != "c" {
+		t.Errorf("cluster %q: %v", a.Member().ClusterName, err)
+	}
+	before := a.Member().Incarnation
+	if err := a.Forget(); err != nil || a.Member().Incarnation == before || !ptr(a.Member()).Blank() {
+		t.Errorf("forgotten: %+v: %v", a.Member(), err)
+	}
+	if dir, err := a.RaftDir(); dir != "" || err != nil {
+		t.Errorf("directory %q: %v", dir, err)
+	}
+	if files, _ := os.ReadDir("."); len(files) != 0 {
+		t.Errorf("it wrote %v", files)
+	}
+	if err := a.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func ptr(m Member) *Member { return &m }
