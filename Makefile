@@ -1,6 +1,6 @@
 # `make` alone prints what there is.
 
-# T is how long each fuzz target runs, N how often a soak repeats the tests.
+# T is how long each fuzz target runs, or a soak; N how often tests are repeated.
 T ?= 30s
 N ?= 20
 
@@ -53,7 +53,13 @@ bench: ## measure the grid against bare dragonboat, in the same run
 	./quorate bench compare
 
 .PHONY: soak
-soak: ## repeat the tests of whole grids N times with the race detector (N=20)
+soak: ## torture a grid of processes for T in each durability (T=1h)
+	go build -buildvcs=auto -o quorate ./cmd/quorate
+	./quorate verify --duration $(T)
+	./quorate verify --duration $(T) --durability memory
+
+.PHONY: repeat
+repeat: ## repeat the tests of whole grids N times with the race detector (N=20)
 	go test -race -count=$(N) -timeout 0 ./shardgroups/... ./grid/... ./client/... ./verify/...
 
 .PHONY: cover
