@@ -9,6 +9,7 @@ import (
 	"hash/crc32"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -29,6 +30,7 @@ const (
 	raftBatch       = 1
 	raftChunk       = 2
 	raftWriteLimit  = 10 * time.Second
+	raftReopenLimit = time.Second
 	raftFirstLimit  = 10 * time.Second // for the first frame of a connection
 	raftFrameLimit  = 30 * time.Second // for the rest of a frame
 	raftBufferSize  = 64 << 10
@@ -191,22 +193,74 @@ func (t *transport) GetSnapshotConnection(ctx context.Context, target string) (r
 }
 
 func (t *transport) connect(ctx context.Context, target string) (*raftConn, error) {
-	conn, err := t.dial(ctx, target, protocol.PurposeRaft)
-	if err != nil {
+	c := &raftConn{dial: func(ctx context.Context) (net.Conn, error) { return t.dial(ctx, target, protocol.PurposeRaft) }}
+	if err := c.open(ctx); err != nil {
 		return nil, err
 	}
-	return &raftConn{conn: conn}, nil
+	return c, nil
 }
 
 // raftConn sends frames. dragonboat uses each from one goroutine.
+//
+// dragonboat has several to a member, most of them idle until another leads,
+// and one whose write fails makes it drop whatever else it has for that member
+// for half a second and more. A member that has started again would lose its
+// followers, or leaders, that way when it is needed most: when a third dies,
+// and a connection from before its start is used for the first time. So a
+// connection that the other end has closed is opened again before it is used.
 type raftConn struct {
+	dial func(context.Context) (net.Conn, error)
 	conn net.Conn
+	gone chan struct{} // closed when nothing comes from conn any more
 	buf  []byte
 }
 
-func (c *raftConn) Close() { c.conn.Close() }
+// open opens the connection, and watches it: nothing is ever sent back, so
+// whatever ends the reading has ended the connection.
+func (c *raftConn) open(ctx context.Context) error {
+	conn, err := c.dial(ctx)
+	if err != nil {
+		return err
+	}
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		_, _ = io.Copy(io.Discard, conn)
+	}()
+	c.conn, c.gone = conn, gone
+	return nil
+}
 
+// Close closes the connection and waits for who watches it.
+func (c *raftConn) Close() {
+	c.conn.Close()
+	<-c.gone
+}
+
+// reopen replaces a connection that the other end has closed.
+func (c *raftConn) reopen() error {
+	c.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), raftReopenLimit)
+	defer cancel()
+	return c.open(ctx)
+}
+
+// SendMessageBatch sends messages. They may arrive twice, as Raft allows.
 func (c *raftConn) SendMessageBatch(b raftpb.MessageBatch) error {
+	select {
+	case <-c.gone:
+		if err := c.reopen(); err != nil {
+			return err
+		}
+	default:
+	}
+	err := c.send(raftBatch, &b, b.SizeUpperLimit())
+	if err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	if again := c.reopen(); again != nil {
+		return errors.Join(err, again)
+	}
 	return c.send(raftBatch, &b, b.SizeUpperLimit())
 }
 

@@ -1,0 +1,62 @@
+package shardgroups
+
+import (
+	"bufio"
+	"context"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/lni/dragonboat/v4/raftpb"
+
+	"github.com/quorate/quorate/protocol"
+)
+
+// TestTransport_MemberStartedAgain shows that the first messages to a member
+// that has started again arrive, although the connection to it is from before:
+// an error would make dragonboat drop all messages to the member for a while.
+func TestTransport_MemberStartedAgain(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	accept := func() net.Conn {
+		t.Helper()
+		_ = l.(*net.TCPListener).SetDeadline(time.Now().Add(30 * time.Second))
+		c, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	receive := func(c net.Conn) {
+		t.Helper()
+		_ = c.SetReadDeadline(time.Now().Add(30 * time.Second))
+		if kind, _, err := readRaftFrame(bufio.NewReader(c), nil); err != nil || kind != raftBatch {
+			t.Fatalf("frame of kind %d: %v", kind, err)
+		}
+	}
+	tr := &transport{dial: func(ctx context.Context, address string, _ protocol.Purpose) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", address)
+	}}
+	sender, err := tr.GetConnection(t.Context(), l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sender.Close()
+	batch := raftpb.MessageBatch{SourceAddress: "x"}
+	if err := sender.SendMessageBatch(batch); err != nil {
+		t.Fatal(err)
+	}
+	old := accept()
+	receive(old)
+	old.Close() // the member ends, and starts again at its address
+	<-sender.(*raftConn).gone
+	if err := sender.SendMessageBatch(batch); err != nil {
+		t.Fatal(err)
+	}
+	again := accept()
+	defer again.Close()
+	receive(again)
+}
