@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -27,25 +28,12 @@ func (statusCommand) Help() string {
   quorate status --endpoints 10.0.0.1:7170,10.0.0.2:7170 -o json`
 }
 
-const watchEvery = 2 * time.Second
-
 // Run runs the command.
 func (cmd *statusCommand) Run(ctx context.Context, a *app) error {
-	for {
-		err := cmd.once(ctx, a)
-		if !cmd.Watch {
-			return err
-		}
-		if err != nil {
-			a.note("quorate: %v", err)
-		}
-		if sleep(ctx, watchEvery) != nil {
-			return nil
-		}
-		if !a.json {
-			fmt.Fprintln(a.stdout)
-		}
+	if cmd.Watch {
+		return cmd.watch(ctx, a)
 	}
+	return cmd.once(ctx, a)
 }
 
 func (cmd *statusCommand) once(ctx context.Context, a *app) error {
@@ -156,13 +144,27 @@ func mergeStatus(answers []answer) *statusView {
 			continue
 		}
 		if i := slices.IndexFunc(v.Members, known); i >= 0 {
-			v.Members[i].Detail = a.err.Error()
+			v.Members[i].Detail = whyNot(a.err)
 		} else {
-			v.Members = append(v.Members, memberStatus{Address: a.address, State: stateUnreachable, Detail: a.err.Error()})
+			v.Members = append(v.Members, memberStatus{Address: a.address, State: stateUnreachable, Detail: whyNot(a.err)})
 		}
 	}
 	v.addGroups(answers)
 	return v
+}
+
+// whyNot says why a member did not answer, in a few words where it is a common
+// reason: its address stands beside it.
+func whyNot(err error) string {
+	var op *net.OpError
+	switch {
+	case errors.As(err, &op) && op.Err != nil:
+		return op.Op + ": " + op.Err.Error()
+	case errors.Is(err, context.DeadlineExceeded):
+		return "no answer in time"
+	default:
+		return err.Error()
+	}
 }
 
 func (v *statusView) addMember(m protocol.StatusMember, a *answer) {
@@ -360,7 +362,11 @@ func (v *statusView) warnings() []string {
 	var lines []string
 	for _, m := range v.Members {
 		if m.State == stateUnreachable {
-			lines = append(lines, fmt.Sprintf("member %s at %s did not answer", cmp.Or(m.Name, "(unknown)"), m.Address))
+			if m.Name == "" {
+				lines = append(lines, "nobody answers at "+m.Address)
+				continue
+			}
+			lines = append(lines, fmt.Sprintf("member %s at %s did not answer", m.Name, m.Address))
 		}
 	}
 	for _, g := range v.Groups {
@@ -368,7 +374,11 @@ func (v *statusView) warnings() []string {
 			lines = append(lines, fmt.Sprintf("group %d refuses writes that grow: %s", g.ID, g.Refuses))
 		}
 		if g.Leader == "" {
-			lines = append(lines, fmt.Sprintf("group %d has no leader", g.ID))
+			name := fmt.Sprintf("group %d", g.ID)
+			if g.ID == uint64(protocol.SystemGroup) {
+				name = "the system group"
+			}
+			lines = append(lines, name+" has no leader")
 		}
 	}
 	return lines
