@@ -98,11 +98,26 @@ func (h *Host) setLeader(id protocol.GroupID, info raftio.LeaderInfo) {
 		Self: info.LeaderID != 0 && info.LeaderID == info.ReplicaID,
 	}
 	if id == protocol.SystemGroup {
-		h.system.leader.Store(&l)
+		h.tellLeader(id, *h.system.leader.Swap(&l), l)
 		return
 	}
 	if g := h.Group(id); g != nil && g.Leader() != l {
+		h.tellLeader(id, g.Leader(), l)
 		g.setLeader(l)
+	}
+}
+
+// tellLeader logs a change of leaders as this member sees it.
+func (h *Host) tellLeader(id protocol.GroupID, old, l Leader) {
+	log := h.cfg.Logger.With("group", uint64(id), "term", l.Term)
+	switch {
+	case old == l:
+	case l.Self:
+		log.Info("leads the group")
+	case old.Self:
+		log.Info("leads the group no longer", "replica", uint64(l.Replica))
+	default:
+		log.Debug("leader", "replica", uint64(l.Replica))
 	}
 }
 
