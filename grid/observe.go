@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"math"
 	"net"
-	"runtime/debug"
-	"runtime/metrics"
 	"slices"
 	"strconv"
 	"strings"
@@ -309,11 +307,16 @@ func addHistogram(out web.Metrics, name string, h shardgroups.Histogram, unit fl
 
 // addProcess adds what the process takes of its machine.
 func (m *Member) addProcess(out web.Metrics) {
-	s := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
-	metrics.Read(s)
-	out.Add("memory_used_bytes", float64(s[0].Value.Uint64()-s[1].Value.Uint64()))
-	if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 { // reads it
-		out.Add("memory_limit_bytes", float64(limit))
+	s := m.memoryStatus()
+	out.Add("memory_used_bytes", float64(s.Used))
+	if s.Limit > 0 {
+		out.Add("memory_limit_bytes", float64(s.Limit))
+	}
+	announced := m.coordinator.StateOf(m.coordinator.Member().Incarnation)
+	out.Add("full", boolean(announced.MemoryFull), "memory")
+	out.Add("full", boolean(announced.DiskFull), "disk")
+	if m.cfg.Durability == Memory {
+		return
 	}
 	if m.cfg.DataDir == "" {
 		return // in memory

@@ -56,6 +56,6 @@ func (g *Group) pressed(q *Request) bool {
 		}
 	}
 	problem := protocol.Problem{Detail: p.Detail, Wait: pressureWaitHint}
-	q.Done(protocol.Reply{ID: q.ID, Code: p.Code, Body: problem.Append(nil)})
+	q.turnDown(protocol.Reply{ID: q.ID, Code: p.Code, Body: problem.Append(nil)})
 	return true
 }

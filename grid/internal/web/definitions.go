@@ -41,8 +41,9 @@ var Definitions = []Definition{
 	{"connections", Gauge, "Open connections, of clients and in all.", []string{"purpose"}},
 	{"connections_closed_total", Counter, "Connections that the member refused or gave up, by reason.", []string{"reason"}},
 
-	{"memory_used_bytes", Gauge, "Memory that Go has taken from the system and not given back.", nil},
-	{"memory_limit_bytes", Gauge, "What it is to stay below (GOMEMLIMIT).", nil},
-	{"disk_free_bytes", Gauge, "Room on the file system of the data directory.", nil},
+	{"memory_used_bytes", Gauge, "Memory that is in use, without what the next collection frees.", nil},
+	{"memory_limit_bytes", Gauge, "What it is to stay below. At 85 % the member is full.", nil},
+	{"full", Gauge, "1 while the member announces that it is full: memory or disk.", []string{"resource"}},
+	{"disk_free_bytes", Gauge, "Room on the file system of the data directory; durability disk only.", nil},
 	{"disk_size_bytes", Gauge, "Size of that file system.", nil},
 }
