@@ -135,6 +135,7 @@ func (b *backend) group(g systemstate.Group, partitions int) protocol.StatusGrou
 		Sizes: []protocol.StatusSize{}, Replicas: []protocol.StatusReplica{},
 	}
 	h := b.m.coordinator.Host()
+	s.Generation, s.Lost = uint64(g.Generation), h.System().View().LostDetail(g.ID)
 	if g.ID == protocol.SystemGroup {
 		s.Applied = h.System().Applied()
 	} else if local := h.Group(g.ID); local != nil {

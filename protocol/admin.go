@@ -70,6 +70,8 @@ type StatusGroup struct {
 	Snapshots  uint64          `json:"snapshots"`         // taken by the answering member, since it started
 	Refuses    string          `json:"refuses,omitempty"` // why the answering member, leading, refuses writes
 	Sizes      []StatusSize    `json:"sizes"`             // by partition, of the answering member's replica
+	Generation uint64          `json:"generation"`        // how often data of its partitions was lost
+	Lost       string          `json:"lost,omitempty"`    // its majority's data is lost: who had it, and the way out
 	Replicas   []StatusReplica `json:"replicas"`
 }
 

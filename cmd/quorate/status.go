@@ -91,6 +91,8 @@ type groupStatus struct {
 	Bytes      uint64                `json:"bytes"`             // of keys, values and kept replies
 	Refuses    string                `json:"refuses,omitempty"` // why writes are refused
 	Sizes      []protocol.StatusSize `json:"sizes"`             // by partition
+	Generation uint64                `json:"generation"`        // how often data of it was lost
+	Lost       string                `json:"lost,omitempty"`    // its majority's data is lost, and the way out
 	Replicas   []replicaStatus       `json:"replicas"`
 }
 
@@ -212,7 +214,7 @@ func (v *statusView) addGroups(answers []answer) {
 	for id, g := range newest {
 		s := groupStatus{
 			ID: id, Term: g.Term, Partitions: g.Partitions, Refuses: g.Refuses, Sizes: g.Sizes,
-			Replicas: []replicaStatus{},
+			Generation: g.Generation, Lost: g.Lost, Replicas: []replicaStatus{},
 		}
 		for _, size := range g.Sizes {
 			s.Bytes += size.Bytes
@@ -373,12 +375,13 @@ func (v *statusView) warnings() []string {
 		if g.Refuses != "" {
 			lines = append(lines, fmt.Sprintf("group %d refuses writes that grow: %s", g.ID, g.Refuses))
 		}
-		if g.Leader == "" {
-			name := fmt.Sprintf("group %d", g.ID)
-			if g.ID == uint64(protocol.SystemGroup) {
-				name = "the system group"
-			}
-			lines = append(lines, name+" has no leader")
+		switch {
+		case g.Lost != "":
+			lines = append(lines, g.Lost)
+		case g.Leader == "" && g.ID == uint64(protocol.SystemGroup):
+			lines = append(lines, "the system group has no leader")
+		case g.Leader == "":
+			lines = append(lines, fmt.Sprintf("group %d has no leader", g.ID))
 		}
 	}
 	return lines

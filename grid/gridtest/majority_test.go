@@ -2,7 +2,10 @@ package gridtest_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -165,4 +168,88 @@ func TestMemory_MajorityLost(t *testing.T) {
 			t.Errorf("a permit of the lost group after %v: sessions have %v", at, ttl)
 		}
 	}
+}
+
+// TestDisk_GroupLost deletes the data of a data group's majority. The group
+// says so and how to bring it back; a survivor offers what recover has saved,
+// and everything is there again.
+func TestDisk_GroupLost(t *testing.T) {
+	dirs := make([]string, 5)
+	c := gridtest.Start(t, 5, gridtest.WithConfig(func(i int, cfg *grid.Config) { dirs[i] = cfg.DataDir }))
+	ctx := testContext(t)
+	cl := c.Client(t)
+	a, b, lost := victims(t, c)
+	const counters = 40
+	for i := range counters {
+		name := fmt.Sprint("c", i)
+		if _, err := dcounter.New(cl, name).Add(ctx, int64(i+1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, i := range []int{a, b} {
+		c.Kill(i)
+		if err := os.RemoveAll(dirs[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.Restart(a)
+	c.Restart(b)
+	survivor := holder(t, c, lost, a, b)
+	c.Eventually("status shows the group as lost", func() bool {
+		s, err := c.Status(survivor)
+		if err != nil {
+			return false
+		}
+		i := slices.IndexFunc(s.Groups, func(g protocol.StatusGroup) bool { return g.ID == lost })
+		return i >= 0 && strings.Contains(s.Groups[i].Lost, fmt.Sprintf("quorate recover --group %d", lost))
+	})
+	c.Close(survivor)
+	to := filepath.Join(t.TempDir(), "saved")
+	report, err := grid.Recover(ctx, grid.RecoverConfig{DataDir: dirs[survivor], To: to, Groups: []uint64{lost}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(report.Groups) != 1 || report.Whole {
+		t.Errorf("%+v", report)
+	}
+	if err := os.Rename(filepath.Join(to, "seed"), filepath.Join(dirs[survivor], "seed")); err != nil {
+		t.Fatal(err)
+	}
+	c.Restart(survivor)
+	for i := range counters {
+		name := fmt.Sprint("c", i)
+		var n int64
+		c.Eventually(name+" is served", func() bool {
+			n, err = dcounter.New(cl, name).Get(ctx)
+			return err == nil
+		})
+		if n != int64(i+1) {
+			t.Errorf("%s of group %d is %d, want %d", name, groupOf(t, name), n, i+1)
+		}
+	}
+	s, err := c.Status(survivor)
+	if err != nil || slices.ContainsFunc(s.Groups, func(g protocol.StatusGroup) bool { return g.Lost != "" }) {
+		t.Errorf("%+v, %v", s.Groups, err)
+	}
+}
+
+// holder returns a member that has a replica of a group, other than two.
+func holder(t *testing.T, c *gridtest.Cluster, group uint64, a, b int) int {
+	t.Helper()
+	for i := range c.Len() {
+		if i == a || i == b {
+			continue
+		}
+		s, err := c.Status(i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range s.Groups {
+			if g.ID == group && slices.ContainsFunc(g.Replicas, func(r protocol.StatusReplica) bool { return r.Member == s.Member }) {
+				return i
+			}
+		}
+	}
+	t.Fatalf("nobody has group %d", group)
+	return 0
 }

@@ -151,11 +151,16 @@ func (c *Coordinator) Table() protocol.Table {
 		leader, term := c.leader(v, g.ID)
 		group := protocol.TableGroup{ID: g.ID, Term: term, Leader: leader}
 		for _, r := range g.Replicas {
-			group.Replicas = append(group.Replicas, r.Member)
+			if o, _ := v.Member(r.Member); !o.Gone { // nobody is there to be asked
+				group.Replicas = append(group.Replicas, r.Member)
+			}
 		}
 		t.Groups = append(t.Groups, group)
 	}
 	for _, o := range v.Members {
+		if o.Gone {
+			continue
+		}
 		address, _ := c.AddressOf(o.ID)
 		t.Members = append(t.Members, protocol.TableMember{ID: o.ID, Name: o.Name, Address: address})
 	}
