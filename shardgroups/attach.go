@@ -173,7 +173,7 @@ func (g *Group) addCommands(e *entry, b *groupstate.Builder) {
 		e.attached = append(e.attached, a.session)
 	}
 	g.sessions.want = nil
-	if g.endsFlying == 0 {
+	if g.endsFlying == 0 && g.owned > 0 { // what it owns says from where on ends concern it
 		if ids := g.host.system.endsAfter(g.endsApplied, maxEndsPerEntry); len(ids) > 0 {
 			b.Ends(g.endsApplied, ids)
 			g.endsFlying = e.number
@@ -219,7 +219,10 @@ func (g *Group) tick(everySecond bool) {
 	due, has := g.state.NextDue()
 	unfinished := g.state.Unfinished()
 	ends, owned := g.state.Ends(), g.state.Owned()
-	newEnds := g.host.system.endsAfter(ends, maxEndsPerEntry)
+	var newEnds []protocol.SessionID
+	if owned > 0 {
+		newEnds = g.host.system.endsAfter(ends, maxEndsPerEntry)
+	}
 	concerned := len(newEnds) > 0 && (everySecond || g.state.KnowsAny(newEnds))
 	g.mu.RUnlock()
 
