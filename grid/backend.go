@@ -107,6 +107,8 @@ func (b *backend) status() protocol.Status {
 		address, _ := c.AddressOf(o.ID)
 		state := protocol.StateSilent
 		switch {
+		case o.Gone:
+			state = protocol.StateGone
 		case o.Incarnation == self.Incarnation && !s.Ready:
 			state = protocol.StateForming
 		case o.Incarnation == self.Incarnation || c.Heard(o.Incarnation):
@@ -122,16 +124,19 @@ func (b *backend) status() protocol.Status {
 	for _, g := range v.Partitions {
 		owned[g]++
 	}
+	missing := c.Missing()
 	for _, g := range v.Groups {
-		s.Groups = append(s.Groups, b.group(g, owned[g.ID]))
+		group := b.group(v, g)
+		group.Partitions, group.Missing = owned[g.ID], missing[g.ID]
+		s.Groups = append(s.Groups, group)
 	}
 	return s
 }
 
-func (b *backend) group(g systemstate.Group, partitions int) protocol.StatusGroup {
+func (b *backend) group(v *systemstate.Agreement, g systemstate.Group) protocol.StatusGroup {
 	leader, term := b.m.coordinator.Leader(g.ID)
 	s := protocol.StatusGroup{
-		ID: uint64(g.ID), Leader: uint64(leader), Term: term, Partitions: partitions,
+		ID: uint64(g.ID), Leader: uint64(leader), Term: term,
 		Sizes: []protocol.StatusSize{}, Replicas: []protocol.StatusReplica{},
 	}
 	h := b.m.coordinator.Host()
@@ -151,7 +156,10 @@ func (b *backend) group(g systemstate.Group, partitions int) protocol.StatusGrou
 	}
 	for _, r := range g.Replicas {
 		state := protocol.ReplicaFollower
+		o, _ := v.Member(r.Member)
 		switch {
+		case o.Gone:
+			state = protocol.ReplicaGone
 		case r.Member == leader:
 			state = protocol.ReplicaLeader
 		case r.NonVoting:

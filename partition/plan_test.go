@@ -243,10 +243,21 @@ func TestPlanReplicasIsSafe(t *testing.T) {
 			if lost {
 				continue
 			}
+			votes := 0
 			for _, r := range g.Replicas {
-				if r.NonVoting || slices.Contains(w.places.Gone, r.Member) {
+				if slices.Contains(w.places.Gone, r.Member) {
 					t.Fatalf("group %d settled with %+v", g.ID, r)
 				}
+				if !r.NonVoting {
+					votes++
+				}
+			}
+			pair := votes == 1 && alive == 2 && w.places.Replicas > 2
+			if votes != len(g.Replicas) && !pair {
+				t.Fatalf("group %d settled with %d votes of %d", g.ID, votes, len(g.Replicas))
+			}
+			if n := Missing(w.table, g, w.places); n != 0 {
+				t.Fatalf("group %d settled, and misses %d", g.ID, n)
 			}
 			if len(g.Replicas) != min(alive, w.places.Replicas) {
 				t.Fatalf("group %d settled with %d replicas, want %d", g.ID, len(g.Replicas), min(alive, w.places.Replicas))

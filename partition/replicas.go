@@ -39,9 +39,16 @@ type Step struct {
 	Replica protocol.ReplicaID // 0 with AddNonVoting: the system group gives it out
 }
 
+// Target is how many replicas a group is to have, at most one a member.
+type Target struct {
+	Voters int // counted in the majority
+	Copies int // with and without a vote; less than Voters: as many
+}
+
 // Places is what PlanReplicas works towards.
 type Places struct {
-	Replicas int // wanted of each group, at most one a member
+	Replicas int // voters wanted of each group that has no Target
+	Targets  map[protocol.GroupID]Target
 	// Running are the members that can be given a replica. A member of the
 	// table that is neither running nor gone is expected back: it keeps its
 	// places, and nothing replaces them.
@@ -57,18 +64,18 @@ type Places struct {
 // is added without a vote, promoted once it has caught up, and only then is the
 // one it stands in for removed. A member catches up with one group at a time. A
 // group that has lost every voter has no step.
+//
+// A group with one voter gets the others together: two voters are worse than
+// one, because each of them can stop the group. So with two members, where more
+// voters are wanted, one votes and the other keeps a copy.
+//
 // The caller carries steps out, in any order, and plans again.
 func PlanReplicas(t *Table, want Places) []Step {
 	if want.CaughtUp == nil {
 		want.CaughtUp = func(protocol.GroupID, protocol.ReplicaID) bool { return false }
 	}
 	p := places{want: want, held: map[protocol.MemberID]int{}, busy: map[protocol.MemberID]bool{}}
-	for _, m := range t.Members {
-		if !slices.Contains(want.Gone, m) {
-			p.target++
-		}
-	}
-	p.target = min(p.target, want.Replicas)
+	p.members = living(t, want)
 	for _, g := range t.Groups {
 		for _, r := range g.Replicas {
 			p.held[r.Member]++
@@ -86,15 +93,68 @@ func PlanReplicas(t *Table, want Places) []Step {
 	return plan
 }
 
+// Missing returns how many replicas a group lacks to its full strength: those
+// on members that do not run, those that a step would add or promote, and those
+// whose data is lost and that are listed still.
+func Missing(t *Table, g Group, want Places) int {
+	p := places{want: want, members: living(t, want)}
+	have, voters, lost := 0, 0, 0
+	for _, r := range g.Replicas {
+		switch {
+		case slices.Contains(want.Gone, r.Member):
+			lost++
+		case slices.Contains(want.Running, r.Member):
+			have++
+			if !r.NonVoting {
+				voters++
+			}
+		}
+	}
+	wantVoters, wantCopies := p.target(g)
+	return max(wantCopies-have, wantVoters-voters, lost, 0)
+}
+
+// living counts the members whose data is not lost.
+func living(t *Table, want Places) int {
+	n := 0
+	for _, m := range t.Members {
+		if !slices.Contains(want.Gone, m) {
+			n++
+		}
+	}
+	return n
+}
+
 type places struct {
-	want   Places
-	target int                        // voters wanted of a group
-	held   map[protocol.MemberID]int  // replicas on a member; looked up, never ranged over
-	busy   map[protocol.MemberID]bool // members that catch up; looked up, never ranged over
+	want    Places
+	members int                        // that are not gone
+	held    map[protocol.MemberID]int  // replicas on a member; looked up, never ranged over
+	busy    map[protocol.MemberID]bool // members that catch up; looked up, never ranged over
+}
+
+// target returns the voters and copies wanted of a group now.
+func (p *places) target(g Group) (voters, copies int) {
+	want, ok := p.want.Targets[g.ID]
+	if !ok {
+		want = Target{Voters: p.want.Replicas}
+	}
+	voters = min(p.members, want.Voters)
+	copies = min(p.members, max(want.Copies, want.Voters))
+	has := 0
+	for _, r := range g.Replicas {
+		if !r.NonVoting {
+			has++
+		}
+	}
+	if voters == 2 && want.Voters > 2 && has == 1 {
+		voters = 1
+	}
+	return voters, copies
 }
 
 func (p *places) next(t *Table, g Group) (Step, bool) {
 	var voters, lost []Replica // on members that are not gone, on those that are
+	var caught []Replica       // without a vote, and ready for it
 	catching := 0
 	for _, r := range g.Replicas {
 		gone := slices.Contains(p.want.Gone, r.Member)
@@ -102,7 +162,7 @@ func (p *places) next(t *Table, g Group) (Step, bool) {
 		case r.NonVoting && gone:
 			return Step{Change: Remove, Group: g.ID, Member: r.Member, Replica: r.ID}, true
 		case r.NonVoting && p.want.CaughtUp(g.ID, r.ID):
-			return Step{Change: Promote, Group: g.ID, Member: r.Member, Replica: r.ID}, true
+			caught = append(caught, r)
 		case r.NonVoting:
 			catching++
 		case gone:
@@ -114,22 +174,31 @@ func (p *places) next(t *Table, g Group) (Step, bool) {
 	if len(voters) == 0 {
 		return Step{}, false // nobody is left to learn from: not a matter of places
 	}
-	if len(voters)+catching < p.target {
+	wantVoters, wantCopies := p.target(g)
+	together := len(voters)+len(caught) >= wantVoters || len(voters) > 1 || len(lost) > 0
+	if len(caught) > 0 && len(voters) < wantVoters && together {
+		return Step{Change: Promote, Group: g.ID, Member: caught[0].Member, Replica: caught[0].ID}, true
+	}
+	if len(voters)+len(caught)+catching < wantCopies {
 		if m, ok := p.candidate(t, g); ok {
 			p.held[m]++
 			p.busy[m] = true
 			return Step{Change: AddNonVoting, Group: g.ID, Member: m}, true
 		}
 	}
-	surplus := lost
-	if len(lost) == 0 && len(voters) > p.target {
-		surplus = []Replica{slices.MaxFunc(voters, p.dispensable)}
-	}
-	if len(voters) < p.target || len(surplus) == 0 {
+	var surplus Replica
+	switch {
+	case len(lost) > 0 && len(voters)+len(lost) > wantVoters:
+		surplus = lost[0]
+	case len(lost) == 0 && len(voters) > wantVoters:
+		surplus = slices.MaxFunc(voters, p.dispensable)
+	case len(caught) > 0 && len(voters) >= wantVoters && len(voters)+len(caught)+catching > wantCopies:
+		surplus = slices.MaxFunc(caught, p.dispensable)
+	default:
 		return Step{}, false
 	}
-	p.held[surplus[0].Member]--
-	return Step{Change: Remove, Group: g.ID, Member: surplus[0].Member, Replica: surplus[0].ID}, true
+	p.held[surplus.Member]--
+	return Step{Change: Remove, Group: g.ID, Member: surplus.Member, Replica: surplus.ID}, true
 }
 
 // candidate returns the member with the fewest replicas that has none of g and

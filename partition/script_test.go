@@ -132,6 +132,20 @@ func (w *world) command(command string, args []string) (err error) {
 		}
 	case "want": // REPLICAS
 		w.places.Replicas = id[int](args[0])
+	case "system": // MEMBER...: the system group, all of them voters, and its target
+		g := Group{ID: protocol.SystemGroup}
+		for _, m := range ids[protocol.MemberID](args) {
+			g.Replicas = append(g.Replicas, Replica{ID: w.next, Member: m})
+			w.next++
+		}
+		w.table.Groups = append([]Group{g}, w.table.Groups...)
+		w.places.Targets = map[protocol.GroupID]Target{protocol.SystemGroup: {Voters: 5, Copies: 100}}
+		w.print()
+		return w.table.Check()
+	case "missing": // of every group
+		for _, g := range w.table.Groups {
+			fmt.Fprintf(&w.out, "group %d misses %d\n", g.ID, Missing(w.table, g, w.places))
+		}
 	case "running":
 		w.places.Running = ids[protocol.MemberID](args)
 	case "gone":

@@ -12,6 +12,7 @@ const (
 	StateServing = "serving" // it answered, or was heard of lately
 	StateSilent  = "silent"  // not heard of
 	StateForming = "forming" // the answering member, before it serves
+	StateGone    = "gone"    // its data is lost: another incarnation gets its places
 )
 
 // The states of a replica.
@@ -19,6 +20,7 @@ const (
 	ReplicaLeader    = "leader"
 	ReplicaFollower  = "follower"
 	ReplicaNonVoting = "non-voting"
+	ReplicaGone      = "gone" // its data is lost, and its place is being filled
 )
 
 // Status is how one member sees the grid. It needs no quorum and no cluster.
@@ -68,6 +70,7 @@ type StatusGroup struct {
 	Repeats    uint64          `json:"repeats"`           // that the answering member did not apply again, since it started
 	Waiting    uint64          `json:"waiting"`           // calls at the answering member that wait for a grant
 	Snapshots  uint64          `json:"snapshots"`         // taken by the answering member, since it started
+	Missing    int             `json:"missing"`           // replicas to full strength; 0: one more member may go
 	Refuses    string          `json:"refuses,omitempty"` // why the answering member, leading, refuses writes
 	Sizes      []StatusSize    `json:"sizes"`             // by partition, of the answering member's replica
 	Generation uint64          `json:"generation"`        // how often data of its partitions was lost

@@ -16,8 +16,9 @@ import (
 
 type statusCommand struct {
 	connection
-	Watch bool `help:"Print it again every two seconds, until a signal."`
-	Hash  bool `help:"Ask every replica for the hash of its state, and compare."`
+	Watch    bool `help:"Print it again every two seconds, until a signal."`
+	WaitFull bool `help:"Wait, at most --timeout, until every member answers and every group has all its replicas, caught up: until one more member may go."`
+	Hash     bool `help:"Ask every replica for the hash of its state, and compare."`
 }
 
 // Help is the long help of the command.
@@ -25,11 +26,17 @@ func (statusCommand) Help() string {
 	return `Asks every member it can reach and merges what they say. It needs no quorum, says who did not answer and which groups have no leader, and works before the grid is formed.
 
   quorate status
-  quorate status --endpoints 10.0.0.1:7170,10.0.0.2:7170 -o json`
+  quorate status --endpoints 10.0.0.1:7170,10.0.0.2:7170 -o json
+  quorate status --wait-full --timeout 5m      between two restarts`
 }
 
 // Run runs the command.
 func (cmd *statusCommand) Run(ctx context.Context, a *app) error {
+	if cmd.WaitFull {
+		if err := cmd.waitFull(ctx, a); err != nil {
+			return err
+		}
+	}
 	if cmd.Watch {
 		return cmd.watch(ctx, a)
 	}
@@ -54,6 +61,26 @@ func (cmd *statusCommand) once(ctx context.Context, a *app) error {
 	}
 	_, err := fmt.Fprint(a.stdout, v.table())
 	return errors.Join(err, differ)
+}
+
+// waitFull waits until nothing is missing.
+func (cmd *statusCommand) waitFull(ctx context.Context, a *app) error {
+	ctx, cancel := context.WithTimeout(ctx, cmd.Timeout)
+	defer cancel()
+	said := ""
+	for {
+		lines := mergeStatus(askAll(ctx, cmd.Endpoints, 3*time.Second)).warnings()
+		if len(lines) == 0 {
+			return nil
+		}
+		if lines[0] != said {
+			said = lines[0]
+			a.note("quorate: waiting: %s", said)
+		}
+		if sleep(ctx, 200*time.Millisecond) != nil {
+			return no(fmt.Errorf("not at full strength within %s: %s", cmd.Timeout, strings.Join(lines, "; ")))
+		}
+	}
 }
 
 // statusView is what all members that answered say together.
@@ -88,6 +115,7 @@ type groupStatus struct {
 	Term       uint64                `json:"term"`
 	Applied    uint64                `json:"applied"`
 	Partitions int                   `json:"partitions"`
+	Missing    int                   `json:"missing"`           // replicas to full strength
 	Bytes      uint64                `json:"bytes"`             // of keys, values and kept replies
 	Refuses    string                `json:"refuses,omitempty"` // why writes are refused
 	Sizes      []protocol.StatusSize `json:"sizes"`             // by partition
@@ -128,8 +156,13 @@ func mergeStatus(answers []answer) *statusView {
 		v.Cluster, v.ClusterID, v.Formed = newest.ClusterName, newest.Cluster, newest.Formed
 		v.Durability, v.Epoch, v.Partitions = newest.Durability, newest.Epoch, newest.Partitions
 		for _, m := range newest.Members {
-			v.addMember(m, answered[m.Address])
-			delete(answered, m.Address)
+			a := answered[m.Address]
+			if m.State == protocol.StateGone {
+				a = nil // another incarnation may answer there
+			} else {
+				delete(answered, m.Address)
+			}
+			v.addMember(m, a)
 		}
 	}
 	// Who answered without being in the table: members of a grid being formed.
@@ -171,7 +204,10 @@ func whyNot(err error) string {
 
 func (v *statusView) addMember(m protocol.StatusMember, a *answer) {
 	s := memberStatus{ID: m.ID, Name: m.Name, Address: m.Address, Incarnation: m.Incarnation, State: stateUnreachable}
-	if a != nil && a.err == nil {
+	switch {
+	case m.State == protocol.StateGone:
+		s.State = m.State
+	case a != nil && a.err == nil:
 		s.State, s.Version, s.Detail = protocol.StateServing, a.status.Version, a.status.Waiting
 		s.Memory = &a.status.Memory
 		if !a.status.Ready {
@@ -197,6 +233,7 @@ func (v *statusView) name(id uint64) string {
 func (v *statusView) addGroups(answers []answer) {
 	newest := map[uint64]protocol.StatusGroup{}
 	applied := map[[2]uint64]uint64{} // by group and member
+	missing := map[uint64]int{}
 	reachable := map[uint64]bool{}
 	for _, a := range answers {
 		if a.err != nil {
@@ -205,6 +242,7 @@ func (v *statusView) addGroups(answers []answer) {
 		reachable[a.status.Member] = true
 		for _, g := range a.status.Groups {
 			applied[[2]uint64{g.ID, a.status.Member}] = g.Applied
+			missing[g.ID] = max(missing[g.ID], g.Missing)
 			have, ok := newest[g.ID]
 			if !ok || g.Term > have.Term || g.Term == have.Term && have.Leader == 0 || g.Leader == a.status.Member && g.Term == have.Term {
 				newest[g.ID] = g
@@ -213,7 +251,7 @@ func (v *statusView) addGroups(answers []answer) {
 	}
 	for id, g := range newest {
 		s := groupStatus{
-			ID: id, Term: g.Term, Partitions: g.Partitions, Refuses: g.Refuses, Sizes: g.Sizes,
+			ID: id, Term: g.Term, Partitions: g.Partitions, Missing: missing[id], Refuses: g.Refuses, Sizes: g.Sizes,
 			Generation: g.Generation, Lost: g.Lost, Replicas: []replicaStatus{},
 		}
 		for _, size := range g.Sizes {
@@ -225,6 +263,7 @@ func (v *statusView) addGroups(answers []answer) {
 		for _, r := range g.Replicas {
 			rs := replicaStatus{Member: v.name(r.Member), State: r.State, Applied: applied[[2]uint64{id, r.Member}], member: r.Member}
 			switch {
+			case r.State == protocol.ReplicaGone:
 			case !reachable[r.Member]:
 				rs.State = stateUnreachable
 			case r.State == protocol.ReplicaNonVoting:
@@ -363,6 +402,9 @@ func (r replicaStatus) String() string {
 func (v *statusView) warnings() []string {
 	var lines []string
 	for _, m := range v.Members {
+		if m.State == protocol.StateForming {
+			lines = append(lines, fmt.Sprintf("member %s at %s waits for %s", cmp.Or(m.Name, "(unknown)"), m.Address, m.Detail))
+		}
 		if m.State == stateUnreachable {
 			if m.Name == "" {
 				lines = append(lines, "nobody answers at "+m.Address)
@@ -382,6 +424,9 @@ func (v *statusView) warnings() []string {
 			lines = append(lines, "the system group has no leader")
 		case g.Leader == "":
 			lines = append(lines, fmt.Sprintf("group %d has no leader", g.ID))
+		}
+		if g.Missing > 0 {
+			lines = append(lines, fmt.Sprintf("group %d is not at full strength: %d missing", g.ID, g.Missing))
 		}
 	}
 	return lines

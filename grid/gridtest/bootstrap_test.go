@@ -46,7 +46,7 @@ func TestBlankMembersJoinRatherThanFound(t *testing.T) {
 	c := gridtest.Start(t, 1)
 	// A member that expects three finds a formed cluster, and joins it.
 	c2 := gridtest.Start(t, 1, gridtest.WithoutWait(), gridtest.WithConfig(func(_ int, cfg *grid.Config) {
-		cfg.BootstrapExpect, cfg.Join = 3, c.Addrs()
+		cfg.Name, cfg.BootstrapExpect, cfg.Join = "late", 3, c.Addrs()
 	}))
 	c2.WaitReady()
 	oneCluster(t, c2, 2)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -121,7 +122,7 @@ func (c *Cluster) tryStart(i int) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	cfg := grid.Config{
-		Name: memberName(i), DataDir: filepath.Join(c.dir, memberName(i)),
+		Name: memberName(i), DataDir: c.dataDir(i),
 		Listen: "127.0.0.1:0", BootstrapExpect: c.expect, Durability: c.durability,
 		Logger: slog.New(slog.NewTextHandler(c.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
@@ -281,6 +282,65 @@ func (c *Cluster) TryRestart(i int) error {
 	return c.tryStart(i)
 }
 
+// Wipe removes the data of a member that is down. It returns as a new
+// incarnation.
+func (c *Cluster) Wipe(i int) {
+	c.t.Helper()
+	if c.Member(i) != nil {
+		c.t.Fatalf("member %d is running", i)
+	}
+	if err := os.RemoveAll(c.dataDir(i)); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *Cluster) dataDir(i int) string { return filepath.Join(c.dir, memberName(i)) }
+
+// WaitFull waits until every running member serves and knows all of them, and
+// every group has all its replicas and they have caught up.
+func (c *Cluster) WaitFull() {
+	c.t.Helper()
+	c.WaitReady()
+	c.Eventually("every group at full strength", c.full)
+}
+
+func (c *Cluster) full() bool {
+	var epoch uint64
+	names := map[string]bool{}
+	for i := range c.nodes {
+		if c.Member(i) == nil {
+			continue
+		}
+		s, err := c.Status(i)
+		if err != nil || !s.Ready || len(s.Groups) == 0 || epoch != 0 && s.Epoch != epoch {
+			return false
+		}
+		epoch = s.Epoch
+		for _, g := range s.Groups {
+			if g.Missing > 0 || g.Leader == 0 {
+				return false
+			}
+		}
+		own := false
+		for _, m := range s.Members {
+			own = own || m.ID == s.Member
+			names[m.Address] = names[m.Address] || m.State == protocol.StateServing
+		}
+		if !own {
+			return false
+		}
+	}
+	for _, n := range c.nodes {
+		n.mu.Lock()
+		known := !n.up || names[n.address]
+		n.mu.Unlock()
+		if !known {
+			return false
+		}
+	}
+	return true
+}
+
 // Add starts one more member, which joins the cluster, and returns its number.
 func (c *Cluster) Add() int {
 	c.t.Helper()
@@ -427,7 +487,11 @@ func (c *Cluster) Diagnose() string {
 			fmt.Fprintf(&b, "  member %d %s at %s: %s\n", m.ID, m.Name, m.Address, m.State)
 		}
 		for _, g := range s.Groups {
-			fmt.Fprintf(&b, "  group %d: leader %d term %d applied %d\n", g.ID, g.Leader, g.Term, g.Applied)
+			fmt.Fprintf(&b, "  group %d: leader %d term %d applied %d missing %d replicas", g.ID, g.Leader, g.Term, g.Applied, g.Missing)
+			for _, r := range g.Replicas {
+				fmt.Fprintf(&b, " %d@%d(%s)", r.Replica, r.Member, r.State)
+			}
+			b.WriteByte('\n')
 		}
 	}
 	return b.String()

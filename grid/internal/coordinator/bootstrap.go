@@ -19,10 +19,6 @@ import (
 // firstReplica is the founder's replica of the system group.
 const firstReplica protocol.ReplicaID = 1
 
-// maxSystemVoters bounds the voters of the system group; further members have
-// replicas without a vote.
-const maxSystemVoters = 5
-
 // probe asks everyone where they stand and returns the answers, ordered by
 // address.
 func (c *Coordinator) probe(ctx context.Context) []stateReply {
@@ -229,24 +225,28 @@ func (c *Coordinator) found(ctx context.Context, m *identity.Member) error {
 		}
 	}
 	for _, r := range replies {
-		if len(v.Members) >= expect {
-			break
+		if _, listed := v.Incarnation(r.Self.Incarnation); !listed && len(living(v)) >= expect && !returns(v, r.Self) {
+			continue
 		}
-		if err := c.invite(ctx, h, m, r); err != nil {
-			c.setWaiting("%s to give itself to this founder", r.Self.Address)
+		if err := c.invite(ctx, h, m, v, r); err != nil {
+			c.setWaiting("%s to give itself to this founder: %v", r.Self.Address, err)
 			return err
 		}
 		if v, err = h.System().Refresh(ctx); err != nil {
 			return err
 		}
 	}
-	if len(v.Members) < expect {
-		c.setWaiting("%d of %d expected members seen", len(v.Members), expect)
+	if n := len(living(v)); n < expect {
+		c.setWaiting("%d of %d expected members seen", n, expect)
 		return nil
 	}
-	if voters := systemVoters(v); voters < min(expect, maxSystemVoters) {
-		c.setWaiting("%d of %d members in the system group", voters, expect)
-		return c.admit(ctx, h, v)
+	everybody := func(systemstate.Member) bool { return true }
+	if again, err := c.fillPlaces(ctx, h, everybody); again || err != nil {
+		c.setWaiting("all of %d members to enter the system group", expect)
+		return err
+	}
+	if v = h.System().View(); len(c.planPlaces(v, everybody)) > 0 {
+		return nil // paused after a step that failed
 	}
 	if _, err := h.System().Propose(ctx, systemstate.Command{Kind: systemstate.Form}); err != nil {
 		return err
@@ -255,22 +255,40 @@ func (c *Coordinator) found(ctx context.Context, m *identity.Member) error {
 }
 
 // invite asks a blank member to give itself to this founder, and lists it.
-func (c *Coordinator) invite(ctx context.Context, h *shardgroups.Host, m *identity.Member, r stateReply) error {
+func (c *Coordinator) invite(ctx context.Context, h *shardgroups.Host, m *identity.Member, v *systemstate.Agreement, r stateReply) error {
 	blank := r.Cluster == protocol.UUID{}
 	ours := r.Cluster == m.Cluster
 	if !blank && !ours || int(r.Expect) != c.cfg.Expect {
 		return nil
 	}
+	if err := c.mayTakeName(ctx, v, r.Self); err != nil {
+		return err
+	}
 	g := gift{Founder: c.self(), Cluster: m.Cluster, ClusterName: m.ClusterName, Settings: wireOf(m)}
 	if err := ask(ctx, c.cfg.Network, r.Self.Address, askGive, g, nil); err != nil {
 		return fmt.Errorf("invite %s: %w", r.Self.Address, err)
 	}
-	c.learn(r.Self)
-	_, err := h.System().Propose(ctx, systemstate.Command{
-		Kind:   systemstate.AddMember,
-		Member: systemstate.Member{Incarnation: r.Self.Incarnation, Name: r.Self.Name, Address: r.Self.Address, Level: r.Self.Level},
-	})
-	return err
+	if _, ok := v.Incarnation(r.Self.Incarnation); ok {
+		return nil
+	}
+	return c.list(ctx, h, r.Self)
+}
+
+// living returns the members whose data is not lost.
+func living(v *systemstate.Agreement) []protocol.MemberID {
+	var ids []protocol.MemberID
+	for _, o := range v.Members {
+		if !o.Gone {
+			ids = append(ids, o.ID)
+		}
+	}
+	return ids
+}
+
+// returns reports whether a member is one that is listed, in a new incarnation.
+func returns(v *systemstate.Agreement, s self) bool {
+	old, ok := v.Named(s.Name)
+	return ok && old.Incarnation != s.Incarnation
 }
 
 // disband releases the members that gave themselves, and forgets. It goes on
@@ -300,7 +318,8 @@ func (c *Coordinator) forget() error {
 			return err
 		}
 	}
-	c.started = map[protocol.GroupID]bool{}
+	c.started, c.caughtUp = map[protocol.GroupID]bool{}, map[placeKey]bool{}
+	c.places.clear()
 	c.mu.Lock()
 	err := c.dir.Forget()
 	c.mu.Unlock()

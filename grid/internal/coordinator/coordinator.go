@@ -83,7 +83,8 @@ type Coordinator struct {
 
 	// Of the run goroutine alone.
 	started      map[protocol.GroupID]bool
-	startedAt    map[protocol.ReplicaID]bool // replicas of the system group on others
+	caughtUp     map[placeKey]bool // replicas here that have, since they were started
+	places       places
 	leadersSince time.Time
 	lastLeaders  map[protocol.GroupID]protocol.MemberID
 
@@ -114,7 +115,8 @@ func Start(cfg Config) (*Coordinator, error) {
 	c := &Coordinator{
 		cfg: cfg, log: cfg.Logger, dir: cfg.Dir, level: levelOf(cfg.Tune),
 		poke: make(chan struct{}, 1), ready: make(chan struct{}), failed: make(chan struct{}),
-		started: map[protocol.GroupID]bool{}, startedAt: map[protocol.ReplicaID]bool{}, callers: map[string]time.Time{},
+		started: map[protocol.GroupID]bool{}, caughtUp: map[placeKey]bool{}, callers: map[string]time.Time{},
+		state: gossip.State{Behind: true},
 		known: map[protocol.UUID]string{}, told: map[protocol.UUID]told{}, remote: map[protocol.GroupID]leaderOf{},
 		waiting: "the first look around", lifeTold: map[protocol.UUID]bool{},
 	}

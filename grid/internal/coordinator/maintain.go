@@ -59,7 +59,11 @@ func (c *Coordinator) maintain(ctx context.Context, m *identity.Member) (again b
 		c.setWaiting("the system group to list this member")
 		return true, nil
 	}
-	if err := c.reconcile(h, v, me.ID); err != nil {
+	if me.Gone {
+		o, _ := v.Named(me.Name)
+		return false, fatalf("another incarnation of %s, at %s, has taken this member's place: stop one of them, and start this one with an empty data directory", me.Name, o.Address)
+	}
+	if err := c.reconcile(ctx, h, v, me.ID); err != nil {
 		return true, err
 	}
 	if me.Address != c.cfg.Address || me.Name != m.Name || me.Level != c.level {
@@ -72,10 +76,13 @@ func (c *Coordinator) maintain(ctx context.Context, m *identity.Member) (again b
 	}
 	c.learnLeaders(ctx, h, v)
 	c.checkReady(h, v)
+	behind := c.watchCatchUp(ctx, h, v, me.ID)
 	if !h.System().Leader().Self {
-		return false, nil
+		c.places.clear()
+		return behind, nil
 	}
-	return c.lead(ctx, h)
+	again, err = c.lead(ctx, h)
+	return again || behind, err
 }
 
 // restart starts the replicas that were running before.
@@ -95,8 +102,23 @@ func (c *Coordinator) restart(h *shardgroups.Host, m *identity.Member) error {
 	return nil
 }
 
-// reconcile starts the replicas that the tables list for this member.
-func (c *Coordinator) reconcile(h *shardgroups.Host, v *systemstate.Agreement, me protocol.MemberID) error {
+// reconcile starts the replicas of data groups that the tables list for this
+// member, and stops those that they do not list any more.
+func (c *Coordinator) reconcile(ctx context.Context, h *shardgroups.Host, v *systemstate.Agreement, me protocol.MemberID) error {
+	if len(c.dropped(v, me)) > 0 {
+		// What is known here may be older than the replica: only what is agreed now
+		// may end it.
+		now, err := h.System().Refresh(ctx)
+		if err != nil {
+			return err
+		}
+		v = now
+		for _, r := range c.dropped(v, me) {
+			if err := c.dropReplica(ctx, h, r); err != nil {
+				return err
+			}
+		}
+	}
 	for _, g := range v.Groups {
 		if g.ID == protocol.SystemGroup {
 			continue
@@ -105,18 +127,49 @@ func (c *Coordinator) reconcile(h *shardgroups.Host, v *systemstate.Agreement, m
 			if r.Member != me {
 				continue
 			}
-			initial, err := initialOf(v, g)
-			if err != nil {
-				return err
+			spec := shardgroups.GroupSpec{Group: g.ID, Replica: r.ID, NonVoting: r.NonVoting}
+			if r.Initial {
+				initial, err := initialOf(v, g)
+				if err != nil {
+					return err
+				}
+				spec.Initial = initial
 			}
-			if err := c.startReplica(h, shardgroups.GroupSpec{
-				Group: g.ID, Replica: r.ID, NonVoting: r.NonVoting, Initial: initial,
-			}); err != nil {
+			if err := c.startReplica(h, spec); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// dropped returns the replicas of data groups that this member has started and
+// that the tables do not list.
+func (c *Coordinator) dropped(v *systemstate.Agreement, me protocol.MemberID) []identity.Replica {
+	m := c.member()
+	return slices.DeleteFunc(m.Started, func(r identity.Replica) bool {
+		g, _ := v.Group(r.Group)
+		return r.Group == protocol.SystemGroup || slices.ContainsFunc(g.Replicas, func(x systemstate.Replica) bool {
+			return x.ID == r.Replica && x.Member == me
+		})
+	})
+}
+
+// dropReplica stops a replica that its group has removed, and removes its data.
+// member.json forgets it first: data that is left behind is only litter, a
+// replica that is remembered without its log would be taken for lost.
+func (c *Coordinator) dropReplica(ctx context.Context, h *shardgroups.Host, r identity.Replica) error {
+	c.log.Info("a replica was removed from its group: stopping it", "group", r.Group, "replica", r.Replica)
+	c.mu.Lock()
+	err := c.dir.Update(func(m *identity.Member) {
+		m.Started = slices.DeleteFunc(m.Started, func(o identity.Replica) bool { return o.Group == r.Group })
+	})
+	c.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	delete(c.started, r.Group)
+	return h.StopGroup(ctx, r.Group, r.Replica)
 }
 
 // initialOf returns the first replicas of a group and the incarnations that
@@ -192,15 +245,22 @@ func voters(g systemstate.Group) int {
 // askToJoin asks the cluster to list this member and to give it a replica of
 // the system group.
 func (c *Coordinator) askToJoin(ctx context.Context, m *identity.Member) error {
-	c.setWaiting("cluster %q to admit this member", m.ClusterName)
+	var said *refusal
 	for _, address := range c.targets() {
 		err := ask(ctx, c.cfg.Network, address, askJoin, join{
 			Cluster: m.Cluster, Incarnation: m.Incarnation, Name: m.Name, Address: c.cfg.Address, Level: c.level,
 		}, nil)
 		if err == nil {
+			c.setWaiting("the first copy of the system group")
 			return nil
 		}
+		errors.As(err, &said)
 		c.log.Debug("not admitted", "by", address, "error", err)
+	}
+	if said != nil {
+		c.setWaiting("cluster %q to admit this member: %s", m.ClusterName, said.detail)
+	} else {
+		c.setWaiting("cluster %q to admit this member", m.ClusterName)
 	}
 	return errNotAdmitted
 }
@@ -258,15 +318,16 @@ func (c *Coordinator) checkReady(h *shardgroups.Host, v *systemstate.Agreement) 
 }
 
 // lead is the part of the system group's leader: one safe step at a time.
+// Where there is nothing to do it asks nobody.
 func (c *Coordinator) lead(ctx context.Context, h *shardgroups.Host) (again bool, err error) {
-	v, err := h.System().Refresh(ctx)
-	if err != nil {
-		return true, err
-	}
+	v := h.System().View()
 	if !v.Formed {
 		return true, nil
 	}
 	if len(v.Partitions) == 0 {
+		if v, err = h.System().Refresh(ctx); err != nil || len(v.Partitions) > 0 {
+			return true, err
+		}
 		return true, c.createGroups(ctx, h, v)
 	}
 	if level := v.CommonLevel(); level > v.Level {
@@ -277,26 +338,25 @@ func (c *Coordinator) lead(ctx context.Context, h *shardgroups.Host) (again bool
 	if again, err := c.replaceLost(ctx, h); again || err != nil {
 		return true, err
 	}
-	for _, o := range v.Members {
-		r, ok := systemReplica(v, o.ID)
-		if ok && (!r.NonVoting || c.startedAt[r.ID]) || !c.Heard(o.Incarnation) {
-			continue
-		}
-		if err := c.admitOne(ctx, h, v, o, false); err != nil {
-			c.log.Warn("a member does not get its copy of the system group", "name", o.Name, "error", err)
-		}
+	again, err = c.fillPlaces(ctx, h, func(o systemstate.Member) bool { return o.ID == c.Self() || c.Heard(o.Incarnation) })
+	if err != nil && err.Error() != c.places.said {
+		c.places.said = err.Error()
+		c.log.Warn("a place is not filled yet", "error", err)
+	}
+	if again {
 		return true, nil
 	}
-	return false, c.spreadLeaders(ctx, h, v)
+	return false, c.spreadLeaders(ctx, h, h.System().View())
 }
 
+// createGroups agrees on the first data groups.
 func (c *Coordinator) createGroups(ctx context.Context, h *shardgroups.Host, v *systemstate.Agreement) error {
-	var members []protocol.MemberID
-	for _, o := range v.Members {
-		members = append(members, o.ID)
+	members, replicas := living(v), int(v.Settings.Replicas)
+	if len(members) == 2 && replicas > 2 {
+		replicas = 1 // see partition.PlanReplicas
 	}
 	t, err := partition.PlanGroups(partition.First{
-		Partitions: int(v.Settings.Partitions), Groups: int(v.Settings.Groups), Replicas: int(v.Settings.Replicas),
+		Partitions: int(v.Settings.Partitions), Groups: int(v.Settings.Groups), Replicas: replicas,
 		Members: members, NextReplica: 1,
 	})
 	if err != nil {

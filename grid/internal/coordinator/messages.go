@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/grid/internal/network"
+	"github.com/quorate/quorate/partition"
 	"github.com/quorate/quorate/protocol"
 )
 
@@ -21,6 +22,7 @@ const (
 	askCaughtUp = "caughtup" // have you applied all that your replica of this group could have?
 	askLeaders  = "leaders"  // who leads the groups you have replicas of?
 	askWitness  = "witness"  // what have you seen of my replicas, and of my lives?
+	askChange   = "change"   // change the replicas of a group that you lead
 )
 
 // askTimeout bounds one question where the caller's context does not.
@@ -102,6 +104,16 @@ type transfer struct {
 	Cluster protocol.UUID
 	Group   protocol.GroupID
 	Replica protocol.ReplicaID
+}
+
+// change asks the leader of a group for a change of its replicas.
+type change struct {
+	_       struct{} `cbor:",toarray"`
+	Cluster protocol.UUID
+	Group   protocol.GroupID
+	Replica protocol.ReplicaID
+	Member  protocol.UUID // incarnation that has the replica
+	What    partition.Change
 }
 
 // leaderOf is who leads a group, as the sender knows it.

@@ -65,6 +65,14 @@ func (c *Coordinator) answer(ctx context.Context, q protocol.PeerRequest) (any, 
 		return c.onLeaders()
 	case askWitness:
 		return with(q.Args, func(w witnessQuery) (any, error) { return c.onWitness(ctx, w) })
+	case askChange:
+		return with(q.Args, func(x change) (any, error) {
+			h := c.host.Load()
+			if v := c.View(); h == nil || v == nil || v.Cluster != x.Cluster {
+				return nil, &refusal{code: protocol.CodeWrongGrid, detail: "another cluster"}
+			}
+			return nil, c.makeChange(ctx, h, x)
+		})
 	}
 	return nil, &refusal{code: protocol.CodeUnsupported, detail: fmt.Sprintf("unknown question %q", q.What)}
 }
@@ -229,22 +237,63 @@ func (c *Coordinator) onAddress(ctx context.Context, q protocol.PeerRequest, j j
 }
 
 // onJoin lists a member of a formed cluster, at the leader or by asking it. The
-// coordinator's step gives it a replica of the system group.
+// coordinator's step gives it its places.
 func (c *Coordinator) onJoin(ctx context.Context, q protocol.PeerRequest, j join) error {
 	h, err := c.atLeader(ctx, q, j)
 	if h == nil || err != nil {
 		return err
 	}
-	c.learn(self{Incarnation: j.Incarnation, Name: j.Name, Address: j.Address})
-	if !h.System().View().Formed {
+	v := h.System().View()
+	if !v.Formed {
 		return &refusal{code: protocol.CodeBusy, detail: "the cluster is not formed yet"}
 	}
-	_, err = h.System().Propose(ctx, systemstate.Command{
+	s := self{Incarnation: j.Incarnation, Name: j.Name, Address: j.Address, Level: j.Level}
+	if err := c.mayTakeName(ctx, v, s); err != nil {
+		return err
+	}
+	return c.list(ctx, h, s)
+}
+
+// list has the system group list a member. Another incarnation of its name is
+// gone with it.
+func (c *Coordinator) list(ctx context.Context, h *shardgroups.Host, s self) error {
+	c.learn(s)
+	old, replaces := h.System().View().Named(s.Name)
+	_, err := h.System().Propose(ctx, systemstate.Command{
 		Kind:   systemstate.AddMember,
-		Member: systemstate.Member{Incarnation: j.Incarnation, Name: j.Name, Address: j.Address, Level: j.Level},
+		Member: systemstate.Member{Incarnation: s.Incarnation, Name: s.Name, Address: s.Address, Level: s.Level},
 	})
+	if err == nil && replaces && old.Incarnation != s.Incarnation {
+		c.log.Warn("a member has returned without its data: it gets its places back", "name", s.Name, "address", s.Address,
+			"lost", old.Incarnation.String(), "incarnation", s.Incarnation.String())
+	}
 	c.wake()
 	return err
+}
+
+// mayTakeName refuses a member whose name another has that lives. Only one
+// member can be at an address: a name that returns there has lost its data.
+func (c *Coordinator) mayTakeName(ctx context.Context, v *systemstate.Agreement, s self) error {
+	old, ok := v.Named(s.Name)
+	if !ok || old.Incarnation == s.Incarnation {
+		return nil
+	}
+	address, ok := c.resolve(old.Incarnation)
+	if !ok {
+		address = old.Address
+	}
+	if address == s.Address {
+		return nil
+	}
+	var r stateReply
+	err := ask(ctx, c.cfg.Network, address, askState, c.self(), &r)
+	if err == nil && r.Self.Incarnation != old.Incarnation || err != nil && !c.Heard(old.Incarnation) {
+		return nil
+	}
+	return &refusal{
+		code:   protocol.CodeSettings,
+		detail: fmt.Sprintf("a member called %s runs at %s: give one of them another name", s.Name, address),
+	}
 }
 
 func (c *Coordinator) onLeaders() (any, error) {
@@ -258,75 +307,4 @@ func (c *Coordinator) onLeaders() (any, error) {
 		known = append(known, leaderOf{Group: g.ID(), Term: term, Member: member})
 	}
 	return known, nil
-}
-
-// admit makes one more member a voter of the system group.
-func (c *Coordinator) admit(ctx context.Context, h *shardgroups.Host, v *systemstate.Agreement) error {
-	for _, o := range v.Members {
-		if r, ok := systemReplica(v, o.ID); ok && !r.NonVoting {
-			continue
-		}
-		if err := c.admitOne(ctx, h, v, o, true); err != nil {
-			c.setWaiting("%s to enter the system group", o.Address)
-			return fmt.Errorf("admit %s: %w", o.Name, err)
-		}
-		return nil
-	}
-	return nil
-}
-
-// admitOne gives a listed member a replica of the system group: a copy first,
-// and a vote, where it is to have one, once the copy has caught up.
-func (c *Coordinator) admitOne(ctx context.Context, h *shardgroups.Host, v *systemstate.Agreement, o systemstate.Member, vote bool) error {
-	s := h.System()
-	a, err := s.Propose(ctx, systemstate.Command{
-		Kind: systemstate.AddReplica, Group: protocol.SystemGroup, Member: systemstate.Member{ID: o.ID},
-	})
-	if err != nil {
-		return err
-	}
-	if err := h.AddNonVoting(ctx, protocol.SystemGroup, a.Replica, o.Incarnation); err != nil {
-		return err
-	}
-	address, _ := c.AddressOf(o.ID)
-	q := start{Cluster: v.Cluster, Replica: a.Replica}
-	for _, p := range v.Members {
-		at, _ := c.AddressOf(p.ID)
-		q.Peers = append(q.Peers, self{Incarnation: p.Incarnation, Name: p.Name, Address: at})
-	}
-	if err := ask(ctx, c.cfg.Network, address, askStart, q, nil); err != nil {
-		return err
-	}
-	if err := c.caughtUp(ctx, address, s.Applied()); err != nil {
-		return err
-	}
-	c.startedAt[a.Replica] = true
-	if !vote {
-		return nil
-	}
-	if err := h.AddVoter(ctx, protocol.SystemGroup, a.Replica, o.Incarnation); err != nil {
-		return err
-	}
-	_, err = s.Propose(ctx, systemstate.Command{
-		Kind: systemstate.SetReplica, Group: protocol.SystemGroup,
-		Replica: systemstate.Replica{ID: a.Replica, Member: o.ID},
-	})
-	return err
-}
-
-// caughtUp waits until the member at an address has applied the log of the
-// system group up to an index.
-func (c *Coordinator) caughtUp(ctx context.Context, address string, index uint64) error {
-	for {
-		var r stateReply
-		err := ask(ctx, c.cfg.Network, address, askState, c.self(), &r)
-		if err == nil && r.SystemApplied >= index {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return errors.Join(ctx.Err(), err)
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
 }

@@ -66,17 +66,14 @@ func (c *Coordinator) leader(v *systemstate.Agreement, g protocol.GroupID) (prot
 	if h == nil || v == nil {
 		return 0, 0
 	}
-	var l shardgroups.Leader
-	switch group := h.Group(g); {
-	case g == protocol.SystemGroup:
-		l = h.System().Leader()
-	case group != nil:
-		l = group.Leader()
-	default:
+	l := leaderHere(h, g)
+	if l.Replica == 0 && g != protocol.SystemGroup {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		r := c.remote[g]
-		return r.Member, r.Term
+		if r := c.remote[g]; r.Term >= l.Term {
+			return r.Member, r.Term
+		}
+		return 0, l.Term
 	}
 	listed, _ := v.Group(g)
 	for _, r := range listed.Replicas {
@@ -85,6 +82,18 @@ func (c *Coordinator) leader(v *systemstate.Agreement, g protocol.GroupID) (prot
 		}
 	}
 	return 0, l.Term
+}
+
+// leaderHere returns who leads a group as its replica here knows it. One that
+// has not heard of its group yet knows nobody.
+func leaderHere(h *shardgroups.Host, id protocol.GroupID) shardgroups.Leader {
+	if id == protocol.SystemGroup {
+		return h.System().Leader()
+	}
+	if g := h.Group(id); g != nil {
+		return g.Leader()
+	}
+	return shardgroups.Leader{}
 }
 
 // leaders returns the leader of every group that has a known one.
@@ -98,12 +107,12 @@ func (c *Coordinator) leaders(v *systemstate.Agreement) map[protocol.GroupID]pro
 	return leaders
 }
 
-// learnLeaders asks other members who leads the groups that have no replica
-// here.
+// learnLeaders asks other members who leads the groups whose leader is not
+// known here.
 func (c *Coordinator) learnLeaders(ctx context.Context, h *shardgroups.Host, v *systemstate.Agreement) {
 	var ids []protocol.MemberID
 	for _, g := range v.Groups {
-		if g.ID == protocol.SystemGroup || h.Group(g.ID) != nil {
+		if g.ID == protocol.SystemGroup || leaderHere(h, g.ID).Replica != 0 {
 			continue
 		}
 		for _, r := range g.Replicas {
@@ -181,25 +190,4 @@ func tableOf(v *systemstate.Agreement) *partition.Table {
 		t.Members = append(t.Members, o.ID)
 	}
 	return t
-}
-
-func systemReplica(v *systemstate.Agreement, m protocol.MemberID) (systemstate.Replica, bool) {
-	g, _ := v.Group(protocol.SystemGroup)
-	for _, r := range g.Replicas {
-		if r.Member == m {
-			return r, true
-		}
-	}
-	return systemstate.Replica{}, false
-}
-
-func systemVoters(v *systemstate.Agreement) int {
-	g, _ := v.Group(protocol.SystemGroup)
-	n := 0
-	for _, r := range g.Replicas {
-		if !r.NonVoting {
-			n++
-		}
-	}
-	return n
 }

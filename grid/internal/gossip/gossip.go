@@ -22,6 +22,7 @@ const (
 	seedIntervalLong = 10 * time.Second // after seedAttempts of them
 	seedAttempts     = 20
 	leaveTimeout     = time.Second
+	announceTimeout  = 100 * time.Millisecond
 	metaLimit        = memberlist.MetaMaxSize
 )
 
@@ -58,6 +59,7 @@ type Gossip struct {
 	list      *memberlist.Memberlist
 	stop      chan struct{}
 	changed   chan struct{} // of capacity 1
+	news      chan struct{} // of capacity 1: there is something to announce
 	wg        sync.WaitGroup
 	once      sync.Once
 
@@ -86,7 +88,7 @@ func Start(cfg Config) (*Gossip, error) {
 		return nil, fmt.Errorf("gossip: advertised address %q: %w: advertise an address the other members can resolve", cfg.Address, err)
 	}
 	g := &Gossip{
-		cfg: cfg, stop: make(chan struct{}), changed: make(chan struct{}, 1),
+		cfg: cfg, stop: make(chan struct{}), changed: make(chan struct{}, 1), news: make(chan struct{}, 1),
 		cluster: cfg.Cluster, state: cfg.State, hints: map[protocol.UUID]Hint{}, heard: map[protocol.UUID]uint64{},
 	}
 	if n := len(g.meta()); n > metaLimit {
@@ -112,6 +114,7 @@ func Start(cfg Config) (*Gossip, error) {
 	g.list = list
 	g.wg.Go(g.notify)
 	g.wg.Go(g.seek)
+	g.wg.Go(g.tell)
 	return g, nil
 }
 
@@ -137,9 +140,35 @@ func (g *Gossip) SetState(s State) {
 	}
 }
 
+// announce has the news told, and does not wait for it.
 func (g *Gossip) announce() {
-	if err := g.list.UpdateNode(0); err != nil {
-		g.cfg.Logger.Debug("gossip: announce", "error", err)
+	select {
+	case g.news <- struct{}{}:
+	default:
+	}
+}
+
+// tell tells news when it comes up, and a few times more: memberlist repeats an
+// announcement for less than a second, drops one that crosses another, and
+// compares notes only twice a minute.
+func (g *Gossip) tell() {
+	later := []time.Duration{time.Second, 3 * time.Second}
+	left := 0
+	for {
+		var again <-chan time.Time
+		if left > 0 {
+			again = time.After(later[len(later)-left])
+		}
+		select {
+		case <-g.stop:
+			return
+		case <-g.news:
+			left = len(later)
+		case <-again:
+			left--
+		}
+		// Its error is that nobody has heard in time.
+		_ = g.list.UpdateNode(announceTimeout)
 	}
 }
 

@@ -8,12 +8,14 @@ type State struct {
 	MemoryFull bool // its memory is above the watermark
 	DiskFull   bool // its disk is above the watermark
 	Closing    bool // it was told to end
+	Behind     bool // a replica of it has not caught up since it was started
 }
 
 const (
 	flagMemoryFull = 1 << iota
 	flagDiskFull
 	flagClosing
+	flagBehind
 )
 
 func (s State) flags() uint64 {
@@ -27,6 +29,9 @@ func (s State) flags() uint64 {
 	if s.Closing {
 		f |= flagClosing
 	}
+	if s.Behind {
+		f |= flagBehind
+	}
 	return f
 }
 
@@ -35,6 +40,7 @@ func stateOf(flags uint64) State {
 		MemoryFull: flags&flagMemoryFull != 0,
 		DiskFull:   flags&flagDiskFull != 0,
 		Closing:    flags&flagClosing != 0,
+		Behind:     flags&flagBehind != 0,
 	}
 }
 
