@@ -28,7 +28,7 @@ func startLoad(t *testing.T, cl *client.Client) *load {
 		t: t, hits: dcounter.New(cl, "hits"), m: dmap.New[string, int64](cl, "numbers"),
 		stop: make(chan struct{}), done: make(chan struct{}),
 	}
-	ctx := testContext(t)
+	ctx := t.Context()
 	go func() {
 		defer close(l.done)
 		for {

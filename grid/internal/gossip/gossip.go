@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"strconv"
@@ -23,6 +24,7 @@ const (
 	seedAttempts     = 20
 	leaveTimeout     = time.Second
 	announceTimeout  = 100 * time.Millisecond
+	announceRepeats  = 4
 	metaLimit        = memberlist.MetaMaxSize
 )
 
@@ -148,22 +150,23 @@ func (g *Gossip) announce() {
 	}
 }
 
-// tell tells news when it comes up, and a few times more: memberlist repeats an
-// announcement for less than a second, drops one that crosses another, and
-// compares notes only twice a minute.
+// tell tells news when it comes up, and a few times more. memberlist repeats an
+// announcement for less than a second, and its queue loses one of two that are
+// equally long and queued at the same time, because it numbers them from one
+// again whenever it is empty. So members that have news at the same time must
+// not repeat it at the same time.
 func (g *Gossip) tell() {
-	later := []time.Duration{time.Second, 3 * time.Second}
 	left := 0
 	for {
 		var again <-chan time.Time
 		if left > 0 {
-			again = time.After(later[len(later)-left])
+			again = time.After(time.Second/2 + rand.N(3*time.Second/2))
 		}
 		select {
 		case <-g.stop:
 			return
 		case <-g.news:
-			left = len(later)
+			left = announceRepeats
 		case <-again:
 			left--
 		}
