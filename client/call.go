@@ -275,6 +275,10 @@ func (c *Client) route(o *op) (*conn, *link, *routes) {
 			}
 		}
 		if m = g.leader; m == nil {
+			// A replica may know why there is none, and it lets nothing enter.
+			if n := connected(g, r, o.tries); n != nil && o.tries%2 == 1 && !o.waiting {
+				return n, n.link, r
+			}
 			return nil, nil, r
 		}
 	}
@@ -302,7 +306,9 @@ func connected(g *group, r *routes, attempt int) *conn {
 func (c *Client) unreachable(ctx context.Context, o *op, l *link, r *routes) error {
 	o.tries++
 	if l == nil {
-		o.last = errNoLeader
+		if e, ok := o.last.(*attemptError); !ok || e.code != protocol.CodeNoLeader || e.detail == "" {
+			o.last = errNoLeader
+		}
 		c.search()
 		return c.pause(ctx, o, attemptTime(), r.next, nil)
 	}

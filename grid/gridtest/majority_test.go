@@ -1,6 +1,7 @@
 package gridtest_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -180,8 +181,12 @@ func TestDisk_GroupLost(t *testing.T) {
 	cl := c.Client(t)
 	a, b, lost := victims(t, c)
 	const counters = 40
+	of := "" // a counter of the group
 	for i := range counters {
 		name := fmt.Sprint("c", i)
+		if groupOf(t, name) == lost {
+			of = name
+		}
 		if _, err := dcounter.New(cl, name).Add(ctx, int64(i+1)); err != nil {
 			t.Fatal(err)
 		}
@@ -203,6 +208,16 @@ func TestDisk_GroupLost(t *testing.T) {
 		i := slices.IndexFunc(s.Groups, func(g protocol.StatusGroup) bool { return g.ID == lost })
 		return i >= 0 && strings.Contains(s.Groups[i].Lost, fmt.Sprintf("quorate recover --group %d", lost))
 	})
+	c.Eventually("clients are told the way out", func() bool {
+		short, cancel := context.WithTimeout(ctx, 4*time.Second)
+		defer cancel()
+		_, err := dcounter.New(cl, of).Get(short)
+		if err == nil {
+			t.Fatalf("%s of the lost group can be read", of)
+		}
+		return strings.Contains(err.Error(), "quorate recover")
+	})
+
 	c.Close(survivor)
 	to := filepath.Join(t.TempDir(), "saved")
 	report, err := grid.Recover(ctx, grid.RecoverConfig{DataDir: dirs[survivor], To: to, Groups: []uint64{lost}})
