@@ -22,6 +22,10 @@ const lookEvery = 100 * time.Millisecond
 // its control group may use, or else what the machine has. 0: not known.
 func SystemMemory() int64 { return int64(memory.System()) }
 
+// OutsideMemory returns how much resident memory the process has that Go's
+// runtime does not count, nor hold to its limit. 0: none, or not known.
+func OutsideMemory() int64 { return int64(memory.Outside()) }
+
 // watchLimits looks at the member's memory, announces what others must know,
 // and passes on to the groups led here what their voters announce.
 func (m *Member) watchLimits(ctx context.Context) {
@@ -124,10 +128,13 @@ func share(limit uint64, part, least, most int64) int64 {
 	return min(max(int64(limit/uint64(part)), least), most)
 }
 
-// bounded fits the queues of the groups into the memory, before tune.
+// bounded fits the queues of the groups and the engine's buffers into the
+// memory, before tune.
 func bounded(limit uint64, tune func(*shardgroups.Config)) func(*shardgroups.Config) {
 	return func(c *shardgroups.Config) {
 		c.QueueBytes = int(share(limit, 64, 8<<20, 64<<20))
+		c.LogBufferBytes = int(share(limit, 128, 2<<20, 16<<20))
+		c.PeerQueueBytes = int(share(limit, 16, 32<<20, 64<<20))
 		tune(c)
 	}
 }

@@ -29,7 +29,14 @@ const (
 	defaultRetainBytes   = 32 << 20
 
 	// What may wait in a group's queue.
-	defaultQueueBytes   = 64 << 20
+	defaultQueueBytes = 64 << 20
+
+	// The log store's write buffers are in memory that C gives, where the program
+	// is built with it, and the C library keeps several of those that it was given
+	// back: together up to ten times this.
+	defaultLogBufferBytes = 16 << 20
+	defaultPeerQueueBytes = 64 << 20
+
 	memorySnapshotBytes = 4 << 20
 	memoryRetainBytes   = 12 << 20
 )
@@ -54,6 +61,12 @@ func (c *Config) setDefaults() {
 	if c.QueueBytes == 0 {
 		c.QueueBytes = defaultQueueBytes
 	}
+	if c.LogBufferBytes == 0 {
+		c.LogBufferBytes = defaultLogBufferBytes
+	}
+	if c.PeerQueueBytes == 0 {
+		c.PeerQueueBytes = defaultPeerQueueBytes
+	}
 	if c.RetainBytes == 0 {
 		c.RetainBytes = retain
 	}
@@ -71,15 +84,15 @@ func NodeHostConfig(dir string, rtt time.Duration) config.NodeHostConfig {
 	c := config.NodeHostConfig{
 		NodeHostDir:         dir,
 		RTTMillisecond:      uint64(rtt / time.Millisecond),
-		MaxSendQueueSize:    64 << 20,
-		MaxReceiveQueueSize: 64 << 20,
+		MaxSendQueueSize:    defaultPeerQueueBytes,
+		MaxReceiveQueueSize: defaultPeerQueueBytes,
 	}
 	c.Expert.Engine = config.EngineConfig{
 		ExecShards: execShards, CommitShards: 1, ApplyShards: 1, SnapshotShards: 2, CloseShards: 1,
 	}
 	c.Expert.LogDB = config.GetTinyMemLogDBConfig()
 	c.Expert.LogDB.Shards = logShards
-	c.Expert.LogDB.KVWriteBufferSize = 16 << 20
+	c.Expert.LogDB.KVWriteBufferSize = defaultLogBufferBytes
 	return c
 }
 

@@ -39,6 +39,10 @@ type Config struct {
 	SnapshotBytes uint64 // logged between two snapshots; 0: 32 MiB, in memory 4 MiB
 	RetainBytes   uint64 // of log kept before a snapshot; 0: 32 MiB, in memory 12 MiB
 	QueueBytes    int    // of requests that wait in a group, each; 0: 64 MiB
+	// LogBufferBytes is the size of a write buffer of the log store on disk, of
+	// which it has up to four; 0: 16 MiB.
+	LogBufferBytes int
+	PeerQueueBytes int // of messages that wait for one other member; 0: 64 MiB
 	// SeedDir holds the saved states that groups of this member load; empty: none.
 	SeedDir string
 
@@ -129,6 +133,8 @@ func Open(cfg Config) (*Host, error) {
 	bridgeLogs(cfg.Logger)
 	moved, what := false, "in memory"
 	nhc := NodeHostConfig(cfg.Dir, cfg.RTT)
+	nhc.Expert.LogDB.KVWriteBufferSize = uint64(cfg.LogBufferBytes)
+	nhc.MaxSendQueueSize, nhc.MaxReceiveQueueSize = uint64(cfg.PeerQueueBytes), uint64(cfg.PeerQueueBytes)
 	if cfg.Memory {
 		InMemory(&nhc)
 	} else {

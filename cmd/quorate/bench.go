@@ -17,6 +17,7 @@ type benchCommands struct {
 	Run      benchRun      `cmd:"" default:"withargs" help:"Measure one workload."`
 	Compare  benchCompare  `cmd:"" help:"Compare a local grid of three members with bare dragonboat, in the same run."`
 	Baseline benchBaseline `cmd:"" hidden:"" help:"Measure bare dragonboat."`
+	Full     benchFull     `cmd:"" hidden:"" help:"Fill members that have little memory."`
 }
 
 type benchRun struct {

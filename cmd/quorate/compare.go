@@ -38,7 +38,7 @@ type baselineResult struct {
 
 // Run runs the command.
 func (cmd *benchBaseline) Run(ctx context.Context, a *app) error {
-	tuneMemory()
+	tuneMemory(ctx)
 	baseline.Quiet()
 	dir := cmd.Dir
 	if dir == "" {
@@ -131,7 +131,7 @@ func (cmd *benchCompare) Run(ctx context.Context, a *app) (err error) {
 	if cmd.Runs < 1 {
 		return &exitError{code: exitUsage, err: fmt.Errorf("--runs=%d: want at least 1", cmd.Runs)}
 	}
-	tuneMemory()
+	tuneMemory(ctx)
 	dir := cmd.Dir
 	if dir == "" {
 		if dir, err = os.MkdirTemp("", "quorate-compare-"); err != nil {

@@ -227,7 +227,7 @@ func (d *demo) work(ctx context.Context) error {
 func (d *demo) runWorker(ctx context.Context) error {
 	r, w := io.Pipe()
 	var stderr strings.Builder
-	p, err := startProcess(d.grid.binary, w, &stderr,
+	p, err := startProcess(d.grid.binary, nil, w, &stderr,
 		"demo-worker", "--endpoints", strings.Join(d.grid.addresses(), ","), "--root", d.root, "--workers", fmt.Sprint(demoWorkers))
 	if err != nil {
 		return err

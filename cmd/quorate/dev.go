@@ -29,8 +29,7 @@ func (devCommand) Help() string {
 
 // Run runs the command.
 func (cmd *devCommand) Run(ctx context.Context, a *app) (err error) {
-	tuneMemory()
-	c := devConfig{members: cmd.Members, listen: cmd.Listen}
+	c := devConfig{members: cmd.Members, listen: cmd.Listen, memory: tuneMemory(ctx)}
 	if cmd.Verbose {
 		c.logger = slog.New(slog.NewTextHandler(a.stderr, nil))
 	}
@@ -59,6 +58,7 @@ type devConfig struct {
 	members int
 	listen  string // of the first
 	logger  *slog.Logger
+	memory  int64 // of the process; 0: not known
 }
 
 // devGrid is a grid in this process.
@@ -80,7 +80,7 @@ func startDev(ctx context.Context, c devConfig) (_ *devGrid, err error) {
 		name := fmt.Sprintf("n%d", i+1)
 		cfg := grid.Config{
 			Name: name, Durability: grid.Memory, Listen: address, Join: addresses,
-			BootstrapExpect: c.members, Cluster: "dev",
+			BootstrapExpect: c.members, Cluster: "dev", MemoryLimit: c.memory,
 		}
 		if c.logger != nil {
 			cfg.Logger = c.logger.With("member", name)

@@ -24,7 +24,9 @@ type localGrid struct {
 	dir     string
 	members []*localMember
 
-	durability string // "": disk
+	durability string   // "": disk
+	env        []string // beside our own
+	args       []string // of start, beside its own
 }
 
 // localMember is one member, and its process while it runs.
@@ -111,7 +113,8 @@ func (g *localGrid) start(m *localMember) error {
 	} else {
 		args = append(args, "--data-dir", filepath.Join(g.dir, m.name))
 	}
-	m.process, err = startProcess(g.binary, log, log, args...)
+	args = append(args, g.args...)
+	m.process, err = startProcess(g.binary, g.env, log, log, args...)
 	if err != nil {
 		return fmt.Errorf("start member %s: %w", m.name, err)
 	}
@@ -253,7 +256,7 @@ type process struct {
 	err   error // set before done is closed
 }
 
-func startProcess(binary string, stdout, stderr io.Writer, args ...string) (*process, error) {
+func startProcess(binary string, env []string, stdout, stderr io.Writer, args ...string) (*process, error) {
 	cmd := exec.Command(binary, args...)
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	for _, v := range os.Environ() {
@@ -261,6 +264,7 @@ func startProcess(binary string, stdout, stderr io.Writer, args ...string) (*pro
 			cmd.Env = append(cmd.Env, v)
 		}
 	}
+	cmd.Env = append(cmd.Env, env...)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err

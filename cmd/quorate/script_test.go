@@ -82,6 +82,19 @@ func TestUnknownVariables(t *testing.T) {
 	}
 }
 
+// TestHeapLimit: Go's runtime has what the rest of the process leaves.
+func TestHeapLimit(t *testing.T) {
+	const mib = 1 << 20
+	for _, outside := range []int64{0, 1, 50 * mib, 150 * mib} {
+		if h := forHeap(512*mib, outside); h+outside > 512*mib || h < 512*mib-outside-24*mib {
+			t.Errorf("%d outside: %d for the heap", outside, h)
+		}
+	}
+	if h := forHeap(512*mib, 500*mib); h != 256*mib {
+		t.Errorf("the heap has %d, which is not worth collecting for", h)
+	}
+}
+
 func TestMemoryLimitIsPositive(t *testing.T) {
 	if _, err := os.Stat("/proc/meminfo"); err == nil && grid.SystemMemory() <= 0 {
 		t.Error("no memory limit was found")

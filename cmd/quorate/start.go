@@ -95,7 +95,7 @@ func (cmd *startCommand) Run(ctx context.Context, parsed *kong.Context, a *app) 
 	case cmd.PrintConfig:
 		return nil
 	}
-	tuneMemory()
+	cfg.MemoryLimit = tuneMemory(ctx)
 	if cmd.EndWithStdin {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithCancel(ctx)

@@ -21,7 +21,7 @@ func (s *sensors) tune(cfg grid.Config) *tune.Sensors {
 	return &tune.Sensors{Memory: func() memory.Sample {
 		m := measure()
 		if percent := s.memory.Load(); percent > 0 {
-			m.Live, m.Other = limit/100*uint64(percent), 0
+			m.Live, m.Other, m.Outside = limit/100*uint64(percent), 0, 0
 			m.Heap = m.Live
 		}
 		return m

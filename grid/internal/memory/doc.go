@@ -7,6 +7,10 @@
 // was collected lately, so a Watch collects when the heap comes near the mark
 // and much of it is not known to live, seldom enough to cost little.
 //
+// What the runtime does not know of counts, too: a log store that takes its
+// buffers from C, and what the C library keeps of them, is a good part of a
+// small member. It is what is resident beyond the runtime's own count.
+//
 //	          >= 85 % of the limit alive
 //	room ---------------------------------> full
 //	     <---------------------------------

@@ -32,6 +32,9 @@ type Sample struct {
 	Live  uint64 // of the heap, what the last collection found alive
 	Heap  uint64 // of the heap, what lives or was not collected yet
 	Other uint64 // stacks, the runtime's own; not what is free for the heap
+	// Outside is resident and not of the runtime: what the log store takes from C,
+	// where the program was built with it, and the program itself.
+	Outside uint64
 }
 
 // State is how a member's memory is.
@@ -70,7 +73,7 @@ func New(limit uint64, meter func() Sample, collect func()) *Watch {
 func (w *Watch) Look() State {
 	s := w.meter()
 	if w.limit == 0 {
-		return State{Used: s.Live + s.Other}
+		return State{Used: s.Live + s.Other + s.Outside}
 	}
 	if w.stale(s) {
 		start := w.now()
@@ -79,7 +82,7 @@ func (w *Watch) Look() State {
 		w.took = w.collected.Sub(start)
 		s = w.meter()
 	}
-	used := s.Live + s.Other
+	used := s.Live + s.Other + s.Outside
 	mark := w.limit / 1000 * fullMark
 	if w.full {
 		mark = w.limit / 1000 * roomMark
@@ -103,7 +106,7 @@ func (w *Watch) stale(s Sample) bool {
 		return true
 	}
 	unknown := s.Heap - min(s.Heap, s.Live)
-	return s.Heap+s.Other >= w.limit/1000*fullMark && unknown >= w.limit/20
+	return s.Heap+s.Other+s.Outside >= w.limit/1000*fullMark && unknown >= w.limit/20
 }
 
 // Meter returns a function that samples the process.
@@ -124,8 +127,42 @@ func Meter() func() Sample {
 		metrics.Read(read)
 		v := func(i int) uint64 { return read[i].Value.Uint64() }
 		used := v(1) + v(3) + v(4) + v(5)
-		return Sample{Live: v(0), Heap: v(1), Other: v(2) - min(v(2), used)}
+		return Sample{
+			Live: v(0), Heap: v(1), Other: v(2) - min(v(2), used),
+			Outside: outside(resident(), v(2)-min(v(2), v(3))),
+		}
 	}
+}
+
+// Outside returns how much of the process's resident memory the runtime does
+// not count. 0: none, or the system does not say.
+func Outside() uint64 {
+	read := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+	metrics.Read(read)
+	total, released := read[0].Value.Uint64(), read[1].Value.Uint64()
+	return outside(resident(), total-min(total, released))
+}
+
+// outside is what is resident beyond what the runtime has mapped and not given
+// back. Some of that was never touched, so it may be a little less than it is;
+// the two together are never less than what is resident.
+func outside(resident, runtime uint64) uint64 { return resident - min(resident, runtime) }
+
+// resident returns the resident memory of the process, 0 where it is not known.
+func resident() uint64 {
+	b, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(b))
+	if len(fields) < 2 {
+		return 0
+	}
+	pages, err := strconv.ParseUint(fields[1], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return pages * uint64(os.Getpagesize())
 }
 
 // Limit returns the limit that holds for this process: the runtime's, which

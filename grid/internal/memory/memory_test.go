@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"os"
 	"testing"
 	"time"
 
@@ -104,6 +105,35 @@ func TestGrowthIsSeen(t *testing.T) {
 		}
 	}
 	t.Fatal("not full at 950 MiB")
+}
+
+// TestOutsideCounts: what the runtime does not know of is in the same memory.
+func TestOutsideCounts(t *testing.T) {
+	f, w := newFake(1000 * mib)
+	f.alive = 700 * mib
+	f.sample = Sample{Live: f.alive, Heap: f.alive, Outside: 100 * mib}
+	if s := w.Look(); s.Full || s.Used != 800*mib {
+		t.Errorf("%+v", s)
+	}
+	f.sample.Outside = 160 * mib
+	if s := w.Look(); !s.Full || s.Used != 860*mib {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestOutside(t *testing.T) {
+	for _, test := range []struct{ resident, runtime, want uint64 }{
+		{700, 500, 200},
+		{500, 700, 0}, // mapped and never touched
+		{0, 700, 0},   // not known
+	} {
+		if got := outside(test.resident, test.runtime); got != test.want {
+			t.Errorf("%d resident, the runtime has %d: %d", test.resident, test.runtime, got)
+		}
+	}
+	if _, err := os.Stat("/proc/self/statm"); err == nil && resident() == 0 {
+		t.Error("resident memory is not known")
+	}
 }
 
 func TestWithoutLimit(t *testing.T) {

@@ -1,0 +1,331 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/quorate/quorate"
+	"github.com/quorate/quorate/client"
+	"github.com/quorate/quorate/structures/dmap"
+	"github.com/quorate/quorate/structures/dsemaphore"
+)
+
+type benchFull struct {
+	Duration   time.Duration `default:"10m" help:"How long to go on." placeholder:"D"`
+	Durability string        `default:"disk" enum:"disk,memory" help:"disk or memory." placeholder:"disk"`
+	Limit      int64         `default:"512" help:"MiB of memory that each member has (GOMEMLIMIT)." placeholder:"N"`
+	ValueSize  int           `default:"16384" help:"Bytes of a value." placeholder:"B"`
+	Writers    int           `default:"128" help:"Writes in flight." placeholder:"N"`
+	Keep       bool          `help:"Keep the members' data and logs."`
+}
+
+// Help is the long help of the command.
+func (benchFull) Help() string {
+	return `Starts three member processes with little memory and writes more than that into a map, over and over: until writes are refused (ErrMemoryFull); then it stays full for a while, deletes a part, waits until writing works again, and goes on. Reads, deletes, expiry and cancelled waits go on all the time. Exit status 1 if one of them failed, a process ended, or more memory was resident than the limit.`
+}
+
+// full is a run of bench full.
+type full struct {
+	benchFull
+	*app
+	grid   *localGrid
+	client *client.Client
+	watch  *watcher
+	data   *dmap.Map[int, []byte]
+	value  []byte
+
+	offered, stored, refused, unknown atomic.Int64 // writes
+	next                              atomic.Int64 // key
+	wanted                            atomic.Bool  // writers write
+
+	mu      sync.Mutex
+	keys    []int // stored
+	failed  map[string]int
+	took    map[string][]time.Duration
+	cycles  int
+	cleared []time.Duration // from the first delete until a write was let in
+}
+
+const (
+	fullFullFor = 10 * time.Second // stays full
+	fullTTL     = 5 * time.Second
+)
+
+// Run runs the command.
+func (cmd *benchFull) Run(ctx context.Context, a *app) (err error) {
+	dir, err := os.MkdirTemp("", "quorate-full-")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if cmd.Keep {
+			a.note("data and logs are in %s", dir)
+		} else {
+			_ = os.RemoveAll(dir)
+		}
+	}()
+	f := &full{benchFull: *cmd, app: a, failed: map[string]int{}, took: map[string][]time.Duration{}, value: make([]byte, cmd.ValueSize)}
+	rand.Read(f.value)
+	if f.grid, err = newLocalGrid(dir, 3); err != nil {
+		return err
+	}
+	f.grid.durability = cmd.Durability
+	f.grid.env = []string{fmt.Sprintf("GOMEMLIMIT=%dMiB", cmd.Limit)}
+	f.client, err = f.grid.startAll(ctx)
+	stopped := false
+	defer func() {
+		if !stopped {
+			_ = f.grid.stop(30 * time.Second)
+		}
+	}()
+	if err != nil {
+		return err
+	}
+	defer f.client.Close()
+	f.data = dmap.New[int, []byte](f.client, "data")
+	f.watch = watchMembers(ctx, f.grid)
+	err = f.work(ctx)
+	f.watch.close()
+	f.client.Close()
+	stopped = true
+	if stop := f.grid.stop(30 * time.Second); err == nil {
+		err = stop
+	}
+	if err != nil {
+		return err
+	}
+	return f.verdict()
+}
+
+// work runs all that goes on until the time is over.
+func (f *full) work(ctx context.Context) error {
+	permits := dsemaphore.New(f.client, "permits")
+	if err := permits.Init(ctx, 1); err != nil {
+		return err
+	}
+	held, err := permits.Acquire(ctx, 1)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, f.Duration)
+	defer cancel()
+	var all sync.WaitGroup
+	for range f.Writers {
+		all.Go(func() { f.write(ctx) })
+	}
+	for range 4 {
+		all.Go(func() { f.read(ctx) })
+	}
+	all.Go(func() { f.cancelWaits(ctx, permits) })
+	all.Go(func() { f.expire(ctx) })
+	for ctx.Err() == nil && len(f.watch.dead()) == 0 {
+		f.cycle(ctx)
+	}
+	cancel()
+	all.Wait()
+	return held.Release(context.WithoutCancel(ctx))
+}
+
+// did notes an operation that should have succeeded.
+func (f *full) did(ctx context.Context, what string, began time.Time, err error) {
+	if err != nil && ctx.Err() != nil {
+		return // the run is over
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.took[what] = append(f.took[what], time.Since(began))
+	if err != nil {
+		f.failed[what]++
+		if f.failed[what] <= 5 {
+			f.note("%s: %v", what, err)
+		}
+	}
+}
+
+func (f *full) write(ctx context.Context) {
+	for ctx.Err() == nil {
+		if !f.wanted.Load() {
+			_ = sleep(ctx, 20*time.Millisecond)
+			continue
+		}
+		k := int(f.next.Add(1))
+		f.offered.Add(int64(f.ValueSize))
+		began := time.Now()
+		err := f.data.Put(ctx, k, f.value)
+		switch {
+		case err == nil:
+			f.stored.Add(int64(f.ValueSize))
+			f.mu.Lock()
+			f.keys = append(f.keys, k)
+			f.mu.Unlock()
+		case errors.Is(err, quorate.ErrMemoryFull):
+			f.refused.Add(1)
+		case errors.Is(err, quorate.ErrOutcomeUnknown), errors.Is(err, quorate.ErrOverloaded), errors.Is(err, quorate.ErrUnavailable):
+			f.unknown.Add(1) // too slow: it may be stored or not
+		default:
+			f.did(ctx, "write", began, err)
+		}
+	}
+}
+
+func (f *full) read(ctx context.Context) {
+	for n := 0; ctx.Err() == nil; n++ {
+		f.mu.Lock()
+		key := -1
+		if len(f.keys) > 0 {
+			key = f.keys[(n*7919+n*n)%len(f.keys)]
+		}
+		f.mu.Unlock()
+		began := time.Now()
+		v, ok, err := f.data.Get(ctx, key)
+		if err == nil && ok && len(v) != f.ValueSize {
+			err = fmt.Errorf("key %d has %d bytes", key, len(v))
+		}
+		f.did(ctx, "read", began, err)
+		_ = sleep(ctx, 5*time.Millisecond)
+	}
+}
+
+// cancelWaits waits for a permit that is held, and gives up.
+func (f *full) cancelWaits(ctx context.Context, permits *dsemaphore.Semaphore) {
+	for ctx.Err() == nil {
+		began := time.Now()
+		waiting, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
+		_, err := permits.Acquire(waiting, 1)
+		cancel()
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = nil
+		} else if err == nil {
+			err = errors.New("a permit was granted twice")
+		}
+		f.did(ctx, "cancel", began, err)
+		_ = sleep(ctx, 300*time.Millisecond)
+	}
+}
+
+// expire writes entries that live a short time, and looks whether they go. They
+// are written while there is room.
+func (f *full) expire(ctx context.Context) {
+	m := dmap.New[int, string](f.client, "short")
+	for n := 0; ctx.Err() == nil; n++ {
+		_ = sleep(ctx, 100*time.Millisecond)
+		if err := m.Put(ctx, n, "x", dmap.TTL(fullTTL)); err != nil {
+			continue
+		}
+		put := time.Now()
+		go func(k int) {
+			if sleep(ctx, fullTTL) != nil {
+				return
+			}
+			for ctx.Err() == nil {
+				_, ok, err := m.Get(ctx, k)
+				if err == nil && !ok {
+					f.did(ctx, "expiry", put.Add(fullTTL), nil)
+					return
+				}
+				if time.Since(put) > fullTTL+30*time.Second {
+					f.did(ctx, "expiry", put.Add(fullTTL), cmp.Or(err, errors.New("still there after 30 s")))
+					return
+				}
+				_ = sleep(ctx, 50*time.Millisecond)
+			}
+		}(n)
+	}
+}
+
+// cycle fills the members, keeps them full for a while, and makes room.
+func (f *full) cycle(ctx context.Context) {
+	refused := f.refused.Load()
+	f.wanted.Store(true)
+	for ctx.Err() == nil && len(f.watch.dead()) == 0 && f.refused.Load() == refused {
+		_ = sleep(ctx, 50*time.Millisecond)
+	}
+	f.note("offered %d MiB, stored %d MiB, %d refused; resident at most %s", f.offered.Load()>>20, f.stored.Load()>>20, f.refused.Load(), f.watch.resident())
+	_ = sleep(ctx, fullFullFor)
+	f.wanted.Store(false)
+	f.mu.Lock()
+	gone := f.keys[:len(f.keys)/2]
+	f.keys = slices.Clone(f.keys[len(f.keys)/2:])
+	f.mu.Unlock()
+	began := time.Now()
+	var deleting sync.WaitGroup
+	todo := make(chan int)
+	for range 16 {
+		deleting.Go(func() {
+			for k := range todo {
+				began := time.Now()
+				_, err := f.data.Delete(ctx, k)
+				f.did(ctx, "delete", began, err)
+			}
+		})
+	}
+	for _, k := range gone {
+		if ctx.Err() != nil {
+			break
+		}
+		todo <- k
+	}
+	close(todo)
+	deleting.Wait()
+	for ctx.Err() == nil {
+		if err := f.data.Put(ctx, 0, f.value); err == nil {
+			f.mu.Lock()
+			f.cycles++
+			f.cleared = append(f.cleared, time.Since(began))
+			f.mu.Unlock()
+			f.note("%d deleted; %v after the first delete writing works again", len(gone), time.Since(began).Round(time.Millisecond))
+			return
+		} else if time.Since(began) > 2*time.Minute {
+			f.did(ctx, "write after deletes", began, err)
+			return
+		}
+	}
+}
+
+func (f *full) verdict() error {
+	var wrong []string
+	fmt.Fprintf(f.stdout, "three members, durability %s, GOMEMLIMIT=%dMiB each, no control group of their own; values of %d bytes, %d writes in flight; %v\n\n",
+		f.Durability, f.Limit, f.ValueSize, f.Writers, f.Duration)
+	fmt.Fprintf(f.stdout, "written    %d MiB offered, %d MiB acknowledged, %d writes refused (ErrMemoryFull), %d not answered in time\n",
+		f.offered.Load()>>20, f.stored.Load()>>20, f.refused.Load(), f.unknown.Load())
+	fmt.Fprintf(f.stdout, "cycles     %d from full to writing again; from the first delete: %v\n", f.cycles, f.cleared)
+	for _, what := range []string{"read", "delete", "cancel", "expiry"} {
+		d := f.took[what]
+		slices.Sort(d)
+		if len(d) == 0 {
+			wrong = append(wrong, "no "+what)
+			continue
+		}
+		fmt.Fprintf(f.stdout, "%-10s %d, %d failed; p50 %v, p99 %v, at most %v\n", what, len(d), f.failed[what],
+			d[len(d)/2].Round(time.Microsecond), d[len(d)*99/100].Round(time.Microsecond), d[len(d)-1].Round(time.Microsecond))
+	}
+	fmt.Fprintf(f.stdout, "resident   at most %s\n", f.watch.resident())
+	for what, n := range f.failed {
+		wrong = append(wrong, fmt.Sprintf("%d of %s failed", n, what))
+	}
+	for _, d := range f.watch.dead() {
+		wrong = append(wrong, "process ended: "+d)
+	}
+	if f.refused.Load() == 0 {
+		wrong = append(wrong, "no write was refused")
+	}
+	for name, n := range f.watch.peak {
+		if n > uint64(f.Limit)<<20 {
+			wrong = append(wrong, fmt.Sprintf("%s had %d MiB resident", name, n>>20))
+		}
+	}
+	if len(wrong) > 0 {
+		return no(errors.New(strings.Join(wrong, "; ")))
+	}
+	fmt.Fprintln(f.stdout, "all held")
+	return nil
+}
