@@ -231,7 +231,9 @@ func readIndex(r io.Reader) (uint64, error) {
 // SaveSnapshot writes the copy. A disk that refuses it ends this snapshot, not
 // the process.
 func (m *groupMachine) SaveSnapshot(ctx any, w io.Writer, _ sm.ISnapshotFileCollection, stop <-chan struct{}) error {
-	err := ctx.(*groupSnapshot).writeTo(w, stop)
+	snapshot := ctx.(*groupSnapshot)
+	err := snapshot.writeTo(w, stop)
+	snapshot.state = nil // dragonboat keeps ctx until the next snapshot: not the copy with it
 	switch {
 	case err == nil:
 		m.g.stats.Snapshots.Add(1)
