@@ -62,6 +62,10 @@ soak: ## torture a grid of processes for T in each durability (T=1h)
 repeat: ## repeat the tests of whole grids N times with the race detector (N=20)
 	go test -race -count=$(N) -timeout 0 ./shardgroups/... ./grid/... ./client/... ./verify/...
 
+.PHONY: soak-lost
+soak-lost: ## spoil the data of members N times in all ways (N=20)
+	QUORATE_SOAK=$(N) go test -timeout 0 -v -run 'TestLostData|TestOlderCopy' ./grid/gridtest
+
 .PHONY: cover
 cover: ## write coverage to cover.out and print it by package
 	go test -coverprofile=cover.out -coverpkg=./... ./...

@@ -294,6 +294,9 @@ func (c *Cluster) Wipe(i int) {
 	}
 }
 
+// Dir returns a member's data directory.
+func (c *Cluster) Dir(i int) string { return c.dataDir(i) }
+
 func (c *Cluster) dataDir(i int) string { return filepath.Join(c.dir, memberName(i)) }
 
 // WaitFull waits until every running member serves and knows all of them, and
