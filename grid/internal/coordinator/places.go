@@ -91,7 +91,13 @@ func (c *Coordinator) fillPlaces(ctx context.Context, h *shardgroups.Host, runni
 func (c *Coordinator) planPlaces(v *systemstate.Agreement, running func(systemstate.Member) bool) []partition.Step {
 	want := wantedPlaces(v, running)
 	want.CaughtUp = func(g protocol.GroupID, r protocol.ReplicaID) bool { return c.places.caught[placeKey{g, r}] }
-	return partition.PlanReplicas(tableOf(v), want)
+	steps := partition.PlanReplicas(tableOf(v), want)
+	return slices.DeleteFunc(steps, func(s partition.Step) bool {
+		// One that loads its state gets its copies afterwards; one that has lost its
+		// majority's data cannot change any more, and is replaced.
+		g, _ := v.Group(s.Group)
+		return g.Seed != 0 || isLost(v, g)
+	})
 }
 
 // wantedPlaces is what the places of a cluster should be like.
