@@ -107,6 +107,11 @@ func (m *Member) checkGroups(v *systemstate.Agreement, add func(name string, ok 
 	} else {
 		add("leaders", true, "of all %d groups", len(v.Groups))
 	}
+	if err := m.coordinator.Full(); err != nil {
+		add("full", false, "%v", err)
+	} else {
+		add("full", true, "no group misses a replica")
+	}
 	var silent []string
 	self := m.coordinator.Member().Incarnation
 	for _, o := range v.Members {
@@ -177,7 +182,7 @@ func (m *Member) addAgreement(out web.Metrics, v *systemstate.Agreement) {
 	for _, g := range v.Partitions {
 		owned[g]++
 	}
-	mine := m.coordinator.Self()
+	mine, missing := m.coordinator.Self(), m.coordinator.Missing()
 	for _, g := range v.Groups {
 		label := groupLabel(g.ID)
 		leader, term := m.coordinator.Leader(g.ID)
@@ -191,6 +196,7 @@ func (m *Member) addAgreement(out web.Metrics, v *systemstate.Agreement) {
 				voters++
 			}
 		}
+		out.Add("group_missing_replicas", float64(missing[g.ID]), label)
 		out.Add("group_replicas", float64(voters), label, "voter")
 		out.Add("group_replicas", float64(len(g.Replicas)-voters), label, protocol.ReplicaNonVoting)
 	}

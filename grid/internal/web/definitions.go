@@ -26,6 +26,7 @@ var Definitions = []Definition{
 	{"group_term", Gauge, "Raft term.", []string{"group"}},
 	{"group_applied", Gauge, "Index of the last log entry applied here.", []string{"group"}},
 	{"group_replicas", Gauge, "Replicas that the group has: voter or non-voting.", []string{"group", "state"}},
+	{"group_missing_replicas", Gauge, "Replicas that the group lacks to its full strength, as this member knows it.", []string{"group"}},
 	{"group_partitions", Gauge, "Partitions of the group.", []string{"group"}},
 	{"group_structures", Gauge, "Structures with state in the group.", []string{"group"}},
 	{"group_rows", Gauge, "Rows of state.", []string{"group"}},
