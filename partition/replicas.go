@@ -202,11 +202,17 @@ func (p *places) next(t *Table, g Group) (Step, bool) {
 }
 
 // candidate returns the member with the fewest replicas that has none of g and
-// is not catching up already.
+// is not catching up already. The system group, which is small, comes first:
+// from it a member learns of its other replicas.
 func (p *places) candidate(t *Table, g Group) (protocol.MemberID, bool) {
 	best, found := protocol.MemberID(0), false
+	system, listed := t.Group(protocol.SystemGroup)
+	first := g.ID == protocol.SystemGroup
 	for _, m := range t.Members {
-		if _, has := g.On(m); has || p.busy[m] ||
+		if _, knows := system.On(m); listed && !first && !knows {
+			continue
+		}
+		if _, has := g.On(m); has || p.busy[m] && !first ||
 			!slices.Contains(p.want.Running, m) || slices.Contains(p.want.Gone, m) {
 			continue
 		}
