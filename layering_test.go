@@ -26,6 +26,8 @@ var layers = []struct {
 }{
 	// Layer 0: the wire, and the errors an application compares.
 	{".", nil},
+	{"mutants/...", []string{"mutants"}}, // the command that runs the checks
+	{"mutants", nil},                     // plants bugs in what keeps the promises; nothing without its build tag
 	{"protocol", []string{"."}},
 
 	// Layer 1: pure maths, and the contract of a structure.
@@ -35,20 +37,20 @@ var layers = []struct {
 	// Layer 2: the deterministic state of a group, and the rooms. A room never
 	// imports another room. The conformance suite runs a room's machine in the
 	// very state a group gives it.
-	{"shardgroups/groupstate", []string{".", "partition", "protocol", "structures"}},
+	{"shardgroups/groupstate", []string{"mutants", ".", "partition", "protocol", "structures"}},
 	{"shardgroups/systemstate", []string{"partition", "protocol", "shardgroups/groupstate"}},
 	{"structures/structurestest", []string{".", "partition", "protocol", "structures", "shardgroups/groupstate"}},
-	{"structures/...", []string{".", "protocol", "structures"}},
+	{"structures/...", []string{"mutants", ".", "protocol", "structures"}},
 
 	// Layer 3: Raft.
 	{"shardgroups/memlog", nil},
 	{"shardgroups/baseline", []string{"protocol", "shardgroups"}}, // for the configuration of a member only
-	{"shardgroups", []string{".", "partition", "protocol", "structures", "shardgroups/groupstate", "shardgroups/memlog", "shardgroups/systemstate"}},
+	{"shardgroups", []string{"mutants", ".", "partition", "protocol", "structures", "shardgroups/groupstate", "shardgroups/memlog", "shardgroups/systemstate"}},
 
 	// Layer 4: members and clients. A client never imports grid: an embedded
 	// member hands out a client with links inside the process.
-	{"client", []string{".", "partition", "protocol", "structures"}},
-	{"grid/internal/...", []string{".", "client", "partition", "protocol", "structures", "shardgroups", "shardgroups/groupstate", "shardgroups/systemstate", "grid/internal/..."}},
+	{"client", []string{"mutants", ".", "partition", "protocol", "structures"}},
+	{"grid/internal/...", []string{"mutants", ".", "client", "partition", "protocol", "structures", "shardgroups", "shardgroups/groupstate", "shardgroups/systemstate", "grid/internal/..."}},
 	{"grid/gridtest", []string{".", "client", "grid", "grid/internal/...", "partition", "protocol", "shardgroups", "shardgroups/systemstate", "structures"}}, // breaks and tunes members for tests
 	{"grid", []string{".", "client", "partition", "protocol", "structures", "structures/...", "shardgroups", "shardgroups/groupstate", "shardgroups/systemstate", "grid/internal/..."}},
 	{"bench", []string{".", "client", "protocol", "structures", "structures/..."}},

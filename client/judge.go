@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate"
+	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 )
 
@@ -76,7 +77,7 @@ func (c *Client) judgeRetry(ctx context.Context, o *op, n *conn, r *routes, code
 			break
 		}
 		o.sess.end()
-		if o.unsettled {
+		if o.unsettled && !mutants.On(mutants.NewIdentity) {
 			return o.refuse(code, p.Detail)
 		}
 		// No attempt has entered: the call may have another identity.
@@ -100,7 +101,7 @@ func (c *Client) judgeRetry(ctx context.Context, o *op, n *conn, r *routes, code
 
 // judgeFailure is for an attempt that was not answered.
 func (c *Client) judgeFailure(ctx context.Context, o *op, n *conn, r *routes) error {
-	if o.left && o.mutates() {
+	if o.left && o.mutates() && !mutants.On(mutants.UnknownIsSafe) {
 		o.unsettled = true
 	}
 	if o.err == errMoved {

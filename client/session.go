@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate"
+	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 )
 
@@ -46,6 +47,9 @@ func since(sent, now time.Time) time.Duration {
 // what it holds: the time to live less 1/32, because clocks run differently,
 // less the time that holders have to stop.
 func holdFor(ttl time.Duration) time.Duration {
+	if mutants.On(mutants.HeldTooLate) {
+		return ttl + ttl/4
+	}
 	return ttl - ttl/32 - max(ttl/10, 500*time.Millisecond)
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/lni/dragonboat/v4"
 	"github.com/lni/dragonboat/v4/client"
 
+	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups/groupstate"
 	"github.com/quorate/quorate/structures"
@@ -144,7 +145,6 @@ func newGroup(h *Host, spec GroupSpec) *Group {
 	}
 	g.slow = h.slow
 	g.level.Store(g.state.Level())
-	g.state.SetFaults(h.cfg.Faults)
 	g.state.SetMaxLevel(h.cfg.MaxLevel)
 	g.leader.Store(&Leader{})
 	return g
@@ -202,6 +202,11 @@ func (g *Group) Submit(q *Request) {
 	case q.Flags&protocol.FlagRepeat != 0 && !read && g.join(q):
 		g.qmu.Unlock()
 		g.stats.Repeats.Add(1)
+		return
+	}
+	if read && mutants.On(mutants.LateRider) && g.stats.Writes.Load() > 0 {
+		g.qmu.Unlock()
+		g.readNow([]*Request{q}, time.Now())
 		return
 	}
 	if read {
@@ -358,6 +363,9 @@ func (g *Group) header(number uint64) groupstate.Header {
 	if g.claim.epoch != 0 {
 		h.ClockEpoch = g.claim.epoch
 		h.Elapsed = int64(g.host.mono.now() - g.claim.base)
+		if mutants.On(mutants.FastTime) {
+			h.Elapsed *= 2
+		}
 	}
 	return h
 }
@@ -369,6 +377,9 @@ func (g *Group) propose(e *entry, b *groupstate.Builder) {
 	g.stats.Writes.Add(uint64(len(e.requests)))
 	g.stats.Rides.Add(uint64(len(e.riders)))
 	g.meter.entrySizes.observe(uint64(len(e.requests)), sizeLow)
+	if mutants.On(mutants.AckBeforeCommit) {
+		acknowledgeEarly(e)
+	}
 	rs, err := g.host.nh.Propose(g.session, b.Bytes(), proposeTimeout)
 	if err != nil {
 		g.fail(e, codeOf(err))
@@ -386,6 +397,15 @@ func (g *Group) propose(e *entry, b *groupstate.Builder) {
 		rs.Release()
 		g.poke()
 	})
+}
+
+// acknowledgeEarly is a planted bug: callers hear that all went well before it
+// has.
+func acknowledgeEarly(e *entry) {
+	for _, q := range e.requests {
+		q.answer(structures.OK(protocol.AppendInts(nil, 1)), 1)
+		q.Done = func(protocol.Reply) {}
+	}
 }
 
 // codeOf says what an error of Propose or ReadIndex means: whether the request

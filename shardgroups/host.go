@@ -17,7 +17,6 @@ import (
 	sm "github.com/lni/dragonboat/v4/statemachine"
 
 	"github.com/quorate/quorate/protocol"
-	"github.com/quorate/quorate/shardgroups/groupstate"
 	"github.com/quorate/quorate/structures"
 )
 
@@ -49,8 +48,6 @@ type Config struct {
 	// MaxLevel is the highest level of state that this version understands; 0:
 	// groupstate.MaxLevel. Tests make other versions of it.
 	MaxLevel uint32
-	// Faults switches promises off, for tests that show the checks notice.
-	Faults groupstate.Faults
 	// TrustDisk starts replicas without asking what others have seen of them, for
 	// the same tests. The Host does not look at it: its member does.
 	TrustDisk bool

@@ -6,16 +6,14 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/protocol"
-	"github.com/quorate/quorate/shardgroups"
-	"github.com/quorate/quorate/shardgroups/groupstate"
 )
 
 // stray adds to a counter at its group and, as a member with an old table
 // would have it, at the other one. It reports whether acknowledged adds are
 // missing.
-func stray(t *testing.T, faults groupstate.Faults) error {
+func stray(t *testing.T) error {
 	t.Helper()
-	c := newTunedCluster(t, func(cfg *shardgroups.Config) { cfg.Faults = faults })
+	c := newCluster(t)
 	for i := range c.hosts {
 		c.start(i, true)
 	}
@@ -67,15 +65,7 @@ func (c *cluster) submitTo(g protocol.GroupID, q protocol.Request) protocol.Repl
 // TestGroup_RefusesWhatItDoesNotOwn shows that apply, not the sender's table,
 // decides who owns a partition.
 func TestGroup_RefusesWhatItDoesNotOwn(t *testing.T) {
-	if err := stray(t, groupstate.Faults{}); err != nil {
+	if err := stray(t); err != nil {
 		t.Fatal(err)
-	}
-}
-
-func TestPlanted_NotOwnedIsServed(t *testing.T) {
-	if err := stray(t, groupstate.Faults{NoOwnership: true}); err == nil {
-		t.Fatal("groups that serve what they do not own pass the check")
-	} else {
-		t.Log(err)
 	}
 }

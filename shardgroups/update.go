@@ -249,7 +249,6 @@ func (m *groupMachine) SaveSnapshot(ctx any, w io.Writer, _ sm.ISnapshotFileColl
 // RecoverFromSnapshot replaces the state.
 func (m *groupMachine) RecoverFromSnapshot(r io.Reader, _ []sm.SnapshotFile, stop <-chan struct{}) error {
 	state := groupstate.New(m.g.host.cfg.Kinds)
-	state.SetFaults(m.g.host.cfg.Faults)
 	state.SetMaxLevel(m.g.host.cfg.MaxLevel)
 	applied, err := readIndex(r)
 	if err != nil {

@@ -10,7 +10,9 @@ import (
 	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/client"
 	"github.com/quorate/quorate/grid/gridtest"
+	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures/dcounter"
+	"github.com/quorate/quorate/structures/dmap"
 )
 
 // TestCutOneWay cuts the leader of a counter off in each way that a link can
@@ -70,14 +72,22 @@ func TestMinoritySide(t *testing.T) {
 	if n, err := hits.Add(ctx, 1); n != 1 || err != nil {
 		t.Fatal(n, err)
 	}
+	for range 3 { // what a leader might be tempted to rest on
+		if n, err := hits.Get(ctx); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+	}
 	leader := c.Leader(cl, "hits", nil)
 	others := []int{(leader + 1) % 3, (leader + 2) % 3}
 	c.Partition([]int{leader, gridtest.Clients}, others)
 	if n, err := hits.Get(t.Context()); err == nil {
 		t.Errorf("a minority answers a read with %d", n)
 	}
+	if err := dmap.New[string, int](cl, "entries{hits}").Put(t.Context(), "k", 1); err == nil {
+		t.Error("a minority puts")
+	}
 	if _, err := hits.Add(t.Context(), 1); err == nil {
-		t.Error("a minority writes")
+		t.Error("a minority adds")
 	} else if !errors.Is(err, quorate.ErrUnavailable) && !errors.Is(err, quorate.ErrOutcomeUnknown) {
 		t.Errorf("write: %v", err)
 	}
@@ -91,6 +101,31 @@ func TestMinoritySide(t *testing.T) {
 		t.Fatalf("healed: %v", err)
 	}
 	sameHashes(t, c)
+}
+
+// TestTablesAreFresh shows that a client that comes later is told who leads now.
+func TestTablesAreFresh(t *testing.T) {
+	c := gridtest.Start(t, 3)
+	c.Client(t)
+	for _, g := range c.Groups(0) {
+		to := (c.LeaderOf(g) + 1) % 3
+		c.MoveLeader(g, to)
+		table := c.Client(t).Table()
+		for _, told := range table.Groups {
+			if name := nameOf(&table, told.Leader); told.ID == g && name != fmt.Sprintf("n%d", to+1) {
+				t.Errorf("group %d: %q is told to lead, member %d does", g, name, to)
+			}
+		}
+	}
+}
+
+func nameOf(t *protocol.Table, id protocol.MemberID) string {
+	for _, m := range t.Members {
+		if m.ID == id {
+			return m.Name
+		}
+	}
+	return ""
 }
 
 // TestBadNetwork counts over links that lose, double, reorder, delay and break.

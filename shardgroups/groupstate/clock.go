@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 )
 
@@ -21,10 +22,10 @@ type clock struct {
 
 // advance moves time by an entry's header.
 func (c *clock) advance(h Header) {
-	if h.ClockEpoch != c.Epoch || h.Elapsed < 0 {
+	if h.ClockEpoch != c.Epoch && !mutants.On(mutants.DeposedClock) || h.Elapsed < 0 {
 		return
 	}
-	if t := c.Base + protocol.LogTime(h.Elapsed); t > c.Now {
+	if t := c.Base + protocol.LogTime(h.Elapsed+mutants.Drift()); t > c.Now {
 		c.Now = t
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tidwall/btree"
 
+	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
 )
@@ -92,6 +93,9 @@ func newPartition(id protocol.PartitionID) *partition {
 func (p *partition) copy() *partition {
 	c := *p
 	c.names, c.lives, c.rows = p.names.Copy(), p.lives.Copy(), p.rows.Copy()
+	if mutants.On(mutants.SnapshotAliased) {
+		c.rows = p.rows
+	}
 	c.due, c.owned, c.records = p.due.Copy(), p.owned.Copy(), p.records.Copy()
 	c.ring, c.garbage = p.ring.copy(), p.garbage.Copy()
 	return &c

@@ -1,6 +1,7 @@
 package groupstate
 
 import (
+	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
 )
@@ -23,7 +24,7 @@ func (s *State) attach(id protocol.SessionID, end uint64) {
 	if _, ok := s.sessions.Get(id); ok {
 		return
 	}
-	if end < s.ends {
+	if end < s.ends && !mutants.On(mutants.AttachAfterEnd) {
 		oldest, _, ok := s.recent.Min()
 		if !ok || end+1 < oldest {
 			return // the ring does not reach back: read again
@@ -53,7 +54,7 @@ func (s *State) KnowsAny(ids []protocol.SessionID) bool {
 
 // endSessions marks sessions ended; what they held is released in chunks.
 func (s *State) endSessions(from uint64, ids []protocol.SessionID) {
-	if from != s.ends {
+	if from != s.ends && !mutants.On(mutants.EndsOutOfOrder) {
 		return
 	}
 	for _, id := range ids {
@@ -199,7 +200,7 @@ func (s *State) releaseRows(p *partition, id protocol.SessionID, budget *int, si
 			s.withdraw(p, key, sink)
 			continue
 		}
-		s.settleRow(p, key, row, false, sink)
+		s.settleRow(p, key, row, mutants.On(mutants.DeadTakerConsumes), sink)
 	}
 	return len(rows)
 }

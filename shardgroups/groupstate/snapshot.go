@@ -10,6 +10,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 	"github.com/tidwall/btree"
 
+	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
 )
@@ -43,6 +44,9 @@ func (s *State) Prepare() *Snapshot {
 	for i, p := range s.partitions {
 		if p != nil {
 			c.s.partitions[i] = p.copy()
+			if mutants.On(mutants.RecordsLost) {
+				c.s.partitions[i].records = new(btree.Map[uint64, record])
+			}
 		}
 	}
 	return c
@@ -160,7 +164,7 @@ func (s *State) Restore(r io.Reader, stop <-chan struct{}) error {
 		return fmt.Errorf("a snapshot of version %d; this version reads %d: install a newer version", v, snapshotVersion)
 	}
 	n := &State{
-		kinds: s.kinds, faults: s.faults, maxLevel: s.maxLevel,
+		kinds: s.kinds, maxLevel: s.maxLevel,
 		sessions: new(btree.Map[protocol.SessionID, session]),
 		recent:   new(btree.Map[uint64, protocol.SessionID]),
 		ended:    new(btree.Map[protocol.SessionID, uint64]),
@@ -218,7 +222,9 @@ func (s *State) Restore(r io.Reader, stop <-chan struct{}) error {
 		n.partitions[p.id] = p
 		n.owned++
 		n.garbage += p.garbage.Len()
-		n.nextDue = min(n.nextDue, p.nextDue)
+		if !mutants.On(mutants.DueForgotten) {
+			n.nextDue = min(n.nextDue, p.nextDue)
+		}
 	}
 	if v := d.uint(); d.err == nil && v != snapshotVersion {
 		d.fail("its end is missing")

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tidwall/btree"
 
+	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
 )
@@ -32,19 +33,9 @@ type Sink interface {
 	Granted(p protocol.PartitionID, c protocol.Caller, r structures.Result, rev protocol.Revision)
 }
 
-// Faults switch off what the promises rest on, so that tests can show that the
-// checks notice. The zero Faults is the truth.
-type Faults struct {
-	NoExactlyOnce         bool // repeats are applied again
-	NoOwnership           bool // what is not owned is served
-	CancelledTakeConsumes bool // cancelling a reserved take does not give back
-	LoseWaiters           bool // a new leader's claim forgets who waits
-}
-
 // State is the replicated state of one group.
 type State struct {
-	kinds  [256]*structures.Kind
-	faults Faults
+	kinds [256]*structures.Kind
 
 	maxLevel   uint32 // that this version understands; MaxLevel outside tests
 	level      uint32
@@ -91,9 +82,6 @@ func New(kinds []structures.Kind) *State {
 	}
 	return s
 }
-
-// SetFaults plants faults, for tests only.
-func (s *State) SetFaults(f Faults) { s.faults = f }
 
 // SetMaxLevel makes the state that of an earlier or later version, for tests
 // only.
@@ -177,7 +165,7 @@ func (s *State) applyCommand(c command, payload []byte) error {
 	r := protocol.NewReader(payload)
 	switch c {
 	case commandClaim:
-		if s.faults.LoseWaiters {
+		if mutants.On(mutants.WaitersLost) {
 			s.loseWaiters()
 		}
 		return s.clock.claim(payload)
@@ -245,7 +233,7 @@ func (s *State) own(o Ownership) {
 		s.load = &l
 		return
 	}
-	if o.HoldOff > 0 {
+	if o.HoldOff > 0 && !mutants.On(mutants.HoldOffForgotten) {
 		s.holdUntil = s.clock.Now.Add(o.HoldOff)
 	}
 }
@@ -277,7 +265,7 @@ func frozen(detail string, wait time.Duration) structures.Result {
 func (s *State) applyRequest(q *protocol.Request, sink Sink) (structures.Result, protocol.Revision) {
 	p := s.partition(q.Partition)
 	if p == nil {
-		if !s.faults.NoOwnership || int(q.Partition) >= len(s.partitions) {
+		if !mutants.On(mutants.NotOwnedServed) || int(q.Partition) >= len(s.partitions) {
 			return structures.Result{Code: protocol.CodeNotOwner}, 0
 		}
 		p = newPartition(q.Partition)
@@ -307,12 +295,12 @@ func (s *State) applyRequest(q *protocol.Request, sink Sink) (structures.Result,
 		}
 	}
 	key := recordKey(q.Caller.Session, q.Caller.Slot)
-	if rec, ok := p.records.Get(key); ok && !s.faults.NoExactlyOnce {
+	if rec, ok := p.records.Get(key); ok && !mutants.On(mutants.RepeatsApplied) {
 		switch {
 		case q.Caller.Sequence == rec.seq:
 			s.answered++
 			return rec.answer(), p.revision
-		case q.Caller.Sequence < rec.seq:
+		case q.Caller.Sequence < rec.seq && !mutants.On(mutants.LowerSequence):
 			return structures.Refuse(protocol.CodeStale, "a later call has used the slot"), p.revision
 		}
 		s.abandon(p, q.Caller, &rec, sink)
@@ -380,7 +368,9 @@ func (s *State) control(p *partition, q *protocol.Request, sink Sink) structures
 	if ok {
 		s.abandon(p, c, &rec, sink)
 	}
-	p.setRecord(key, record{seq: c.Sequence, state: stateCancelled, revision: p.revision})
+	if ok || !mutants.On(mutants.CancelForgotten) {
+		p.setRecord(key, record{seq: c.Sequence, state: stateCancelled, revision: p.revision})
+	}
 	return structures.Result{Code: protocol.CodeCancelled}
 }
 
@@ -393,7 +383,7 @@ func (s *State) abandon(p *partition, c protocol.Caller, rec *record, sink Sink)
 		sink.Granted(p.id, c, structures.Result{Code: protocol.CodeCancelled}, p.revision)
 		s.withdraw(p, rec.row, sink)
 	case stateReserved:
-		s.settle(p, rec, s.faults.CancelledTakeConsumes, sink)
+		s.settle(p, rec, mutants.On(mutants.CancelConsumes), sink)
 	}
 }
 
@@ -459,7 +449,7 @@ func (s *State) callback(p *partition, id uint64, sink Sink, f func(structures.M
 	t.commit(sink)
 }
 
-// loseWaiters is a planted fault: rows of waiting calls go, their records stay.
+// loseWaiters is a planted bug: rows of waiting calls go, their records stay.
 func (s *State) loseWaiters() {
 	for _, p := range s.partitions {
 		if p == nil {

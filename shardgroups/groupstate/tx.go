@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"time"
 
+	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
 )
@@ -50,7 +51,7 @@ func (v *reader) rowKey(rowType byte, key []byte) string {
 }
 
 func (v *reader) live(row structures.Row) bool {
-	return row.Deadline == 0 || row.Deadline > v.s.clock.Now
+	return row.Deadline == 0 || row.Deadline > v.s.clock.Now || mutants.On(mutants.ExpiredVisible)
 }
 
 func (v *reader) Now() protocol.LogTime   { return v.s.clock.Now }
@@ -367,6 +368,9 @@ func (t *tx) commit(sink Sink) {
 		p.lastID = 0
 		p.garbage.Set(t.id, t.life.kind)
 		t.s.garbage++
+		if mutants.On(mutants.TokenReused) {
+			p.revision = 0
+		}
 	case t.settings != nil || waiters != t.life.waiters:
 		p.setLife(t.id, t.life)
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate"
+	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
 )
@@ -163,6 +164,10 @@ func (machine) Ended(env structures.Env, key []byte, row structures.Row) {
 		return
 	}
 	free := append([]byte{elementPrefix}, key[1:]...)
+	if mutants.On(mutants.GiveBackAtTail) {
+		free = elementKey(elementPrefix, c.next)
+		c.next++
+	}
 	c.free++
 	env.Delete(key)
 	env.Put(free, structures.Row{Value: row.Value})
@@ -199,7 +204,9 @@ func (c *count) write(env structures.Env) {
 	env.Put(countKey, structures.Row{Value: protocol.AppendInts(nil, c.next, c.free)})
 }
 
-func (c *count) full() bool { return c.capacity > 0 && c.free >= c.capacity }
+func (c *count) full() bool {
+	return c.capacity > 0 && c.free >= c.capacity && !mutants.On(mutants.OverCapacity)
+}
 
 // element is a free element.
 type element struct{ key, value []byte }
@@ -294,6 +301,7 @@ func drain(env structures.Env, c count, most int64) structures.Result {
 		return structures.OK(appendValues(nil))
 	}
 	c.free -= int64(len(keys))
+	mutants.Shuffle(mutants.MapOrder, values)
 	c.admit(env, keys...)
 	for _, key := range keys {
 		env.Emit(structures.Event{Type: structures.EventRemoved, Key: key[1:]})

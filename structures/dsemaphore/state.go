@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate"
+	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
 )
@@ -158,6 +159,10 @@ func (machine) Due(env structures.Env, key []byte, _ structures.Row) {
 // Ended gives back what an ended session held.
 func (machine) Ended(env structures.Env, key []byte, row structures.Row) {
 	c, _ := load(env)
+	if mutants.On(mutants.PermitLeaked) {
+		env.Delete(key)
+		return
+	}
 	giveBack(env, c, key, row)
 }
 
@@ -215,11 +220,13 @@ func acquire(env structures.Env, c count, n int64, otherwise func() structures.R
 	if n > c.most() {
 		return tooMany(c)
 	}
-	if n > c.free || anyWaits(env) {
+	if n > c.free || anyWaits(env) && !mutants.On(mutants.AcquireOvertaken) {
 		return otherwise()
 	}
 	token := int64(env.Version())
-	c.free -= n
+	if !mutants.On(mutants.PermitTwice) {
+		c.free -= n
+	}
 	c.held += n
 	c.write(env)
 	env.Put(holderKey(token), structures.Row{Value: protocol.AppendInts(nil, n), Owner: env.Caller().Session})

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/partition"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups"
@@ -173,7 +174,7 @@ func (c *Coordinator) Table() protocol.Table {
 		address, _ := c.AddressOf(o.ID)
 		t.Members = append(t.Members, protocol.TableMember{ID: o.ID, Name: o.Name, Address: address})
 	}
-	return t
+	return mutants.First(mutants.StaleTable, t)
 }
 
 // tableOf returns the table as the planners take it.
