@@ -47,6 +47,10 @@ fuzz: ## run every fuzz target for T (T=30s)
 		done; \
 	done
 
+.PHONY: mutants
+mutants: ## plant each bug of package mutants and see that its check notices it
+	go run ./mutants/run
+
 .PHONY: bench
 bench: ## measure the grid against bare dragonboat, in the same run
 	go build -buildvcs=true -o quorate ./cmd/quorate

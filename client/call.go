@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate"
+	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
 )
@@ -123,7 +124,7 @@ func (o *op) fail(err error) error {
 	if errors.As(err, &done) {
 		return done
 	}
-	e := &quorate.Error{Op: o.call.Verb, Object: o.call.Object(), Cause: err, Unknown: o.mutates() && o.unsettled}
+	e := &quorate.Error{Op: o.call.Verb, Object: o.call.Object(), Cause: err, Unknown: o.mutates() && o.unsettled && !mutants.On(mutants.UnknownIsSafe)}
 	if errors.Is(err, context.DeadlineExceeded) && !e.Unknown {
 		why := quorate.ErrUnavailable
 		if errors.Is(o.last, quorate.ErrOverloaded) {

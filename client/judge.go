@@ -101,7 +101,7 @@ func (c *Client) judgeRetry(ctx context.Context, o *op, n *conn, r *routes, code
 
 // judgeFailure is for an attempt that was not answered.
 func (c *Client) judgeFailure(ctx context.Context, o *op, n *conn, r *routes) error {
-	if o.left && o.mutates() && !mutants.On(mutants.UnknownIsSafe) {
+	if o.left && o.mutates() {
 		o.unsettled = true
 	}
 	if o.err == errMoved {

@@ -86,7 +86,7 @@ var All = []Mutant{
 	{LateRider, "a read rides on an entry that was proposed before it came", "grid/gridtest", "TestMinoritySide", 0},
 	{ReadIndexReused, "a ReadIndex result is used again", "grid/gridtest", "TestMinoritySide", 0},
 	{StaleTable, "a member serves the table of before", "grid/gridtest", "TestTablesAreFresh", 0},
-	{WipedReturns, "a replica returns under its old id after its data was lost", "grid", "TestLost", 0},
+	{WipedReturns, "a replica returns under its old id after its data was lost", "shardgroups", "TestWitness_Lost", 0},
 	{HeldTooLate, "the holder's context ends after the grid has given the permit away", "client", "TestHoldFor", 0},
 	{UnknownIsSafe, "an unknown outcome is called safe to retry", "client", "TestOutcome", 0},
 	{NewIdentity, "a call that may have entered is sent under a new identity", "client", "TestSessionEnded", 0},

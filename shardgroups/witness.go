@@ -5,6 +5,7 @@ import (
 
 	"github.com/lni/dragonboat/v4/raftpb"
 
+	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 )
 
@@ -43,6 +44,8 @@ type Stored struct {
 // its group has no other voter.
 func (w Witness) Lost(s Stored, alone bool) bool {
 	switch {
+	case mutants.On(mutants.WipedReturns):
+		return false
 	case s.Term < w.Term,
 		s.Term == w.HeldTerm && s.Last < w.HeldIndex,
 		s.Term == w.LedTerm && s.Last < w.LedIndex && !alone,
