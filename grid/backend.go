@@ -89,7 +89,7 @@ func (b *backend) status() protocol.Status {
 	s := protocol.Status{
 		ClusterName: self.ClusterName, Formed: self.Formed, Durability: self.Durability,
 		Partitions: int(self.Partitions), Member: uint64(c.Self()), Name: self.Name, Address: b.m.address,
-		Version: version(), Ready: c.IsReady(), Memory: b.m.memoryStatus(),
+		Version: version(), Ready: c.IsReady(), Memory: b.m.memoryStatus(), Disk: b.m.diskStatus(),
 		Members: []protocol.StatusMember{}, Groups: []protocol.StatusGroup{},
 	}
 	if !self.Blank() {

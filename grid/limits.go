@@ -3,10 +3,12 @@ package grid
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/quorate/quorate/grid/internal/disk"
 	"github.com/quorate/quorate/grid/internal/gossip"
 	"github.com/quorate/quorate/grid/internal/memory"
 	"github.com/quorate/quorate/protocol"
@@ -67,6 +69,89 @@ func (m *Member) memoryStatus() protocol.StatusMemory {
 	return protocol.StatusMemory{Used: s.Used, Limit: s.Limit, Full: s.Full}
 }
 
+// lookAtDisk finds out how much room the data directory has, tells the
+// coordinator, and returns when to look again.
+func (m *Member) lookAtDisk() time.Duration {
+	snapshot := uint64(0)
+	if h := m.coordinator.Host(); h != nil {
+		snapshot = h.LargestSnapshot()
+	}
+	was := m.diskState.Load()
+	s, err := m.disk.Look(snapshot)
+	if err != nil {
+		m.log.Debug("room on disk", "error", err)
+	}
+	m.diskState.Store(&s)
+	if s.Level != was.Level {
+		m.coordinator.SetDisk(s.Level)
+		args := []any{"level", s.Level.String(), "free", bytesText(s.Free), "size", bytesText(s.Size)}
+		switch s.Level {
+		case disk.OK:
+			m.log.Info("the disk has room again", args...)
+		case disk.Full:
+			m.log.Warn("the disk is nearly full: this member gives its leads away", args...)
+		case disk.Hard:
+			m.log.Warn("the disk is full: replicas are stopped where their groups live without them, the other groups refuse writes", args...)
+		default:
+			m.log.Error("the disk is full and the reserve is used up: nothing is written to it", args...)
+		}
+		m.press()
+	}
+	return m.disk.Next()
+}
+
+// watchDisk looks at the disk until ctx ends.
+func (m *Member) watchDisk(ctx context.Context) {
+	for {
+		wait := m.lookAtDisk()
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}
+
+// checkDisk looks at the disk for the first time, and returns an error where it
+// is too small for a member.
+func (m *Member) checkDisk(room func(string) (uint64, uint64, error)) error {
+	m.diskState.Store(&disk.State{})
+	if m.cfg.DataDir == "" {
+		return nil
+	}
+	m.disk = disk.New(m.cfg.DataDir, room)
+	s, err := m.disk.Look(0)
+	if err != nil {
+		m.log.Warn("room on disk", "error", err)
+	}
+	if s.Size > 0 && s.Size < disk.MinSize {
+		return fmt.Errorf("the file system of the data directory %s has %s, a member needs at least %s: name a directory on a larger one", m.cfg.DataDir, bytesText(s.Size), bytesText(disk.MinSize))
+	}
+	if s.Level > disk.OK {
+		m.log.Warn("the disk is nearly full", "level", s.Level.String(), "free", bytesText(s.Free), "size", bytesText(s.Size))
+	}
+	m.diskState.Store(&s)
+	return nil
+}
+
+// roomForSnapshot returns what a snapshot may take: half of what lies below the
+// second mark is left to the log.
+func (m *Member) roomForSnapshot() uint64 {
+	s := m.diskState.Load()
+	if s.Size == 0 {
+		return math.MaxUint64
+	}
+	return s.Free + m.disk.Given() - min(s.Free+m.disk.Given(), s.Marks.Hard/2)
+}
+
+func (m *Member) diskStatus() protocol.StatusDisk {
+	s := m.diskState.Load()
+	if s.Size == 0 {
+		return protocol.StatusDisk{}
+	}
+	return protocol.StatusDisk{Free: s.Free, Size: s.Size, Full: s.Marks.Full, Hard: s.Marks.Hard, Level: s.Level.String()}
+}
+
 // press tells each group with a replica here whether a voter is short of
 // something. It matters where this member leads.
 func (m *Member) press() {
@@ -75,12 +160,20 @@ func (m *Member) press() {
 		return
 	}
 	states := map[protocol.MemberID]gossip.State{}
+	heard := map[protocol.MemberID]bool{}
+	self := m.coordinator.Member().Incarnation
 	for _, o := range v.Members {
 		states[o.ID] = m.coordinator.StateOf(o.Incarnation)
+		heard[o.ID] = o.Incarnation == self || m.coordinator.Heard(o.Incarnation)
 	}
+	mine, level := m.coordinator.Self(), m.diskState.Load().Level
 	for _, g := range v.Groups {
 		if local := h.Group(g.ID); local != nil {
-			local.SetPressure(pressureOn(v, g, states))
+			p := pressureOnDisk(v, g, states, heard, mine, level)
+			if p == nil {
+				p = pressureOn(v, g, states)
+			}
+			local.SetPressure(p)
 		}
 	}
 }
@@ -102,6 +195,37 @@ func pressureOn(v *systemstate.Agreement, g systemstate.Group, states map[protoc
 	return &shardgroups.Pressure{
 		Code:   protocol.CodeMemoryFull,
 		Detail: "short of memory: " + strings.Join(full, ", "),
+	}
+}
+
+// pressureOnDisk returns the pressure on a group for want of room: none where a
+// majority of its voters has some, since the others stop. A leader that cannot
+// stop refuses all the same.
+func pressureOnDisk(v *systemstate.Agreement, g systemstate.Group, states map[protocol.MemberID]gossip.State, heard map[protocol.MemberID]bool, mine protocol.MemberID, level disk.Level) *shardgroups.Pressure {
+	voters, roomy, out := 0, 0, level >= disk.Out
+	var short []string
+	for _, r := range g.Replicas {
+		if r.NonVoting {
+			continue
+		}
+		voters++
+		switch s := states[r.Member]; {
+		case s.DiskFull:
+			o, _ := v.Member(r.Member)
+			short = append(short, o.Name)
+			out = out || s.DiskOut
+		case heard[r.Member]:
+			roomy++
+		}
+	}
+	full := level >= disk.Hard && slices.ContainsFunc(g.Replicas, func(r systemstate.Replica) bool { return r.Member == mine })
+	if !full && (len(short) == 0 || roomy > voters/2) {
+		return nil
+	}
+	slices.Sort(short)
+	return &shardgroups.Pressure{
+		Code:   protocol.CodeReadOnly,
+		Detail: "no room on the disk of " + strings.Join(short, ", "), Everything: out,
 	}
 }
 
@@ -129,9 +253,13 @@ func share(limit uint64, part, least, most int64) int64 {
 }
 
 // bounded fits the queues of the groups and the engine's buffers into the
-// memory, before tune.
-func bounded(limit uint64, tune func(*shardgroups.Config)) func(*shardgroups.Config) {
+// memory, and its log into the disk, before tune.
+func (m *Member) bounded(limit uint64, tune func(*shardgroups.Config)) func(*shardgroups.Config) {
+	size := m.diskState.Load().Size
 	return func(c *shardgroups.Config) {
+		if size > 0 {
+			c.DiskBytes, c.Room = size, m.roomForSnapshot
+		}
 		c.QueueBytes = int(share(limit, 64, 8<<20, 64<<20))
 		c.LogBufferBytes = int(share(limit, 128, 2<<20, 16<<20))
 		c.PeerQueueBytes = int(share(limit, 16, 32<<20, 64<<20))

@@ -13,6 +13,7 @@ import (
 
 	"github.com/quorate/quorate/client"
 	"github.com/quorate/quorate/grid/internal/coordinator"
+	"github.com/quorate/quorate/grid/internal/disk"
 	"github.com/quorate/quorate/grid/internal/identity"
 	"github.com/quorate/quorate/grid/internal/memory"
 	"github.com/quorate/quorate/grid/internal/network"
@@ -40,6 +41,9 @@ type Member struct {
 	server      *server.Server
 	web         *web.Server // nil: none
 	webAddress  string
+
+	disk      *disk.Watch // of watchDisk alone; nil: no disk is used
+	diskState atomic.Pointer[disk.State]
 
 	memory      *memory.Watch // of watchLimits alone
 	memoryState atomic.Pointer[memory.State]
@@ -73,6 +77,9 @@ func Start(ctx context.Context, cfg Config) (*Member, error) {
 		return nil, err
 	}
 	m.dir = dir
+	if err := m.checkDisk(tune.SensorsFrom(ctx).Disk); err != nil {
+		return nil, errors.Join(err, dir.Close())
+	}
 	listener, packets, err := m.net.Listen(cfg.Listen)
 	if err != nil {
 		return nil, errors.Join(err, dir.Close())
@@ -94,7 +101,7 @@ func Start(ctx context.Context, cfg Config) (*Member, error) {
 	m.coordinator, err = coordinator.Start(coordinator.Config{
 		Dir: dir, Address: m.address, Join: cfg.Join, Expect: cfg.BootstrapExpect, ClusterName: cfg.Cluster,
 		Settings: cfg.settings(),
-		Network:  m.net, Packets: packets, Kinds: kinds(), Limits: m.limits, RTT: cfg.Tick, SlowOp: cfg.SlowOp, Tune: bounded(limit, tune.From(ctx)),
+		Network:  m.net, Packets: packets, Kinds: kinds(), Limits: m.limits, RTT: cfg.Tick, SlowOp: cfg.SlowOp, Disk: m.diskState.Load().Level, Tune: m.bounded(limit, tune.From(ctx)),
 		Logger: m.log, Changed: m.changed,
 	})
 	if err != nil {
@@ -114,6 +121,9 @@ func Start(ctx context.Context, cfg Config) (*Member, error) {
 	limiting, stop := context.WithCancel(context.Background())
 	m.stopLimits = stop
 	m.limiting.Go(func() { m.watchLimits(limiting) })
+	if m.disk != nil {
+		m.limiting.Go(func() { m.watchDisk(limiting) })
+	}
 	if status != nil {
 		m.webAddress = status.Addr().String()
 		m.web = web.Start(web.Config{Listener: status, Health: m.health, Metrics: m.metrics, Logger: m.log})

@@ -2,7 +2,6 @@ package grid
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -324,14 +323,9 @@ func (m *Member) addProcess(out web.Metrics) {
 	if m.cfg.Durability == Memory {
 		return
 	}
-	if m.cfg.DataDir == "" {
-		return // in memory
-	}
-	free, size, err := diskRoom(m.cfg.DataDir)
-	if err == nil {
-		out.Add("disk_free_bytes", float64(free))
-		out.Add("disk_size_bytes", float64(size))
-	} else if !errors.Is(err, errors.ErrUnsupported) {
-		m.log.Debug("room on disk", "error", err)
+	if d := m.diskState.Load(); d.Size > 0 {
+		out.Add("disk_free_bytes", float64(d.Free))
+		out.Add("disk_size_bytes", float64(d.Size))
+		out.Add("disk_level", float64(d.Level))
 	}
 }

@@ -38,6 +38,7 @@ type Status struct {
 	Ready       bool           `json:"ready"`
 	Waiting     string         `json:"waiting,omitempty"` // for what, where Ready is false
 	Memory      StatusMemory   `json:"memory"`            // of the answering member
+	Disk        StatusDisk     `json:"disk"`              // of the answering member
 	Members     []StatusMember `json:"members"`
 	Groups      []StatusGroup  `json:"groups"`
 }
@@ -47,6 +48,16 @@ type StatusMemory struct {
 	Used  uint64 `json:"used"`  // alive
 	Limit uint64 `json:"limit"` // 0: not known
 	Full  bool   `json:"full"`  // above the watermark
+}
+
+// StatusDisk is the file system of the answering member's data directory, in
+// bytes. It is zero where there is none.
+type StatusDisk struct {
+	Free  uint64 `json:"free"`
+	Size  uint64 `json:"size"`
+	Full  uint64 `json:"full"`  // below this the member is no place for leaders
+	Hard  uint64 `json:"hard"`  // below this its replicas stop, or refuse writes
+	Level string `json:"level"` // ok, full, hard, out
 }
 
 // StatusMember is a member of the grid.

@@ -39,6 +39,11 @@ const (
 
 	memorySnapshotBytes = 4 << 20
 	memoryRetainBytes   = 12 << 20
+
+	// On a small file system each of these takes a diskPart of it, and at least:
+	diskPart         = 64
+	leastSnapshot    = 1 << 20
+	leastWriteBuffer = 1 << 20
 )
 
 func (c *Config) setDefaults() {
@@ -54,6 +59,8 @@ func (c *Config) setDefaults() {
 	every, retain := uint64(defaultSnapshotBytes), uint64(defaultRetainBytes)
 	if c.Memory {
 		every, retain = memorySnapshotBytes, memoryRetainBytes
+	} else {
+		every, retain = partOf(c.DiskBytes, leastSnapshot, every), partOf(c.DiskBytes, leastSnapshot, retain)
 	}
 	if c.SnapshotBytes == 0 {
 		c.SnapshotBytes = every
@@ -76,6 +83,14 @@ func (c *Config) setDefaults() {
 	if c.Limits == (protocol.Limits{}) {
 		c.Limits = protocol.DefaultLimits()
 	}
+}
+
+// partOf fits something that takes most bytes into a file system of a size.
+func partOf(disk, least, most uint64) uint64 {
+	if disk == 0 {
+		return most
+	}
+	return min(max(disk/diskPart, least), most)
 }
 
 // NodeHostConfig is the configuration of a member's dragonboat engine, without

@@ -42,6 +42,10 @@ type Config struct {
 	// which it has up to four; 0: 16 MiB.
 	LogBufferBytes int
 	PeerQueueBytes int // of messages that wait for one other member; 0: 64 MiB
+	DiskBytes     uint64 // size of Dir's file system: on a small one less log is kept; 0: not known
+	// Room returns how much may be written beside the log, for snapshots; nil: as
+	// much as there is to write.
+	Room func() uint64
 	// SeedDir holds the saved states that groups of this member load; empty: none.
 	SeedDir string
 
@@ -130,8 +134,8 @@ func Open(cfg Config) (*Host, error) {
 	bridgeLogs(cfg.Logger)
 	moved, what := false, "in memory"
 	nhc := NodeHostConfig(cfg.Dir, cfg.RTT)
-	nhc.Expert.LogDB.KVWriteBufferSize = uint64(cfg.LogBufferBytes)
 	nhc.MaxSendQueueSize, nhc.MaxReceiveQueueSize = uint64(cfg.PeerQueueBytes), uint64(cfg.PeerQueueBytes)
+	nhc.Expert.LogDB.KVWriteBufferSize = min(uint64(cfg.LogBufferBytes), partOf(cfg.DiskBytes, leastWriteBuffer, defaultLogBufferBytes))
 	if cfg.Memory {
 		InMemory(&nhc)
 	} else {
@@ -314,6 +318,28 @@ func (h *Host) StopGroup(ctx context.Context, id protocol.GroupID, replica proto
 	}
 	if err := h.nh.SyncRemoveData(ctx, uint64(id), uint64(replica)); err != nil {
 		return fmt.Errorf("remove the data of replica %d of group %d: %w", replica, id, err)
+	}
+	return nil
+}
+
+// SuspendGroup stops this member's replica of a data group, where it runs, and
+// keeps its data: StartGroup goes on with it.
+func (h *Host) SuspendGroup(id protocol.GroupID) error {
+	if h.cfg.Memory {
+		return errStartedBefore
+	}
+	h.mu.Lock()
+	g := h.groups[id]
+	delete(h.groups, id)
+	delete(h.specs, id)
+	h.mu.Unlock()
+	if g == nil {
+		return nil
+	}
+	g.close()
+	err := h.nh.StopReplica(uint64(id), uint64(g.replica))
+	if err != nil && !errors.Is(err, dragonboat.ErrShardNotFound) {
+		return fmt.Errorf("stop replica %d of group %d: %w", g.replica, id, err)
 	}
 	return nil
 }

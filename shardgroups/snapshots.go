@@ -33,6 +33,9 @@ const (
 	snapshotMinimum  = 1 << 20 // bytes below which time alone asks for none
 	snapshotTimeout  = 10 * time.Minute
 
+	// snapshotRow is about what a row takes in a snapshot beside its bytes.
+	snapshotRow = 48
+
 	// entryOverhead is about what an entry takes in the log beside its command.
 	entryOverhead = 128
 )
@@ -91,6 +94,15 @@ func (l *logged) taken(compact uint64) {
 	l.gone = max(l.gone, compact)
 }
 
+// later notes that the snapshot that was due was not taken: it is due again
+// when the tenth part of what makes one due was logged.
+func (l *logged) later(every uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pending = false
+	l.at = l.total - min(l.total, every-every/10)
+}
+
 // compacted returns up to which index the log may be gone.
 func (l *logged) compacted() uint64 {
 	l.mu.Lock()
@@ -107,6 +119,11 @@ func (h *Host) maybeSnapshot(id protocol.GroupID, l *logged, now time.Time) {
 	h.spawn(func() {
 		h.snapshotting.Lock()
 		defer h.snapshotting.Unlock()
+		if need := h.snapshotBytes(id); h.cfg.Room != nil && h.cfg.Room() < need {
+			h.cfg.Logger.Debug("no room for a snapshot", "group", id, "bytes", need)
+			l.later(h.cfg.SnapshotBytes)
+			return
+		}
 		if err := h.snapshot(id, compact); err != nil {
 			if h.ctx.Err() == nil {
 				h.cfg.Logger.Warn("snapshot", "group", id, "error", err)
@@ -115,6 +132,31 @@ func (h *Host) maybeSnapshot(id protocol.GroupID, l *logged, now time.Time) {
 		}
 		l.taken(compact)
 	})
+}
+
+// LargestSnapshot returns about what the largest snapshot takes that this
+// member may have to write.
+func (h *Host) LargestSnapshot() uint64 {
+	most := uint64(0)
+	for _, g := range h.Groups() {
+		most = max(most, h.snapshotBytes(g.id))
+	}
+	return most
+}
+
+// snapshotBytes returns about what a snapshot of a group takes: rows and
+// records have a header each, and replies and events are beside them.
+func (h *Host) snapshotBytes(id protocol.GroupID) uint64 {
+	g := h.Group(id)
+	if g == nil {
+		return snapshotMinimum
+	}
+	g.mu.RLock()
+	t := g.state.Totals()
+	total := 0
+	g.state.Sizes(func(_ protocol.PartitionID, bytes int) { total += bytes })
+	g.mu.RUnlock()
+	return snapshotMinimum + uint64(max(total, t.Bytes)) + uint64(t.Rows+t.Records+t.Events)*snapshotRow
 }
 
 // snapshot takes one and waits for it. The log before compact may go.

@@ -107,6 +107,7 @@ type memberStatus struct {
 	Detail      string `json:"detail,omitempty"` // what it waits for, or why it did not answer
 	// Memory is nil of a member that did not answer.
 	Memory *protocol.StatusMemory `json:"memory,omitempty"`
+	Disk   *protocol.StatusDisk   `json:"disk,omitempty"` // nil also in memory
 }
 
 type groupStatus struct {
@@ -210,6 +211,9 @@ func (v *statusView) addMember(m protocol.StatusMember, a *answer) {
 	case a != nil && a.err == nil:
 		s.State, s.Version, s.Detail = protocol.StateServing, a.status.Version, a.status.Waiting
 		s.Memory = &a.status.Memory
+		if a.status.Disk.Size > 0 {
+			s.Disk = &a.status.Disk
+		}
 		if !a.status.Ready {
 			s.State = protocol.StateForming
 		}
@@ -342,9 +346,9 @@ func (v *statusView) table() string {
 		fmt.Fprintf(&b, "not formed yet\n\n")
 	}
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "MEMBER\tADDRESS\tSTATE\tMEMORY\tINCARNATION\t")
+	fmt.Fprintln(t, "MEMBER\tADDRESS\tSTATE\tMEMORY\tDISK FREE\tINCARNATION\t")
 	for _, m := range v.Members {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", cmp.Or(m.Name, "-"), m.Address, m.State, memoryText(m.Memory), m.Incarnation, m.Detail)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", cmp.Or(m.Name, "-"), m.Address, m.State, memoryText(m.Memory), diskText(m.Disk), m.Incarnation, m.Detail)
 	}
 	t.Flush()
 	if len(v.Groups) > 0 {
@@ -385,6 +389,18 @@ func memoryText(m *protocol.StatusMemory) string {
 		full = " FULL"
 	}
 	return fmt.Sprintf("%dM/%dM%s", m.Used>>20, m.Limit>>20, full)
+}
+
+// diskText prints what is free on a member's disk, and how short of room it is.
+func diskText(d *protocol.StatusDisk) string {
+	if d == nil {
+		return "-"
+	}
+	s := fmt.Sprintf("%dM/%dM", d.Free>>20, d.Size>>20)
+	if d.Level != "ok" {
+		s += " " + strings.ToUpper(d.Level)
+	}
+	return s
 }
 
 func (r replicaStatus) String() string {

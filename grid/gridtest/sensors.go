@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/quorate/quorate/grid"
+	filesystem "github.com/quorate/quorate/grid/internal/disk"
 	"github.com/quorate/quorate/grid/internal/memory"
 	"github.com/quorate/quorate/grid/internal/tune"
 )
@@ -12,21 +13,48 @@ import (
 // sensors are what a member measures, as far as a test has said.
 type sensors struct {
 	memory atomic.Int64 // percent of the limit that lives; 0: as it is
+	disk   atomic.Int64 // bytes that are free; 0: as it is
 }
 
 // tune returns what replaces the measurements of a member.
 func (s *sensors) tune(cfg grid.Config) *tune.Sensors {
 	measure := memory.Meter()
 	limit := cmp.Or(uint64(cfg.MemoryLimit), memory.Limit())
-	return &tune.Sensors{Memory: func() memory.Sample {
-		m := measure()
-		if percent := s.memory.Load(); percent > 0 {
-			m.Live, m.Other, m.Outside = limit/100*uint64(percent), 0, 0
-			m.Heap = m.Live
-		}
-		return m
-	}}
+	return &tune.Sensors{
+		Memory: func() memory.Sample {
+			m := measure()
+			if percent := s.memory.Load(); percent > 0 {
+				m.Live, m.Other, m.Outside = limit/100*uint64(percent), 0, 0
+				m.Heap = m.Live
+			}
+			return m
+		},
+		Disk: func(dir string) (free, size uint64, err error) {
+			if free := s.disk.Load(); free > 0 {
+				return uint64(free), diskSize, nil
+			}
+			return filesystem.Room(dir)
+		},
+	}
 }
+
+// diskSize is the size of a file system that a test has filled.
+const diskSize = 1 << 30
+
+// Room is how much of it a member believes that its disk has.
+type Room int64
+
+// Amounts of room.
+const (
+	RoomReal   Room = 0                     // what there is
+	RoomEnough Room = diskSize / 2          // enough
+	RoomLittle Room = diskSize / 20 / 4 * 3 // below the first mark: the member leads nothing where others can
+	RoomNone   Room = diskSize / 20 / 4     // below the second: its replicas stop where others have them
+	RoomOut    Room = 1 << 20               // nothing at all may be written
+)
+
+// FillDisk makes a member believe that its disk has that much room.
+func (c *Cluster) FillDisk(member int, r Room) { c.nodes[member].sensors.disk.Store(int64(r)) }
 
 // FillMemory makes a member believe that so many percent of its memory's limit
 // are in use; 0 makes it measure again. Above 85 the groups with a copy there

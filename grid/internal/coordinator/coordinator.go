@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/quorate/quorate/grid/internal/disk"
 	"github.com/quorate/quorate/grid/internal/gossip"
 	"github.com/quorate/quorate/grid/internal/identity"
 	"github.com/quorate/quorate/grid/internal/network"
@@ -43,6 +44,7 @@ type Config struct {
 	Limits      protocol.Limits
 	RTT         time.Duration
 	SlowOp      time.Duration
+	Disk        disk.Level                // at the start; see SetDisk
 	Tune        func(*shardgroups.Config) // package tune
 	Logger      *slog.Logger
 	// Changed is called, from goroutines of the Coordinator and its host, after
@@ -91,6 +93,7 @@ type Coordinator struct {
 	seeds           seeds
 	lookedRecovered time.Time
 
+	room       room
 	check      check
 	lifeTold   map[protocol.UUID]bool
 	lifeToldAt time.Time
@@ -120,6 +123,7 @@ func Start(cfg Config) (*Coordinator, error) {
 		known: map[protocol.UUID]string{}, told: map[protocol.UUID]told{}, remote: map[protocol.GroupID]leaderOf{},
 		waiting: "the first look around", lifeTold: map[protocol.UUID]bool{},
 	}
+	c.SetDisk(cfg.Disk)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	m := c.member()
 	if err := c.agree(m.ClusterName, wireOf(&m)); err != nil {

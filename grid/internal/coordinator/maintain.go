@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/quorate/quorate/grid/internal/disk"
 	"github.com/quorate/quorate/grid/internal/identity"
 	"github.com/quorate/quorate/partition"
 	"github.com/quorate/quorate/protocol"
@@ -66,6 +67,7 @@ func (c *Coordinator) maintain(ctx context.Context, m *identity.Member) (again b
 	if err := c.reconcile(ctx, h, v, me.ID); err != nil {
 		return true, err
 	}
+	c.tendDisk(ctx, h, v, me.ID)
 	if me.Address != c.cfg.Address || me.Name != m.Name || me.Level != c.level {
 		if err := c.tellAddress(ctx, h, m); err != nil {
 			return true, err
@@ -94,6 +96,8 @@ func (c *Coordinator) restart(h *shardgroups.Host, m *identity.Member) error {
 			spec.Initial = map[protocol.ReplicaID]protocol.UUID{firstReplica: m.Incarnation}
 		case r.Group != protocol.SystemGroup && !r.Started:
 			continue // reconcile knows with whom it is to be started
+		case r.Group != protocol.SystemGroup && c.diskLevel() >= disk.Hard:
+			continue // reconcile knows whether the group lives without it
 		}
 		if err := c.startReplica(h, spec); err != nil {
 			return err
@@ -124,7 +128,7 @@ func (c *Coordinator) reconcile(ctx context.Context, h *shardgroups.Host, v *sys
 			continue
 		}
 		for _, r := range g.Replicas {
-			if r.Member != me {
+			if r.Member != me || c.heldBack(ctx, v, g, me) {
 				continue
 			}
 			spec := shardgroups.GroupSpec{Group: g.ID, Replica: r.ID, NonVoting: r.NonVoting}
@@ -434,7 +438,8 @@ func (c *Coordinator) handOver(ctx context.Context, h *shardgroups.Host, q trans
 	return g.TransferLeader(ctx, q.Replica)
 }
 
-// able are the members that may lead: this one, and those heard of.
+// able are the members that may lead: this one and those heard of, but none
+// that is short of room while another has some.
 func (c *Coordinator) able(v *systemstate.Agreement) []protocol.MemberID {
 	var ids []protocol.MemberID
 	for _, o := range v.Members {
@@ -442,13 +447,24 @@ func (c *Coordinator) able(v *systemstate.Agreement) []protocol.MemberID {
 			ids = append(ids, o.ID)
 		}
 	}
+	roomy := slices.DeleteFunc(slices.Clone(ids), func(id protocol.MemberID) bool {
+		o, _ := v.Member(id)
+		return c.StateOf(o.Incarnation).DiskFull
+	})
+	if len(roomy) > 0 {
+		return roomy
+	}
 	return ids
 }
 
-// planHandOver plans where the groups led here go when this member leaves.
+// planHandOver plans where the groups led here go when this member leaves, or
+// is short of room.
 func (c *Coordinator) planHandOver(v *systemstate.Agreement) []partition.Transfer {
 	me := c.Self()
-	able := slices.DeleteFunc(c.able(v), func(id protocol.MemberID) bool { return id == me })
+	able := c.roomy(v, me)
+	if len(able) == 0 {
+		able = slices.DeleteFunc(c.able(v), func(id protocol.MemberID) bool { return id == me })
+	}
 	plan := partition.PlanLeaders(tableOf(v), c.leaders(v), able)
 	return slices.DeleteFunc(plan, func(t partition.Transfer) bool { return t.From != me })
 }

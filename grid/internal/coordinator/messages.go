@@ -21,6 +21,7 @@ const (
 	askTransfer = "transfer" // hand a group over
 	askCaughtUp = "caughtup" // have you applied all that your replica of this group could have?
 	askLeaders  = "leaders"  // who leads the groups you have replicas of?
+	askWithout  = "without"  // do you keep your replica of this group running without mine?
 	askWitness  = "witness"  // what have you seen of my replicas, and of my lives?
 	askChange   = "change"   // change the replicas of a group that you lead
 )

@@ -63,6 +63,8 @@ func (c *Coordinator) answer(ctx context.Context, q protocol.PeerRequest) (any, 
 		})
 	case askLeaders:
 		return c.onLeaders()
+	case askWithout:
+		return with(q.Args, func(w without) (any, error) { return nil, c.onWithout(ctx, w) })
 	case askWitness:
 		return with(q.Args, func(w witnessQuery) (any, error) { return c.onWitness(ctx, w) })
 	case askChange:

@@ -9,6 +9,7 @@ type State struct {
 	DiskFull   bool // its disk is above the watermark
 	Closing    bool // it was told to end
 	Behind     bool // a replica of it has not caught up since it was started
+	DiskOut    bool // nothing at all may be written to its disk
 }
 
 const (
@@ -16,6 +17,7 @@ const (
 	flagDiskFull
 	flagClosing
 	flagBehind
+	flagDiskOut
 )
 
 func (s State) flags() uint64 {
@@ -32,6 +34,9 @@ func (s State) flags() uint64 {
 	if s.Behind {
 		f |= flagBehind
 	}
+	if s.DiskOut {
+		f |= flagDiskOut
+	}
 	return f
 }
 
@@ -41,6 +46,7 @@ func stateOf(flags uint64) State {
 		DiskFull:   flags&flagDiskFull != 0,
 		Closing:    flags&flagClosing != 0,
 		Behind:     flags&flagBehind != 0,
+		DiskOut:    flags&flagDiskOut != 0,
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/quorate/quorate/grid/internal/disk"
 	"github.com/quorate/quorate/protocol"
 )
 
@@ -296,7 +297,7 @@ func checkOurs(path string) error {
 		switch e.Name() {
 		case fileName:
 			return nil
-		case tempName, lockName, "lost+found", SeedFolder, ReportFile:
+		case tempName, lockName, disk.BallastFile, "lost+found", SeedFolder, ReportFile:
 		default:
 			foreign = e.Name()
 		}

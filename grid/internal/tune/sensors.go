@@ -10,6 +10,7 @@ import (
 // ones measure.
 type Sensors struct {
 	Memory func() memory.Sample
+	Disk   func(dir string) (free, size uint64, err error)
 }
 
 type sensorsKey struct{}

@@ -46,5 +46,6 @@ var Definitions = []Definition{
 	{"memory_limit_bytes", Gauge, "What it is to stay below. At 85 % the member is full.", nil},
 	{"full", Gauge, "1 while the member announces that it is full: memory or disk.", []string{"resource"}},
 	{"disk_free_bytes", Gauge, "Room on the file system of the data directory; durability disk only.", nil},
+	{"disk_level", Gauge, "How short of room it is: 0 not, 1 leads are given away, 2 replicas stop, 3 nothing is written.", nil},
 	{"disk_size_bytes", Gauge, "Size of that file system.", nil},
 }

@@ -1,12 +1,12 @@
 //go:build unix
 
-package grid
+package disk
 
 import "syscall"
 
-// diskRoom returns the bytes that are free for this process on the file system
-// of a directory, and its size.
-func diskRoom(dir string) (free, size uint64, err error) {
+// Room returns the bytes that are free for this process on the file system of
+// a directory, and its size.
+func Room(dir string) (free, size uint64, err error) {
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(dir, &s); err != nil {
 		return 0, 0, err

@@ -1,0 +1,252 @@
+package coordinator
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/quorate/quorate/grid/internal/disk"
+	"github.com/quorate/quorate/grid/internal/gossip"
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups"
+	"github.com/quorate/quorate/shardgroups/systemstate"
+)
+
+const (
+	// promiseLife is how long a member keeps its replica running after it has let
+	// another one stop its own. The asker acts within askTimeout.
+	promiseLife = 10 * time.Second
+
+	// giveWayEvery is how often a member that is short of room asks the others to
+	// take what it runs.
+	giveWayEvery = time.Second
+)
+
+// room is how a member deals with its disk.
+type room struct {
+	// Of the run goroutine alone.
+	handed time.Time
+	asked  map[protocol.GroupID]time.Time
+	kept   map[protocol.GroupID]string // why a replica runs on, as was logged
+
+	// Of Coordinator.mu.
+	level     disk.Level
+	suspended map[protocol.GroupID]bool      // replicas that are stopped
+	promised  map[protocol.GroupID]time.Time // until then the replica runs: somebody counts on it
+}
+
+// SetDisk tells how much room this member's disk has.
+func (c *Coordinator) SetDisk(l disk.Level) {
+	c.mu.Lock()
+	same := c.room.level == l
+	c.room.level = l
+	c.mu.Unlock()
+	c.SetState(func(s *gossip.State) { s.DiskFull, s.DiskOut = l >= disk.Full, l >= disk.Out })
+	if !same {
+		c.wake()
+	}
+}
+
+func (c *Coordinator) diskLevel() disk.Level {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.room.level
+}
+
+// Suspended returns the groups whose replicas this member has stopped for want
+// of room.
+func (c *Coordinator) Suspended() []protocol.GroupID {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var ids []protocol.GroupID
+	for id := range c.room.suspended {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// tendDisk gives way where the disk is short of room: leads go to members that
+// have some, then replicas stop where their groups live without them.
+func (c *Coordinator) tendDisk(ctx context.Context, h *shardgroups.Host, v *systemstate.Agreement, me protocol.MemberID) {
+	level := c.diskLevel()
+	if level < disk.Full {
+		c.room.kept = nil
+		return
+	}
+	if len(c.roomy(v, me)) > 0 && time.Since(c.room.handed) > giveWayEvery {
+		c.room.handed = time.Now()
+		c.HandOver(ctx)
+	}
+	if level < disk.Hard {
+		return
+	}
+	for id := range h.Running() {
+		g, ok := v.Group(id)
+		if !ok || time.Since(c.room.asked[id]) < giveWayEvery {
+			continue
+		}
+		c.noteAsked(id)
+		if err := c.suspend(ctx, h, v, g, me); err != nil && c.room.kept[id] == "" {
+			if c.room.kept == nil {
+				c.room.kept = map[protocol.GroupID]string{}
+			}
+			c.room.kept[id] = err.Error()
+			c.log.Warn("no room on disk: a replica runs on, its group refuses writes", "group", id, "reason", err)
+		}
+	}
+}
+
+func (c *Coordinator) noteAsked(id protocol.GroupID) {
+	if c.room.asked == nil {
+		c.room.asked = map[protocol.GroupID]time.Time{}
+	}
+	c.room.asked[id] = time.Now()
+}
+
+// suspend stops this member's replica of a group that lives without it.
+func (c *Coordinator) suspend(ctx context.Context, h *shardgroups.Host, v *systemstate.Agreement, g systemstate.Group, me protocol.MemberID) error {
+	if err := c.livesWithout(ctx, v, g, me); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	if time.Now().Before(c.room.promised[g.ID]) {
+		c.mu.Unlock()
+		return fmt.Errorf("another member has stopped its replica of group %d", g.ID)
+	}
+	if c.room.suspended == nil {
+		c.room.suspended = map[protocol.GroupID]bool{}
+	}
+	c.room.suspended[g.ID] = true
+	c.mu.Unlock()
+	c.log.Warn("no room on disk: a replica is stopped until there is", "group", g.ID)
+	err := h.SuspendGroup(g.ID)
+	delete(c.started, g.ID)
+	c.cfg.Changed()
+	return err
+}
+
+// heldBack reports whether the replica of a group is not to be started for
+// want of room. One without which its group has no majority is, so that it can
+// be read.
+func (c *Coordinator) heldBack(ctx context.Context, v *systemstate.Agreement, g systemstate.Group, me protocol.MemberID) bool {
+	if c.started[g.ID] {
+		return false
+	}
+	level := c.diskLevel()
+	held := level >= disk.Out
+	if level == disk.Hard {
+		c.mu.Lock()
+		held = c.room.suspended[g.ID]
+		c.mu.Unlock()
+		if !held || time.Since(c.room.asked[g.ID]) >= giveWayEvery {
+			c.noteAsked(g.ID)
+			held = c.livesWithout(ctx, v, g, me) == nil
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !held {
+		if c.room.suspended[g.ID] {
+			c.log.Info("a replica goes on that was stopped for want of room", "group", g.ID)
+		}
+		delete(c.room.suspended, g.ID)
+		return false
+	}
+	if c.room.suspended == nil {
+		c.room.suspended = map[protocol.GroupID]bool{}
+	}
+	c.room.suspended[g.ID] = true
+	return true
+}
+
+// without asks a member whether it keeps its replica of a group running while
+// the asker stops its own.
+type without struct {
+	_       struct{} `cbor:",toarray"`
+	Cluster protocol.UUID
+	Group   protocol.GroupID
+	Member  protocol.MemberID // who asks
+}
+
+// livesWithout returns nil where a majority of a group's voters, this member not
+// counted, have said that they have all of it and keep running.
+func (c *Coordinator) livesWithout(ctx context.Context, v *systemstate.Agreement, g systemstate.Group, me protocol.MemberID) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	var wg sync.WaitGroup
+	var mu sync.Mutex // guards the following
+	voters, yes := 0, 0
+	var last error
+	for _, r := range g.Replicas {
+		if r.NonVoting {
+			continue
+		}
+		voters++
+		address, ok := c.AddressOf(r.Member)
+		if r.Member == me || !ok {
+			continue
+		}
+		wg.Go(func() {
+			err := ask(ctx, c.cfg.Network, address, askWithout, without{Cluster: v.Cluster, Group: g.ID, Member: me}, nil)
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil {
+				yes++
+			} else {
+				last = err
+			}
+		})
+	}
+	wg.Wait()
+	if need := voters/2 + 1; yes < need {
+		return fmt.Errorf("%d of the %d voters that group %d needs run elsewhere: %w", yes, need, g.ID, orElse(last))
+	}
+	return nil
+}
+
+func orElse(err error) error {
+	if err == nil {
+		return fmt.Errorf("there are no others")
+	}
+	return err
+}
+
+func (c *Coordinator) onWithout(ctx context.Context, q without) error {
+	h, v, me := c.host.Load(), c.View(), c.Self()
+	if h == nil || v == nil || v.Cluster != q.Cluster {
+		return &refusal{code: protocol.CodeWrongGrid, detail: "another cluster"}
+	}
+	if h.Group(q.Group) == nil {
+		return &refusal{code: protocol.CodeBusy, detail: "its replica does not run"}
+	}
+	c.mu.Lock()
+	no := c.room.suspended[q.Group] || c.room.level == disk.Out || c.room.level == disk.Hard && me < q.Member
+	if !no {
+		if c.room.promised == nil {
+			c.room.promised = map[protocol.GroupID]time.Time{}
+		}
+		c.room.promised[q.Group] = time.Now().Add(promiseLife)
+	}
+	c.mu.Unlock()
+	if no {
+		return &refusal{code: protocol.CodeReadOnly, detail: "it has no room on its disk either"}
+	}
+	ctx, cancel := context.WithTimeout(ctx, caughtUpTimeout)
+	defer cancel()
+	return h.CaughtUp(ctx, q.Group)
+}
+
+// roomy are the members, this one left out, that are heard of and have room on
+// their disks.
+func (c *Coordinator) roomy(v *systemstate.Agreement, me protocol.MemberID) []protocol.MemberID {
+	var ids []protocol.MemberID
+	for _, o := range v.Members {
+		if o.ID != me && c.Heard(o.Incarnation) && !c.StateOf(o.Incarnation).DiskFull {
+			ids = append(ids, o.ID)
+		}
+	}
+	return ids
+}

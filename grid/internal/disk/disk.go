@@ -1,0 +1,211 @@
+package disk
+
+import (
+	"errors"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+)
+
+// Level is how short of room a file system is.
+type Level uint8
+
+// The levels.
+const (
+	OK   Level = iota
+	Full       // below the first mark: the member is no place for leaders
+	Hard       // below the second: the ballast is given free
+	Out        // even what the ballast gave free is used up
+)
+
+var levels = [...]string{"ok", "full", "hard", "out"}
+
+func (l Level) String() string { return levels[l] }
+
+// Bounds of the marks.
+const (
+	mib = 1 << 20
+
+	// MinSize is the smallest file system that a member works on: less does not
+	// hold its log, two snapshots and the ballast.
+	MinSize = 48 * mib
+
+	fullPart, fullLeast, fullMost = 20, 24 * mib, 1024 * mib
+	hardMost, ballastMost         = 128 * mib, 64 * mib
+)
+
+// Marks are the limits of a file system, in bytes that are free.
+type Marks struct {
+	Full, Hard uint64
+	Ballast    uint64 // size of the file that keeps room
+}
+
+// MarksOf returns the marks of a file system of a size.
+func MarksOf(size uint64) Marks {
+	full := min(max(size/fullPart, fullLeast), fullMost, size/4)
+	hard := min(full/3, hardMost)
+	return Marks{Full: full, Hard: hard, Ballast: min(hard, ballastMost)}
+}
+
+// State is how much room a member has.
+type State struct {
+	Free  uint64 // on the file system, what the ballast takes not counted
+	Size  uint64 // of the file system; 0: not known, and nothing is ever full
+	Marks Marks  // of this moment
+	Level Level
+}
+
+// BallastFile is the name of the ballast in the data directory.
+const BallastFile = "ballast"
+
+// Intervals between two looks.
+const (
+	Interval      = 100 * time.Millisecond
+	shortInterval = 10 * time.Millisecond
+	ahead         = 2 * time.Second // nearer to a mark than this, as it falls: look often
+)
+
+// Watch looks after the room of one directory. It belongs to one goroutine.
+type Watch struct {
+	dir  string
+	room func(dir string) (free, size uint64, err error)
+	now  func() time.Time
+
+	given atomic.Uint64
+	held  uint64 // bytes of the ballast that is there
+	level Level
+	state State
+	at    time.Time
+	rate  float64 // bytes a second by which room goes
+}
+
+// New returns a Watch on a directory that exists. A nil room is Room.
+func New(dir string, room func(dir string) (free, size uint64, err error)) *Watch {
+	if room == nil {
+		room = Room
+	}
+	w := &Watch{dir: dir, room: room, now: time.Now}
+	if info, err := os.Stat(w.ballast()); err == nil {
+		w.held = uint64(info.Size())
+	}
+	return w
+}
+
+// Given returns what the ballast has given free. It may be called by anybody.
+func (w *Watch) Given() uint64 { return w.given.Load() }
+
+func (w *Watch) ballast() string { return filepath.Join(w.dir, BallastFile) }
+
+// Look finds out how much room there is. Snapshot is what the largest snapshot
+// takes that a member may have to write. The error is of the ballast, or of the
+// system; the state is right all the same, the last one where there is none.
+func (w *Watch) Look(snapshot uint64) (State, error) {
+	free, size, err := w.room(w.dir)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return w.state, nil
+	}
+	if err != nil {
+		return w.state, err
+	}
+	m := MarksOf(size)
+	// Room that the ballast needs once more is not there for anything else.
+	avail := free - min(free, m.Ballast-min(m.Ballast, w.held))
+	m.Full = min(m.Full+snapshot, max(size/2, m.Full))
+	w.level = w.judge(avail, free, m)
+	if w.level >= Hard && w.held > 0 {
+		err = w.drop()
+	} else if w.level < Hard && w.held < m.Ballast && avail > m.Hard {
+		err = w.keep(m.Ballast)
+	}
+	w.given.Store(m.Ballast - min(m.Ballast, w.held))
+	w.pace(avail)
+	w.state = State{Free: avail, Size: size, Marks: m, Level: w.level}
+	return w.state, err
+}
+
+// judge returns the level: down at once, up again with some room more than the
+// mark.
+func (w *Watch) judge(avail, free uint64, m Marks) Level {
+	below := func(l Level, room, mark uint64) bool {
+		if w.level >= l {
+			mark += mark / 4
+		}
+		return room < mark
+	}
+	switch {
+	case w.held == 0 && below(Out, free, m.Hard/4*3):
+		return Out
+	case below(Hard, avail, m.Hard):
+		return Hard
+	case below(Full, avail, m.Full):
+		return Full
+	}
+	return OK
+}
+
+// pace notes how fast room goes.
+func (w *Watch) pace(avail uint64) {
+	now := w.now()
+	if passed := now.Sub(w.at).Seconds(); !w.at.IsZero() && passed > 0 {
+		gone := max(float64(w.state.Free)-float64(avail), 0) / passed
+		w.rate = max(gone, w.rate*3/4)
+	}
+	w.at = now
+}
+
+// Next returns when to look again: soon where a mark is near at the rate at
+// which room goes.
+func (w *Watch) Next() time.Duration {
+	s := &w.state
+	mark := s.Marks.Full
+	if s.Level >= Full {
+		mark = s.Marks.Hard
+	}
+	left := float64(s.Free - min(s.Free, mark))
+	if s.Size > 0 && s.Level < Out && w.rate > 0 && left < w.rate*ahead.Seconds() {
+		return shortInterval
+	}
+	return Interval
+}
+
+// drop gives the ballast's room free.
+func (w *Watch) drop() error {
+	err := os.Remove(w.ballast())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	w.held = 0
+	return nil
+}
+
+// keep makes the ballast.
+func (w *Watch) keep(size uint64) error {
+	f, err := os.OpenFile(w.ballast(), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	err = errors.Join(reserve(f, size), f.Close())
+	if err != nil {
+		return errors.Join(err, os.Remove(w.ballast()))
+	}
+	w.held = size
+	return nil
+}
+
+// fill writes what no file system stores in less.
+func fill(f *os.File, size uint64) error {
+	random := rand.NewChaCha8([32]byte{})
+	b := make([]byte, 1<<20)
+	for size > 0 {
+		n := min(size, uint64(len(b)))
+		_, _ = random.Read(b[:n])
+		if _, err := f.Write(b[:n]); err != nil {
+			return err
+		}
+		size -= n
+	}
+	return f.Sync()
+}
