@@ -124,6 +124,9 @@ func (c *Coordinator) suspend(ctx context.Context, h *shardgroups.Host, v *syste
 	c.log.Warn("no room on disk: a replica is stopped until there is", "group", g.ID)
 	err := h.SuspendGroup(g.ID)
 	delete(c.started, g.ID)
+	for _, r := range g.Replicas {
+		delete(c.caughtUp, placeKey{g.ID, r.ID}) // once it runs again it is behind
+	}
 	c.cfg.Changed()
 	return err
 }
