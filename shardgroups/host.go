@@ -41,8 +41,8 @@ type Config struct {
 	// LogBufferBytes is the size of a write buffer of the log store on disk, of
 	// which it has up to four; 0: 16 MiB.
 	LogBufferBytes int
-	PeerQueueBytes int // of messages that wait for one other member; 0: 64 MiB
-	DiskBytes     uint64 // size of Dir's file system: on a small one less log is kept; 0: not known
+	PeerQueueBytes int    // of messages that wait for one other member; 0: 64 MiB
+	DiskBytes      uint64 // size of Dir's file system: on a small one less log is kept; 0: not known
 	// Room returns how much may be written beside the log, for snapshots; nil: as
 	// much as there is to write.
 	Room func() uint64
