@@ -3,7 +3,6 @@ package grid
 import (
 	"context"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -36,6 +35,9 @@ func (m *Member) watchLimits(ctx context.Context) {
 	for {
 		m.lookAtMemory()
 		m.press()
+		if h := m.coordinator.Host(); h != nil {
+			m.snapshot.Store(h.LargestSnapshot()) // of a stopped replica what it was
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -72,12 +74,8 @@ func (m *Member) memoryStatus() protocol.StatusMemory {
 // lookAtDisk finds out how much room the data directory has, tells the
 // coordinator, and returns when to look again.
 func (m *Member) lookAtDisk() time.Duration {
-	snapshot := uint64(0)
-	if h := m.coordinator.Host(); h != nil {
-		snapshot = h.LargestSnapshot()
-	}
 	was := m.diskState.Load()
-	s, err := m.disk.Look(snapshot)
+	s, err := m.disk.Look(m.snapshot.Load())
 	if err != nil {
 		m.log.Debug("room on disk", "error", err)
 	}
@@ -132,16 +130,6 @@ func (m *Member) checkDisk(room func(string) (uint64, uint64, error)) error {
 	}
 	m.diskState.Store(&s)
 	return nil
-}
-
-// roomForSnapshot returns what a snapshot may take: half of what lies below the
-// second mark is left to the log.
-func (m *Member) roomForSnapshot() uint64 {
-	s := m.diskState.Load()
-	if s.Size == 0 {
-		return math.MaxUint64
-	}
-	return s.Free + m.disk.Given() - min(s.Free+m.disk.Given(), s.Marks.Hard/2)
 }
 
 func (m *Member) diskStatus() protocol.StatusDisk {
@@ -258,7 +246,7 @@ func (m *Member) bounded(limit uint64, tune func(*shardgroups.Config)) func(*sha
 	size := m.diskState.Load().Size
 	return func(c *shardgroups.Config) {
 		if size > 0 {
-			c.DiskBytes, c.Room = size, m.roomForSnapshot
+			c.DiskBytes, c.Room = size, m.disk.Left
 		}
 		c.QueueBytes = int(share(limit, 64, 8<<20, 64<<20))
 		c.LogBufferBytes = int(share(limit, 128, 2<<20, 16<<20))

@@ -44,6 +44,7 @@ type Member struct {
 
 	disk      *disk.Watch // of watchDisk alone; nil: no disk is used
 	diskState atomic.Pointer[disk.State]
+	snapshot  atomic.Uint64 // what the largest one takes that may have to be written
 
 	memory      *memory.Watch // of watchLimits alone
 	memoryState atomic.Pointer[memory.State]

@@ -124,8 +124,10 @@ type Host struct {
 	mu     sync.RWMutex // guards the following
 	groups map[protocol.GroupID]*Group
 	specs  map[protocol.GroupID]GroupSpec
-	closed bool
-	once   sync.Once
+	// suspended is what the largest snapshot takes of a group that was suspended.
+	suspended uint64
+	closed    bool
+	once      sync.Once
 }
 
 // Open starts a member's engine on its directory. No replica runs yet.
@@ -328,10 +330,12 @@ func (h *Host) SuspendGroup(id protocol.GroupID) error {
 	if h.cfg.Memory {
 		return errStartedBefore
 	}
+	bytes := h.snapshotBytes(id)
 	h.mu.Lock()
 	g := h.groups[id]
 	delete(h.groups, id)
 	delete(h.specs, id)
+	h.suspended = max(h.suspended, bytes)
 	h.mu.Unlock()
 	if g == nil {
 		return nil

@@ -141,7 +141,9 @@ func (h *Host) LargestSnapshot() uint64 {
 	for _, g := range h.Groups() {
 		most = max(most, h.snapshotBytes(g.id))
 	}
-	return most
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return max(most, h.suspended)
 }
 
 // snapshotBytes returns about what a snapshot of a group takes: rows and

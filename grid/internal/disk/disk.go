@@ -3,10 +3,10 @@ package disk
 import (
 	"errors"
 	"io/fs"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"sync/atomic"
 	"time"
 )
 
@@ -64,6 +64,7 @@ const BallastFile = "ballast"
 // Intervals between two looks.
 const (
 	Interval      = 100 * time.Millisecond
+	calm          = 2 * time.Second
 	shortInterval = 10 * time.Millisecond
 	ahead         = 2 * time.Second // nearer to a mark than this, as it falls: look often
 )
@@ -74,12 +75,12 @@ type Watch struct {
 	room func(dir string) (free, size uint64, err error)
 	now  func() time.Time
 
-	given atomic.Uint64
-	held  uint64 // bytes of the ballast that is there
-	level Level
-	state State
-	at    time.Time
-	rate  float64 // bytes a second by which room goes
+	held   uint64 // bytes of the ballast that is there
+	level  Level
+	state  State
+	better time.Time // since when there is more room than at level; zero: not
+	at     time.Time
+	rate   float64 // bytes a second by which room goes
 }
 
 // New returns a Watch on a directory that exists. A nil room is Room.
@@ -94,8 +95,15 @@ func New(dir string, room func(dir string) (free, size uint64, err error)) *Watc
 	return w
 }
 
-// Given returns what the ballast has given free. It may be called by anybody.
-func (w *Watch) Given() uint64 { return w.given.Load() }
+// Left returns what is free at this moment beside what is to stay free at the
+// second mark; everything where that is not known. It may be called by anybody.
+func (w *Watch) Left() uint64 {
+	free, size, err := w.room(w.dir)
+	if err != nil || size == 0 {
+		return math.MaxUint64
+	}
+	return free - min(free, MarksOf(size).Hard)
+}
 
 func (w *Watch) ballast() string { return filepath.Join(w.dir, BallastFile) }
 
@@ -114,13 +122,12 @@ func (w *Watch) Look(snapshot uint64) (State, error) {
 	// Room that the ballast needs once more is not there for anything else.
 	avail := free - min(free, m.Ballast-min(m.Ballast, w.held))
 	m.Full = min(m.Full+snapshot, max(size/2, m.Full))
-	w.level = w.judge(avail, free, m)
+	w.settle(w.judge(avail, free, m))
 	if w.level >= Hard && w.held > 0 {
 		err = w.drop()
 	} else if w.level < Hard && w.held < m.Ballast && avail > m.Hard {
 		err = w.keep(m.Ballast)
 	}
-	w.given.Store(m.Ballast - min(m.Ballast, w.held))
 	w.pace(avail)
 	w.state = State{Free: avail, Size: size, Marks: m, Level: w.level}
 	return w.state, err
@@ -135,15 +142,36 @@ func (w *Watch) judge(avail, free uint64, m Marks) Level {
 		}
 		return room < mark
 	}
+	hard := m.Hard
+	if w.level >= Hard {
+		hard = m.Full // replicas that go on have to catch up
+	}
 	switch {
 	case w.held == 0 && below(Out, free, m.Hard/4*3):
 		return Out
-	case below(Hard, avail, m.Hard):
+	case below(Hard, avail, hard):
 		return Hard
 	case below(Full, avail, m.Full):
 		return Full
 	}
 	return OK
+}
+
+// settle takes over a level: a worse one at once, a better one when it has been
+// better for a while, since a snapshot or a compaction that fails gives back all
+// that it took.
+func (w *Watch) settle(l Level) {
+	now := w.now()
+	if l >= w.level {
+		w.level, w.better = l, time.Time{}
+		return
+	}
+	if w.better.IsZero() {
+		w.better = now
+	}
+	if now.Sub(w.better) >= calm {
+		w.level, w.better = l, time.Time{}
+	}
 }
 
 // pace notes how fast room goes.

@@ -27,10 +27,20 @@ func TestLevels(t *testing.T) {
 	free := uint64(size)
 	dir := t.TempDir()
 	w := New(dir, func(string) (uint64, uint64, error) { return free, size, nil })
+	now := time.Unix(0, 0)
+	w.now = func() time.Time { return now }
 	look := func(room uint64, want Level, ballast bool) {
 		t.Helper()
 		free = room
+		before := w.level
 		s, err := w.Look(0)
+		if want < before {
+			if s.Level != before {
+				t.Errorf("with %d bytes free it is %v at once", room, s.Level)
+			}
+			now = now.Add(calm)
+			s, err = w.Look(0)
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -51,7 +61,7 @@ func TestLevels(t *testing.T) {
 	look(m.Hard/2, Out, false)
 	look(m.Hard*3/4+1, Out, false)
 	look(m.Hard, Hard, false)
-	look(m.Hard*5/4+m.Ballast+1, Full, true)
+	look(m.Full+m.Ballast, Hard, false)
 	look(size, OK, true)
 	// A member that starts on a full disk has no ballast.
 	if err := os.Remove(filepath.Join(dir, BallastFile)); err != nil {
@@ -77,6 +87,7 @@ func TestSnapshotRoom(t *testing.T) {
 		t.Errorf("level %v where a snapshot does not fit", s.Level)
 	}
 	free = size / 4 * 3
+	w = New(t.TempDir(), w.room)
 	if s, _ := w.Look(2 * size); s.Level != OK {
 		t.Errorf("level %v on an empty disk", s.Level)
 	}
