@@ -1,0 +1,78 @@
+package main
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/alecthomas/kong"
+)
+
+// fuzzedParser returns a parser of the command line that prints nothing.
+func fuzzedParser(tb testing.TB) *kong.Kong {
+	tb.Helper()
+	parser, err := kong.New(new(grammar), kong.Name("quorate"), kong.Writers(io.Discard, io.Discard),
+		kong.Exit(func(int) { panic(helpShown{}) }))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return parser
+}
+
+// FuzzCommandLine shows that any arguments are understood or refused.
+func FuzzCommandLine(f *testing.F) {
+	for _, line := range []string{
+		"map put users ada {\"logins\":1} --ttl 1m", "counter add hits -5", "semaphore acquire w -n 2 --wait 1s -- sleep 1",
+		"queue take jobs -n 3 -o json", "start --name n1 --join a:1,b:2 --bootstrap-expect 3", "verify --duration 1s --faults kill", "--help",
+	} {
+		f.Add(strings.ReplaceAll(line, " ", "\n"))
+	}
+	parser := fuzzedParser(f)
+	f.Fuzz(func(_ *testing.T, line string) {
+		args := strings.Split(line, "\n")
+		for _, arg := range args {
+			if strings.HasPrefix(arg, "--c") || strings.ContainsRune(arg, os.PathSeparator) {
+				return // no files of the machine
+			}
+		}
+		_ = wantsJSON(args)
+		_, _ = parse(parser, args)
+	})
+}
+
+// FuzzConfigFile shows that a configuration file of any bytes is read or
+// refused.
+func FuzzConfigFile(f *testing.F) {
+	f.Add([]byte("name: n1\njoin: [10.0.0.1:7170, 10.0.0.2:7170]\nbootstrap-expect: 3\nslow-op: 1s\n"))
+	f.Add([]byte("nmae: n1\n"))
+	f.Add([]byte("name: {a: &x [1, *x]}\n"))
+	start := fuzzedParser(f).Model.Children[0]
+	if start.Name != "start" {
+		f.Fatalf("the first command is %s", start.Name)
+	}
+	flags := settingFlags(start)
+	file := filepath.Join(f.TempDir(), "quorate.yaml")
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if err := os.WriteFile(file, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = loadSettings(file, flags, nil)
+	})
+}
+
+// FuzzValue shows that a value of the command line is stored as JSON or as
+// text, and can be shown again.
+func FuzzValue(f *testing.F) {
+	for _, s := range []string{`{"a": [1, 2.5, null]}`, "text", "-1", "1e400", `"\ud800"`, "123456789012345678901234567890"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(_ *testing.T, s string) {
+		v, err := parseJSON(s)
+		if err == nil {
+			_, _ = showValue(v), showInLine(v)
+			_ = jsonable(v)
+		}
+	})
+}
