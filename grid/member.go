@@ -209,10 +209,15 @@ func (m *Member) Close() error {
 	}
 	defer close(m.done)
 	var errs []error
+	orderly := !m.net.Killed()
+	if orderly {
+		ctx, cancel := context.WithTimeout(context.Background(), m.leaveTimeout())
+		m.coordinator.Leave(ctx)
+		cancel()
+	}
 	m.coordinator.Stop()
 	defer m.limiting.Wait()
 	defer m.stopLimits()
-	orderly := !m.net.Killed()
 	if own != nil {
 		errs = append(errs, own.Close())
 	}
@@ -230,6 +235,12 @@ func (m *Member) Close() error {
 	}
 	m.log.Info("closed")
 	return errors.Join(errs...)
+}
+
+// leaveTimeout bounds how long the member waits for others before it ends; what
+// is left of the time it needs to end in order.
+func (m *Member) leaveTimeout() time.Duration {
+	return max(m.cfg.ShutdownTimeout-handOverTimeout-2*time.Second, m.cfg.ShutdownTimeout/2)
 }
 
 // dial opens a connection for the member's own client: to itself inside the

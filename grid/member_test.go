@@ -20,6 +20,9 @@ func start(t *testing.T, cfg grid.Config) *grid.Member {
 	if cfg.Listen == "" {
 		cfg.Listen = "127.0.0.1:0"
 	}
+	if cfg.ShutdownTimeout == 0 {
+		cfg.ShutdownTimeout = 2 * time.Second // nobody waits for those that were closed before
+	}
 	m, err := grid.Start(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)

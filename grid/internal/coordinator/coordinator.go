@@ -106,9 +106,10 @@ type Coordinator struct {
 	callers  map[string]time.Time // addresses of members that asked, and when
 	known    map[protocol.UUID]string
 	told     map[protocol.UUID]told
-	remote   map[protocol.GroupID]leaderOf // of groups without a replica here
-	released protocol.UUID                 // the cluster that this member is to leave again
-	state    gossip.State                  // announced
+	remote   map[protocol.GroupID]leaderOf   // of groups without a replica here
+	released protocol.UUID                   // the cluster that this member is to leave again
+	state    gossip.State                    // announced
+	granted  map[protocol.MemberID]time.Time // who may end, and since when
 	waiting  string
 	err      error // why the member never will serve
 }
@@ -119,7 +120,7 @@ func Start(cfg Config) (*Coordinator, error) {
 		cfg: cfg, log: cfg.Logger, dir: cfg.Dir, level: levelOf(cfg.Tune),
 		poke: make(chan struct{}, 1), ready: make(chan struct{}), failed: make(chan struct{}),
 		started: map[protocol.GroupID]bool{}, caughtUp: map[placeKey]bool{}, callers: map[string]time.Time{},
-		state: gossip.State{Behind: true},
+		state: gossip.State{Behind: true}, granted: map[protocol.MemberID]time.Time{},
 		known: map[protocol.UUID]string{}, told: map[protocol.UUID]told{}, remote: map[protocol.GroupID]leaderOf{},
 		waiting: "the first look around", lifeTold: map[protocol.UUID]bool{},
 	}

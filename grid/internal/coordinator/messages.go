@@ -23,6 +23,7 @@ const (
 	askLeaders  = "leaders"  // who leads the groups you have replicas of?
 	askWithout  = "without"  // do you keep your replica of this group running without mine?
 	askWitness  = "witness"  // what have you seen of my replicas, and of my lives?
+	askLeave    = "leave"    // may I end?
 	askChange   = "change"   // change the replicas of a group that you lead
 )
 

@@ -67,6 +67,14 @@ func (c *Coordinator) answer(ctx context.Context, q protocol.PeerRequest) (any, 
 		return with(q.Args, func(w without) (any, error) { return nil, c.onWithout(ctx, w) })
 	case askWitness:
 		return with(q.Args, func(w witnessQuery) (any, error) { return c.onWitness(ctx, w) })
+	case askLeave:
+		return with(q.Args, func(x leave) (any, error) {
+			h := c.host.Load()
+			if v := c.View(); h == nil || v == nil || v.Cluster != x.Cluster {
+				return nil, &refusal{code: protocol.CodeWrongGrid, detail: "another cluster"}
+			}
+			return nil, c.onLeave(ctx, h, x)
+		})
 	case askChange:
 		return with(q.Args, func(x change) (any, error) {
 			h := c.host.Load()

@@ -1,0 +1,184 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/quorate/quorate/grid/internal/gossip"
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups"
+	"github.com/quorate/quorate/shardgroups/systemstate"
+)
+
+// A member that is told to end waits until the others can do without it. It
+// asks all who vote with it; who says yes takes it for gone from then on, and
+// does not go itself before it is back. Of two that ask each other the one with
+// the lower number goes first.
+
+const (
+	leavePause = 100 * time.Millisecond // between two attempts to leave
+	// leaveGrant is how long a member that may leave is taken for gone at least:
+	// news of it may be older than the permission.
+	leaveGrant = 5 * time.Second
+)
+
+// leave asks a member to do without the sender.
+type leave struct {
+	_       struct{} `cbor:",toarray"`
+	Cluster protocol.UUID
+	Member  protocol.MemberID
+	Groups  []protocol.GroupID // in which both vote
+}
+
+// Leave announces that the member ends, and waits until every group that it
+// votes in can do without it, or ctx ends. It does not wait where nobody else
+// is there to stay.
+func (c *Coordinator) Leave(ctx context.Context) {
+	c.SetState(func(s *gossip.State) { s.Closing = true })
+	said := ""
+	for c.IsReady() {
+		err := c.mayLeave(ctx)
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil {
+			c.log.Warn("the member ends although the others cannot do without it", "reason", said)
+			return
+		}
+		if said != err.Error() {
+			said = err.Error()
+			c.log.Info("the member waits before it ends", "reason", said)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(leavePause):
+		}
+	}
+}
+
+// mayLeave returns nil where the others can do without this member.
+func (c *Coordinator) mayLeave(ctx context.Context) error {
+	v, me := c.View(), c.Self()
+	if v == nil || me == 0 {
+		return nil
+	}
+	stays := func(o systemstate.Member) bool {
+		return o.ID != me && !o.Gone && c.Heard(o.Incarnation) && !c.StateOf(o.Incarnation).Closing
+	}
+	if !slices.ContainsFunc(v.Members, stays) {
+		return nil
+	}
+	shared := map[protocol.MemberID][]protocol.GroupID{}
+	for _, g := range v.Groups {
+		voters := slices.DeleteFunc(slices.Clone(g.Replicas), func(r systemstate.Replica) bool { return r.NonVoting })
+		if !slices.ContainsFunc(voters, func(r systemstate.Replica) bool { return r.Member == me }) {
+			continue
+		}
+		for _, r := range voters {
+			o, _ := v.Member(r.Member)
+			switch {
+			case r.Member == me:
+			case o.Gone:
+				return fmt.Errorf("the place of %s in group %d is not filled yet", o.Name, g.ID)
+			case !c.Heard(o.Incarnation):
+				return fmt.Errorf("%s is not heard", o.Name)
+			case c.isLeaving(o):
+				return fmt.Errorf("%s is about to end, or not back yet", o.Name)
+			default:
+				shared[r.Member] = append(shared[r.Member], g.ID)
+			}
+		}
+	}
+	// In one order, and no further than the first no: nobody keeps itself ready
+	// for a member that cannot go.
+	for _, id := range slices.Sorted(maps.Keys(shared)) {
+		if err := c.askLeave(ctx, v, id, shared[id]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Coordinator) askLeave(ctx context.Context, v *systemstate.Agreement, id protocol.MemberID, groups []protocol.GroupID) error {
+	o, _ := v.Member(id)
+	address, ok := c.AddressOf(id)
+	if !ok {
+		return fmt.Errorf("the address of %s is not known", o.Name)
+	}
+	q := leave{Cluster: v.Cluster, Member: c.Self(), Groups: groups}
+	var r *refusal
+	switch err := ask(ctx, c.cfg.Network, address, askLeave, q, nil); {
+	case errors.As(err, &r):
+		return fmt.Errorf("%s: %s", o.Name, r.detail)
+	case err != nil:
+		return fmt.Errorf("%s does not answer", o.Name)
+	}
+	return nil
+}
+
+// isLeaving reports whether a member has this member's leave to end, or has
+// said that it ends and goes first.
+func (c *Coordinator) isLeaving(o systemstate.Member) bool {
+	closing := c.StateOf(o.Incarnation).Closing
+	c.mu.Lock()
+	at, granted := c.granted[o.ID]
+	if granted && !closing && time.Since(at) > leaveGrant {
+		delete(c.granted, o.ID) // it is back, or has not gone
+		granted = false
+	}
+	c.mu.Unlock()
+	return granted || closing && o.ID < c.Self()
+}
+
+// onLeave gives another member leave to end, where this one stays and has all
+// that both have.
+func (c *Coordinator) onLeave(ctx context.Context, h *shardgroups.Host, q leave) error {
+	v, me := c.View(), c.Self()
+	busy := func(why string) error { return &refusal{code: protocol.CodeBusy, detail: why} }
+	c.mu.Lock()
+	closing := c.state.Closing
+	c.mu.Unlock()
+	if closing && me < q.Member {
+		return busy("it ends itself")
+	}
+	for _, o := range v.Members {
+		if o.ID != q.Member && o.ID != me && !o.Gone && c.isGranted(o) && votesWith(v, o.ID, q.Groups) {
+			return busy(o.Name + " is about to end, or not back yet")
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, caughtUpTimeout)
+	defer cancel()
+	for _, id := range q.Groups {
+		if err := h.CaughtUp(ctx, id); err != nil {
+			return busy(fmt.Sprintf("its replica of group %d has not caught up", id))
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state.Closing && me < q.Member {
+		return busy("it ends itself")
+	}
+	c.granted[q.Member] = time.Now()
+	return nil
+}
+
+// isGranted reports whether a member has this member's leave to end.
+func (c *Coordinator) isGranted(o systemstate.Member) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	at, ok := c.granted[o.ID]
+	return ok && time.Since(at) < leaveGrant
+}
+
+// votesWith reports whether a member votes in one of the groups.
+func votesWith(v *systemstate.Agreement, id protocol.MemberID, groups []protocol.GroupID) bool {
+	return slices.ContainsFunc(v.Groups, func(g systemstate.Group) bool {
+		return slices.Contains(groups, g.ID) && slices.ContainsFunc(g.Replicas, func(r systemstate.Replica) bool {
+			return r.Member == id && !r.NonVoting
+		})
+	})
+}
