@@ -130,7 +130,7 @@ func TestErrorsAreCountedByCause(t *testing.T) {
 	if total := m.Operations["work"].Count; total < 15 || total > 18 {
 		t.Errorf("%d operations succeeded, want about 17", total)
 	}
-	if m.FirstError == nil || errorName(errors.New("x")) != "x" {
+	if m.FirstError == nil || ErrorName(errors.New("x")) != "x" {
 		t.Error("an error is missing")
 	}
 }

@@ -94,14 +94,14 @@ func (r *recorder) fail(err error, measured bool) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.errors[errorName(err)]++
+	r.errors[ErrorName(err)]++
 	if r.firstError == nil {
 		r.firstError = err
 	}
 }
 
-// errorName names an error's cause, the same for all errors of one cause.
-func errorName(err error) string {
+// ErrorName names an error's cause, the same for all errors of one cause.
+func ErrorName(err error) string {
 	unknown := ""
 	if errors.Is(err, quorate.ErrOutcomeUnknown) {
 		unknown = "outcome unknown"

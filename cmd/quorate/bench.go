@@ -18,6 +18,7 @@ type benchCommands struct {
 	Compare  benchCompare  `cmd:"" help:"Compare a local grid of three members with bare dragonboat, in the same run."`
 	Baseline benchBaseline `cmd:"" hidden:"" help:"Measure bare dragonboat."`
 	Full     benchFull     `cmd:"" hidden:"" help:"Fill members that have little memory."`
+	Overload benchOverload `cmd:"" hidden:"" help:"Offer more than members can carry out."`
 }
 
 type benchRun struct {
