@@ -247,7 +247,7 @@ func (c *Client) identify(ctx context.Context, o *op) error {
 		if err := c.pause(ctx, o, time.Hour, wait, nil); err != nil {
 			t.giveUp(wait)
 			if o.last == nil {
-				o.last = fmt.Errorf("all %d slots of partition %d are in use", t.limit, o.req.Partition)
+				o.last = fmt.Errorf("%w: all %d slots of partition %d are in use", quorate.ErrOverloaded, t.limit, o.req.Partition)
 			}
 			return err
 		}

@@ -8,24 +8,27 @@ import (
 	"sync"
 	"time"
 
+	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/protocol"
 )
 
 const (
-	idBits         = 16      // of a request ID that are its place in the table
-	maxPending     = 4 << 20 // bytes not yet written, beyond which callers wait
-	keepBuffer     = 1 << 20 // larger write buffers are not kept
-	replyBatch     = 64      // replies taken in under one lock
-	repeatsCounted = 4       // of one waiting call, that a member counts as in flight
+	idBits         = 16        // of a request ID that are its place in the table
+	maxPending     = 512 << 10 // bytes not yet written, beyond which callers wait: what waits here cannot be taken back
+	keepBuffer     = 1 << 20   // larger write buffers are not kept
+	replyBatch     = 64        // replies taken in under one lock
+	repeatsCounted = 4         // of one waiting call, that a member counts as in flight
 	silenceProbe   = 1 * time.Second
 	silenceDead    = 4 * time.Second
 )
 
 var (
 	errGone    = errors.New("connection gone")         // nothing was sent
-	errFull    = errors.New("too much in flight")      // nothing was sent
 	errOverdue = errors.New("no answer to an attempt") // sent
 )
+
+// errFull: the connection has all it may have in flight. Nothing was sent.
+var errFull = fmt.Errorf("%w: too much in flight", quorate.ErrOverloaded)
 
 // flight is a request's place in a connection's table. Exactly one of two
 // things ends it: abandon returns true, or one token arrives on done.

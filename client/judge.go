@@ -93,7 +93,11 @@ func (c *Client) judgeRetry(ctx context.Context, o *op, n *conn, r *routes, code
 			e.Unknown = o.mutates() && o.unsettled
 			return e
 		}
-	default: // busy, frozen
+	case protocol.CodeBusy:
+		// Whoever is refused again and again comes less often: refusing takes time,
+		// too.
+		wait, changed = min(wait<<min(o.tries, 3), 2*time.Second), nil
+	default: // frozen
 		changed = nil
 	}
 	return c.pause(ctx, o, wait, changed, nil)

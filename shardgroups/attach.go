@@ -83,7 +83,7 @@ func (g *Group) park(qs []*Request) {
 		_, busy := g.sessions.parked[id]
 		if !busy && len(g.sessions.parked) >= maxParkedSessions || g.sessions.parkedBytes+len(q.Raw) > g.host.cfg.QueueBytes {
 			g.qmu.Unlock()
-			q.busy()
+			q.busy("too many requests wait for their session", busyWaitHint)
 			continue
 		}
 		g.sessions.parkedBytes += len(q.Raw)

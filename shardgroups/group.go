@@ -24,6 +24,13 @@ const (
 	maxEntriesFlying  = 4
 	maxQueuedRequests = 32 << 10
 	busyWaitHint      = 20 // milliseconds
+
+	// A write that has waited this long tells that more comes than is carried out.
+	// Where the queue were longer, all in it would be answered too late to be of
+	// use, though as many were carried out as ever.
+	maxQueueTime = 250 * time.Millisecond
+	// Fewer than these are one entry's, not a queue.
+	shortQueue = 256
 )
 
 // proposeTimeout bounds how long an entry may be in flight. It is far above an
@@ -68,6 +75,7 @@ type Group struct {
 	stopped     bool
 	gated       int // entries are held back for a transfer
 	writes      []*Request
+	landedAt    time.Time // when an entry was applied that was proposed here
 	reads       []*Request
 	queuedBytes int
 	flying      map[uint64]*entry
@@ -197,7 +205,11 @@ func (g *Group) Submit(q *Request) {
 		return
 	case len(g.writes)+len(g.reads) >= maxQueuedRequests || g.queuedBytes+len(q.Raw) > g.host.cfg.QueueBytes:
 		g.qmu.Unlock()
-		q.busy()
+		q.busy("the group's queue is full", busyWaitHint)
+		return
+	case !read && q.Kind != protocol.KindControl && g.overrun(q.Arrived):
+		g.qmu.Unlock()
+		q.busy("more comes than the group can carry out", int(maxQueueTime/time.Millisecond))
 		return
 	case q.Flags&protocol.FlagRepeat != 0 && !read && g.join(q):
 		g.qmu.Unlock()
@@ -217,6 +229,12 @@ func (g *Group) Submit(q *Request) {
 	g.queuedBytes += len(q.Raw)
 	g.qmu.Unlock()
 	g.poke()
+}
+
+// overrun reports whether the queue is as long in time as it may be. A queue that
+// stands still is none of that: it waits for a leader or a majority. qmu is held.
+func (g *Group) overrun(now time.Time) bool {
+	return len(g.writes) >= shortQueue && now.Sub(g.writes[0].Arrived) > maxQueueTime && now.Sub(g.landedAt) < maxQueueTime
 }
 
 // join lets a repeat share the answer of the same request in flight (rule 12).
@@ -487,7 +505,7 @@ func (g *Group) refuseWith(q *Request, code protocol.Code) {
 	case protocol.CodeNoLeader:
 		g.refuseFollower(q)
 	case protocol.CodeBusy:
-		q.busy()
+		q.busy("the group's queue is full", busyWaitHint)
 	default:
 		q.refuse(code)
 	}
@@ -629,8 +647,8 @@ func (q *Request) answer(r structures.Result, rev protocol.Revision) {
 
 func (q *Request) refuse(c protocol.Code) { q.turnDown(protocol.Reply{ID: q.ID, Code: c}) }
 
-func (q *Request) busy() {
-	p := protocol.Problem{Detail: "the group's queue is full", Wait: busyWaitHint}
+func (q *Request) busy(why string, wait int) {
+	p := protocol.Problem{Detail: why, Wait: uint32(wait)}
 	q.turnDown(protocol.Reply{ID: q.ID, Code: protocol.CodeBusy, Body: p.Append(nil)})
 }
 

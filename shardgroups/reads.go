@@ -99,6 +99,10 @@ func (g *Group) readSome(batch []*Request, asked time.Time) int {
 	size := 0
 	g.mu.RLock()
 	for _, q := range batch {
+		if q.late(began) {
+			answers = append(answers, protocol.Reply{ID: q.ID, Code: protocol.CodeExpired})
+			continue
+		}
 		res, rev := r.Read(g.state, &q.Request)
 		answers = append(answers, protocol.Reply{ID: q.ID, Code: res.Code, Revision: rev, Body: res.Body})
 		if size += len(res.Body); size > maxAnswerBytes {

@@ -73,6 +73,7 @@ func (m *groupMachine) Update(entries []sm.Entry) ([]sm.Entry, error) {
 	for i := range sinks {
 		if e := sinks[i].e; e != nil {
 			g.qmu.Lock()
+			g.landedAt = applied
 			g.landed(e.number)
 			g.qmu.Unlock()
 			g.attached(e.attached, sinks[i].known)

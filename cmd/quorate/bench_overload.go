@@ -25,7 +25,7 @@ type benchOverload struct {
 	Times      float64       `default:"3" help:"Times the peak that are offered." placeholder:"N"`
 	Deadline   time.Duration `default:"1s" help:"What an operation may take to count." placeholder:"D"`
 	Durability string        `default:"disk" enum:"disk,memory" help:"disk or memory." placeholder:"disk"`
-	ValueSize  int           `default:"1024" help:"Bytes of a value." placeholder:"B"`
+	ValueSize  int           `default:"8192" help:"Bytes of a value." placeholder:"B"`
 	Keys       int           `default:"10000" help:"Keys." placeholder:"N"`
 	Clients    int           `default:"4" help:"Clients, with connections of their own." placeholder:"N"`
 	Limit      int64         `default:"1024" help:"MiB of memory that each member has (GOMEMLIMIT)." placeholder:"N"`
@@ -174,7 +174,17 @@ func (cmd *benchOverload) overload(ctx context.Context, a *app, clients []*clien
 	writes := map[string]int{"a": 50, "put": 100, "c": 0}[cmd.Workload]
 	value := make([]byte, cmd.ValueSize)
 	begin := time.Now()
+	// Those who carry the operations out are kept: to begin one must cost little
+	// beside what it costs the members.
+	jobs := make(chan job)
 	var all sync.WaitGroup
+	defer all.Wait()
+	defer close(jobs)
+	worker := func(j job) {
+		for ok := true; ok; j, ok = <-jobs {
+			cmd.one(ctx, o, j)
+		}
+	}
 	started, shown := int64(0), begin
 	for ctx.Err() == nil {
 		now := time.Now()
@@ -194,10 +204,15 @@ func (cmd *benchOverload) overload(ctx context.Context, a *app, clients []*clien
 				continue
 			}
 			o.active.Add(1)
-			m := maps[started%int64(len(maps))]
-			k := fmt.Sprintf("user%06d", rand.IntN(cmd.Keys))
-			write := rand.IntN(100) < writes
-			all.Go(func() { cmd.one(ctx, o, m, k, value, write, counts, now) })
+			j := job{
+				m: maps[started%int64(len(maps))], key: fmt.Sprintf("user%06d", rand.IntN(cmd.Keys)), value: value,
+				write: rand.IntN(100) < writes, counts: counts, due: now,
+			}
+			select {
+			case jobs <- j:
+			default:
+				all.Go(func() { worker(j) })
+			}
 		}
 		if now.Sub(shown) >= 5*time.Second {
 			shown = now
@@ -205,25 +220,34 @@ func (cmd *benchOverload) overload(ctx context.Context, a *app, clients []*clien
 		}
 		_ = sleep(ctx, tick)
 	}
-	all.Wait()
 	return o
 }
 
+// job is an operation that is to be carried out.
+type job struct {
+	m      *dmap.Map[string, []byte]
+	key    string
+	value  []byte
+	write  bool
+	counts bool
+	due    time.Time
+}
+
 // one is one operation of the open loop.
-func (cmd *benchOverload) one(ctx context.Context, o *overloading, m *dmap.Map[string, []byte], k string, value []byte, write, counts bool, due time.Time) {
+func (cmd *benchOverload) one(ctx context.Context, o *overloading, j job) {
 	defer o.active.Add(-1)
-	ctx, cancel := context.WithDeadline(ctx, due.Add(cmd.Deadline))
+	ctx, cancel := context.WithDeadline(ctx, j.due.Add(cmd.Deadline))
 	defer cancel()
 	var err error
-	if write {
-		err = m.Put(ctx, k, value)
+	if j.write {
+		err = j.m.Put(ctx, j.key, j.value)
 	} else {
-		_, _, err = m.Get(ctx, k)
+		_, _, err = j.m.Get(ctx, j.key)
 	}
-	if !counts {
+	if !j.counts {
 		return
 	}
-	if err == nil && time.Since(due) <= cmd.Deadline {
+	if err == nil && time.Since(j.due) <= cmd.Deadline {
 		o.done.Add(1)
 		return
 	}

@@ -32,12 +32,14 @@ type clientConn struct {
 	client  protocol.UUID
 
 	// Of the reader alone.
-	shake  *shakeReader // under frames
-	frames *protocol.FrameReader
-	slab   []shardgroups.Request
-	done   map[doneKey]func(protocol.Reply)
-	pipes  map[protocol.MemberID]*pipe
-	now    time.Time // when the burst of requests that is read began
+	shake      *shakeReader // under frames
+	frames     *protocol.FrameReader
+	slab       []shardgroups.Request
+	done       map[doneKey]func(protocol.Reply)
+	pipes      map[protocol.MemberID]*pipe
+	now        time.Time // when the burst of requests that is read began
+	tables     int       // asked for since tablesFrom
+	tablesFrom time.Time
 
 	inFlight atomic.Int64
 	squeezed atomic.Bool // bytes in or out may be too many: look closer before reading on
@@ -231,10 +233,8 @@ func (c *clientConn) dispatch(b []byte) error {
 		if err := protocol.Decode(b, &q); err != nil {
 			return err
 		}
-		t := c.s.cfg.Backend.Table()
-		t.Type = protocol.TypeTable
-		c.sendFrame(protocol.Encode(t))
-		return nil
+		c.sendFrame(c.s.table())
+		return c.slowDown()
 	case protocol.TypeAdmin:
 		return c.admin(b)
 	default:

@@ -184,3 +184,34 @@ func TestHostilePrefaces(t *testing.T) {
 	eventually(t, "all places are free", func() bool { return s.Load() == Load{} })
 	eventually(t, "all goroutines are gone", func() bool { return runtime.NumGoroutine() <= before+3 })
 }
+
+// TestTablesAreMadeOnce: the table that is asked for over and over is made
+// once, until it changes.
+func TestTablesAreMadeOnce(t *testing.T) {
+	s, _ := startTuned(t, &fakeBackend{}, &fakeGroup{self: true}, func(*Config) {})
+	first := s.table()
+	s.tables.made = time.Now().Add(time.Hour) // it does not age in this test
+	if again := s.table(); &again[0] != &first[0] {
+		t.Error("the table was made again")
+	}
+	s.TableChanged()
+	if again := s.table(); &again[0] == &first[0] {
+		t.Error("the table has changed, and the old one is sent")
+	}
+}
+
+// TestTablesArePaced: who asks for tables without end is read slowly.
+func TestTablesArePaced(t *testing.T) {
+	s, _ := startTuned(t, &fakeBackend{}, &fakeGroup{self: true}, func(*Config) {})
+	c := &clientConn{s: s}
+	for range maxTables {
+		if err := c.slowDown(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.tablesFrom = time.Now().Add(time.Hour)
+	began := time.Now()
+	if err := c.slowDown(); err != nil || time.Since(began) < tablePause {
+		t.Errorf("the next was not held back: %v, %v", time.Since(began), err)
+	}
+}

@@ -95,6 +95,7 @@ type Server struct {
 	inbound   atomic.Int64  // bytes of large messages that arrive or are in flight
 	outbound  atomic.Int64  // bytes of replies not yet written, in coarse steps
 	questions chan struct{} // of operators, in flight
+	tables    tableMessage
 
 	mu        sync.Mutex // guards what follows
 	conns     map[net.Conn]counted
@@ -128,6 +129,9 @@ func (s *Server) SetRoutes(r *Routes) {
 
 // TableChanged makes the server send the table to all clients soon.
 func (s *Server) TableChanged() {
+	s.tables.Lock()
+	s.tables.message = nil
+	s.tables.Unlock()
 	select {
 	case s.changed <- struct{}{}:
 	default:

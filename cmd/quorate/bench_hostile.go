@@ -1,0 +1,265 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/quorate/quorate/bench"
+	"github.com/quorate/quorate/client"
+	"github.com/quorate/quorate/protocol"
+)
+
+type benchHostile struct {
+	Duration   time.Duration `default:"15s" help:"How long the good clients are measured, without and with the others." placeholder:"D"`
+	Idle       int           `default:"10000" help:"Connections that do nothing, of all members together." placeholder:"N"`
+	Hostile    int           `default:"1000" help:"Hostile connections, of all members together." placeholder:"N"`
+	Again      time.Duration `default:"1s" help:"How soon one that was closed comes again." placeholder:"D"`
+	InFlight   int           `default:"64" help:"Operations in flight of the good clients." placeholder:"N"`
+	Durability string        `default:"disk" enum:"disk,memory" help:"disk or memory." placeholder:"disk"`
+	Limit      int64         `default:"1024" help:"MiB of memory that each member has (GOMEMLIMIT)." placeholder:"N"`
+}
+
+// Help is the long help of the command.
+func (benchHostile) Help() string {
+	return `Starts three member processes and measures good clients alone, and then beside connections that do nothing after their handshake and hostile ones: half a frame, a byte a second, requests whose replies are never read, random bytes. Hostile ones that are closed come again. Prints what the good ones keep, what memory was resident, and whether goroutines and descriptors of the members are back afterwards. Exit status 1 where they keep less than 80 %, or something is left behind.`
+}
+
+const (
+	hostileTarget = 0.8
+	hostileGone   = time.Minute // for what they left to go
+)
+
+// hostility is what runs beside the good clients.
+type hostility struct {
+	addresses []string
+	again     time.Duration
+	open, all atomic.Int64 // connections
+	refused   atomic.Int64
+	workers   sync.WaitGroup
+}
+
+// Run runs the command.
+func (cmd *benchHostile) Run(ctx context.Context, a *app) (err error) {
+	dir, err := os.MkdirTemp("", "quorate-hostile-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	g, err := newLocalGrid(dir, 3)
+	if err != nil {
+		return err
+	}
+	g.durability = cmd.Durability
+	g.env = []string{fmt.Sprintf("GOMEMLIMIT=%dMiB", cmd.Limit)}
+	defer func() { err = errors.Join(err, g.stop(30*time.Second)) }()
+	c, err := g.startAll(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	without, err := cmd.measure(ctx, c, false)
+	if err != nil {
+		return err
+	}
+	before := cmd.state(ctx, g)
+	a.note("alone: %.0f ops/s; goroutines and descriptors %v", without, before)
+	h := &hostility{addresses: g.addresses(), again: cmd.Again}
+	hostile, stop := context.WithCancel(ctx)
+	defer stop()
+	watch := watchMembers(ctx, g)
+	for i := range cmd.Idle {
+		h.start(hostile, i, idle)
+	}
+	for i := range cmd.Hostile {
+		h.start(hostile, i, hostiles[i%len(hostiles)])
+	}
+	for until := time.Now().Add(time.Minute); h.open.Load() < int64(cmd.Idle) && time.Now().Before(until); {
+		if err := sleep(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	a.note("%d connections are open, %d were made, %d could not be", h.open.Load(), h.all.Load(), h.refused.Load())
+	with, err := cmd.measure(ctx, c, true)
+	if err != nil {
+		return err
+	}
+	opened, made := h.open.Load(), h.all.Load()
+	stop()
+	h.workers.Wait()
+	began := time.Now()
+	after := cmd.state(ctx, g)
+	for !after.near(before) && time.Since(began) < hostileGone {
+		if err := sleep(ctx, time.Second); err != nil {
+			return err
+		}
+		after = cmd.state(ctx, g)
+	}
+	gone := time.Since(began)
+	watch.close()
+	ratio := with / without
+	fmt.Fprintf(a.stdout, "three members, durability %s, GOMEMLIMIT=%dMiB each; workload a, %d in flight; %d idle and %d hostile connections asked for\n\n",
+		cmd.Durability, cmd.Limit, cmd.InFlight, cmd.Idle, cmd.Hostile)
+	fmt.Fprintf(a.stdout, "open       %d in the end; %d made in all, %d could not be\n", opened, made, h.refused.Load())
+	fmt.Fprintf(a.stdout, "throughput %.0f ops/s alone, %.0f beside them: %.0f %% (aim %.0f %%)\n", without, with, 100*ratio, 100*hostileTarget)
+	fmt.Fprintf(a.stdout, "resident   at most %s\n", watch.resident())
+	fmt.Fprintf(a.stdout, "goroutines and descriptors by member: %v before, %v after (%v later)\n", before, after, gone.Round(time.Second))
+	var wrong []string
+	for _, d := range watch.dead() {
+		wrong = append(wrong, "process ended: "+d)
+	}
+	if ratio < hostileTarget {
+		wrong = append(wrong, fmt.Sprintf("good clients keep %.0f %%", 100*ratio))
+	}
+	if !after.near(before) {
+		wrong = append(wrong, "goroutines or descriptors are left behind")
+	}
+	if len(wrong) > 0 {
+		return no(errors.New(strings.Join(wrong, "; ")))
+	}
+	return nil
+}
+
+func (cmd *benchHostile) measure(ctx context.Context, c *client.Client, loaded bool) (float64, error) {
+	_, m, err := runBench(ctx, []*client.Client{c}, bench.Config{
+		Workload: "a", InFlight: cmd.InFlight, Duration: cmd.Duration, Distribution: bench.Uniform, NoLoad: loaded,
+	})
+	if err != nil {
+		return 0, err
+	}
+	if m.FirstError != nil {
+		return 0, fmt.Errorf("a good client had an error: %w", m.FirstError)
+	}
+	return m.OpsPerSecond, nil
+}
+
+// left is goroutines and descriptors by member.
+type left [][2]int
+
+func (cmd *benchHostile) state(ctx context.Context, g *localGrid) left {
+	var all left
+	for _, m := range g.members {
+		values, _ := m.scrape(ctx) // what is missing is 0
+		all = append(all, [2]int{int(values["go_goroutines"]), usageOf(m.process.cmd.Process.Pid).Descriptors})
+	}
+	return all
+}
+
+// near reports whether no member has noticeably more than it had.
+func (l left) near(before left) bool {
+	const some = 20
+	for i := range l {
+		if l[i][0] == 0 || l[i][0] > before[i][0]+some || l[i][1] > before[i][1]+some {
+			return false
+		}
+	}
+	return true
+}
+
+// start makes connections, one after the other, until ctx ends; do keeps one as
+// long as it will.
+func (h *hostility) start(ctx context.Context, i int, do func(ctx context.Context, c net.Conn)) {
+	address := h.addresses[i%len(h.addresses)]
+	h.workers.Go(func() {
+		for ctx.Err() == nil {
+			d := net.Dialer{Timeout: 10 * time.Second}
+			c, err := d.DialContext(ctx, "tcp", address)
+			if err != nil {
+				h.refused.Add(1)
+				_ = sleep(ctx, time.Second)
+				continue
+			}
+			h.open.Add(1)
+			h.all.Add(1)
+			end := context.AfterFunc(ctx, func() { c.Close() })
+			do(ctx, c)
+			end()
+			c.Close()
+			h.open.Add(-1)
+			_ = sleep(ctx, h.again)
+		}
+	})
+}
+
+// hostiles are the ways of the hostile ones.
+var hostiles = []func(ctx context.Context, c net.Conn){halfFrame, slow, neverRead, noise}
+
+// greetMember does what a client does first, and returns whether it worked.
+func greetMember(c net.Conn) bool {
+	hello := protocol.Hello{Type: protocol.TypeHello, Version: protocol.WireVersion, Client: protocol.UUID{1}}
+	b := protocol.AppendPreface(nil, protocol.PurposeClient)
+	start := len(b)
+	b = append(protocol.BeginFrame(b), protocol.Encode(&hello)...)
+	if _, err := c.Write(protocol.EndFrame(b, start)); err != nil {
+		return false
+	}
+	_, err := protocol.NewFrameReader(c, protocol.MaxFrame).Next()
+	return err == nil
+}
+
+// idle says hello and nothing else.
+func idle(_ context.Context, c net.Conn) {
+	if greetMember(c) {
+		_, _ = io.Copy(io.Discard, c)
+	}
+}
+
+// halfFrame promises a large frame and sends half of it.
+func halfFrame(_ context.Context, c net.Conn) {
+	if !greetMember(c) {
+		return
+	}
+	b := protocol.EndFrame(append(protocol.BeginFrame(nil), make([]byte, 1<<20)...), 0)
+	_, _ = c.Write(b[:len(b)/2])
+	_, _ = io.Copy(io.Discard, c)
+}
+
+// slow sends a byte a second, beginning with the preface.
+func slow(ctx context.Context, c net.Conn) {
+	b := protocol.AppendPreface(nil, protocol.PurposeClient)
+	for i := 0; sleep(ctx, time.Second) == nil; i++ {
+		if _, err := c.Write(b[i%len(b) : i%len(b)+1]); err != nil {
+			return
+		}
+	}
+}
+
+// neverRead asks for the table over and over, and reads no answer.
+func neverRead(_ context.Context, c net.Conn) {
+	if !greetMember(c) {
+		return
+	}
+	q := protocol.Encode(&protocol.TableRequest{Type: protocol.TypeTableRequest})
+	var b []byte
+	for range 1000 {
+		start := len(b)
+		b = protocol.EndFrame(append(protocol.BeginFrame(b), q...), start)
+	}
+	for {
+		if _, err := c.Write(b); err != nil {
+			return
+		}
+	}
+}
+
+// noise sends random bytes, with and without what a client begins with.
+func noise(_ context.Context, c net.Conn) {
+	b := make([]byte, 4096)
+	for i := range b {
+		b[i] = byte(rand.Uint32())
+	}
+	if rand.IntN(2) == 0 {
+		b = append(protocol.AppendPreface(nil, protocol.PurposeClient), b...)
+	}
+	if _, err := c.Write(b); err == nil {
+		_, _ = io.Copy(io.Discard, c)
+	}
+}
