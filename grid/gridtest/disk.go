@@ -97,8 +97,8 @@ func (c *Cluster) PowerLoss(members ...int) {
 	}
 }
 
-// SlowDisk makes every sync of a member take d; 0 makes the disk healthy. It
-// needs WithMemoryDisks.
+// SlowDisk makes every sync of a member take d; 0 makes the disk healthy. What
+// the member leads is as slow as its disk. It needs WithMemoryDisks.
 func (c *Cluster) SlowDisk(i int, d time.Duration) { c.disk(i).slow.Store(int64(d)) }
 
 // FailDisk makes a member's disk fail at the n-th write or sync from now on,
