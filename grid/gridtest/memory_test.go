@@ -4,13 +4,16 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/quorate/quorate/grid"
 	"github.com/quorate/quorate/grid/gridtest"
 	"github.com/quorate/quorate/shardgroups"
+	"github.com/quorate/quorate/structures/dcounter"
 	"github.com/quorate/quorate/structures/dmap"
 )
 
@@ -125,4 +128,32 @@ func TestMemory_LaggingMemberIsStreamed(t *testing.T) {
 		c.Heal()
 		c.Eventually("the same state everywhere", same)
 	}
+}
+
+// TestMemory_RestartStorm kills a member again and again while it starts: each
+// start is another incarnation at the same address, and must not take over what
+// was meant for the one before.
+func TestMemory_RestartStorm(t *testing.T) {
+	c := gridtest.Start(t, 3, gridtest.WithDurability(grid.Memory))
+	cl := c.Client(t)
+	hits := dcounter.New(cl, "hits")
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	for round := range int64(2) {
+		if _, err := hits.Add(testContext(t), 1); err != nil {
+			t.Fatal(err)
+		}
+		for range 5 {
+			c.Kill(0)
+			c.Restart(0)
+			time.Sleep(time.Duration(rng.IntN(400)) * time.Millisecond) // when in its start it is killed
+		}
+		c.WaitReady()
+		c.WaitFull()
+		if n, err := hits.Get(testContext(t)); err != nil || n != round+1 {
+			t.Errorf("counter %d, %v, want %d", n, err, round+1)
+		}
+	}
+	sameHashes(t, c)
 }

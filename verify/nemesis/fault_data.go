@@ -15,7 +15,7 @@ import (
 func dataFaults() []Fault {
 	fault := func(name, about string, damage func(*rand.Rand, *Member) (string, error)) Fault {
 		return Fault{
-			Name: name, Family: familyDisk, About: about, Loses: LosesDisk, OnlyByName: true, Lasts: [2]time.Duration{0, 2 * time.Second},
+			Name: name, Family: familyDisk, About: about, Loses: LosesDisk, Lasts: [2]time.Duration{0, 2 * time.Second},
 			Inject: func(_ context.Context, t *Target) (Injected, error) {
 				m := t.Grid.shuffled(t.Rand)[0]
 				t.Grid.Kill(m)
@@ -62,11 +62,14 @@ func below(m *Member, file string) string {
 	return rel
 }
 
+// ballast is a file of a member that keeps room free: what it holds is nothing.
+const ballast = "ballast"
+
 // someFile returns a file with something in it, drawn by size.
 func someFile(rng *rand.Rand, dir string) (file string, size int64, err error) {
 	total := int64(0)
 	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() {
+		if err != nil || !d.Type().IsRegular() || d.Name() == ballast {
 			return err
 		}
 		info, err := d.Info()

@@ -86,8 +86,11 @@ type release struct {
 type start struct {
 	_       struct{} `cbor:",toarray"`
 	Cluster protocol.UUID
-	Replica protocol.ReplicaID
-	Peers   []self // to find the others before the log has told
+	// Incarnation is whose replica it is: another one may be at its address by
+	// now, and must not take it for its own.
+	Incarnation protocol.UUID
+	Replica     protocol.ReplicaID
+	Peers       []self // to find the others before the log has told
 }
 
 // join asks a formed cluster to list the sender.

@@ -57,6 +57,9 @@ func (c *Coordinator) answer(ctx context.Context, q protocol.PeerRequest) (any, 
 			if v := c.View(); h == nil || v == nil || v.Cluster != t.Cluster {
 				return nil, &refusal{code: protocol.CodeWrongGrid, detail: "another cluster"}
 			}
+			if m := c.member(); !m.Runs(t.Group, t.Replica) {
+				return nil, &refusal{code: protocol.CodeInvalid, detail: fmt.Sprintf("replica %d of group %d is not here", t.Replica, t.Group)}
+			}
 			ctx, cancel := context.WithTimeout(ctx, caughtUpTimeout)
 			defer cancel()
 			return nil, h.CaughtUp(ctx, t.Group)
@@ -185,6 +188,9 @@ func (c *Coordinator) onStart(s start) (any, error) {
 	m := c.dir.Member()
 	if m.Cluster != s.Cluster {
 		return nil, &refusal{code: protocol.CodeWrongGrid, detail: "another cluster"}
+	}
+	if m.Incarnation != s.Incarnation {
+		return nil, &refusal{code: protocol.CodeInvalid, detail: "the replica is that of another incarnation, which is no more"}
 	}
 	for _, p := range s.Peers {
 		if p.Incarnation != m.Incarnation {

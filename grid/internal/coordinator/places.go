@@ -193,7 +193,7 @@ func (c *Coordinator) addCopy(ctx context.Context, h *shardgroups.Host, v *syste
 	if key.group != protocol.SystemGroup {
 		return nil
 	}
-	s := start{Cluster: v.Cluster, Replica: key.replica}
+	s := start{Cluster: v.Cluster, Incarnation: o.Incarnation, Replica: key.replica}
 	for _, p := range v.Members {
 		if at, ok := c.AddressOf(p.ID); ok && !p.Gone {
 			s.Peers = append(s.Peers, self{Incarnation: p.Incarnation, Name: p.Name, Address: at})

@@ -91,6 +91,12 @@ func (m *Member) Replica(g protocol.GroupID) (Replica, bool) {
 	return Replica{}, false
 }
 
+// Runs reports whether a replica of a group is this member's.
+func (m *Member) Runs(g protocol.GroupID, id protocol.ReplicaID) bool {
+	r, ok := m.Replica(g)
+	return ok && r.Replica == id
+}
+
 func (m *Member) clone() Member {
 	c := *m
 	c.Started = slices.Clone(m.Started)
