@@ -13,6 +13,7 @@ import (
 // TestCrashesWhileForming kills members at any moment of the first start, and
 // starts them again: there must be one cluster in the end, with everyone in it.
 func TestCrashesWhileForming(t *testing.T) {
+	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
@@ -29,6 +30,7 @@ func TestCrashesWhileForming(t *testing.T) {
 
 // TestPauseWhileForming cuts the founder off while it founds.
 func TestPauseWhileForming(t *testing.T) {
+	t.Parallel()
 	c := gridtest.Start(t, 3, gridtest.WithoutWait())
 	time.Sleep(300 * time.Millisecond)
 	for i := range 3 {
@@ -43,6 +45,7 @@ func TestPauseWhileForming(t *testing.T) {
 // A member that expects others to found a cluster with, and finds one that is
 // formed, joins it.
 func TestBlankMembersJoinRatherThanFound(t *testing.T) {
+	t.Parallel()
 	c := gridtest.Start(t, 1)
 	// A member that expects three finds a formed cluster, and joins it.
 	c2 := gridtest.Start(t, 1, gridtest.WithoutWait(), gridtest.WithConfig(func(_ int, cfg *grid.Config) {

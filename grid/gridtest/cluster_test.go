@@ -22,6 +22,7 @@ func testContext(t *testing.T) context.Context {
 }
 
 func TestForm(t *testing.T) {
+	t.Parallel()
 	began := time.Now()
 	c := gridtest.Start(t, 3)
 	t.Logf("formed after %v", time.Since(began))
@@ -45,6 +46,7 @@ func TestForm(t *testing.T) {
 }
 
 func TestAlone(t *testing.T) {
+	t.Parallel()
 	c := gridtest.Start(t, 1)
 	n, err := dcounter.New(c.Client(t), "hits").Add(testContext(t), 5)
 	if err != nil || n != 5 {
@@ -53,6 +55,7 @@ func TestAlone(t *testing.T) {
 }
 
 func TestKillTheLeader(t *testing.T) {
+	t.Parallel()
 	c := gridtest.Start(t, 3)
 	ctx := testContext(t)
 	cl := c.Client(t)
@@ -78,6 +81,7 @@ func TestKillTheLeader(t *testing.T) {
 }
 
 func TestRestartAll(t *testing.T) {
+	t.Parallel()
 	c := gridtest.Start(t, 3)
 	ctx := testContext(t)
 	cl := c.Client(t)
@@ -137,6 +141,7 @@ func sameHashes(t *testing.T, c *gridtest.Cluster) {
 }
 
 func TestCutAndPause(t *testing.T) {
+	t.Parallel()
 	c := gridtest.Start(t, 3)
 	ctx := testContext(t)
 	cl := c.Client(t)
@@ -163,6 +168,7 @@ func TestCutAndPause(t *testing.T) {
 }
 
 func TestLeadersSpread(t *testing.T) {
+	t.Parallel()
 	c := gridtest.Start(t, 3)
 	c.Eventually("every member leads one data group", func() bool {
 		s, err := c.Status(0)
@@ -180,6 +186,7 @@ func TestLeadersSpread(t *testing.T) {
 }
 
 func TestJoinAFormedCluster(t *testing.T) {
+	t.Parallel()
 	c := gridtest.Start(t, 2)
 	ctx := testContext(t)
 	i := c.Add()
@@ -193,6 +200,7 @@ func TestJoinAFormedCluster(t *testing.T) {
 // TestKilledMemberMoves starts a killed member again at another port before
 // the others have missed it.
 func TestKilledMemberMoves(t *testing.T) {
+	t.Parallel()
 	move := false
 	c := gridtest.Start(t, 3, gridtest.WithConfig(func(i int, cfg *grid.Config) {
 		if i == 1 && move {
@@ -243,6 +251,7 @@ func TestKilledMemberMoves(t *testing.T) {
 // them, starts again from a snapshot: also where a replica began without a
 // vote.
 func TestRestartAllFromSnapshots(t *testing.T) {
+	t.Parallel()
 	c := gridtest.Start(t, 3, gridtest.WithTuning(func(cfg *shardgroups.Config) { cfg.SnapshotBytes, cfg.RetainBytes = 1, 1 }))
 	ctx, cancel := context.WithTimeout(context.Background(), gridtest.WaitTimeout)
 	defer cancel()

@@ -66,6 +66,7 @@ func checkAll(t *testing.T, ctx context.Context, cl *client.Client, value string
 // TestDiskFull: a member without room gives its leads away, then stops its
 // replicas, and the grid goes on without them; with room it is as before.
 func TestDiskFull(t *testing.T) {
+	t.Parallel()
 	c := gridtest.Start(t, 3)
 	cl := c.Client(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*gridtest.WaitTimeout)
@@ -155,6 +156,7 @@ func allTheSame(c *gridtest.Cluster) bool {
 // TestDiskFullEverywhere: without room anywhere the grid is read only, also
 // after a restart, and goes on when there is room.
 func TestDiskFullEverywhere(t *testing.T) {
+	t.Parallel()
 	c := gridtest.Start(t, 3)
 	cl := c.Client(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*gridtest.WaitTimeout)

@@ -7,6 +7,7 @@ import (
 
 // TestDiskForgets shows that a disk keeps what was synced, and nothing else.
 func TestDiskForgets(t *testing.T) {
+	t.Parallel()
 	d := newDisk()
 	create := func(name string) interface {
 		io.WriteCloser

@@ -40,6 +40,7 @@ func (m *mail) deliver(ctx context.Context) error {
 // being broken, and then its own invariant must hold. Here nothing is lost and
 // nothing delivered twice, whatever happens to one member at a time.
 func TestApplication(t *testing.T) {
+	t.Parallel()
 	c := gridtest.Start(t, 3)
 	ctx, cancel := context.WithTimeout(t.Context(), gridtest.WaitTimeout)
 	defer cancel()

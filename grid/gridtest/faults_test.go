@@ -62,6 +62,7 @@ func counted(t *testing.T, c *gridtest.Cluster) int64 {
 // TestPowerLoss takes the power of one member, then of all, under load: what
 // was acknowledged is there.
 func TestPowerLoss(t *testing.T) {
+	t.Parallel()
 	c := gridtest.Start(t, 3, gridtest.WithMemoryDisks())
 	done, stop := counting(t, c)
 	for _, members := range [][]int{{1}, {0, 1, 2}, {0, 2}, {0, 1, 2}} {
@@ -83,6 +84,7 @@ func TestPowerLoss(t *testing.T) {
 // TestFailingDisk lets disks fail at any write: the member dies there, and
 // comes back with what it had synced.
 func TestFailingDisk(t *testing.T) {
+	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
@@ -108,6 +110,7 @@ func TestFailingDisk(t *testing.T) {
 // TestSlowDisk shows that the slow disk of a member that follows holds up
 // nobody: the others are a majority. A leader is as slow as its disk.
 func TestSlowDisk(t *testing.T) {
+	t.Parallel()
 	c := gridtest.Start(t, 3, gridtest.WithMemoryDisks())
 	for _, g := range c.Groups(0) {
 		c.MoveLeader(g, int(g)%2)
@@ -126,6 +129,7 @@ func TestSlowDisk(t *testing.T) {
 // TestMoveLeadersUnderLoad moves every leader around, the system group's too,
 // and takes snapshots: no operation fails.
 func TestMoveLeadersUnderLoad(t *testing.T) {
+	t.Parallel()
 	c := gridtest.Start(t, 3)
 	_, stop := counting(t, c)
 	for i := range 3 {
@@ -144,6 +148,7 @@ func TestMoveLeadersUnderLoad(t *testing.T) {
 // TestClock lets log time pass by hand: an entry lives exactly as long as the
 // test says.
 func TestClock(t *testing.T) {
+	t.Parallel()
 	c := gridtest.Start(t, 3, gridtest.WithClock())
 	ctx := testContext(t)
 	cl := c.Client(t, client.WithSessionTTL(time.Hour))

@@ -13,6 +13,7 @@ import (
 // an operator without patience does: each waits until the one before it is
 // back, and nothing is lost.
 func TestRollingRestart(t *testing.T) {
+	t.Parallel()
 	c := gridtest.Start(t, 3, gridtest.WithDurability(grid.Memory), gridtest.WithConfig(func(_ int, cfg *grid.Config) {
 		cfg.ShutdownTimeout = gridtest.WaitTimeout
 	}))
@@ -40,6 +41,7 @@ func TestRollingRestart(t *testing.T) {
 // TestLeaveTogether shows that members that all end do not wait for each other:
 // Close of a Cluster fails long before their time is up.
 func TestLeaveTogether(t *testing.T) {
+	t.Parallel()
 	c := gridtest.Start(t, 3, gridtest.WithConfig(func(_ int, cfg *grid.Config) { cfg.ShutdownTimeout = time.Hour }))
 	c.WaitFull()
 	var wg sync.WaitGroup

@@ -177,6 +177,7 @@ func rounds() int {
 // again, and nothing acknowledged is lost. Where member.json is damaged it
 // refuses.
 func TestLostData(t *testing.T) {
+	t.Parallel()
 	c, w, rng := lostGrid(t, false)
 	order := rng.Perm(len(spoils))
 	for n := range rounds() {
@@ -233,6 +234,7 @@ func refusesDamagedFile(t *testing.T, rng *rand.Rand, c *gridtest.Cluster, i int
 // TestOlderCopy restores a copy of a member's directory that was made after an
 // orderly stop, or while it ran: the member comes back as a new incarnation.
 func TestOlderCopy(t *testing.T) {
+	t.Parallel()
 	c, w, rng := lostGrid(t, false)
 	first := rng.IntN(2)
 	for n := range rounds() {
@@ -294,6 +296,7 @@ func restoreVoter(t *testing.T, trust bool) (*gridtest.Cluster, *writers) {
 // TestLostVoterDoesNotVote shows that a member that runs on an older copy does
 // not help to elect a leader that lacks what it has acknowledged.
 func TestLostVoterDoesNotVote(t *testing.T) {
+	t.Parallel()
 	c, w := restoreVoter(t, false)
 	c.Eventually("the member to say that its data is older", func() bool {
 		s, err := c.Status(1)
@@ -315,6 +318,7 @@ func TestLostVoterDoesNotVote(t *testing.T) {
 // TestPlanted_LostVoterVotes shows that the same test notices when the member
 // does vote.
 func TestPlanted_LostVoterVotes(t *testing.T) {
+	t.Parallel()
 	c, w := restoreVoter(t, true)
 	c.WaitReady()
 	if err := w.check(5 * time.Second); err == nil {

@@ -76,6 +76,7 @@ func groupOf(t *testing.T, name string) uint64 {
 // nothing, and no permit is granted before everybody who held one must know
 // that it is lost.
 func TestMemory_MajorityLost(t *testing.T) {
+	t.Parallel()
 	c := gridtest.Start(t, 5, gridtest.WithDurability(grid.Memory))
 	ctx := testContext(t)
 	const ttl = 3 * time.Second
@@ -175,6 +176,7 @@ func TestMemory_MajorityLost(t *testing.T) {
 // says so and how to bring it back; a survivor offers what recover has saved,
 // and everything is there again.
 func TestDisk_GroupLost(t *testing.T) {
+	t.Parallel()
 	dirs := make([]string, 5)
 	c := gridtest.Start(t, 5, gridtest.WithConfig(func(i int, cfg *grid.Config) { dirs[i] = cfg.DataDir }))
 	ctx := testContext(t)

@@ -21,6 +21,7 @@ import (
 // TestMemoryFull: while one voter is short of memory nothing grows, and all
 // else goes on.
 func TestMemoryFull(t *testing.T) {
+	t.Parallel()
 	c := gridtest.Start(t, 3, gridtest.WithConfig(func(_ int, cfg *grid.Config) { cfg.MemoryLimit = 1 << 40 }))
 	cl := c.Client(t)
 	ctx, cancel := context.WithTimeout(t.Context(), gridtest.WaitTimeout)
@@ -87,6 +88,7 @@ func TestMemoryFull(t *testing.T) {
 // TestNoRoomToStart: a member whose data does not fit says so and does not
 // serve.
 func TestNoRoomToStart(t *testing.T) {
+	t.Parallel()
 	c := gridtest.Start(t, 1)
 	c.Close(0)
 	c.FillMemory(0, 99)

@@ -20,6 +20,7 @@ import (
 // TestMemory_MinorityKilled shows a grid in memory: it says so, and with one of
 // three members killed nothing that was acknowledged is lost.
 func TestMemory_MinorityKilled(t *testing.T) {
+	t.Parallel()
 	c := gridtest.Start(t, 3, gridtest.WithDurability(grid.Memory))
 	for i := range c.Len() {
 		if s, err := c.Status(i); err != nil || s.Durability != "memory" {
@@ -52,6 +53,7 @@ func TestMemory_MinorityKilled(t *testing.T) {
 // TestMemory_DurabilityDiffers shows that a member of another durability than
 // the cluster's is refused, both ways, with both named.
 func TestMemory_DurabilityDiffers(t *testing.T) {
+	t.Parallel()
 	for have, other := range map[grid.Durability]grid.Durability{grid.Disk: grid.Memory, grid.Memory: grid.Disk} {
 		t.Run(string(have), func(t *testing.T) {
 			c := gridtest.Start(t, 1, gridtest.WithDurability(have))
@@ -77,6 +79,7 @@ func TestMemory_DurabilityDiffers(t *testing.T) {
 // TestMemory_LaggingMemberIsStreamed shows that a member that was cut off for
 // longer than the logs reach back has the same state again, from memory.
 func TestMemory_LaggingMemberIsStreamed(t *testing.T) {
+	t.Parallel()
 	c := gridtest.Start(t, 3, gridtest.WithDurability(grid.Memory),
 		gridtest.WithTuning(func(cfg *shardgroups.Config) { cfg.SnapshotBytes, cfg.RetainBytes = 32<<10, 16<<10 }))
 	cl := c.Client(t)
@@ -134,6 +137,7 @@ func TestMemory_LaggingMemberIsStreamed(t *testing.T) {
 // start is another incarnation at the same address, and must not take over what
 // was meant for the one before.
 func TestMemory_RestartStorm(t *testing.T) {
+	t.Parallel()
 	c := gridtest.Start(t, 3, gridtest.WithDurability(grid.Memory))
 	cl := c.Client(t)
 	hits := dcounter.New(cl, "hits")

@@ -18,6 +18,7 @@ import (
 // TestCutOneWay cuts the leader of a counter off in each way that a link can
 // be cut one way, and all the time the counter counts.
 func TestCutOneWay(t *testing.T) {
+	t.Parallel()
 	c := gridtest.Start(t, 3)
 	ctx := testContext(t)
 	cl := c.Client(t)
@@ -65,6 +66,7 @@ func TestCutOneWay(t *testing.T) {
 // reads nor writes, and that a client on that side is told that nothing was
 // done, or that it is not known.
 func TestMinoritySide(t *testing.T) {
+	t.Parallel()
 	c := gridtest.Start(t, 3)
 	ctx := testContext(t)
 	cl := c.Client(t, client.WithOperationTimeout(1500*time.Millisecond))
@@ -105,6 +107,7 @@ func TestMinoritySide(t *testing.T) {
 
 // TestTablesAreFresh shows that a client that comes later is told who leads now.
 func TestTablesAreFresh(t *testing.T) {
+	t.Parallel()
 	c := gridtest.Start(t, 3)
 	c.Client(t)
 	for _, g := range c.Groups(0) {
@@ -130,6 +133,7 @@ func nameOf(t *protocol.Table, id protocol.MemberID) string {
 
 // TestBadNetwork counts over links that lose, double, reorder, delay and break.
 func TestBadNetwork(t *testing.T) {
+	t.Parallel()
 	c := gridtest.Start(t, 3)
 	ctx := testContext(t)
 	c.SetLinks(gridtest.Link{

@@ -15,6 +15,7 @@ import (
 // TestCloseUnderLoad closes every member once, in order, while clients work:
 // no operation may fail, and none may be lost or done twice.
 func TestCloseUnderLoad(t *testing.T) {
+	t.Parallel()
 	c := gridtest.Start(t, 3)
 	ctx, stop := context.WithCancel(testContext(t))
 	defer stop()
@@ -57,6 +58,7 @@ func TestCloseUnderLoad(t *testing.T) {
 
 // TestForward lets a client that reaches one member only use all of the grid.
 func TestForward(t *testing.T) {
+	t.Parallel()
 	c := gridtest.Start(t, 3)
 	ctx := testContext(t)
 	for i := range 3 {

@@ -79,6 +79,7 @@ func (l *load) end() {
 // TestWiped wipes each member in turn under load: each gets its places back,
 // and nothing that was acknowledged is lost.
 func TestWiped(t *testing.T) {
+	t.Parallel()
 	c := gridtest.Start(t, 3)
 	l := startLoad(t, c.Client(t))
 	for i := range 3 {
@@ -101,6 +102,7 @@ func TestWiped(t *testing.T) {
 // TestGrow shows that a grid of one member becomes one of three, its data
 // groups too.
 func TestGrow(t *testing.T) {
+	t.Parallel()
 	c := gridtest.Start(t, 1)
 	l := startLoad(t, c.Client(t))
 	c.Add()
@@ -135,6 +137,7 @@ func TestGrow(t *testing.T) {
 
 // TestSameName shows that a living member keeps its name.
 func TestSameName(t *testing.T) {
+	t.Parallel()
 	c := gridtest.Start(t, 1, gridtest.WithConfig(func(_ int, cfg *grid.Config) { cfg.Name = "n1" }), gridtest.WithoutWait())
 	c.WaitReady()
 	i := c.Add()

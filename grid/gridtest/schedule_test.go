@@ -14,6 +14,7 @@ import (
 // TestSchedule lets a seed choose what happens to the grid, and when, under
 // load. QUORATE_SEED repeats the choices of a run; the scheduler's stay its own.
 func TestSchedule(t *testing.T) {
+	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	if text := os.Getenv("QUORATE_SEED"); text != "" {
 		var err error

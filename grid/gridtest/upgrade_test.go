@@ -19,6 +19,7 @@ import (
 // under load. The later version, made up for the test, is the one that has
 // queues: a kind of level 2.
 func TestUpgrade(t *testing.T) {
+	t.Parallel()
 	var later atomic.Bool // the version of members that start now
 	queue := dqueue.Kind().ID
 	version := func(cfg *shardgroups.Config) {

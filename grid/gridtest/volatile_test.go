@@ -12,6 +12,7 @@ import (
 // after the groups are full again: every one returns as a new incarnation, and
 // nothing that was acknowledged is lost.
 func TestMemoryKilledInTurn(t *testing.T) {
+	t.Parallel()
 	c := gridtest.Start(t, 3, gridtest.WithDurability(grid.Memory))
 	l := startLoad(t, c.Client(t))
 	for round := range 4 {
