@@ -84,8 +84,6 @@ func (c *Coordinator) mayLeave(ctx context.Context) error {
 			case r.Member == me:
 			case o.Gone:
 				return fmt.Errorf("the place of %s in group %d is not filled yet", o.Name, g.ID)
-			case !c.Heard(o.Incarnation):
-				return fmt.Errorf("%s is not heard", o.Name)
 			case c.isLeaving(o):
 				return fmt.Errorf("%s is about to end, or not back yet", o.Name)
 			default:

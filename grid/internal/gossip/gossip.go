@@ -71,8 +71,9 @@ type Gossip struct {
 	hints   map[protocol.UUID]Hint
 	// heard are those that memberlist believes alive, numbered in the order in
 	// which they came. Of several at one address the last is there.
-	heard  map[protocol.UUID]uint64
-	number uint64
+	heard   map[protocol.UUID]seen
+	number  uint64
+	started uint64 // when this Gossip was, in milliseconds
 }
 
 // Start announces the member and begins to listen.
@@ -91,7 +92,8 @@ func Start(cfg Config) (*Gossip, error) {
 	}
 	g := &Gossip{
 		cfg: cfg, stop: make(chan struct{}), changed: make(chan struct{}, 1), news: make(chan struct{}, 1),
-		cluster: cfg.Cluster, state: cfg.State, hints: map[protocol.UUID]Hint{}, heard: map[protocol.UUID]uint64{},
+		cluster: cfg.Cluster, state: cfg.State, hints: map[protocol.UUID]Hint{}, heard: map[protocol.UUID]seen{},
+		started: uint64(time.Now().UnixMilli()),
 	}
 	if n := len(g.meta()); n > metaLimit {
 		return nil, fmt.Errorf("gossip: name and address take %d bytes, at most %d: use a shorter name", n, metaLimit)
@@ -105,6 +107,8 @@ func Start(cfg Config) (*Gossip, error) {
 	mc.EnableCompression = false // messages are tiny, and nobody may make us inflate one
 	// A member that was killed may return elsewhere as soon as it is missed.
 	mc.DeadNodeReclaimTime = time.Second
+	// In a small grid nobody confirms a suspicion, and the longest time counts.
+	mc.SuspicionMaxTimeoutMult = 2
 	mc.Delegate = delegate{g}
 	mc.Events = events{g}
 	mc.Logger = log.New(logWriter{cfg.Logger}, "", 0)
@@ -243,7 +247,7 @@ func (g *Gossip) Close() {
 
 func (g *Gossip) meta() []byte {
 	g.mu.Lock()
-	m := meta{name: g.cfg.Name, address: g.cfg.Address, cluster: g.cluster, state: g.state}
+	m := meta{name: g.cfg.Name, address: g.cfg.Address, cluster: g.cluster, state: g.state, started: g.started}
 	g.mu.Unlock()
 	return m.append(nil)
 }
@@ -265,7 +269,7 @@ func (g *Gossip) learn(n *memberlist.Node, alive bool) {
 		delete(g.heard, u)
 	case !known:
 		g.number++
-		g.heard[u] = g.number
+		g.heard[u] = seen{m.started, g.number}
 	}
 	g.settle()
 	g.forgetOld()
@@ -276,17 +280,27 @@ func (g *Gossip) learn(n *memberlist.Node, alive bool) {
 	}
 }
 
-// settle decides who is alive. An address has one member: who was there before
-// is not, though memberlist may need a while to see it, and may hear of the old
-// one once more after the new one has come. mu is held.
+// seen says when a member that is believed alive was started, by its own clock,
+// and how many were heard of before it.
+type seen struct{ started, number uint64 }
+
+func (s seen) after(o seen) bool {
+	return s.started > o.started || s.started == o.started && s.number > o.number
+}
+
+// settle decides who is alive. An address has one member, the one that was
+// started last: who was there before is not, though memberlist may need half a
+// minute to see it, and may hear of the old one after the new one. mu is held.
 func (g *Gossip) settle() {
-	last := map[string]uint64{}
-	for u, n := range g.heard {
-		last[g.hints[u].Address] = max(last[g.hints[u].Address], n)
+	last := map[string]seen{}
+	for u, s := range g.heard {
+		if at := g.hints[u].Address; s.after(last[at]) {
+			last[at] = s
+		}
 	}
 	for u, h := range g.hints {
-		n, ok := g.heard[u]
-		h.Alive = ok && n == last[h.Address]
+		s, ok := g.heard[u]
+		h.Alive = ok && s == last[h.Address]
 		g.hints[u] = h
 	}
 }

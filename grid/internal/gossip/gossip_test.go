@@ -121,7 +121,7 @@ func eventually(t *testing.T, what string, f func() bool) {
 
 // TestMetaOfLaterVersions: what a later version appends is skipped.
 func TestMetaOfLaterVersions(t *testing.T) {
-	want := meta{name: "a", address: "127.0.0.1:1", cluster: identity.NewUUID(), state: State{DiskFull: true}}
+	want := meta{name: "a", address: "127.0.0.1:1", cluster: identity.NewUUID(), state: State{DiskFull: true}, started: 1 << 40}
 	b := want.append(nil)
 	b[0]++ // one element more
 	b = protocol.AppendString(b, "news")
@@ -149,10 +149,11 @@ func FuzzMeta(f *testing.F) {
 // TestSameAddress has a new incarnation take over the address of an old one, of
 // which memberlist hears once more before it misses it.
 func TestSameAddress(t *testing.T) {
-	g := &Gossip{changed: make(chan struct{}, 1), hints: map[protocol.UUID]Hint{}, heard: map[protocol.UUID]uint64{}}
+	g := &Gossip{changed: make(chan struct{}, 1), hints: map[protocol.UUID]Hint{}, heard: map[protocol.UUID]seen{}}
 	before, after := identity.NewUUID(), identity.NewUUID()
+	started := map[protocol.UUID]uint64{}
 	learn := func(u protocol.UUID, alive bool) {
-		m := meta{name: "n1", address: "10.0.0.1:7170"}
+		m := meta{name: "n1", address: "10.0.0.1:7170", started: started[u]}
 		g.learn(&memberlist.Node{Name: u.String(), Meta: m.append(nil)}, alive)
 	}
 	check := func(when string, wantBefore, wantAfter bool) {
@@ -172,4 +173,11 @@ func TestSameAddress(t *testing.T) {
 	check("after the old one came once more", true, false)
 	learn(before, false)
 	check("after the old one was missed", false, true)
+
+	// Where each says when it was started the order of the news does not matter.
+	learn(after, false)
+	started[before], started[after] = 1000, 2000
+	learn(after, true)
+	learn(before, true)
+	check("after the old one was heard of last", false, true)
 }

@@ -57,21 +57,27 @@ type meta struct {
 	address string
 	cluster protocol.UUID
 	state   State
+	started uint64 // wall clock, in milliseconds, when the announcing began
 }
 
-const metaFields = 4
+const (
+	metaFields    = 5
+	metaFieldsMin = 4 // started was added later
+)
 
 func (m meta) append(dst []byte) []byte {
 	dst = protocol.AppendArray(dst, metaFields)
 	dst = protocol.AppendString(dst, m.name)
 	dst = protocol.AppendString(dst, m.address)
 	dst = protocol.AppendBytes(dst, m.cluster[:])
-	return protocol.AppendUint(dst, m.state.flags())
+	dst = protocol.AppendUint(dst, m.state.flags())
+	return protocol.AppendUint(dst, m.started)
 }
 
 func parseMeta(b []byte) (m meta, ok bool) {
 	r := protocol.NewReader(b)
-	if r.ArrayLen() < metaFields {
+	fields := r.ArrayLen()
+	if fields < metaFieldsMin {
 		return meta{}, false
 	}
 	m.name, m.address = r.String(), r.String()
@@ -79,5 +85,8 @@ func parseMeta(b []byte) (m meta, ok bool) {
 		return meta{}, false
 	}
 	m.state = stateOf(r.Uint())
+	if fields > metaFieldsMin {
+		m.started = r.Uint()
+	}
 	return m, r.Err() == nil
 }
