@@ -60,9 +60,9 @@ type Places struct {
 }
 
 // PlanReplicas returns the next step of every group that has one, in the order
-// of the groups. A place is filled before the lost one is given up: a replica
-// is added without a vote, promoted once it has caught up, and only then is the
-// one it stands in for removed. A member catches up with one group at a time. A
+// of the groups. A place is filled before the lost one is given up: a replica is
+// added without a vote, and once it has caught up the one it stands in for is
+// removed, and it is promoted. A member catches up with one group at a time. A
 // group that has lost every voter has no step.
 //
 // A group with one voter gets the others together: two voters are worse than
@@ -173,6 +173,13 @@ func (p *places) next(t *Table, g Group) (Step, bool) {
 	}
 	if len(voters) == 0 {
 		return Step{}, false // nobody is left to learn from: not a matter of places
+	}
+	if len(caught) > 0 && len(lost) > 0 {
+		// The lost voter goes before its successor gets a vote. The other way round
+		// there would be one voter more for a moment, and of four with one lost no
+		// second may fail: one that had just returned and died again would stop the
+		// group, in memory for ever.
+		return Step{Change: Remove, Group: g.ID, Member: lost[0].Member, Replica: lost[0].ID}, true
 	}
 	wantVoters, wantCopies := p.target(g)
 	together := len(voters)+len(caught) >= wantVoters || len(voters) > 1 || len(lost) > 0

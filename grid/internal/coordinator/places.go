@@ -54,8 +54,8 @@ func (p *places) clear() { *p = places{} }
 // coordinator that takes over in the middle of one makes it again.
 //
 //	AddReplica agreed -> the group counts a copy -> its member starts it ->
-//	it has caught up -> the group counts a vote -> SetReplica agreed ->
-//	the group drops the lost one -> RemoveReplica agreed
+//	it has caught up -> the group drops the lost one -> RemoveReplica agreed ->
+//	the group counts a vote -> SetReplica agreed
 func (c *Coordinator) fillPlaces(ctx context.Context, h *shardgroups.Host, running func(systemstate.Member) bool) (again bool, err error) {
 	if time.Now().Before(c.places.pause) {
 		return false, nil

@@ -156,7 +156,7 @@ func TestVolatile(t *testing.T) {
 		t.Errorf("cluster %q: %v", a.Member().ClusterName, err)
 	}
 	before := a.Member().Incarnation
-	if err := a.Forget(); err != nil || a.Member().Incarnation == before || !ptr(a.Member()).Blank() {
+	if err := a.Forget(); err != nil || a.Member().Incarnation == before || !new(a.Member()).Blank() {
 		t.Errorf("forgotten: %+v: %v", a.Member(), err)
 	}
 	if dir, err := a.RaftDir(); dir != "" || err != nil {
@@ -169,5 +169,3 @@ func TestVolatile(t *testing.T) {
 		t.Error(err)
 	}
 }
-
-func ptr(m Member) *Member { return &m }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -157,16 +158,16 @@ func TestDelayKeepsOrderAndOutlivesClose(t *testing.T) {
 	p := newPair(t, protocol.PurposeMember)
 	p.fabric.Set(0, 1, Link{Delay: 20 * time.Millisecond, Jitter: 20 * time.Millisecond, Loss: 0.05})
 	began := time.Now()
-	want := ""
+	var want strings.Builder
 	for i := range 100 {
 		s := string(rune('0' + i%10))
 		write(t, p.near, s)
-		want += s
+		want.WriteString(s)
 	}
 	if err := p.near.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if got := read(t, p.far, 100); got != want {
+	if got := read(t, p.far, 100); got != want.String() {
 		t.Fatalf("%q", got)
 	}
 	if took := time.Since(began); took < 20*time.Millisecond {
