@@ -154,14 +154,20 @@ func (m *Member) press() {
 		states[o.ID] = m.coordinator.StateOf(o.Incarnation)
 		heard[o.ID] = o.Incarnation == self || m.coordinator.Heard(o.Incarnation)
 	}
-	mine, level := m.coordinator.Self(), m.diskState.Load().Level
+	mine, state := m.coordinator.Self(), m.diskState.Load()
+	level := state.Level
+	stop := disk.Hard // from here on this member refuses what it leads
+	if state.Size < disk.Small {
+		stop = disk.Full // there is no time to wait until others lead
+	}
 	for _, g := range v.Groups {
 		if local := h.Group(g.ID); local != nil {
-			p := pressureOnDisk(v, g, states, heard, mine, level)
+			p := pressureOnDisk(v, g, states, heard, mine, level, stop)
 			if p == nil {
 				p = pressureOn(v, g, states)
 			}
 			local.SetPressure(p)
+			local.KeepBrief(slices.ContainsFunc(g.Replicas, func(r systemstate.Replica) bool { return states[r.Member].DiskFull }))
 		}
 	}
 }
@@ -189,7 +195,7 @@ func pressureOn(v *systemstate.Agreement, g systemstate.Group, states map[protoc
 // pressureOnDisk returns the pressure on a group for want of room: none where a
 // majority of its voters has some, since the others stop. A leader that cannot
 // stop refuses all the same.
-func pressureOnDisk(v *systemstate.Agreement, g systemstate.Group, states map[protocol.MemberID]gossip.State, heard map[protocol.MemberID]bool, mine protocol.MemberID, level disk.Level) *shardgroups.Pressure {
+func pressureOnDisk(v *systemstate.Agreement, g systemstate.Group, states map[protocol.MemberID]gossip.State, heard map[protocol.MemberID]bool, mine protocol.MemberID, level, stop disk.Level) *shardgroups.Pressure {
 	voters, roomy, out := 0, 0, level >= disk.Out
 	var short []string
 	for _, r := range g.Replicas {
@@ -206,7 +212,7 @@ func pressureOnDisk(v *systemstate.Agreement, g systemstate.Group, states map[pr
 			roomy++
 		}
 	}
-	full := level >= disk.Hard && slices.ContainsFunc(g.Replicas, func(r systemstate.Replica) bool { return r.Member == mine })
+	full := level >= stop && slices.ContainsFunc(g.Replicas, func(r systemstate.Replica) bool { return r.Member == mine })
 	if !full && (len(short) == 0 || roomy > voters/2) {
 		return nil
 	}

@@ -44,6 +44,11 @@ const (
 	diskPart         = 64
 	leastSnapshot    = 1 << 20
 	leastWriteBuffer = 1 << 20
+
+	// SmallDisk is the size of a file system below which the log store is to write
+	// little at a time: what a flush or a compaction writes is there twice until it
+	// is done.
+	SmallDisk = 1 << 30
 )
 
 func (c *Config) setDefaults() {
@@ -91,6 +96,18 @@ func partOf(disk, least, most uint64) uint64 {
 		return most
 	}
 	return min(max(disk/diskPart, least), most)
+}
+
+// fitLog fits the log store into a file system of a size.
+func fitLog(c *config.LogDBConfig, disk uint64) {
+	if disk == 0 || disk >= SmallDisk {
+		return
+	}
+	c.KVWriteBufferSize = min(c.KVWriteBufferSize, leastWriteBuffer)
+	c.KVMaxWriteBufferNumber = 2 // also what is kept of its write-ahead logs to be used again
+	c.KVLevel0FileNumCompactionTrigger = 2
+	c.KVTargetFileSizeBase, c.KVTargetFileSizeMultiplier = 1<<20, 1
+	c.KVMaxBytesForLevelBase = 4 << 20
 }
 
 // NodeHostConfig is the configuration of a member's dragonboat engine, without

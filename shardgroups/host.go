@@ -138,6 +138,7 @@ func Open(cfg Config) (*Host, error) {
 	nhc := NodeHostConfig(cfg.Dir, cfg.RTT)
 	nhc.MaxSendQueueSize, nhc.MaxReceiveQueueSize = uint64(cfg.PeerQueueBytes), uint64(cfg.PeerQueueBytes)
 	nhc.Expert.LogDB.KVWriteBufferSize = min(uint64(cfg.LogBufferBytes), partOf(cfg.DiskBytes, leastWriteBuffer, defaultLogBufferBytes))
+	fitLog(&nhc.Expert.LogDB, cfg.DiskBytes)
 	if cfg.Memory {
 		InMemory(&nhc)
 	} else {

@@ -19,11 +19,12 @@ type logged struct {
 	total   uint64     // bytes applied since the start
 	at      uint64     // total when the last snapshot was taken
 	marks   []mark     // one for every step of bytes, oldest first
-	step    uint64     // an eighth of what is kept before a snapshot
+	step    uint64     // a part of what is kept before a snapshot
 	gone    uint64     // the log up to here may be gone
 	asked   time.Time
 	pending bool
 	renew   bool // the last snapshot lies under a path that is no more
+	brief   bool // little of the log is kept
 }
 
 type mark struct{ index, total uint64 }
@@ -36,6 +37,11 @@ const (
 	// snapshotRow is about what a row takes in a snapshot beside its bytes.
 	snapshotRow = 48
 
+	// What is logged between two snapshots at least, and kept before one, while a
+	// member of the group is short of room.
+	briefSnapshot = 2 << 20
+	briefRetain   = 1 << 20
+
 	// entryOverhead is about what an entry takes in the log beside its command.
 	entryOverhead = 128
 )
@@ -45,7 +51,7 @@ const (
 func (l *logged) begin(retain uint64, moved bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.step, l.renew = retain/8, moved
+	l.step, l.renew = retain/32, moved
 }
 
 // applied notes that entries up to index were applied, whose commands have
@@ -110,9 +116,29 @@ func (l *logged) compacted() uint64 {
 	return l.gone
 }
 
+func (l *logged) isBrief() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.brief
+}
+
+// KeepBrief makes this replica keep little of its log, while a member of the
+// group is short of room: what such a member misses it gets in one piece, and
+// has to write twice. A snapshot takes less, and its size is known.
+func (g *Group) KeepBrief(brief bool) {
+	g.log.mu.Lock()
+	defer g.log.mu.Unlock()
+	g.log.brief = brief
+}
+
 // maybeSnapshot asks for a snapshot of a group where one is due.
 func (h *Host) maybeSnapshot(id protocol.GroupID, l *logged, now time.Time) {
-	compact, ok := l.due(now, h.cfg.SnapshotBytes, h.cfg.RetainBytes)
+	every, retain := h.cfg.SnapshotBytes, h.cfg.RetainBytes
+	if l.isBrief() {
+		every = min(every, max(briefSnapshot, h.snapshotBytes(id)))
+		retain = min(retain, briefRetain)
+	}
+	compact, ok := l.due(now, every, retain)
 	if !ok {
 		return
 	}
@@ -121,7 +147,7 @@ func (h *Host) maybeSnapshot(id protocol.GroupID, l *logged, now time.Time) {
 		defer h.snapshotting.Unlock()
 		if need := h.snapshotBytes(id); h.cfg.Room != nil && h.cfg.Room() < need {
 			h.cfg.Logger.Debug("no room for a snapshot", "group", id, "bytes", need)
-			l.later(h.cfg.SnapshotBytes)
+			l.later(every)
 			return
 		}
 		if err := h.snapshot(id, compact); err != nil {

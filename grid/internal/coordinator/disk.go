@@ -43,10 +43,20 @@ func (c *Coordinator) SetDisk(l disk.Level) {
 	same := c.room.level == l
 	c.room.level = l
 	c.mu.Unlock()
-	c.SetState(func(s *gossip.State) { s.DiskFull, s.DiskOut = l >= disk.Full, l >= disk.Out })
+	c.announceDisk()
 	if !same {
 		c.wake()
 	}
+}
+
+// announceDisk tells the others that this member is short of room, also until
+// replicas that were stopped for it have caught up: the others keep little of
+// their logs so long, that these can.
+func (c *Coordinator) announceDisk() {
+	c.mu.Lock()
+	l, full := c.room.level, c.room.level >= disk.Full || len(c.room.suspended) > 0
+	c.mu.Unlock()
+	c.SetState(func(s *gossip.State) { s.DiskFull, s.DiskOut = full, l >= disk.Out })
 }
 
 func (c *Coordinator) diskLevel() disk.Level {
@@ -71,6 +81,7 @@ func (c *Coordinator) Suspended() []protocol.GroupID {
 // tendDisk gives way where the disk is short of room: leads go to members that
 // have some, then replicas stop where their groups live without them.
 func (c *Coordinator) tendDisk(ctx context.Context, h *shardgroups.Host, v *systemstate.Agreement, me protocol.MemberID) {
+	c.announceDisk()
 	level := c.diskLevel()
 	if level < disk.Full {
 		c.room.kept = nil
@@ -139,7 +150,7 @@ func (c *Coordinator) heldBack(ctx context.Context, v *systemstate.Agreement, g 
 		return false
 	}
 	level := c.diskLevel()
-	held := level >= disk.Out
+	held := level >= disk.Out || level < disk.Hard && c.otherBehind(v, g.ID, me)
 	if level == disk.Hard {
 		c.mu.Lock()
 		held = c.room.suspended[g.ID]
@@ -163,6 +174,25 @@ func (c *Coordinator) heldBack(ctx context.Context, v *systemstate.Agreement, g 
 	}
 	c.room.suspended[g.ID] = true
 	return true
+}
+
+// otherBehind reports whether the replica of a group was stopped for want of
+// room and has to wait, since another one that runs again has not caught up.
+func (c *Coordinator) otherBehind(v *systemstate.Agreement, id protocol.GroupID, me protocol.MemberID) bool {
+	c.mu.Lock()
+	suspended := c.room.suspended[id]
+	c.mu.Unlock()
+	if !suspended {
+		return false
+	}
+	for _, g := range v.Groups {
+		for _, r := range g.Replicas {
+			if r.Member == me && c.started[g.ID] && !c.caughtUp[placeKey{g.ID, r.ID}] {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // without asks a member whether it keeps its replica of a group running while

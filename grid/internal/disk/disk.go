@@ -33,6 +33,10 @@ const (
 	// hold its log, two snapshots and the ballast.
 	MinSize = 48 * mib
 
+	// Small is the size below which what is written between two looks, and until
+	// replicas have stopped, counts: they stop at half the first mark.
+	Small = 1024 * mib
+
 	fullPart, fullLeast, fullMost = 20, 24 * mib, 1024 * mib
 	hardMost, ballastMost         = 128 * mib, 64 * mib
 )
@@ -47,7 +51,11 @@ type Marks struct {
 func MarksOf(size uint64) Marks {
 	full := min(max(size/fullPart, fullLeast), fullMost, size/4)
 	hard := min(full/3, hardMost)
-	return Marks{Full: full, Hard: hard, Ballast: min(hard, ballastMost)}
+	m := Marks{Full: full, Hard: hard, Ballast: min(hard, ballastMost)}
+	if size < Small {
+		m.Hard = full / 2
+	}
+	return m
 }
 
 // State is how much room a member has.
@@ -95,14 +103,20 @@ func New(dir string, room func(dir string) (free, size uint64, err error)) *Watc
 	return w
 }
 
-// Left returns what is free at this moment beside what is to stay free at the
-// second mark; everything where that is not known. It may be called by anybody.
+// Left returns what is free at this moment beside what is to stay free, which is
+// the second mark, and twice that where the first is passed; everything where
+// that is not known. It may be called by anybody.
 func (w *Watch) Left() uint64 {
 	free, size, err := w.room(w.dir)
 	if err != nil || size == 0 {
 		return math.MaxUint64
 	}
-	return free - min(free, MarksOf(size).Hard)
+	m := MarksOf(size)
+	stay := m.Hard
+	if free < m.Full {
+		stay = 2 * m.Hard
+	}
+	return free - min(free, stay)
 }
 
 func (w *Watch) ballast() string { return filepath.Join(w.dir, BallastFile) }
