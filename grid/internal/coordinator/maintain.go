@@ -96,7 +96,7 @@ func (c *Coordinator) restart(h *shardgroups.Host, m *identity.Member) error {
 			spec.Initial = map[protocol.ReplicaID]protocol.UUID{firstReplica: m.Incarnation}
 		case r.Group != protocol.SystemGroup && !r.Started:
 			continue // reconcile knows with whom it is to be started
-		case r.Group != protocol.SystemGroup && c.diskLevel() >= disk.Hard:
+		case r.Group != protocol.SystemGroup && (c.diskLevel() >= disk.Hard || slices.Contains(c.Suspended(), r.Group)):
 			continue // reconcile knows whether the group lives without it
 		}
 		if err := c.startReplica(h, spec); err != nil {
