@@ -103,7 +103,7 @@ func Start(ctx context.Context, cfg Config) (*Member, error) {
 		Dir: dir, Address: m.address, Join: cfg.Join, Expect: cfg.BootstrapExpect, ClusterName: cfg.Cluster,
 		Settings: cfg.settings(),
 		Network:  m.net, Packets: packets, Kinds: kinds(), Limits: m.limits, RTT: cfg.Tick, SlowOp: cfg.SlowOp, Disk: m.diskState.Load().Level, Tune: m.bounded(limit, tune.From(ctx)),
-		Logger: m.log, Changed: m.changed,
+		Logger: m.log, Changed: m.changed, Reset: m.reset,
 	})
 	if err != nil {
 		m.routing.Unlock()
@@ -182,7 +182,8 @@ func (m *Member) Ready(ctx context.Context) error {
 
 // Client returns the member's own client, which reaches it without the network.
 // It is there once Ready has returned nil, and nil before. It is closed with
-// the member.
+// the member, and with its grid where that has lost its memory: Ready makes
+// another.
 func (m *Member) Client() *client.Client {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -235,6 +236,17 @@ func (m *Member) Close() error {
 	}
 	m.log.Info("closed")
 	return errors.Join(errs...)
+}
+
+// reset lets go of the member's client: it belongs to a grid that is no more.
+func (m *Member) reset() {
+	m.mu.Lock()
+	own := m.client
+	m.client = nil
+	m.mu.Unlock()
+	if own != nil {
+		go func() { _ = own.Close() }()
+	}
 }
 
 // leaveTimeout bounds how long the member waits for others before it ends; what

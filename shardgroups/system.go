@@ -75,6 +75,13 @@ func (s *System) Sessions() int {
 	return s.state.Sessions()
 }
 
+// LongestTTL returns the longest TTL of a session, as this member knows it.
+func (s *System) LongestTTL() time.Duration {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.state.LongestTTL()
+}
+
 // Applied returns the index of the last entry applied.
 func (s *System) Applied() uint64 {
 	s.mu.RLock()

@@ -50,6 +50,9 @@ type Config struct {
 	// Changed is called, from goroutines of the Coordinator and its host, after
 	// tables, leaders or addresses have changed. It must not block.
 	Changed func()
+	// Reset is called, from a goroutine of the Coordinator, after the member has
+	// lost its cluster and begins anew. It must not block.
+	Reset func()
 }
 
 // Settings are what this member wants of its cluster. A zero field takes what
@@ -75,10 +78,10 @@ type Coordinator struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
-	level  uint32        // of state that this member understands
-	poke   chan struct{} // of capacity 1: there is something to do
-	ready  chan struct{} // closed when the member serves
-	failed chan struct{} // closed when it never will
+	level  uint32                        // of state that this member understands
+	poke   chan struct{}                 // of capacity 1: there is something to do
+	ready  atomic.Pointer[chan struct{}] // closed when the member serves; another one after its cluster was lost
+	failed chan struct{}                 // closed when it never will
 
 	host   atomic.Pointer[shardgroups.Host]
 	gossip atomic.Pointer[gossip.Gossip]
@@ -87,6 +90,7 @@ type Coordinator struct {
 	started      map[protocol.GroupID]bool
 	caughtUp     map[placeKey]bool // replicas here that have, since they were started
 	places       places
+	reform       reform
 	leadersSince time.Time
 	lastLeaders  map[protocol.GroupID]protocol.MemberID
 
@@ -110,6 +114,7 @@ type Coordinator struct {
 	released protocol.UUID                   // the cluster that this member is to leave again
 	state    gossip.State                    // announced
 	granted  map[protocol.MemberID]time.Time // who may end, and since when
+	lostTTL  time.Duration                   // longest TTL of a session of a cluster that was lost
 	waiting  string
 	err      error // why the member never will serve
 }
@@ -118,13 +123,15 @@ type Coordinator struct {
 func Start(cfg Config) (*Coordinator, error) {
 	c := &Coordinator{
 		cfg: cfg, log: cfg.Logger, dir: cfg.Dir, level: levelOf(cfg.Tune),
-		poke: make(chan struct{}, 1), ready: make(chan struct{}), failed: make(chan struct{}),
+		poke: make(chan struct{}, 1), failed: make(chan struct{}),
 		started: map[protocol.GroupID]bool{}, caughtUp: map[placeKey]bool{}, callers: map[string]time.Time{},
 		state: gossip.State{Behind: true}, granted: map[protocol.MemberID]time.Time{},
 		known: map[protocol.UUID]string{}, told: map[protocol.UUID]told{}, remote: map[protocol.GroupID]leaderOf{},
 		waiting: "the first look around", lifeTold: map[protocol.UUID]bool{},
 	}
 	c.SetDisk(cfg.Disk)
+	ready := make(chan struct{})
+	c.ready.Store(&ready)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	m := c.member()
 	if err := c.agree(m.ClusterName, wireOf(&m)); err != nil {
@@ -153,7 +160,7 @@ func levelOf(tune func(*shardgroups.Config)) uint32 {
 // Ready waits until the member serves. Its error says what it waited for.
 func (c *Coordinator) Ready(ctx context.Context) error {
 	select {
-	case <-c.ready:
+	case <-*c.ready.Load():
 		return nil
 	case <-c.failed:
 		c.mu.Lock()
@@ -169,7 +176,7 @@ func (c *Coordinator) Ready(ctx context.Context) error {
 // IsReady reports whether the member serves.
 func (c *Coordinator) IsReady() bool {
 	select {
-	case <-c.ready:
+	case <-*c.ready.Load():
 		return true
 	default:
 		return false

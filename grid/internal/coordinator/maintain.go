@@ -55,6 +55,9 @@ func (c *Coordinator) maintain(ctx context.Context, m *identity.Member) (again b
 		return true, err
 	}
 	c.tellLife(ctx, m)
+	if blank, err := c.mayReform(ctx, h, m, v); blank || err != nil {
+		return true, err
+	}
 	me, ok := v.Incarnation(m.Incarnation)
 	if !ok {
 		c.setWaiting("the system group to list this member")
@@ -261,6 +264,9 @@ func (c *Coordinator) askToJoin(ctx context.Context, m *identity.Member) error {
 		errors.As(err, &said)
 		c.log.Debug("not admitted", "by", address, "error", err)
 	}
+	if blank, err := c.giveUpJoining(ctx, m); blank || err != nil {
+		return err
+	}
 	if said != nil {
 		c.setWaiting("cluster %q to admit this member: %s", m.ClusterName, said.detail)
 	} else {
@@ -318,7 +324,7 @@ func (c *Coordinator) checkReady(h *shardgroups.Host, v *systemstate.Agreement) 
 		}
 	}
 	c.cfg.Changed()
-	close(c.ready)
+	close(*c.ready.Load())
 }
 
 // lead is the part of the system group's leader: one safe step at a time.
@@ -368,7 +374,7 @@ func (c *Coordinator) createGroups(ctx context.Context, h *shardgroups.Host, v *
 	}
 	create := systemstate.Command{Kind: systemstate.CreateGroups, Partitions: t.Partitions}
 	for _, g := range t.Groups {
-		group := systemstate.Group{ID: g.ID}
+		group := systemstate.Group{ID: g.ID, HoldOff: c.heldOff()}
 		for _, r := range g.Replicas {
 			group.Replicas = append(group.Replicas, systemstate.Replica{ID: r.ID, Member: r.Member, Initial: true})
 			group.NextReplica = max(group.NextReplica, r.ID+1)

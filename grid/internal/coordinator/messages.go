@@ -53,6 +53,8 @@ type stateReply struct {
 	Known          []string        // addresses it knows of
 	Settings       settings
 	SystemApplied  uint64        // by its replica of the system group
+	Led            bool          // it knows the leader of the system group
+	HoldOff        int64         // nanoseconds, where a cluster before was lost
 	Recovered      protocol.UUID // the lost cluster that Cluster was founded from
 }
 

@@ -113,12 +113,14 @@ func (c *Coordinator) onState(from self) (any, error) {
 			c.callers[from.Address] = time.Now()
 		}
 	}
+	_, placed := m.Replica(protocol.SystemGroup)
 	r := stateReply{
 		Self:    self{Incarnation: m.Incarnation, Name: m.Name, Address: c.cfg.Address, Level: c.level},
-		Cluster: m.Cluster, ClusterName: m.ClusterName, Formed: m.Formed, Recovered: m.Recovered,
+		Cluster: m.Cluster, ClusterName: m.ClusterName, Formed: m.Formed && placed, Recovered: m.Recovered,
 		Founder: m.Founder, FounderAddress: m.FounderAddress,
 		Expect: uint32(c.cfg.Expect), Settings: wireOf(&m), Known: targets,
 	}
+	r.HoldOff = int64(c.lostTTL)
 	if m.Blank() {
 		r.ClusterName, r.Settings = c.cfg.ClusterName, c.wanted()
 	}
@@ -126,7 +128,7 @@ func (c *Coordinator) onState(from self) (any, error) {
 		r.Seen = append(r.Seen, s.Self.Incarnation)
 	}
 	if h != nil {
-		r.SystemApplied = h.System().Applied()
+		r.SystemApplied, r.Led = h.System().Applied(), h.System().Leader().Replica != 0
 	}
 	return r, nil
 }

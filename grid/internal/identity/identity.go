@@ -190,9 +190,10 @@ func (d *Dir) reset(name string) error {
 }
 
 // Forget makes the member a new, blank incarnation and removes its log. Only a
-// member of a cluster that was never formed may be forgotten.
+// member of a cluster that was never formed may be forgotten, or one that keeps
+// nothing.
 func (d *Dir) Forget() error {
-	if d.m.Formed {
+	if d.m.Formed && !d.Volatile() {
 		return errors.New("the cluster is formed: its members are not forgotten")
 	}
 	// The new identity first: a log is found by its incarnation, so after a crash
