@@ -66,6 +66,11 @@ soak: ## torture a grid of processes for T in each durability (T=1h)
 repeat: ## repeat the tests of whole grids N times with the race detector (N=20)
 	go test -race -count=$(N) -timeout 0 ./shardgroups/... ./grid/... ./client/... ./verify/...
 
+.PHONY: soak-kills
+soak-kills: ## kill N members of a grid in memory, each after it is full again, under writes (N=100)
+	go build -buildvcs=auto -o quorate ./cmd/quorate
+	./quorate bench recovery --sizes 10 --rounds $(N)
+
 .PHONY: soak-lost
 soak-lost: ## spoil the data of members N times in all ways (N=20)
 	QUORATE_SOAK=$(N) go test -timeout 0 -v -run 'TestLostData|TestOlderCopy' ./grid/gridtest

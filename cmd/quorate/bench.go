@@ -19,6 +19,7 @@ type benchCommands struct {
 	Baseline benchBaseline `cmd:"" hidden:"" help:"Measure bare dragonboat."`
 	Full     benchFull     `cmd:"" hidden:"" help:"Fill members that have little memory."`
 	Overload benchOverload `cmd:"" hidden:"" help:"Offer more than members can carry out."`
+	Recovery benchRecovery `cmd:"" hidden:"" help:"Measure how long until the grid is full again after a kill."`
 	Hostile  benchHostile  `cmd:"" hidden:"" help:"Measure clients beside idle and hostile connections."`
 }
 
