@@ -360,6 +360,17 @@ func (c *Coordinator) lead(ctx context.Context, h *shardgroups.Host) (again bool
 }
 
 // createGroups agrees on the first data groups.
+// firstRevision is where the revisions of new partitions begin. In memory it is
+// made of the time, so that the tokens of a grid that is formed anew are larger
+// than those of the one that was lost, of which nothing else may be left.
+func firstRevision(durability string) protocol.Revision {
+	if durability != "memory" {
+		return 0
+	}
+	epoch := time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
+	return protocol.Revision(max(time.Since(epoch)/time.Second, 0)) << 16
+}
+
 func (c *Coordinator) createGroups(ctx context.Context, h *shardgroups.Host, v *systemstate.Agreement) error {
 	members, replicas := living(v), int(v.Settings.Replicas)
 	if len(members) == 2 && replicas > 2 {
@@ -374,7 +385,7 @@ func (c *Coordinator) createGroups(ctx context.Context, h *shardgroups.Host, v *
 	}
 	create := systemstate.Command{Kind: systemstate.CreateGroups, Partitions: t.Partitions}
 	for _, g := range t.Groups {
-		group := systemstate.Group{ID: g.ID, HoldOff: c.heldOff()}
+		group := systemstate.Group{ID: g.ID, HoldOff: c.heldOff(), Revision: firstRevision(v.Settings.Durability)}
 		for _, r := range g.Replicas {
 			group.Replicas = append(group.Replicas, systemstate.Replica{ID: r.ID, Member: r.Member, Initial: true})
 			group.NextReplica = max(group.NextReplica, r.ID+1)
