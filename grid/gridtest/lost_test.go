@@ -124,29 +124,40 @@ func (w *writers) check(limit time.Duration) error {
 // spoil is what happens to the data directory of a member that is down.
 type spoil struct {
 	name string
-	do   func(t *testing.T, rng *rand.Rand, dir string) string
-	// renewed: the member must come back as a new incarnation. Otherwise it may go
-	// on as it was: files that are of no use any more lie beside those that are.
-	renewed bool
+	// pattern is of the files of which one is spoilt by how. Without a pattern the
+	// folder is deleted: the member must come back as a new incarnation. Otherwise it
+	// may go on as it was: files that are of no use any more lie beside those that are.
+	pattern string
+	how     func(*rand.Rand, []byte, int) ([]byte, string)
+	folder  string
 }
 
 var spoils = []spoil{
-	{"raft folder deleted", func(t *testing.T, _ *rand.Rand, dir string) string {
-		remove(t, filepath.Join(dir, "raft"))
+	{name: "raft folder deleted", folder: "raft"},
+	{name: "directory deleted", folder: "."},
+	{name: "write-ahead log cut", pattern: "*.log", how: cut},
+	{name: "write-ahead log flipped", pattern: "*.log", how: flip},
+	{name: "table flipped", pattern: "*.sst", how: flip},
+	{name: "table cut", pattern: "*.sst", how: cut},
+	{name: "manifest flipped", pattern: "MANIFEST-*", how: flip},
+	{name: "manifest cut", pattern: "MANIFEST-*", how: cut},
+	{name: "snapshot flipped", pattern: "*.gbsnap", how: flip},
+	{name: "snapshot cut", pattern: "*.gbsnap", how: cut},
+}
+
+// can reports whether dir has what is to be spoilt.
+func (s spoil) can(dir string) bool {
+	return s.pattern == "" || len(dataFiles(dir, s.pattern)) > 0
+}
+
+// do spoils and says what.
+func (s spoil) do(t *testing.T, rng *rand.Rand, dir string) string {
+	t.Helper()
+	if s.pattern == "" {
+		remove(t, filepath.Join(dir, s.folder))
 		return "deleted"
-	}, true},
-	{"directory deleted", func(t *testing.T, _ *rand.Rand, dir string) string {
-		remove(t, dir)
-		return "deleted"
-	}, true},
-	{"write-ahead log cut", func(t *testing.T, rng *rand.Rand, dir string) string { return harm(t, rng, dir, "*.log", cut) }, false},
-	{"write-ahead log flipped", func(t *testing.T, rng *rand.Rand, dir string) string { return harm(t, rng, dir, "*.log", flip) }, false},
-	{"table flipped", func(t *testing.T, rng *rand.Rand, dir string) string { return harm(t, rng, dir, "*.sst", flip) }, false},
-	{"table cut", func(t *testing.T, rng *rand.Rand, dir string) string { return harm(t, rng, dir, "*.sst", cut) }, false},
-	{"manifest flipped", func(t *testing.T, rng *rand.Rand, dir string) string { return harm(t, rng, dir, "MANIFEST-*", flip) }, false},
-	{"manifest cut", func(t *testing.T, rng *rand.Rand, dir string) string { return harm(t, rng, dir, "MANIFEST-*", cut) }, false},
-	{"snapshot flipped", func(t *testing.T, rng *rand.Rand, dir string) string { return harm(t, rng, dir, "*.gbsnap", flip) }, false},
-	{"snapshot cut", func(t *testing.T, rng *rand.Rand, dir string) string { return harm(t, rng, dir, "*.gbsnap", cut) }, false},
+	}
+	return harm(t, rng, dir, s.pattern, s.how)
 }
 
 // lostGrid is a grid whose members have snapshots and tables on disk, under
@@ -189,6 +200,7 @@ func TestLostData(t *testing.T) {
 		c.Restart(i)
 		c.WaitReady()
 		w.more(20)
+		c.Eventually("what is to be spoilt", func() bool { return s.can(c.Dir(i)) })
 		before := incarnation(t, c, i)
 		c.Kill(i)
 		refusesDamagedFile(t, rng, c, i)
@@ -199,7 +211,7 @@ func TestLostData(t *testing.T) {
 		c.WaitFull()
 		after := incarnation(t, c, i)
 		t.Logf("member %d: %s: %s: full after %v, renewed %t", i, s.name, what, time.Since(began).Round(time.Millisecond), after != before)
-		if s.renewed && after == before {
+		if s.pattern == "" && after == before {
 			t.Errorf("member %d: %s: %s: it goes on as it was", i, s.name, what)
 		}
 	}
@@ -392,13 +404,13 @@ func cut(rng *rand.Rand, b []byte, end int) ([]byte, string) {
 	return b[:at], fmt.Sprintf("cut to %d of %d bytes", at, end)
 }
 
-// harm changes one file below dir, of those that fit a pattern.
-func harm(t *testing.T, rng *rand.Rand, dir, pattern string, how func(*rand.Rand, []byte, int) ([]byte, string)) string {
-	t.Helper()
+// dataFiles are the files of a member's engine in dir that match pattern and are
+// not empty. The member may be running.
+func dataFiles(dir, pattern string) []string {
 	var files []string
-	err := filepath.WalkDir(filepath.Join(dir, "raft"), func(path string, d fs.DirEntry, err error) error {
+	_ = filepath.WalkDir(filepath.Join(dir, "raft"), func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
-			return err
+			return nil // gone meanwhile
 		}
 		if ok, _ := filepath.Match(pattern, d.Name()); ok && !strings.Contains(path, ".lost") {
 			if info, err := d.Info(); err == nil && info.Size() > 0 {
@@ -407,9 +419,13 @@ func harm(t *testing.T, rng *rand.Rand, dir, pattern string, how func(*rand.Rand
 		}
 		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	return files
+}
+
+// harm changes one file below dir, of those that fit a pattern.
+func harm(t *testing.T, rng *rand.Rand, dir, pattern string, how func(*rand.Rand, []byte, int) ([]byte, string)) string {
+	t.Helper()
+	files := dataFiles(dir, pattern)
 	if len(files) == 0 {
 		t.Fatalf("no file %s in %s", pattern, dir)
 	}
