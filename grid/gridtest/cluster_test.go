@@ -185,6 +185,30 @@ func TestLeadersSpread(t *testing.T) {
 	})
 }
 
+// TestNoLeaderIsKnown has a member learn from others who leads while it starts:
+// it believes them no longer once they are gone.
+func TestNoLeaderIsKnown(t *testing.T) {
+	t.Parallel()
+	c := gridtest.Start(t, 3)
+	c.Kill(0)
+	c.Restart(0)
+	c.WaitReady()
+	c.Kill(1)
+	c.Kill(2)
+	c.Eventually("no group to have a leader", func() bool {
+		s, err := c.Status(0)
+		if err != nil {
+			return false
+		}
+		for _, g := range s.Groups {
+			if g.Leader != 0 {
+				return false
+			}
+		}
+		return len(s.Groups) > 1
+	})
+}
+
 func TestJoinAFormedCluster(t *testing.T) {
 	t.Parallel()
 	c := gridtest.Start(t, 2)

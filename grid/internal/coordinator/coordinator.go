@@ -110,7 +110,7 @@ type Coordinator struct {
 	callers  map[string]time.Time // addresses of members that asked, and when
 	known    map[protocol.UUID]string
 	told     map[protocol.UUID]told
-	remote   map[protocol.GroupID]leaderOf   // of groups without a replica here
+	remote   map[protocol.GroupID]leaderOf   // what others say of groups whose leader is not known here
 	released protocol.UUID                   // the cluster that this member is to leave again
 	state    gossip.State                    // announced
 	granted  map[protocol.MemberID]time.Time // who may end, and since when

@@ -314,6 +314,8 @@ func (c *Coordinator) mayTakeName(ctx context.Context, v *systemstate.Agreement,
 	}
 }
 
+// onLeaders answers with what the replicas here know, not with what others have
+// said: two members must not keep up each other's belief.
 func (c *Coordinator) onLeaders() (any, error) {
 	h, v := c.host.Load(), c.View()
 	known := []leaderOf{}
@@ -321,7 +323,7 @@ func (c *Coordinator) onLeaders() (any, error) {
 		return known, nil
 	}
 	for _, g := range h.Groups() {
-		member, term := c.leader(v, g.ID())
+		member, term := leadsHere(h, v, g.ID())
 		known = append(known, leaderOf{Group: g.ID(), Term: term, Member: member})
 	}
 	return known, nil

@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -67,15 +68,22 @@ func (c *Coordinator) leader(v *systemstate.Agreement, g protocol.GroupID) (prot
 	if h == nil || v == nil {
 		return 0, 0
 	}
-	l := leaderHere(h, g)
-	if l.Replica == 0 && g != protocol.SystemGroup {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if r := c.remote[g]; r.Term >= l.Term {
-			return r.Member, r.Term
-		}
-		return 0, l.Term
+	m, term := leadsHere(h, v, g)
+	if m != 0 || g == protocol.SystemGroup {
+		return m, term
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r := c.remote[g]; r.Term >= term {
+		return r.Member, r.Term
+	}
+	return 0, term
+}
+
+// leadsHere returns who leads a group, and in which term, as its replica here
+// knows it.
+func leadsHere(h *shardgroups.Host, v *systemstate.Agreement, g protocol.GroupID) (protocol.MemberID, uint64) {
+	l := leaderHere(h, g)
 	listed, _ := v.Group(g)
 	for _, r := range listed.Replicas {
 		if r.ID == l.Replica {
@@ -109,7 +117,8 @@ func (c *Coordinator) leaders(v *systemstate.Agreement) map[protocol.GroupID]pro
 }
 
 // learnLeaders asks other members who leads the groups whose leader is not
-// known here.
+// known here. What they say replaces what they have said before: a leader that
+// nobody knows any more is none.
 func (c *Coordinator) learnLeaders(ctx context.Context, h *shardgroups.Host, v *systemstate.Agreement) {
 	var ids []protocol.MemberID
 	for _, g := range v.Groups {
@@ -124,28 +133,30 @@ func (c *Coordinator) learnLeaders(ctx context.Context, h *shardgroups.Host, v *
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
+	self := c.Self()
+	remote := map[protocol.GroupID]leaderOf{}
 	for _, id := range ids {
 		address, ok := c.AddressOf(id)
-		if !ok || id == c.Self() {
+		if !ok || id == self {
 			continue
 		}
 		var known []leaderOf
 		if err := ask(ctx, c.cfg.Network, address, askLeaders, nil, &known); err != nil {
 			continue
 		}
-		changed := false
-		c.mu.Lock()
 		for _, l := range known {
-			old := c.remote[l.Group]
-			if l.Member != 0 && (l.Term > old.Term || l.Term == old.Term && old.Member == 0) {
-				c.remote[l.Group] = l
-				changed = true
+			// This member knows best what it leads itself.
+			if l.Member != 0 && l.Member != self && l.Term > remote[l.Group].Term {
+				remote[l.Group] = l
 			}
 		}
-		c.mu.Unlock()
-		if changed {
-			c.cfg.Changed()
-		}
+	}
+	c.mu.Lock()
+	changed := !maps.Equal(c.remote, remote)
+	c.remote = remote
+	c.mu.Unlock()
+	if changed {
+		c.cfg.Changed()
 	}
 }
 
