@@ -68,42 +68,42 @@ func TestAnswers(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(fmt.Sprint(test.code), func(t *testing.T) {
-			t.Parallel()
-			members := fakeGrid(t, 1)
-			members[0].script(func(c *fakeConn, q *protocol.Request) {
-				if test.code == protocol.CodeOK || test.is == nil {
-					c.reply(q, test.code, nil)
+			inBubble(t, 1, func(t *testing.T, members []*fakeMember, dial func(...Option) *Client) {
+				members[0].script(func(c *fakeConn, q *protocol.Request) {
+					if test.code == protocol.CodeOK || test.is == nil {
+						c.reply(q, test.code, nil)
+						return
+					}
+					c.problem(q, test.code, protocol.Problem{Detail: "because"})
+				})
+				c := dial(WithOperationTimeout(250 * time.Millisecond))
+				r, err := c.Invoke(context.Background(), testCall)
+				if test.is == nil {
+					if err != nil || r.Code != test.code {
+						t.Fatalf("got code %d, %v", r.Code, err)
+					}
 					return
 				}
-				c.problem(q, test.code, protocol.Problem{Detail: "because"})
+				if !errors.Is(err, test.is) || errors.Is(err, quorate.ErrOutcomeUnknown) != test.unknown ||
+					quorate.SafeToRetry(err) == test.unknown {
+					t.Errorf("got %v", err)
+				}
+				if test.code != protocol.CodeReplyDropped && !strings.Contains(err.Error(), "because") && test.code != protocol.CodeNotLeader {
+					t.Errorf("no detail in %q", err)
+				}
+				if !strings.HasPrefix(err.Error(), "add counter hits: ") {
+					t.Errorf("got %q", err)
+				}
+				seen := members[0].seen()
+				if (len(seen) > 1) != test.retried {
+					t.Errorf("%d requests", len(seen))
+				}
+				for i, q := range seen {
+					if q.Caller != seen[0].Caller || (q.Flags&protocol.FlagRepeat != 0) != (i > 0) {
+						t.Errorf("request %d: %+v", i, q)
+					}
+				}
 			})
-			c := dialFake(t, members, WithOperationTimeout(250*time.Millisecond))
-			r, err := c.Invoke(context.Background(), testCall)
-			if test.is == nil {
-				if err != nil || r.Code != test.code {
-					t.Fatalf("got code %d, %v", r.Code, err)
-				}
-				return
-			}
-			if !errors.Is(err, test.is) || errors.Is(err, quorate.ErrOutcomeUnknown) != test.unknown ||
-				quorate.SafeToRetry(err) == test.unknown {
-				t.Errorf("got %v", err)
-			}
-			if test.code != protocol.CodeReplyDropped && !strings.Contains(err.Error(), "because") && test.code != protocol.CodeNotLeader {
-				t.Errorf("no detail in %q", err)
-			}
-			if !strings.HasPrefix(err.Error(), "add counter hits: ") {
-				t.Errorf("got %q", err)
-			}
-			seen := members[0].seen()
-			if (len(seen) > 1) != test.retried {
-				t.Errorf("%d requests", len(seen))
-			}
-			for i, q := range seen {
-				if q.Caller != seen[0].Caller || (q.Flags&protocol.FlagRepeat != 0) != (i > 0) {
-					t.Errorf("request %d: %+v", i, q)
-				}
-			}
 		})
 	}
 }
@@ -174,35 +174,36 @@ func TestSilentLeaderIsReplaced(t *testing.T) {
 }
 
 func TestOutcome(t *testing.T) {
-	members := fakeGrid(t, 1)
-	members[0].script(func(*fakeConn, *protocol.Request) {})
-	c := dialFake(t, members)
-	for _, test := range []struct {
-		call    structures.Call
-		unknown bool
-	}{{testCall, true}, {testRead(), false}} {
-		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
-		_, err := c.Invoke(ctx, test.call)
-		cancel()
-		if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, quorate.ErrOutcomeUnknown) != test.unknown ||
-			errors.Is(err, quorate.ErrUnavailable) == test.unknown {
-			t.Errorf("%s: got %v", test.call.Verb, err)
+	inBubble(t, 1, func(t *testing.T, members []*fakeMember, dial func(...Option) *Client) {
+		members[0].script(func(*fakeConn, *protocol.Request) {})
+		c := dial()
+		for _, test := range []struct {
+			call    structures.Call
+			unknown bool
+		}{{testCall, true}, {testRead(), false}} {
+			ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+			_, err := c.Invoke(ctx, test.call)
+			cancel()
+			if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, quorate.ErrOutcomeUnknown) != test.unknown ||
+				errors.Is(err, quorate.ErrUnavailable) == test.unknown {
+				t.Errorf("%s: got %v", test.call.Verb, err)
+			}
+			ctx, cancel = context.WithCancel(context.Background())
+			cancel()
+			n := len(members[0].seen())
+			if _, err = c.Invoke(ctx, test.call); !errors.Is(err, context.Canceled) || !quorate.SafeToRetry(err) {
+				t.Errorf("%s: got %v", test.call.Verb, err)
+			}
+			if len(members[0].seen()) != n {
+				t.Error("a call whose context had ended was sent")
+			}
 		}
-		ctx, cancel = context.WithCancel(context.Background())
-		cancel()
-		n := len(members[0].seen())
-		if _, err = c.Invoke(ctx, test.call); !errors.Is(err, context.Canceled) || !quorate.SafeToRetry(err) {
-			t.Errorf("%s: got %v", test.call.Verb, err)
+		call := testCall
+		call.Body = make([]byte, protocol.MaxFrame)
+		if _, err := c.Invoke(t.Context(), call); !errors.Is(err, quorate.ErrTooLarge) || !quorate.SafeToRetry(err) {
+			t.Errorf("got %v", err)
 		}
-		if len(members[0].seen()) != n {
-			t.Error("a call whose context had ended was sent")
-		}
-	}
-	call := testCall
-	call.Body = make([]byte, protocol.MaxFrame)
-	if _, err := c.Invoke(testContext(t), call); !errors.Is(err, quorate.ErrTooLarge) || !quorate.SafeToRetry(err) {
-		t.Errorf("got %v", err)
-	}
+	})
 }
 
 func TestSlotsAreTheLowestFree(t *testing.T) {
@@ -465,9 +466,15 @@ func TestAdmin(t *testing.T) {
 	if err != nil || string(b) != "status" {
 		t.Fatalf("got %q, %v", b, err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
-	defer cancel()
-	if _, err := Dial(ctx, []string{m.address}); err == nil || !strings.Contains(err.Error(), "not formed yet") {
-		t.Errorf("got %v", err)
-	}
+}
+
+func TestDialSaysNotFormed(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, members []*fakeMember, _ func(...Option) *Client) {
+		setTables(protocol.Table{Type: protocol.TypeTable}, members...)
+		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+		defer cancel()
+		if _, err := Dial(ctx, []string{"a"}, WithDialer(members[0].pipe)); err == nil || !strings.Contains(err.Error(), "not formed yet") {
+			t.Errorf("got %v", err)
+		}
+	})
 }
