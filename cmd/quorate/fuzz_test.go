@@ -42,6 +42,27 @@ func FuzzCommandLine(f *testing.F) {
 	})
 }
 
+// FuzzCompletion shows that any words before the cursor have candidates or none,
+// and that every candidate is the last word with something behind it.
+func FuzzCompletion(f *testing.F) {
+	for _, line := range []string{"", "ma", "map\nput\n--t", "status\n-o\n=\n", "completion\n", "semaphore\nacquire\nw\n--\nsle", "--endpoints\na:1\ncounter\n"} {
+		f.Add(line)
+	}
+	parser := fuzzedParser(f)
+	f.Fuzz(func(t *testing.T, line string) {
+		words := strings.Split(line, "\n")
+		last := words[len(words)-1]
+		if last == "=" { // of --flag=, by bash
+			last = ""
+		}
+		for _, c := range candidates(parser.Model.Node, words) {
+			if !strings.HasPrefix(c.word, last) || strings.ContainsAny(c.word+c.help, "\t\n") {
+				t.Errorf("%q is offered for %q", c, words)
+			}
+		}
+	})
+}
+
 // FuzzConfigFile shows that a configuration file of any bytes is read or
 // refused.
 func FuzzConfigFile(f *testing.F) {

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -43,10 +44,12 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// scriptFree sets each named variable to an address whose port is free.
+// scriptFree sets each named variable to an address whose port is free, the
+// lowest address first: it is that of a founder.
 func scriptFree(ts *testscript.TestScript, _ bool, args []string) {
 	addresses, err := freeAddresses(len(args))
 	ts.Check(err)
+	slices.Sort(addresses)
 	for i, name := range args {
 		ts.Setenv(name, addresses[i])
 	}
