@@ -1,32 +1,12 @@
 package dmap
 
 import (
-	"context"
 	"maps"
 	"testing"
 
 	"github.com/quorate/quorate/protocol"
-	"github.com/quorate/quorate/structures"
+	"github.com/quorate/quorate/structures/structurestest"
 )
-
-// echo is a grid whose every answer is the same.
-type echo structures.Reply
-
-func (e echo) Invoke(context.Context, structures.Call) (structures.Reply, error) {
-	return structures.Reply(e), nil
-}
-
-func (e echo) InvokeAll(_ context.Context, calls []structures.Call) ([]structures.Reply, []error) {
-	replies := make([]structures.Reply, len(calls))
-	for i := range replies {
-		replies[i] = structures.Reply(e)
-	}
-	return replies, make([]error, len(calls))
-}
-
-func (echo) Partition(string, []byte) protocol.PartitionID { return 0 }
-func (echo) Partitions() int                               { return 3 }
-func (echo) Limits() protocol.Limits                       { return protocol.DefaultLimits() }
 
 // FuzzReply checks that no answer of a member, however wrong, makes a handle
 // panic or go on for ever.
@@ -43,7 +23,7 @@ func FuzzReply(f *testing.F) {
 	f.Add(uint16(codeConflict), []byte(nil))
 	f.Fuzz(func(t *testing.T, code uint16, body []byte) {
 		ctx := t.Context()
-		grid := echo{Code: protocol.Code(code), Body: body}
+		grid := structurestest.Echo{Code: protocol.Code(code), Body: body}
 		m := New[string, int](grid, "m")
 		_, _, _ = m.Get(ctx, "a")
 		_, _, _ = m.Entry(ctx, "a")
