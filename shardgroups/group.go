@@ -1,7 +1,6 @@
 package shardgroups
 
 import (
-	"context"
 	"errors"
 	"math/rand/v2"
 	"sync"
@@ -73,7 +72,8 @@ type Group struct {
 	// qmu guards what follows.
 	qmu         sync.Mutex
 	stopped     bool
-	gated       int // entries are held back for a transfer
+	gated       int        // entries are held back for a transfer
+	held        []*Request // refused in a transfer, before the next leader is known
 	writes      []*Request
 	landedAt    time.Time // when an entry was applied that was proposed here
 	reads       []*Request
@@ -202,6 +202,12 @@ func (g *Group) Submit(q *Request) {
 	case g.stopped:
 		g.qmu.Unlock()
 		q.refuse(protocol.CodeShutdown)
+		return
+	case !g.Leader().Self:
+		// It led when it was asked above. Whoever ends that empties the queue after
+		// the leader was set: what comes later must not be queued.
+		g.qmu.Unlock()
+		g.refuseFollower(q)
 		return
 	case len(g.writes)+len(g.reads) >= maxQueuedRequests || g.queuedBytes+len(q.Raw) > g.host.cfg.QueueBytes:
 		g.qmu.Unlock()
@@ -514,6 +520,9 @@ func (g *Group) refuseWith(q *Request, code protocol.Code) {
 // refuseFollower answers a request that this replica cannot take because it
 // does not lead, or does no longer.
 func (g *Group) refuseFollower(q *Request) {
+	if g.hold(q) {
+		return
+	}
 	l := g.Leader()
 	if l.Replica == 0 || l.Self {
 		r := structures.Result{Code: protocol.CodeNoLeader}
@@ -533,6 +542,9 @@ func (g *Group) setLeader(l Leader) {
 	old := g.leader.Swap(&l)
 	if old.Self && (!l.Self || l.Term != old.Term) {
 		g.stepDown()
+	}
+	if l.Replica != 0 {
+		g.letGo()
 	}
 	g.poke()
 }
@@ -581,57 +593,8 @@ func (g *Group) close() {
 	g.stepDown()
 }
 
-// TransferLeader hands the lead to another replica: it holds the group's
-// entries back, waits until none is in flight, and asks. Under writes a
-// transfer fails half of the time; with them held back it takes a millisecond.
-func (g *Group) TransferLeader(ctx context.Context, to protocol.ReplicaID) error {
-	if !g.Leader().Self {
-		return errNotLeader
-	}
-	g.qmu.Lock()
-	g.gated++
-	g.qmu.Unlock()
-	defer func() {
-		g.qmu.Lock()
-		g.gated--
-		g.qmu.Unlock()
-		g.poke()
-	}()
-	limit := time.NewTimer(time.Duration(g.host.cfg.ElectionRTT) * g.host.cfg.RTT)
-	defer limit.Stop()
-	poll := time.NewTicker(time.Millisecond)
-	defer poll.Stop()
-	asked := false
-	for {
-		if !asked {
-			g.qmu.Lock()
-			drained := len(g.flying) == 0
-			g.qmu.Unlock()
-			if drained {
-				if err := g.host.nh.RequestLeaderTransfer(uint64(g.id), uint64(to)); err != nil {
-					return err
-				}
-				asked = true
-			}
-		}
-		if !g.Leader().Self {
-			return nil
-		}
-		select {
-		case <-poll.C:
-		case <-limit.C:
-			return errTransfer
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-g.stop:
-			return errNotLeader
-		}
-	}
-}
-
 var (
 	errNotLeader = errors.New("this replica does not lead")
-	errTransfer  = errors.New("the transfer of the lead was not taken up")
 	errSnapshot  = errors.New("the snapshot was not taken")
 )
 

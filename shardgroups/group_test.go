@@ -130,7 +130,7 @@ func TestGroup_LeadersComeAndGo(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		to := protocol.ReplicaID((victim+1)%members + 1)
-		if err := c.hosts[victim].Group(g).TransferLeader(ctx, to); err != nil {
+		if err := c.hosts[victim].Group(g).TransferLeader(ctx, to, nil); err != nil {
 			t.Logf("transfer: %v", err)
 		}
 		cancel()

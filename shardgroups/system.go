@@ -207,29 +207,24 @@ func (s *System) memberOf(group protocol.GroupID, replica protocol.ReplicaID) pr
 	return 0
 }
 
-// TransferLeader hands the lead of the system group to another replica. Its
-// entries are few and repeated, so none is held back for it.
-func (s *System) TransferLeader(ctx context.Context, to protocol.ReplicaID) error {
+// TransferLeader hands the lead of the system group to another replica, see
+// Group.TransferLeader. Its entries are few and repeated, so none is held back
+// for it.
+func (s *System) TransferLeader(ctx context.Context, to protocol.ReplicaID, ready func(ctx context.Context, applied uint64) error) error {
 	if !s.Leader().Self {
 		return errNotLeader
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, s.host.electionTime(), errTransfer)
+	defer cancel()
+	if ready != nil {
+		if err := s.host.beReady(ctx, s.Applied(), ready); err != nil {
+			return err
+		}
 	}
 	if err := s.host.nh.RequestLeaderTransfer(uint64(protocol.SystemGroup), uint64(to)); err != nil {
 		return err
 	}
-	limit := time.NewTimer(time.Duration(s.host.cfg.ElectionRTT) * s.host.cfg.RTT)
-	defer limit.Stop()
-	poll := time.NewTicker(time.Millisecond)
-	defer poll.Stop()
-	for s.Leader().Self {
-		select {
-		case <-poll.C:
-		case <-limit.C:
-			return errTransfer
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return nil
+	return poll(ctx, func() (bool, error) { l := s.Leader(); return l.Replica != 0 && !l.Self, nil })
 }
 
 // Session opens, keeps or closes a session. Heartbeats are gathered into one

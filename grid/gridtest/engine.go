@@ -88,9 +88,9 @@ func (c *Cluster) transfer(from, to int, id protocol.GroupID) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	if id == protocol.SystemGroup {
-		return h.System().TransferLeader(ctx, g.Replicas[at].ID)
+		return h.System().TransferLeader(ctx, g.Replicas[at].ID, nil)
 	}
-	return h.Group(id).TransferLeader(ctx, g.Replicas[at].ID)
+	return h.Group(id).TransferLeader(ctx, g.Replicas[at].ID, nil)
 }
 
 // Snapshot makes a member take a snapshot of each of its replicas, and let go

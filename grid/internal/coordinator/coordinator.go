@@ -210,30 +210,6 @@ func (c *Coordinator) ServeGossip(conn net.Conn) {
 	_ = conn.Close() // the peer tries again
 }
 
-// HandOver gives the groups this member leads to others, best effort, until
-// ctx ends.
-func (c *Coordinator) HandOver(ctx context.Context) {
-	h := c.host.Load()
-	v := c.View()
-	if h == nil || v == nil {
-		return
-	}
-	var wg sync.WaitGroup
-	for _, t := range c.planHandOver(v) {
-		q := transfer{Cluster: v.Cluster, Group: t.Group, Replica: t.Replica}
-		wg.Go(func() {
-			if err := c.mayLead(ctx, t.To, q); err != nil {
-				c.log.Info("a member has not caught up", "group", t.Group, "member", t.To, "error", err)
-				return
-			}
-			if err := c.handOver(ctx, h, q); err != nil {
-				c.log.Info("leadership not handed over", "group", t.Group, "error", err)
-			}
-		})
-	}
-	wg.Wait()
-}
-
 // Stop ends the coordinator's own work. The host goes on until Close.
 func (c *Coordinator) Stop() {
 	c.cancel()

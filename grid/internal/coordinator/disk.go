@@ -89,7 +89,9 @@ func (c *Coordinator) tendDisk(ctx context.Context, h *shardgroups.Host, v *syst
 	}
 	if len(c.roomy(v, me)) > 0 && time.Since(c.room.handed) > giveWayEvery {
 		c.room.handed = time.Now()
-		c.HandOver(ctx)
+		handing, cancel := context.WithTimeout(ctx, giveWayEvery)
+		c.HandOver(handing)
+		cancel()
 	}
 	if level < disk.Hard {
 		return
@@ -272,12 +274,12 @@ func (c *Coordinator) onWithout(ctx context.Context, q without) error {
 	return h.CaughtUp(ctx, q.Group)
 }
 
-// roomy are the members, this one left out, that are heard of and have room on
-// their disks.
+// roomy are the members, this one left out, that are heard of, have room on
+// their disks, and are not about to end.
 func (c *Coordinator) roomy(v *systemstate.Agreement, me protocol.MemberID) []protocol.MemberID {
 	var ids []protocol.MemberID
 	for _, o := range v.Members {
-		if o.ID != me && c.Heard(o.Incarnation) && !c.StateOf(o.Incarnation).DiskFull {
+		if s := c.StateOf(o.Incarnation); o.ID != me && c.Heard(o.Incarnation) && !s.DiskFull && !s.Closing {
 			ids = append(ids, o.ID)
 		}
 	}

@@ -444,25 +444,21 @@ func (c *Coordinator) mayLead(ctx context.Context, to protocol.MemberID, q trans
 	return ask(ctx, c.cfg.Network, address, askCaughtUp, q, nil)
 }
 
-func (c *Coordinator) handOver(ctx context.Context, h *shardgroups.Host, q transfer) error {
-	if q.Group == protocol.SystemGroup {
-		return h.System().TransferLeader(ctx, q.Replica)
-	}
-	g := h.Group(q.Group)
-	if g == nil || !g.Leader().Self {
-		return &refusal{code: protocol.CodeNotLeader, detail: fmt.Sprintf("this member does not lead group %d", q.Group)}
-	}
-	return g.TransferLeader(ctx, q.Replica)
-}
-
 // able are the members that may lead: this one and those heard of, but none
-// that is short of room while another has some.
+// that is about to end, or short of room, while another is not.
 func (c *Coordinator) able(v *systemstate.Agreement) []protocol.MemberID {
-	var ids []protocol.MemberID
+	var ids, ending []protocol.MemberID
 	for _, o := range v.Members {
-		if o.ID == c.Self() || c.Heard(o.Incarnation) {
+		switch {
+		case o.ID != c.Self() && !c.Heard(o.Incarnation):
+		case c.StateOf(o.Incarnation).Closing:
+			ending = append(ending, o.ID)
+		default:
 			ids = append(ids, o.ID)
 		}
+	}
+	if len(ids) == 0 {
+		ids = ending
 	}
 	roomy := slices.DeleteFunc(slices.Clone(ids), func(id protocol.MemberID) bool {
 		o, _ := v.Member(id)
@@ -472,18 +468,6 @@ func (c *Coordinator) able(v *systemstate.Agreement) []protocol.MemberID {
 		return roomy
 	}
 	return ids
-}
-
-// planHandOver plans where the groups led here go when this member leaves, or
-// is short of room.
-func (c *Coordinator) planHandOver(v *systemstate.Agreement) []partition.Transfer {
-	me := c.Self()
-	able := c.roomy(v, me)
-	if len(able) == 0 {
-		able = slices.DeleteFunc(c.able(v), func(id protocol.MemberID) bool { return id == me })
-	}
-	plan := partition.PlanLeaders(tableOf(v), c.leaders(v), able)
-	return slices.DeleteFunc(plan, func(t partition.Transfer) bool { return t.From != me })
 }
 
 // Heard reports whether an incarnation was heard of lately.

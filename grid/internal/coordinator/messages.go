@@ -3,6 +3,7 @@ package coordinator
 import (
 	"context"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/quorate/quorate/grid/internal/network"
@@ -20,6 +21,7 @@ const (
 	askAddress  = "address"  // I have another address now
 	askTransfer = "transfer" // hand a group over
 	askCaughtUp = "caughtup" // have you applied all that your replica of this group could have?
+	askApplied  = "applied"  // has your replica of this group applied the entry with this index?
 	askLeaders  = "leaders"  // who leads the groups you have replicas of?
 	askWithout  = "without"  // do you keep your replica of this group running without mine?
 	askWitness  = "witness"  // what have you seen of my replicas, and of my lives?
@@ -113,6 +115,16 @@ type transfer struct {
 	Replica protocol.ReplicaID
 }
 
+// applied asks a member that is to lead a group whether it has applied what the
+// leader has.
+type applied struct {
+	_       struct{} `cbor:",toarray"`
+	Cluster protocol.UUID
+	Group   protocol.GroupID
+	Replica protocol.ReplicaID
+	Index   uint64
+}
+
 // change asks the leader of a group for a change of its replicas.
 type change struct {
 	_       struct{} `cbor:",toarray"`
@@ -152,31 +164,54 @@ const forwardedID = 2
 func askAs(ctx context.Context, n *network.Network, address string, id uint64, what string, args, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	c, err := n.Dial(ctx, address, protocol.PurposeMember)
+	l, err := call(ctx, n, address)
 	if err != nil {
 		return err
 	}
-	defer c.Close()
-	defer context.AfterFunc(ctx, func() { _ = c.Close() })() // wakes the read
+	defer l.hangUp()
+	return l.ask(ctx, id, what, args, out)
+}
+
+// line is a connection for several questions to a member, one after the other.
+type line struct {
+	address string
+	conn    net.Conn
+	frames  *protocol.FrameReader
+}
+
+func call(ctx context.Context, n *network.Network, address string) (*line, error) {
+	c, err := n.Dial(ctx, address, protocol.PurposeMember)
+	if err != nil {
+		return nil, err
+	}
+	return &line{address, c, protocol.NewFrameReader(c, protocol.MaxFrame)}, nil
+}
+
+func (l *line) hangUp() { _ = l.conn.Close() }
+
+// ask puts a question. A line whose question was not answered is of no further
+// use.
+func (l *line) ask(ctx context.Context, id uint64, what string, args, out any) error {
+	defer context.AfterFunc(ctx, l.hangUp)() // wakes the read
 	q := protocol.Encode(protocol.PeerRequest{
 		Type: protocol.TypePeer, ID: id, What: what, Args: protocol.Encode(args),
 	})
 	b := protocol.EndFrame(append(protocol.BeginFrame(nil), q...), 0)
-	if _, err := c.Write(b); err != nil {
-		return fmt.Errorf("ask %s for %s: %w", address, what, err)
+	if _, err := l.conn.Write(b); err != nil {
+		return fmt.Errorf("ask %s for %s: %w", l.address, what, err)
 	}
-	frame, err := protocol.NewFrameReader(c, protocol.MaxFrame).Next()
+	frame, err := l.frames.Next()
 	if err != nil {
-		return fmt.Errorf("ask %s for %s: %w", address, what, err)
+		return fmt.Errorf("ask %s for %s: %w", l.address, what, err)
 	}
 	var r protocol.Reply
 	if err := r.Decode(frame); err != nil {
-		return fmt.Errorf("ask %s for %s: %w", address, what, err)
+		return fmt.Errorf("ask %s for %s: %w", l.address, what, err)
 	}
 	if r.Code != protocol.CodeOK {
 		var p protocol.Problem
 		if err := p.Decode(r.Body); err != nil {
-			return fmt.Errorf("ask %s for %s: %w", address, what, err)
+			return fmt.Errorf("ask %s for %s: %w", l.address, what, err)
 		}
 		return &refusal{r.Code, p.Detail, p.Leader}
 	}
@@ -184,7 +219,7 @@ func askAs(ctx context.Context, n *network.Network, address string, id uint64, w
 		return nil
 	}
 	if err := protocol.Decode(r.Body, out); err != nil {
-		return fmt.Errorf("ask %s for %s: %w", address, what, err)
+		return fmt.Errorf("ask %s for %s: %w", l.address, what, err)
 	}
 	return nil
 }

@@ -64,6 +64,8 @@ func (c *Coordinator) answer(ctx context.Context, q protocol.PeerRequest) (any, 
 			defer cancel()
 			return nil, h.CaughtUp(ctx, t.Group)
 		})
+	case askApplied:
+		return with(q.Args, func(a applied) (any, error) { return nil, c.onApplied(ctx, a) })
 	case askLeaders:
 		return c.onLeaders()
 	case askWithout:

@@ -1,0 +1,142 @@
+package shardgroups
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/quorate/quorate/protocol"
+)
+
+var (
+	errTransfer = errors.New("the transfer of the lead was not taken up")
+	errLags     = errors.New("the next leader has not caught up")
+)
+
+// TransferLeader hands the lead to another replica, and returns when it is
+// known who leads. It holds the group's entries back, waits until none is in
+// flight, and asks: under writes a transfer fails half of the time, because a
+// replica that has something left to apply does not stand, and then nobody
+// writes for an election timeout. That the other has applied as much as this
+// replica is for ready to find out, where it is not nil; its error ends the
+// transfer before it has begun.
+//
+// Whoever is refused meanwhile is told of the next leader: until that is known
+// they are held, too.
+func (g *Group) TransferLeader(ctx context.Context, to protocol.ReplicaID, ready func(ctx context.Context, applied uint64) error) error {
+	if !g.Leader().Self {
+		return errNotLeader
+	}
+	g.qmu.Lock()
+	g.gated++
+	g.qmu.Unlock()
+	defer func() {
+		g.qmu.Lock()
+		g.gated--
+		g.qmu.Unlock()
+		g.letGo()
+		g.poke()
+	}()
+	ctx, cancel := context.WithTimeoutCause(ctx, g.host.electionTime(), errTransfer)
+	defer cancel()
+	if err := g.until(ctx, func() bool {
+		g.qmu.Lock()
+		defer g.qmu.Unlock()
+		return len(g.flying) == 0
+	}); err != nil {
+		return err
+	}
+	if ready != nil {
+		if err := g.host.beReady(ctx, g.Applied(), ready); err != nil {
+			return err
+		}
+	}
+	if err := g.host.nh.RequestLeaderTransfer(uint64(g.id), uint64(to)); err != nil {
+		return err
+	}
+	return g.until(ctx, func() bool { l := g.Leader(); return l.Replica != 0 && !l.Self })
+}
+
+// until waits for a condition, and for the group to be stopped.
+func (g *Group) until(ctx context.Context, met func() bool) error {
+	return poll(ctx, func() (bool, error) {
+		select {
+		case <-g.stop:
+			return false, errNotLeader
+		default:
+			return met(), nil
+		}
+	})
+}
+
+// poll asks every millisecond.
+func poll(ctx context.Context, met func() (bool, error)) error {
+	t := time.NewTicker(time.Millisecond)
+	defer t.Stop()
+	for {
+		if yes, err := met(); yes || err != nil {
+			return err
+		}
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// electionTime is how long a leader must be missed, at least, and how long a
+// transfer may take.
+func (h *Host) electionTime() time.Duration {
+	return time.Duration(h.cfg.ElectionRTT) * h.cfg.RTT
+}
+
+// beReady asks the next leader, for no longer than a transfer that fails would
+// take.
+func (h *Host) beReady(ctx context.Context, applied uint64, ready func(context.Context, uint64) error) error {
+	ctx, cancel := context.WithTimeout(ctx, h.electionTime()/2)
+	defer cancel()
+	if err := ready(ctx, applied); err != nil {
+		return fmt.Errorf("%w: %w", errLags, err)
+	}
+	return nil
+}
+
+// AwaitApplied waits until this member's replica of a group has applied an
+// entry.
+func (h *Host) AwaitApplied(ctx context.Context, id protocol.GroupID, index uint64) error {
+	applied := h.system.Applied
+	if id != protocol.SystemGroup {
+		g := h.Group(id)
+		if g == nil {
+			return fmt.Errorf("group %d does not run here", id)
+		}
+		applied = g.Applied
+	}
+	return poll(ctx, func() (bool, error) { return applied() >= index, nil })
+}
+
+// hold keeps a request that nothing was done for while the lead is handed over
+// and nobody leads. The caller would only come again, and not know to whom.
+func (g *Group) hold(q *Request) bool {
+	g.qmu.Lock()
+	defer g.qmu.Unlock()
+	if g.gated == 0 || g.stopped || g.Leader().Replica != 0 || len(g.held) >= maxQueuedRequests {
+		return false
+	}
+	g.held = append(g.held, q)
+	return true
+}
+
+// letGo answers those that were held, or takes them in where this replica leads
+// again.
+func (g *Group) letGo() {
+	g.qmu.Lock()
+	held := g.held
+	g.held = nil
+	g.qmu.Unlock()
+	for _, q := range held {
+		g.Submit(q)
+	}
+}
