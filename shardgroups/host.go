@@ -106,7 +106,8 @@ type Request struct {
 // Host is one member's Raft engine with its replicas.
 type Host struct {
 	cfg     Config
-	moved   bool // the data was written under another path: snapshots are taken anew
+	moved   bool         // the data was written under another path: snapshots are taken anew
+	files   *engineFiles // nil: in memory
 	nh      *dragonboat.NodeHost
 	trans   *transportFactory
 	reg     *registry
@@ -135,6 +136,7 @@ func Open(cfg Config) (*Host, error) {
 	cfg.setDefaults()
 	bridgeLogs(cfg.Logger)
 	moved, what := false, "in memory"
+	var files *engineFiles
 	nhc := NodeHostConfig(cfg.Dir, cfg.RTT)
 	nhc.MaxSendQueueSize, nhc.MaxReceiveQueueSize = uint64(cfg.PeerQueueBytes), uint64(cfg.PeerQueueBytes)
 	nhc.Expert.LogDB.KVWriteBufferSize = min(uint64(cfg.LogBufferBytes), partOf(cfg.DiskBytes, leastWriteBuffer, defaultLogBufferBytes))
@@ -147,10 +149,11 @@ func Open(cfg Config) (*Host, error) {
 			return nil, err
 		}
 		what = "in " + cfg.Dir
-		nhc.Expert.FS = cfg.Hooks.FS
+		files = newEngineFiles(cfg.Hooks.FS, cfg.Logger, nhc.Expert.LogDB.KVWriteBufferSize)
+		nhc.Expert.FS = files.forEngine()
 	}
 	h := &Host{
-		moved: moved, cfg: cfg, nonce: rand.Uint64(), mono: newMonotime(cfg.Hooks.Clock),
+		moved: moved, files: files, cfg: cfg, nonce: rand.Uint64(), mono: newMonotime(cfg.Hooks.Clock),
 		trans:  &transportFactory{dial: cfg.Dial},
 		reg:    &registry{resolve: cfg.Resolve},
 		groups: map[protocol.GroupID]*Group{},
@@ -377,6 +380,19 @@ func (h *Host) Groups() []*Group {
 	}
 	slices.SortFunc(groups, func(a, b *Group) int { return int(a.id) - int(b.id) })
 	return groups
+}
+
+// SlowDisk reports whether the syncs of this member's log have been slow for some
+// seconds.
+func (h *Host) SlowDisk() bool { return h.files != nil && h.files.syncs.isSlow() }
+
+// SyncTimes returns how long the syncs of this member's log took, in
+// nanoseconds; nothing in memory.
+func (h *Host) SyncTimes() Histogram {
+	if h.files == nil {
+		return Histogram{}
+	}
+	return h.files.syncs.times.read(latencyLow)
 }
 
 // System returns this member's replica of the system group.
