@@ -38,6 +38,7 @@ const (
 	ReadIndexReused Bug = "read-index-reused"
 	FastTime        Bug = "fast-time"
 	WipedReturns    Bug = "wiped-returns"
+	LossUnseen      Bug = "loss-unseen"
 	StaleTable      Bug = "stale-table"
 
 	// The client.
@@ -83,10 +84,11 @@ var All = []Mutant{
 	{SnapshotAliased, "a snapshot shares what is written later", "shardgroups/groupstate", "TestSnapshotsAtEveryEntry", 0},
 	{HoldOffForgotten, "a group that lost data grants before the old holders know", "shardgroups/groupstate", "TestHoldOff", 0},
 	{AckBeforeCommit, "a write is acknowledged before it is committed", "grid/gridtest", "TestMinoritySide", 0},
-	{LateRider, "a read rides on an entry that was proposed before it came", "grid/gridtest", "TestMinoritySide", 0},
-	{ReadIndexReused, "a ReadIndex result is used again", "grid/gridtest", "TestMinoritySide", 0},
-	{StaleTable, "a member serves the table of before", "grid/gridtest", "TestTablesAreFresh", 0},
-	{WipedReturns, "a replica returns under its old id after its data was lost", "shardgroups", "TestWitness_Lost", 0},
+	{LateRider, "a read rides on an entry that was proposed before it came", "shardgroups", "TestGroup_LateRead_Entry", 0},
+	{ReadIndexReused, "a read is answered by a ReadIndex that was asked before it came", "shardgroups", "TestGroup_LateRead_Round", 0},
+	{StaleTable, "a member serves the table of before its last change", "grid/gridtest", "TestTablesAreFresh", 0},
+	{WipedReturns, "a replica returns under its old id after its data was lost", "grid/gridtest", "TestLostVoterDoesNotVote", 0},
+	{LossUnseen, "a log that has lost its end is taken for whole", "shardgroups", "TestWitness_Lost", 0},
 	{HeldTooLate, "the holder's context ends after the grid has given the permit away", "client", "TestHoldFor", 0},
 	{UnknownIsSafe, "an unknown outcome is called safe to retry", "client", "TestOutcome", 0},
 	{NewIdentity, "a call that may have entered is sent under a new identity", "client", "TestSessionEnded", 0},

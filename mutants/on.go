@@ -5,6 +5,7 @@ package mutants
 import (
 	"math/rand/v2"
 	"os"
+	"reflect"
 	"sync"
 	"time"
 )
@@ -26,15 +27,28 @@ func Drift() int64 {
 	return int64(time.Since(started))
 }
 
-var first sync.Map // by Bug
+var (
+	versionsMu sync.Mutex // guards versions
+	versions   = map[any][2]any{}
+)
 
-// First returns the first v of all where b is planted, and v otherwise.
-func First[T any](b Bug, v T) T {
+// Previous returns v, or, where b is planted, what v was for the same owner before
+// it changed last.
+func Previous[T any](b Bug, owner any, v T) T {
 	if !On(b) {
 		return v
 	}
-	was, _ := first.LoadOrStore(b, v)
-	return was.(T)
+	versionsMu.Lock()
+	defer versionsMu.Unlock()
+	was, ok := versions[owner]
+	if !ok {
+		was = [2]any{v, v}
+	}
+	if !reflect.DeepEqual(was[1], v) {
+		was = [2]any{was[1], v}
+	}
+	versions[owner] = was
+	return was[0].(T)
 }
 
 // Shuffle gives s another order each time where b is planted.

@@ -2,6 +2,7 @@ package shardgroups_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -32,14 +33,39 @@ type cluster struct {
 	addrs map[protocol.UUID]string
 	lns   []net.Listener
 	cut   map[protocol.UUID]bool // members that nobody reaches, and who reach nobody
-	conns []dialed
+	conns []*dialed
+	held  map[link]bool // what is sent there is kept back
+	kept  []keptFrame
 }
+
+// link is one direction between two members.
+type link struct{ from, to protocol.UUID }
 
 // dialed is a connection and between whom it is.
 type dialed struct {
 	net.Conn
-	from protocol.UUID
-	to   string
+	c    *cluster
+	link link
+}
+
+// keptFrame is a Raft frame that was kept back.
+type keptFrame struct {
+	on    *dialed
+	bytes []byte
+}
+
+// Write sends a frame, or keeps it back.
+func (d *dialed) Write(b []byte) (int, error) {
+	d.c.mu.Lock()
+	held := d.c.held[d.link]
+	if held {
+		d.c.kept = append(d.c.kept, keptFrame{d, bytes.Clone(b)})
+	}
+	d.c.mu.Unlock()
+	if held {
+		return len(b), nil
+	}
+	return d.Conn.Write(b)
 }
 
 const members, groups, partitions = 3, 2, 8
@@ -51,7 +77,7 @@ func newCluster(t testing.TB) *cluster {
 
 func newTunedCluster(t testing.TB, tune func(*shardgroups.Config)) *cluster {
 	t.Helper()
-	c := &cluster{t: t, id: protocol.UUID{1}, addrs: map[protocol.UUID]string{}, cut: map[protocol.UUID]bool{}, tune: tune}
+	c := &cluster{t: t, id: protocol.UUID{1}, addrs: map[protocol.UUID]string{}, cut: map[protocol.UUID]bool{}, held: map[link]bool{}, tune: tune}
 	for i := range members {
 		c.ids = append(c.ids, protocol.UUID{2, byte(i)})
 		c.dirs = append(c.dirs, t.TempDir())
@@ -130,16 +156,22 @@ func (c *cluster) dial(ctx context.Context, from protocol.UUID, address string) 
 	if c.cut[from] {
 		return nil, errCut
 	}
+	l := link{from: from}
 	for id, a := range c.addrs {
-		if a == address && c.cut[id] {
-			return nil, errCut
+		if a == address {
+			l.to = id
 		}
 	}
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
-	if err == nil {
-		c.conns = append(c.conns, dialed{conn, from, address})
+	if c.cut[l.to] || c.held[l] {
+		return nil, errCut
 	}
-	return conn, err
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	d := &dialed{conn, c, l}
+	c.conns = append(c.conns, d)
+	return d, nil
 }
 
 // isolate cuts a member off, or lets it back.
@@ -148,7 +180,7 @@ func (c *cluster) isolate(i int, cut bool) {
 	defer c.mu.Unlock()
 	c.cut[c.ids[i]] = cut
 	for _, d := range c.conns {
-		if cut && (d.from == c.ids[i] || d.to == c.addrs[c.ids[i]]) {
+		if cut && (d.link.from == c.ids[i] || d.link.to == c.ids[i]) {
 			d.Close()
 		}
 	}
@@ -288,21 +320,33 @@ func (c *cluster) do(q protocol.Request) protocol.Reply {
 	panic(fmt.Sprintf("no answer to %+v", q))
 }
 
-func submit(g *shardgroups.Group, q protocol.Request) protocol.Reply {
+func submit(g *shardgroups.Group, q protocol.Request) protocol.Reply { return <-submitLater(g, q) }
+
+// submitLater sends a request; when it returns the group has it.
+func submitLater(g *shardgroups.Group, q protocol.Request) <-chan protocol.Reply {
 	done := make(chan protocol.Reply, 1)
 	g.Submit(&shardgroups.Request{Request: q, Raw: q.Append(nil), Done: func(r protocol.Reply) { done <- r }})
-	return <-done
+	return done
 }
 
 // get reads a counter, linearizably.
 func (c *cluster) get(p protocol.PartitionID) int64 {
 	c.t.Helper()
-	r := c.do(protocol.Request{
-		Partition: p, Flags: protocol.FlagRead, Kind: dcounter.Kind().ID, Op: 1, Name: "hits", Body: protocol.AppendArray(nil, 0),
-	})
+	r := c.do(read(p))
 	if r.Code != protocol.CodeOK {
 		c.t.Fatalf("get: code %d: %q", r.Code, r.Body)
 	}
+	return number(r)
+}
+
+func read(p protocol.PartitionID) protocol.Request {
+	return protocol.Request{
+		Partition: p, Flags: protocol.FlagRead, Kind: dcounter.Kind().ID, Op: 1, Name: "hits", Body: protocol.AppendArray(nil, 0),
+	}
+}
+
+// number is the one number in a reply.
+func number(r protocol.Reply) int64 {
 	rd := protocol.NewReader(r.Body)
 	rd.Array(1)
 	return rd.Int()

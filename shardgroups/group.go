@@ -222,9 +222,8 @@ func (g *Group) Submit(q *Request) {
 		g.stats.Repeats.Add(1)
 		return
 	}
-	if read && mutants.On(mutants.LateRider) && g.stats.Writes.Load() > 0 {
+	if read && mutants.On(mutants.LateRider) && g.rideLate(q) {
 		g.qmu.Unlock()
-		g.readNow([]*Request{q}, time.Now())
 		return
 	}
 	if read {
@@ -304,7 +303,7 @@ func (g *Group) step() bool {
 		}
 		return true
 	}
-	if len(g.reads) > 0 && g.reading < maxReadRounds {
+	if len(g.reads) > 0 && g.reading < maxReadRounds && !(g.reading > 0 && mutants.On(mutants.ReadIndexReused)) {
 		batch := g.takeReads()
 		g.reading++
 		g.qmu.Unlock()
@@ -430,6 +429,16 @@ func acknowledgeEarly(e *entry) {
 		q.answer(structures.OK(protocol.AppendInts(nil, 1)), 1)
 		q.Done = func(protocol.Reply) {}
 	}
+}
+
+// rideLate is a planted bug: a read rides on an entry that was proposed before it
+// came. qmu is held.
+func (g *Group) rideLate(q *Request) bool {
+	for _, e := range g.flying {
+		e.riders = append(e.riders, q)
+		return true
+	}
+	return false
 }
 
 // codeOf says what an error of Propose or ReadIndex means: whether the request

@@ -19,11 +19,7 @@ const readIndexTimeout = 500 * time.Millisecond
 // until it has applied what was committed by then, and answers the batch, which
 // was closed before: a read that arrives later needs another round.
 func (g *Group) readIndex(batch []*Request) {
-	if g.stats.Reads.Add(uint64(len(batch))) > uint64(len(batch)) && mutants.On(mutants.ReadIndexReused) {
-		g.endRound()
-		g.readNow(batch, time.Now())
-		return
-	}
+	g.stats.Reads.Add(uint64(len(batch)))
 	asked := time.Now()
 	rs, err := g.host.nh.ReadIndex(uint64(g.id), readIndexTimeout)
 	if err != nil {
@@ -39,6 +35,9 @@ func (g *Group) readIndex(batch []*Request) {
 		g.endRound()
 		switch {
 		case r.Completed():
+			if mutants.On(mutants.ReadIndexReused) {
+				batch = append(batch, g.cameMeanwhile()...)
+			}
 			g.readNow(batch, asked)
 		case r.Dropped():
 			g.rideInstead(batch)
@@ -48,6 +47,14 @@ func (g *Group) readIndex(batch []*Request) {
 			}
 		}
 	})
+}
+
+// cameMeanwhile is half of a planted bug: reads that came while a round was under
+// way share its result.
+func (g *Group) cameMeanwhile() []*Request {
+	g.qmu.Lock()
+	defer g.qmu.Unlock()
+	return g.takeReads()
 }
 
 func (g *Group) endRound() {

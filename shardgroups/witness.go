@@ -44,7 +44,7 @@ type Stored struct {
 // its group has no other voter.
 func (w Witness) Lost(s Stored, alone bool) bool {
 	switch {
-	case mutants.On(mutants.WipedReturns):
+	case mutants.On(mutants.LossUnseen):
 		return false
 	case s.Term < w.Term,
 		s.Term == w.HeldTerm && s.Last < w.HeldIndex,

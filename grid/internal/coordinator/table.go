@@ -185,7 +185,7 @@ func (c *Coordinator) Table() protocol.Table {
 		address, _ := c.AddressOf(o.ID)
 		t.Members = append(t.Members, protocol.TableMember{ID: o.ID, Name: o.Name, Address: address})
 	}
-	return mutants.First(mutants.StaleTable, t)
+	return mutants.Previous(mutants.StaleTable, c, t)
 }
 
 // tableOf returns the table as the planners take it.
