@@ -81,8 +81,11 @@ var dependencies = map[string]map[string]string{
 	},
 	"github.com/tidwall/btree":        {"shardgroups/groupstate": "ordered rows with a copy in constant time, for snapshots"},
 	"github.com/hashicorp/memberlist": {"grid/internal/gossip": "finds members and suspects them"},
-	"golang.org/x/sys":                {"grid/internal/identity": "locks the data directory"},
-	"github.com/alecthomas/kong":      {"cmd/quorate": "the command line"},
+	"golang.org/x/sys": {
+		"grid/internal/identity": "locks the data directory",
+		"verify/nemesis":         "network namespaces",
+	},
+	"github.com/alecthomas/kong": {"cmd/quorate": "the command line"},
 	"github.com/knadh/koanf": {
 		"cmd/quorate": "one configuration out of a YAML file and the environment, with the source of each value",
 	},

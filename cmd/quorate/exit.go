@@ -16,6 +16,8 @@ const (
 	exitUnavailable = 3
 	exitUnknown     = 4
 
+	exitInterrupted = 130 // verify: a signal came before it was done
+
 	exitNotAcquired = 124
 	exitOurs        = 125
 	exitNotRunnable = 126

@@ -26,7 +26,7 @@ type verifyGrid struct {
 	Members    int    `help:"Members of the grid that is started." default:"3" placeholder:"N"`
 	Durability string `help:"Durability of the grid that is started: ${enum}." enum:"disk,memory" default:"disk" placeholder:"D"`
 	Dir        string `help:"For data, logs and what a broken promise leaves; a temporary directory if left out, kept where a promise broke." placeholder:"D"`
-	Direct     bool   `help:"Members talk without a proxy between them: no faults of the network."`
+	Network    string `help:"What is between members: ${enum}. netns: each in a network namespace of its own (Linux, root); proxy: a proxy before each; auto: netns where it works; direct: nothing, and no faults of the network." enum:"auto,netns,proxy,direct" default:"auto" placeholder:"KIND"`
 
 	smallDisk bool
 }
@@ -47,7 +47,7 @@ type verifyRun struct {
 func (verifyRun) Help() string {
 	return `Starts a grid of member processes on this machine, uses all structures from many clients while members are killed, stopped, cut off and damaged, and finds out whether every promise was kept: histories of a few objects by porcupine, everything by counting, and at the end the hashes of all replicas. The seed repeats the choices, not the timing of processes.
 
-Exit status 1, with the history as lines of JSON and as a page that shows it, where a promise was broken.
+Exit status 1, with the history as lines of JSON and as a page that shows it, where a promise was broken. A first signal stops the load and has what was done checked, exit status 130 if no promise was broken; a second one ends everything at once.
 
   quorate verify
   quorate verify --duration 10m --durability memory
@@ -71,7 +71,7 @@ func (cmd *verifyRun) Validate() error {
 func (cmd *verifyGrid) config(dir string) (nemesis.Config, error) {
 	binary, err := os.Executable()
 	return nemesis.Config{
-		Command: []string{binary, "start"}, Dir: dir, Members: cmd.Members, Durability: cmd.Durability, Direct: cmd.Direct, SmallDisk: cmd.smallDisk,
+		Command: []string{binary, "start"}, Dir: dir, Members: cmd.Members, Durability: cmd.Durability, Network: cmd.Network, SmallDisk: cmd.smallDisk,
 	}, err
 }
 
@@ -121,9 +121,16 @@ func (cmd *verifyRun) Run(ctx context.Context, a *app) error {
 	v := &verification{app: a, cmd: cmd, dir: dir, began: time.Now(), rng: rand.New(rand.NewPCG(cmd.Seed, 0))}
 	defer v.close()
 	if err := v.prepare(ctx); err != nil {
+		v.close()
 		remove()
+		if ctx.Err() != nil {
+			return interrupted("interrupted before anything was checked")
+		}
 		return err
 	}
+	defer context.AfterFunc(ctx, func() {
+		a.note("interrupted: the load stops, what was done is checked; a second signal ends everything at once")
+	})()
 	v.run(ctx)
 	report := v.finish(ctx)
 	if a.json {
@@ -134,13 +141,21 @@ func (cmd *verifyRun) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	if !report.Passed {
+	if len(report.Violations) > 0 || !report.Passed && !report.Interrupted {
 		a.note("quorate: data, logs and histories are in %s", dir)
 		return &exitError{code: exitNo, err: errSilent}
 	}
 	v.close()
 	remove()
+	if report.Interrupted {
+		return &exitError{code: exitInterrupted, err: errSilent} // the report has said so
+	}
 	return nil
+}
+
+// interrupted is the error of a command that a signal has ended.
+func interrupted(what string) error {
+	return &exitError{code: exitInterrupted, err: errors.New(what)}
 }
 
 type verifyFaults struct {

@@ -61,7 +61,7 @@ func (v *verification) holder(ctx context.Context) (*nemesis.Holder, error) {
 	}
 	v.holders++
 	name := fmt.Sprintf("%s-holder-%d", v.name, v.holders)
-	h, line, err := nemesis.StartHolder(ctx, holderGrant, v.endpoints(), binary, "verify", "client",
+	h, line, err := nemesis.StartHolder(ctx, v.grid, holderGrant, v.endpoints(), binary, "verify", "client",
 		"--semaphore", name, "--queue", name, "--ttl", holderTTL.String())
 	if err != nil {
 		return nil, err

@@ -85,6 +85,12 @@ func (cmd *verifyGap) Run(ctx context.Context, a *app) error {
 	}
 	defer remove()
 	g, err := cmd.start(ctx, dir)
+	if ctx.Err() != nil {
+		if g != nil {
+			g.Close()
+		}
+		return interrupted("interrupted before anything was measured")
+	}
 	if err != nil {
 		return err
 	}
@@ -102,6 +108,9 @@ func (cmd *verifyGap) Run(ctx context.Context, a *app) error {
 			rounds = max(1, rounds/5)
 		}
 		r, err := m.measure(ctx, a, in, rounds)
+		if ctx.Err() != nil {
+			break
+		}
 		if err != nil {
 			a.note("quorate: %s: %v", in.Name, err)
 			continue
@@ -120,7 +129,12 @@ func (cmd *verifyGap) Run(ctx context.Context, a *app) error {
 		for _, r := range results {
 			fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%.2f s\t%.2f s\t%.2f s\n", r.Fault, r.Durability, r.Rounds, r.Gaps, r.P50, r.P99, r.Max)
 		}
-		return t.Flush()
+		if err := t.Flush(); err != nil {
+			return err
+		}
+	}
+	if ctx.Err() != nil {
+		return interrupted("interrupted before all was measured")
 	}
 	return nil
 }
@@ -147,7 +161,7 @@ func (i interval) String() string {
 
 func (m *gapMeter) connect(ctx context.Context, n int) error {
 	for range n {
-		cutter := nemesis.NewCutter(m.grid.Resolve)
+		cutter := nemesis.NewCutter(m.grid.Dial)
 		c, err := client.Dial(ctx, m.grid.Seeds(), client.WithName("verify gap"), client.WithDialer(cutter.Dial))
 		if err != nil {
 			return err

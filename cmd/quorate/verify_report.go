@@ -13,19 +13,23 @@ import (
 // verifyReport is the verdict.
 type verifyReport struct {
 	workloads.Report
-	Passed     bool               `json:"passed"`
-	Durability string             `json:"durability"`
-	Members    int                `json:"members"`
-	Seed       uint64             `json:"seed"`
-	Seconds    float64            `json:"seconds"`
-	Faults     map[string]int     `json:"faults"`
-	Impossible []string           `json:"impossible,omitempty"`
-	Undone     []string           `json:"undone,omitempty"`
-	Gaps       map[string]float64 `json:"longest_gap_seconds"` // by fault
-	Damaged    uint64             `json:"damaged"`             // chunks and packets with a flipped bit
-	Hashes     bool               `json:"hashes_equal"`
-	Lost       []string           `json:"majority_lost,omitempty"` // memory: what became of the grid
-	Violations []string           `json:"violations,omitempty"`
+	Passed      bool               `json:"passed"`
+	Interrupted bool               `json:"interrupted,omitempty"` // by a signal
+	Network     string             `json:"network,omitempty"`
+	Durability  string             `json:"durability"`
+	Members     int                `json:"members"`
+	Seed        uint64             `json:"seed"`
+	Seconds     float64            `json:"seconds"`
+	Load        float64            `json:"load_seconds"`  // of which faults and load went on
+	Asked       float64            `json:"asked_seconds"` // for how long they were to
+	Faults      map[string]int     `json:"faults"`
+	Impossible  []string           `json:"impossible,omitempty"`
+	Undone      []string           `json:"undone,omitempty"`
+	Gaps        map[string]float64 `json:"longest_gap_seconds"` // by fault
+	Damaged     uint64             `json:"damaged"`             // chunks and packets with a flipped bit
+	Hashes      bool               `json:"hashes_equal"`
+	Lost        []string           `json:"majority_lost,omitempty"` // memory: what became of the grid
+	Violations  []string           `json:"violations,omitempty"`
 }
 
 func (v *verification) fillReport(r *verifyReport) {
@@ -39,7 +43,15 @@ func (v *verification) fillReport(r *verifyReport) {
 		r.Gaps[fault] = d.Seconds()
 	}
 	r.Violations = v.broken
-	r.Passed = len(v.broken) == 0
+	r.Load, r.Asked = v.lasted.Seconds(), v.cmd.Duration.Seconds()
+	if v.grid != nil {
+		kind, lacks := v.grid.NetworkKind()
+		r.Network = kind
+		if lacks != "" {
+			r.Impossible = append(r.Impossible, "network: "+lacks)
+		}
+	}
+	r.Passed = len(v.broken) == 0 && len(r.Unchecked) == 0 && !r.Interrupted
 }
 
 // durabilityRules is what each durability promises.
@@ -66,6 +78,9 @@ func (r *verifyReport) String() string {
 		line("durability", "%s %-7s %s", mark, d, durabilityRules[d])
 	}
 	line("members", "%d", r.Members)
+	if r.Network != "" {
+		line("network", "%s", r.Network)
+	}
 	line("seed", "%d", r.Seed)
 	line("time", "%.0f s", r.Seconds)
 	line("operations", "%d answered, %d with an unknown outcome, %d refused", r.Calls, r.Unknown, r.Failed)
@@ -102,9 +117,17 @@ func (r *verifyReport) String() string {
 	for _, what := range r.Violations {
 		line("BROKEN", "%s", what)
 	}
-	if r.Passed {
+	for _, what := range r.Unchecked {
+		line("not checked", "%s: there was no time", what)
+	}
+	switch {
+	case r.Passed:
 		line("verdict", "every promise was kept")
-	} else {
+	case len(r.Violations) == 0 && r.Interrupted:
+		line("verdict", "interrupted after %.0f of %.0f s: no violation in what was checked", r.Load, r.Asked)
+	case len(r.Violations) == 0:
+		line("verdict", "no violation in what was checked, and not all of it was")
+	default:
 		line("verdict", "%d promises were broken", len(r.Violations))
 	}
 	return b.String()

@@ -35,15 +35,16 @@ type verification struct {
 	faults     []nemesis.Fault
 	majority   []nemesis.Fault // memory: they take the data
 	impossible []string
+	undone     []string // faults that could not be injected
 	times      timeline
-	holders    int // client processes so far
+	holders    int           // client processes so far
+	lasted     time.Duration // how long faults and load went on
 	closed     sync.Once
 
 	mu       sync.Mutex // guards what follows
 	broken   []string
 	files    int            // histories that were written
 	done     map[string]int // faults by name
-	undone   []string       // faults that could not be injected
 	longest  map[string]time.Duration
 	worstGap time.Duration
 }
@@ -55,16 +56,18 @@ const probers = 3
 func (v *verification) prepare(ctx context.Context) error {
 	v.done, v.longest = map[string]int{}, map[string]time.Duration{}
 	v.seeds = v.cmd.Endpoints
-	resolve := func(address string) string { return address }
+	dial := nemesis.Dial
 	if len(v.seeds) == 0 {
 		v.note("starting %d members, durability %s, seed %d, in %s", v.cmd.Members, v.cmd.Durability, v.cmd.Seed, v.dir)
 		g, err := v.cmd.start(ctx, v.dir)
 		if err != nil {
 			return err
 		}
-		v.grid, v.seeds, resolve = g, g.Seeds(), g.Resolve
+		kind, _ := g.NetworkKind()
+		v.note("network: %s", kind)
+		v.grid, v.seeds, dial = g, g.Seeds(), g.Dial
 	}
-	v.cutter = nemesis.NewCutter(resolve)
+	v.cutter = nemesis.NewCutter(dial)
 	if err := v.chooseFaults(); err != nil {
 		return err
 	}
@@ -114,27 +117,30 @@ func (v *verification) chooseFaults() error {
 	return nil
 }
 
-// run loads the grid, injects faults until the time is over, and stops.
-func (v *verification) run(ctx context.Context) {
+// run loads the grid, injects faults until the time is over or told ends, and
+// stops.
+func (v *verification) run(told context.Context) {
 	v.name = fmt.Sprintf("verify-%x", v.began.UnixMilli())
 	v.began = time.Now()
+	v.note("load from %d clients, faults for %v", len(v.clients), v.cmd.Duration)
 	v.load = workloads.Start(workloads.Config{
 		Name: v.name, Clients: v.clients, Rate: v.cmd.Rate, Epoch: v.cmd.Epoch, Seed: v.cmd.Seed,
 		Quiet: v.times.quiet, Broken: v.breaks,
 	})
 	v.probes = workloads.StartProbes(v.name, v.probing, workloads.Groups(v.probing[0]), v.gap)
-	over, cancel := context.WithTimeout(ctx, v.cmd.Duration)
+	over, cancel := context.WithTimeout(told, v.cmd.Duration)
 	defer cancel()
 	reported := make(chan struct{})
 	go func() {
 		defer close(reported)
 		v.report(over)
 	}()
-	v.torture(over, ctx)
+	v.torture(over, context.WithoutCancel(told))
 	<-over.Done()
 	<-reported
 	v.load.Stop()
 	v.probes.Stop()
+	v.lasted = time.Since(v.began)
 }
 
 // torture injects one fault after the other. Each that was begun is ended in
@@ -179,7 +185,7 @@ func (v *verification) fill() []nemesis.Fault {
 func (v *verification) inject(ctx, over context.Context, f nemesis.Fault) bool {
 	v.times.begin(f.Name)
 	defer v.times.end()
-	in, err := f.Inject(ctx, v.target())
+	in, err := f.Inject(over, v.target())
 	v.times.detail(in.Detail)
 	if err == nil {
 		_ = sleep(over, f.For(v.rng))
@@ -189,27 +195,30 @@ func (v *verification) inject(ctx, over context.Context, f nemesis.Fault) bool {
 			err = errors.Join(err, herr)
 		}
 	}
-	v.mu.Lock()
-	if err == nil {
-		v.done[f.Name]++
-	} else {
-		v.undone = append(v.undone, fmt.Sprintf("%s %s: %v", f.Name, in.Detail, err))
-	}
-	v.mu.Unlock()
 	var violation *nemesis.Violation
-	if errors.As(err, &violation) {
+	switch {
+	case err == nil:
+		v.mu.Lock()
+		v.done[f.Name]++
+		v.mu.Unlock()
+	case errors.As(err, &violation):
 		v.breaks(fmt.Sprintf("after %s %s: %v", f.Name, in.Detail, violation), nil, verify.Verdict{})
-	} else if err != nil {
+	case over.Err() == nil:
+		v.undone = append(v.undone, fmt.Sprintf("%s %s: %v", f.Name, in.Detail, err))
 		v.note("could not inject %s %s: %v", f.Name, in.Detail, err)
+	default: // the end has cut it short
 	}
-	if v.grid == nil {
+	switch {
+	case v.grid == nil:
 		return true
+	case errors.Is(over.Err(), context.Canceled):
+		return false // by a signal: finish waits for the grid, without load
 	}
-	if err := v.grid.AwaitFull(ctx); err != nil && ctx.Err() == nil {
+	if err := v.grid.AwaitFull(ctx); err != nil {
 		v.breaks(fmt.Sprintf("after %s %s the grid does not come back to full strength: %v", f.Name, in.Detail, err), nil, verify.Verdict{})
 		return false
 	}
-	return ctx.Err() == nil
+	return true
 }
 
 // breaks notes a broken promise and writes its history.
@@ -278,30 +287,51 @@ func (v *verification) report(ctx context.Context) {
 	}
 }
 
-// finish looks at what is left and returns the verdict.
-func (v *verification) finish(ctx context.Context) *verifyReport {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+// How long the last checks may take.
+const (
+	finishTime    = 10 * time.Minute
+	interruptTime = time.Minute // once a signal has come
+)
+
+// finish looks at what is left and returns the verdict. What a signal leaves no
+// time for is said not to be checked.
+func (v *verification) finish(told context.Context) *verifyReport {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(told), finishTime)
 	defer cancel()
-	if v.grid != nil {
-		if err := errors.Join(v.grid.StartAll(), v.grid.AwaitFull(ctx)); err != nil {
-			v.breaks(fmt.Sprintf("at the end the grid is not at full strength: %v", err), nil, verify.Verdict{})
+	defer context.AfterFunc(told, func() {
+		_ = sleep(ctx, interruptTime)
+		cancel()
+	})()
+	r := &verifyReport{}
+	look := func(what string, f func(context.Context) error) bool {
+		began := time.Now()
+		err := f(ctx)
+		switch {
+		case err == nil:
+			v.note("%s: %.1f s", what, time.Since(began).Seconds())
+		case ctx.Err() != nil:
+			r.Unchecked = append(r.Unchecked, what)
+		default:
+			v.breaks(fmt.Sprintf("%s: %v", what, err), nil, verify.Verdict{})
 		}
+		return err == nil
 	}
-	v.note("checking what is left")
-	r := &verifyReport{Report: v.load.Finish(ctx)}
+	if v.grid != nil {
+		look("full strength at the end", func(ctx context.Context) error { return errors.Join(v.grid.StartAll(), v.grid.AwaitFull(ctx)) })
+	}
+	look("the last histories and what is left", func(ctx context.Context) error {
+		r.Report = v.load.Finish(ctx)
+		return nil
+	})
 	for _, c := range append(v.clients, v.probing...) {
 		_ = c.Close()
 	}
 	if v.grid != nil {
-		if err := v.grid.Hashes(ctx); err != nil {
-			v.breaks(fmt.Sprintf("replicas: %v", err), nil, verify.Verdict{})
-		} else {
-			r.Hashes = true
+		r.Hashes = look("hashes of replicas", v.grid.Hashes)
+		if told.Err() == nil {
+			v.loseMajority(ctx, r)
 		}
-		v.loseMajority(ctx, r)
-		if err := v.grid.Stop(); err != nil {
-			v.breaks(fmt.Sprintf("orderly end: %v", err), nil, verify.Verdict{})
-		}
+		look("orderly end", func(context.Context) error { return v.grid.Stop() })
 		for _, c := range v.grid.Crashes() {
 			v.breaks(c, nil, verify.Verdict{})
 		}
@@ -309,6 +339,7 @@ func (v *verification) finish(ctx context.Context) *verifyReport {
 			r.Damaged = n.Damaged()
 		}
 	}
+	r.Interrupted = told.Err() != nil
 	v.fillReport(r)
 	return r
 }

@@ -11,7 +11,7 @@ import (
 // Cutter cuts clients of this process off from members. Its Dial is for
 // client.WithDialer.
 type Cutter struct {
-	resolve func(address string) string
+	dial func(ctx context.Context, address string) (net.Conn, error)
 
 	mu      sync.Mutex // guards what follows
 	cut     map[string]bool
@@ -19,10 +19,10 @@ type Cutter struct {
 	conns   map[*cuttable]struct{}
 }
 
-// NewCutter returns a cutter that cuts nothing. The function resolve says where
-// the member of an address listens.
-func NewCutter(resolve func(string) string) *Cutter {
-	return &Cutter{resolve: resolve, cut: map[string]bool{}, changed: make(chan struct{}), conns: map[*cuttable]struct{}{}}
+// NewCutter returns a cutter that cuts nothing. The function dial opens a
+// connection to the member of an address.
+func NewCutter(dial func(context.Context, string) (net.Conn, error)) *Cutter {
+	return &Cutter{dial: dial, cut: map[string]bool{}, changed: make(chan struct{}), conns: map[*cuttable]struct{}{}}
 }
 
 // Dial opens a connection to the member of an address.
@@ -30,8 +30,7 @@ func (k *Cutter) Dial(ctx context.Context, address string) (net.Conn, error) {
 	if err := k.pass(address, ctx.Done(), nil); err != nil {
 		return nil, err
 	}
-	d := net.Dialer{Timeout: 3 * time.Second}
-	c, err := d.DialContext(ctx, "tcp", k.resolve(address))
+	c, err := k.dial(ctx, address)
 	if err != nil {
 		return nil, err
 	}

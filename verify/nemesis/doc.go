@@ -12,10 +12,10 @@
 //	err = injected.Heal(ctx)
 //	err = g.AwaitFull(ctx)
 //
-// Members advertise the address of a proxy and listen elsewhere, so all that
-// one member sends another passes through a Network, which can be told what to
-// do with each direction between each two. A client reaches members directly,
-// through the Dialer of a Cutter.
+// All that one member sends another passes through a Network, which can be told
+// what to do with each direction between each two: a packetSwitch between hosts
+// in network namespaces of their own, or proxies whose addresses the members
+// advertise. Clients connect through the Dial of a Cutter.
 //
 // One file holds one family of faults; a new fault is a value of Fault in it.
 package nemesis

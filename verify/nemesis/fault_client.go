@@ -33,6 +33,9 @@ func clientFaults() []Fault {
 				name := address
 				if t.Grid != nil {
 					m := t.Grid.leader(ctx, t.Rand)
+					if t.Grid.disturbsClients() == nil {
+						return t.Grid.between(m, Way{Cut: true}, Way{Cut: true}, m.Name), nil
+					}
 					name, address = m.Name, m.Address
 				}
 				t.Clients.Set(address, true)
@@ -40,6 +43,26 @@ func clientFaults() []Fault {
 					t.Clients.Set(address, false)
 					return nil
 				}}, nil
+			},
+		}, {
+			Name: "client-one-way", Family: familyClients, About: "a leader does not hear its clients, or they do not hear it",
+			Lasts: [2]time.Duration{500 * time.Millisecond, 6 * time.Second}, Needs: (*Grid).disturbsClients,
+			Inject: func(ctx context.Context, t *Target) (Injected, error) {
+				m := t.Grid.leader(ctx, t.Rand)
+				if t.Rand.IntN(2) == 0 {
+					return t.Grid.between(m, Way{Cut: true}, Way{}, m.Name+" does not hear them"), nil
+				}
+				return t.Grid.between(m, Way{}, Way{Cut: true}, m.Name+" is not heard"), nil
+			},
+		}, {
+			Name: "client-loss", Family: familyClients, About: "packets between clients and members lost, delayed, doubled and reordered",
+			Lasts: [2]time.Duration{3 * time.Second, 8 * time.Second}, Needs: (*Grid).disturbsClients,
+			Inject: func(_ context.Context, t *Target) (Injected, error) {
+				w := Way{Lose: 0.02 + 0.2*t.Rand.Float64(), Duplicate: 0.2, Delay: between(t.Rand, time.Millisecond, 50*time.Millisecond)}
+				for _, m := range t.Grid.members {
+					t.Grid.between(m, w, w, "")
+				}
+				return t.Grid.between(t.Grid.members[0], w, w, fmt.Sprintf("%.0f %% lost", 100*w.Lose)), nil
 			},
 		}, {
 			Name: "client-kill", Family: familyClients, About: "SIGKILL of a client process that holds a permit and waits",
@@ -60,15 +83,28 @@ func clientFaults() []Fault {
 
 // StartHolder starts a client process and returns it with the line it prints
 // once it holds what it is to hold.
-func StartHolder(ctx context.Context, limit time.Duration, endpoints []string, command ...string) (*Holder, string, error) {
-	out, in, err := os.Pipe()
+//
+// It runs where the clients of a grid are; the grid is nil where its processes
+// are those of others.
+func StartHolder(ctx context.Context, g *Grid, limit time.Duration, endpoints []string, command ...string) (*Holder, string, error) {
+	l, done, err := g.holderLauncher()
 	if err != nil {
 		return nil, "", err
 	}
-	defer out.Close()
-	p, err := startProcess(in, in, append(command, "--endpoints", strings.Join(endpoints, ","))...)
-	if err := errors.Join(err, in.Close()); err != nil {
+	out, in, err := os.Pipe()
+	if err != nil {
+		done()
 		return nil, "", err
+	}
+	defer out.Close()
+	p, err := startProcess(l, in, in, append(command, "--endpoints", strings.Join(endpoints, ","))...)
+	if err := errors.Join(err, in.Close()); err != nil {
+		done()
+		return nil, "", err
+	}
+	kill := func() {
+		p.kill()
+		done()
 	}
 	stop := context.AfterFunc(ctx, func() { _ = p.cmd.Process.Kill() })
 	late := time.AfterFunc(limit, func() { _ = p.cmd.Process.Kill() })
@@ -76,8 +112,32 @@ func StartHolder(ctx context.Context, limit time.Duration, endpoints []string, c
 	late.Stop()
 	stop()
 	if err != nil {
-		p.kill()
+		kill()
 		return nil, "", fmt.Errorf("client process: it ended before it held anything: %s", line)
 	}
-	return &Holder{Kill: p.kill}, strings.TrimSpace(line), nil
+	return &Holder{Kill: kill}, strings.TrimSpace(line), nil
+}
+
+// holderLauncher returns what starts a client process, and what is to be called
+// when that has ended.
+func (g *Grid) holderLauncher() (l *launcher, done func(), err error) {
+	switch {
+	case g == nil:
+		l, err = newLauncher(func() error { return nil })
+		return l, l.close, err
+	case g.hosts.clients != nil:
+		return g.hosts.clients.launcher, func() {}, nil
+	}
+	return g.hosts.local, func() {}, nil
+}
+
+// between puts in force what happens to what clients send a member, and to what
+// it answers.
+func (g *Grid) between(m *Member, there, back Way, detail string) Injected {
+	g.hosts.network.Set(outside, m.Index, there)
+	g.hosts.network.Set(m.Index, outside, back)
+	return Injected{detail, func(context.Context) error {
+		g.hosts.network.Heal()
+		return nil
+	}}
 }

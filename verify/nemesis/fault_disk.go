@@ -71,7 +71,7 @@ func trace(g *Grid, m *Member, what string) (*tracer, error) {
 	}
 	tr := &tracer{output: filepath.Join(g.cfg.Dir, m.Name+".strace")}
 	var said bytes.Buffer
-	p, err := startProcess(&said, &said, "strace", "-f", "-p", fmt.Sprint(pid), "-o", tr.output,
+	p, err := startProcess(g.hosts.local, &said, &said, "strace", "-f", "-p", fmt.Sprint(pid), "-o", tr.output,
 		"-e", "trace=fsync,fdatasync,sync_file_range", "-e", "inject=fsync,fdatasync:"+what)
 	if err != nil {
 		return tr, err

@@ -14,7 +14,7 @@ func networkFaults() []Fault {
 			Name: name, Family: familyNetwork, About: about, Lasts: lasts, Needs: needsNetwork,
 			Inject: func(ctx context.Context, t *Target) (Injected, error) {
 				return Injected{set(ctx, t), func(context.Context) error {
-					t.Grid.network.Heal()
+					t.Grid.hosts.network.Heal()
 					return nil
 				}}, nil
 			},
@@ -36,7 +36,7 @@ func networkFaults() []Fault {
 				for j, b := range ring {
 					apart := (j - i + len(ring)) % len(ring)
 					if len(ring) == 3 && i == 0 && j == 1 || apart > 1 && apart < len(ring)-1 {
-						t.Grid.network.Cut(a.Index, b.Index)
+						t.Grid.hosts.network.Cut(a.Index, b.Index)
 					}
 				}
 			}
@@ -53,29 +53,29 @@ func networkFaults() []Fault {
 		fault("flapping", "a leader cut off and back every 200 ms", long, nil).flapping(),
 		fault("delay", "5 to 300 ms each way between all", long, func(_ context.Context, t *Target) string {
 			d := between(t.Rand, 5*time.Millisecond, 300*time.Millisecond).Round(time.Millisecond)
-			t.Grid.network.SetAll(Way{Delay: d})
+			t.Grid.hosts.network.SetAll(Way{Delay: d})
 			return d.String()
 		}),
 		fault("delay-leader", "50 to 500 ms to and from a leader", long, func(ctx context.Context, t *Target) string {
 			m, d := t.Grid.leader(ctx, t.Rand), between(t.Rand, 50*time.Millisecond, 500*time.Millisecond).Round(time.Millisecond)
 			for _, o := range t.Grid.members {
-				t.Grid.network.Set(m.Index, o.Index, Way{Delay: d})
-				t.Grid.network.Set(o.Index, m.Index, Way{Delay: d})
+				t.Grid.hosts.network.Set(m.Index, o.Index, Way{Delay: d})
+				t.Grid.hosts.network.Set(o.Index, m.Index, Way{Delay: d})
 			}
 			return fmt.Sprint(m.Name, " ", d)
 		}),
-		fault("loss", "up to half of the packets lost (gossip; streams lose nothing)", long, func(_ context.Context, t *Target) string {
-			share := 0.05 + 0.45*t.Rand.Float64()
-			t.Grid.network.SetAll(Way{Lose: share})
+		fault("loss", "up to a third of the packets lost; through a proxy, of gossip only", long, func(_ context.Context, t *Target) string {
+			share := 0.02 + 0.3*t.Rand.Float64()
+			t.Grid.hosts.network.SetAll(Way{Lose: share})
 			return fmt.Sprintf("%.0f %%", 100*share)
 		}),
-		fault("duplicate", "half of the packets doubled and reordered", long, func(_ context.Context, t *Target) string {
-			t.Grid.network.SetAll(Way{Duplicate: 0.5, Delay: 10 * time.Millisecond})
+		fault("duplicate", "half of the packets doubled, all reordered; through a proxy, of gossip only", long, func(_ context.Context, t *Target) string {
+			t.Grid.hosts.network.SetAll(Way{Duplicate: 0.5, Delay: 10 * time.Millisecond})
 			return ""
 		}),
 		fault("corrupt", "bits flipped in what members send each other", long, func(_ context.Context, t *Target) string {
 			share := 0.001 + 0.05*t.Rand.Float64()
-			t.Grid.network.SetAll(Way{Corrupt: share})
+			t.Grid.hosts.network.SetAll(Way{Corrupt: share})
 			return fmt.Sprintf("%.1f %% of chunks", 100*share)
 		}),
 	}
@@ -90,7 +90,7 @@ func (g *Grid) isolate(minority []*Member) string {
 	for i := range g.members {
 		for j := range g.members {
 			if alone[i] && !alone[j] {
-				g.network.Cut(i, j)
+				g.hosts.network.Cut(i, j)
 			}
 		}
 	}
@@ -103,9 +103,9 @@ func (g *Grid) oneWay(m *Member, deaf bool) {
 		switch {
 		case o == m:
 		case deaf:
-			g.network.Set(o.Index, m.Index, Way{Cut: true})
+			g.hosts.network.Set(o.Index, m.Index, Way{Cut: true})
 		default:
-			g.network.Set(m.Index, o.Index, Way{Cut: true})
+			g.hosts.network.Set(m.Index, o.Index, Way{Cut: true})
 		}
 	}
 }
@@ -121,11 +121,11 @@ func (f Fault) flapping() Fault {
 				if cut {
 					t.Grid.isolate([]*Member{m})
 				} else {
-					t.Grid.network.Heal()
+					t.Grid.hosts.network.Heal()
 				}
 				select {
 				case <-stop:
-					t.Grid.network.Heal()
+					t.Grid.hosts.network.Heal()
 					return
 				case <-time.After(200 * time.Millisecond):
 				}

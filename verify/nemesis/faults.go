@@ -74,7 +74,7 @@ func Violated(format string, args ...any) error { return &Violation{fmt.Sprintf(
 // Possible returns why a fault cannot be done to a grid, nil if it can.
 func (f Fault) Possible(t *Target) error {
 	if t.Grid == nil {
-		if f.Family != familyClients {
+		if f.Family != familyClients || f.Needs != nil {
 			return errors.New("needs a grid of its own processes")
 		}
 		return nil
@@ -138,17 +138,6 @@ func (f Fault) For(rng *rand.Rand) time.Duration {
 	}
 	x := rng.Float64()
 	return low + time.Duration(x*x*float64(high-low))
-}
-
-// network is what faults of the network need.
-func needsNetwork(g *Grid) error {
-	switch {
-	case g.network == nil:
-		return errors.New("members talk directly")
-	case !canTell:
-		return errors.New("needs Linux: elsewhere a proxy cannot tell who has connected")
-	}
-	return nil
 }
 
 func needsSignals(*Grid) error {

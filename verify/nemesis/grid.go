@@ -30,7 +30,7 @@ type Config struct {
 	Members    int
 	Durability string   // "disk" or "memory"
 	Arguments  []string // more, for every member
-	Direct     bool     // members talk to each other without a Network
+	Network    string   // one of NetworkAuto and the others
 	SmallDisk  bool     // one member has its data on a disk that can be filled
 }
 
@@ -42,9 +42,9 @@ const smallDisk = 512 << 20
 type Grid struct {
 	cfg     Config
 	members []*Member
-	network *Network // nil: members talk directly
-	small   *Member  // has its data on a small disk; nil: none
-	noSmall error    // why none has
+	hosts   *hosts
+	small   *Member // has its data on a small disk; nil: none
+	noSmall error   // why none has
 
 	mu      sync.Mutex // guards what follows
 	crashes []string   // members that ended without being told
@@ -67,24 +67,13 @@ type Member struct {
 // New prepares a grid; Start starts its members.
 func New(cfg Config) (*Grid, error) {
 	g := &Grid{cfg: cfg}
-	addresses, err := freeAddresses(cfg.Members)
+	err := g.newHosts(cfg.Network)
+	if err == nil {
+		err = g.place()
+	}
 	if err != nil {
+		g.hosts.close()
 		return nil, err
-	}
-	for i, address := range addresses {
-		name := fmt.Sprintf("n%d", i+1)
-		g.members = append(g.members, &Member{
-			Index: i, Name: name, Listen: address, Address: address,
-			Dir: filepath.Join(cfg.Dir, name), LogFile: filepath.Join(cfg.Dir, name+".log"),
-		})
-	}
-	if !cfg.Direct {
-		if g.network, err = newNetwork(addresses, g.memberOf); err != nil {
-			return nil, err
-		}
-		for i, m := range g.members {
-			m.Address = g.network.address(i)
-		}
 	}
 	g.noSmall = errors.New("no member has a small disk")
 	if last := g.members[len(g.members)-1]; cfg.SmallDisk && cfg.Durability != "memory" {
@@ -95,6 +84,32 @@ func New(cfg Config) (*Grid, error) {
 		}
 	}
 	return g, nil
+}
+
+// place gives the members their addresses.
+func (g *Grid) place() error {
+	addresses, err := g.hosts.addresses(g.cfg.Members)
+	if err != nil {
+		return err
+	}
+	for i, address := range addresses {
+		name := fmt.Sprintf("n%d", i+1)
+		g.members = append(g.members, &Member{
+			Index: i, Name: name, Listen: address, Address: address,
+			Dir: filepath.Join(g.cfg.Dir, name), LogFile: filepath.Join(g.cfg.Dir, name+".log"),
+		})
+	}
+	if g.hosts.kind == NetworkProxy {
+		n, err := newProxies(addresses, g.memberOf)
+		if err != nil {
+			return err
+		}
+		g.hosts.network = n
+		for i, m := range g.members {
+			m.Address = n.address(i)
+		}
+	}
+	return nil
 }
 
 // freeAddresses returns loopback addresses whose port is free for TCP and UDP.
@@ -131,9 +146,6 @@ func listenBoth() (*net.TCPListener, *net.UDPConn, error) {
 // Members returns the members.
 func (g *Grid) Members() []*Member { return g.members }
 
-// Network is what members' traffic passes through; nil where it does not.
-func (g *Grid) Network() *Network { return g.network }
-
 // Durability is that of the grid.
 func (g *Grid) Durability() string { return g.cfg.Durability }
 
@@ -169,6 +181,9 @@ func (g *Grid) Start(m *Member) error {
 		"--name", m.Name, "--listen", m.Listen, "--advertise", m.Address,
 		"--join", strings.Join(others, ","), "--bootstrap-expect", fmt.Sprint(len(g.members)),
 		"--cluster", "verify", "--durability", g.cfg.Durability, "--http", "off", "--end-with-stdin")
+	if g.hosts.kind == NetworkNetns {
+		args = append(args, "--insecure") // not on loopback, and yet nobody else is there
+	}
 	if g.cfg.Durability != "memory" {
 		args = append(args, "--data-dir", m.Dir)
 	}
@@ -183,7 +198,7 @@ func (g *Grid) Start(m *Member) error {
 	if m.process != nil && m.process.running() {
 		return fmt.Errorf("member %s runs", m.Name)
 	}
-	p, err := startProcess(log, log, args...)
+	p, err := startProcess(g.hosts.of(m), log, log, args...)
 	if err != nil {
 		return fmt.Errorf("start member %s: %w", m.Name, err)
 	}
@@ -309,8 +324,14 @@ func (g *Grid) StartAll() error {
 	return nil
 }
 
-// Stop ends all members in order and returns what went wrong.
+// Stop ends all members in order and returns what went wrong. Of a grid in
+// memory it ends one in order: each of the others would wait for that to be back,
+// as they are to, for as long as they may, and they are killed.
 func (g *Grid) Stop() error {
+	if g.cfg.Durability == "memory" {
+		_ = g.members[0].Resume()
+		return g.Terminate(g.members[0])
+	}
 	errs := make([]error, len(g.members))
 	var all sync.WaitGroup
 	for i, m := range g.members {
@@ -329,9 +350,7 @@ func (g *Grid) Close() {
 		_ = m.Resume()
 		g.Kill(m)
 	}
-	if g.network != nil {
-		g.network.Close()
-	}
+	g.hosts.close()
 	if g.small != nil {
 		unmount(filepath.Dir(g.small.Dir))
 	}
@@ -360,11 +379,15 @@ func (g *Grid) Status(ctx context.Context) []*protocol.Status {
 func (g *Grid) Ask(ctx context.Context, m *Member, what string, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	b, err := client.Ask(ctx, m.Listen, what, nil, client.WithName("verify"))
+	b, err := client.Ask(ctx, m.Listen, what, nil, client.WithName("verify"), client.WithDialer(g.dialWatching))
 	if err != nil {
 		return err
 	}
 	return protocol.DecodeLarge(b, answer)
+}
+
+func (g *Grid) dialWatching(ctx context.Context, address string) (net.Conn, error) {
+	return g.hosts.dial(ctx, g.hosts.watching, address)
 }
 
 // caughtUp is how many entries a replica of a grid at full strength may be

@@ -1,338 +1,98 @@
 package nemesis
 
 import (
-	"errors"
-	"io"
 	"math/rand/v2"
-	"net"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/quorate/quorate/protocol"
 )
 
-// outside stands for whoever is not a member, such as a client.
-const outside = -1
-
+// Who sends and who hears, besides the members, which have their indices.
 const (
-	chunk       = 64 << 10
-	dialTime    = time.Second
-	longestHold = time.Minute // that a cut connection is kept
+	outside = -1 // whoever is not a member, such as a client
+	watcher = -2 // asks members how they are, and is never disturbed
 )
 
 // Way is what happens to what one member sends another.
 type Way struct {
-	Cut       bool          // nothing arrives; connections stay
-	Delay     time.Duration // of everything; streams are delayed by up to twice of it
-	Lose      float64       // share of packets
-	Duplicate float64       // share of packets
-	Corrupt   float64       // share of packets, and of chunks of streams between members, that have a bit flipped
+	Cut   bool          // nothing arrives; connections stay
+	Delay time.Duration // of everything; the proxy delays streams by up to twice of it
+	// Shares of packets. The proxy does it to datagrams only.
+	Lose      float64
+	Duplicate float64 // and what is not doubled is reordered
+	// Corrupt is the share of packets, and of chunks of streams between members,
+	// that have a bit flipped which no checksum of the network shows.
+	Corrupt float64
 }
 
-// Network passes on what members send each other, each through a proxy of its
-// own. Streams keep their order, and lose nothing that was not cut for ever, as
-// TCP does. It is safe for concurrent use.
-type Network struct {
-	owner func(from, to *net.TCPAddr) int
-	peers []*peer
+// Network is what all that members send each other passes through. It is safe
+// for concurrent use.
+type Network interface {
+	Set(from, to int, w Way) // what happens to what from sends to
+	SetAll(w Way)            // what happens between all members
+	Cut(a, b int)            // cuts both ways between two
+	Heal()                   // ends all that was set
+	Damaged() uint64         // chunks and packets that had a bit flipped
+	Close()
+}
+
+// ways is what was set, for both kinds of network.
+type ways struct {
+	members int
 
 	mu      sync.Mutex // guards what follows
-	ways    map[[2]int]Way
-	changed chan struct{} // closed and replaced when ways change
-	conns   map[*stream]struct{}
-	closed  bool
-	wg      sync.WaitGroup
+	set     map[[2]int]Way
+	changed chan struct{} // closed and replaced when set changes
 
-	damaged atomic.Uint64 // chunks and packets with a flipped bit
+	damaged atomic.Uint64
 }
 
-// peer is the proxy of one member.
-type peer struct {
-	index  int
-	listen string // the member's own address
-	addr   *net.UDPAddr
-	tcp    *net.TCPListener
-	udp    *net.UDPConn
+func newWays(members int) *ways {
+	return &ways{members: members, set: map[[2]int]Way{}, changed: make(chan struct{})}
 }
 
-// stream is one connection through the network.
-type stream struct {
-	from, to  int
-	near, far *net.TCPConn
-}
-
-// newNetwork opens a proxy for each address. The function owner tells which
-// member has opened a connection.
-func newNetwork(addresses []string, owner func(from, to *net.TCPAddr) int) (*Network, error) {
-	n := &Network{owner: owner, ways: map[[2]int]Way{}, changed: make(chan struct{}), conns: map[*stream]struct{}{}}
-	for i, address := range addresses {
-		to, err := net.ResolveUDPAddr("udp", address)
-		if err != nil {
-			return nil, err
-		}
-		tcp, udp, err := listenBoth()
-		if err != nil {
-			n.Close()
-			return nil, err
-		}
-		_ = udp.SetReadBuffer(2 << 20)
-		n.peers = append(n.peers, &peer{index: i, listen: address, addr: to, tcp: tcp, udp: udp})
-	}
-	for _, p := range n.peers {
-		n.wg.Go(func() { n.accept(p) })
-		n.wg.Go(func() { n.packets(p) })
-	}
-	return n, nil
-}
-
-func (n *Network) address(i int) string { return n.peers[i].tcp.Addr().String() }
-
-// Close ends the proxies and all that passes through them.
-func (n *Network) Close() {
-	n.mu.Lock()
-	n.closed = true
-	for s := range n.conns {
-		s.reset()
-	}
-	close(n.changed)
-	n.changed = make(chan struct{})
-	n.mu.Unlock()
-	for _, p := range n.peers {
-		p.tcp.Close()
-		p.udp.Close()
-	}
-	n.wg.Wait()
-}
-
-// Set says what happens to what from sends to.
-func (n *Network) Set(from, to int, w Way) {
+func (n *ways) Set(from, to int, w Way) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.ways[[2]int{from, to}] = w
+	n.set[[2]int{from, to}] = w
 	n.wake()
 }
 
-// SetAll says what happens between all members.
-func (n *Network) SetAll(w Way) {
-	for _, a := range n.peers {
-		for _, b := range n.peers {
+func (n *ways) SetAll(w Way) {
+	for a := range n.members {
+		for b := range n.members {
 			if a != b {
-				n.Set(a.index, b.index, w)
+				n.Set(a, b, w)
 			}
 		}
 	}
 }
 
-// Cut cuts both ways between two members.
-func (n *Network) Cut(a, b int) {
+func (n *ways) Cut(a, b int) {
 	n.Set(a, b, Way{Cut: true})
 	n.Set(b, a, Way{Cut: true})
 }
 
-// Heal ends all that was set.
-func (n *Network) Heal() {
+func (n *ways) Heal() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	clear(n.ways)
+	clear(n.set)
 	n.wake()
 }
 
-func (n *Network) wake() {
+// wake is called with n.mu held.
+func (n *ways) wake() {
 	close(n.changed)
 	n.changed = make(chan struct{})
 }
 
-// Damaged returns how many chunks and packets had a bit flipped.
-func (n *Network) Damaged() uint64 { return n.damaged.Load() }
+func (n *ways) Damaged() uint64 { return n.damaged.Load() }
 
-func (n *Network) way(from, to int) Way {
+func (n *ways) way(from, to int) Way {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.ways[[2]int{from, to}]
+	return n.set[[2]int{from, to}]
 }
 
-// pass waits while the way is cut. It reports false where the network was
-// closed, or the way was cut for too long to keep a connection.
-func (n *Network) pass(from, to int) (Way, bool) {
-	limit := time.NewTimer(longestHold)
-	defer limit.Stop()
-	for {
-		n.mu.Lock()
-		w, changed, closed := n.ways[[2]int{from, to}], n.changed, n.closed
-		n.mu.Unlock()
-		switch {
-		case closed:
-			return w, false
-		case !w.Cut:
-			return w, true
-		}
-		select {
-		case <-changed:
-		case <-limit.C:
-			return w, false
-		}
-	}
-}
-
-func (n *Network) accept(p *peer) {
-	for {
-		c, err := p.tcp.AcceptTCP()
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if err != nil {
-			time.Sleep(10 * time.Millisecond)
-			continue
-		}
-		n.wg.Go(func() { n.serve(p, c) })
-	}
-}
-
-func (n *Network) serve(p *peer, near *net.TCPConn) {
-	s := &stream{to: p.index, near: near}
-	s.from = n.owner(near.RemoteAddr().(*net.TCPAddr), near.LocalAddr().(*net.TCPAddr))
-	// A connection needs both ways to come about.
-	if _, ok := n.pass(s.from, s.to); !ok {
-		s.reset()
-		return
-	}
-	if _, ok := n.pass(s.to, s.from); !ok {
-		s.reset()
-		return
-	}
-	far, err := net.DialTimeout("tcp", p.listen, dialTime)
-	if err != nil {
-		s.reset()
-		return
-	}
-	s.far = far.(*net.TCPConn)
-	n.mu.Lock()
-	closed := n.closed
-	n.conns[s] = struct{}{}
-	n.mu.Unlock()
-	if closed {
-		s.reset()
-	}
-	// What clients send has no checksum but TCP's: it is not damaged.
-	preface := make([]byte, protocol.PrefaceSize)
-	got, err := io.ReadFull(s.near, preface)
-	purpose := protocol.PurposeClient
-	if err == nil {
-		purpose, _ = protocol.ReadPreface(&reader{preface})
-	}
-	fragile := purpose == protocol.PurposeClient || s.from == outside
-	if _, ok := n.pass(s.from, s.to); ok {
-		_, _ = s.far.Write(preface[:got])
-	}
-	var both sync.WaitGroup
-	both.Go(func() { n.pump(s, s.near, s.far, s.from, s.to, fragile) })
-	both.Go(func() { n.pump(s, s.far, s.near, s.to, s.from, fragile) })
-	both.Wait()
-	s.near.Close()
-	s.far.Close()
-	n.mu.Lock()
-	delete(n.conns, s)
-	n.mu.Unlock()
-}
-
-type reader struct{ b []byte }
-
-func (r *reader) Read(p []byte) (int, error) {
-	if len(r.b) == 0 {
-		return 0, io.EOF
-	}
-	k := copy(p, r.b)
-	r.b = r.b[k:]
-	return k, nil
-}
-
-// pump passes one direction on until it ends. Its end passes no cut either.
-func (n *Network) pump(s *stream, src, dst *net.TCPConn, from, to int, fragile bool) {
-	buf := make([]byte, chunk)
-	for {
-		k, err := src.Read(buf)
-		w, ok := n.pass(from, to)
-		if !ok {
-			s.reset()
-			return
-		}
-		if w.Delay > 0 {
-			time.Sleep(w.Delay)
-		}
-		if k > 0 {
-			if !fragile && rand.Float64() < w.Corrupt {
-				n.flip(buf[:k])
-			}
-			if _, werr := dst.Write(buf[:k]); werr != nil {
-				s.reset()
-				return
-			}
-		}
-		switch {
-		case err == nil:
-		case errors.Is(err, io.EOF):
-			_ = dst.CloseWrite()
-			return
-		default:
-			s.reset()
-			return
-		}
-	}
-}
-
-func (n *Network) flip(b []byte) {
-	b[rand.IntN(len(b))] ^= 1 << rand.IntN(8)
-	n.damaged.Add(1)
-}
-
-// reset ends a stream without an orderly end.
-func (s *stream) reset() {
-	for _, c := range []*net.TCPConn{s.near, s.far} {
-		if c != nil {
-			_ = c.SetLinger(0)
-			_ = c.Close()
-		}
-	}
-}
-
-// packets passes on what is sent to one member. The sender's own proxy sends
-// it, so that the answer comes back the same way.
-func (n *Network) packets(p *peer) {
-	senders := map[netip.AddrPort]*peer{}
-	for _, o := range n.peers {
-		senders[o.addr.AddrPort()] = o
-	}
-	buf := make([]byte, 64<<10)
-	for {
-		k, from, err := p.udp.ReadFromUDPAddrPort(buf)
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		sender := senders[netip.AddrPortFrom(from.Addr().Unmap(), from.Port())]
-		if err != nil || sender == nil {
-			continue
-		}
-		w := n.way(sender.index, p.index)
-		if w.Cut || rand.Float64() < w.Lose {
-			continue
-		}
-		b := append([]byte(nil), buf[:k]...)
-		if k > 0 && rand.Float64() < w.Corrupt {
-			n.flip(b)
-		}
-		times := 1
-		if rand.Float64() < w.Duplicate {
-			times = 2
-		}
-		for range times {
-			send := func() { _, _ = sender.udp.WriteToUDP(b, p.addr) }
-			if w.Delay > 0 {
-				time.AfterFunc(w.Delay/2+rand.N(w.Delay), send) // and reordered by it
-			} else {
-				send()
-			}
-		}
-	}
-}
+// reordered is a delay that lets packets overtake each other.
+func (w Way) reordered() time.Duration { return w.Delay/2 + rand.N(w.Delay) }

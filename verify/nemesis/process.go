@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// process is a child. It ends when we do: its stdin closes.
+// process is a child. It ends when we do: its stdin closes, and on Linux the
+// kernel kills it.
 type process struct {
 	cmd   *exec.Cmd
 	stdin io.Closer
@@ -18,8 +19,9 @@ type process struct {
 	err   error // set before done is closed
 }
 
-func startProcess(stdout, stderr io.Writer, command ...string) (*process, error) {
+func startProcess(l *launcher, stdout, stderr io.Writer, command ...string) (*process, error) {
 	cmd := exec.Command(command[0], command[1:]...)
+	cmd.SysProcAttr = childAttributes()
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "QUORATE_") {
@@ -30,7 +32,7 @@ func startProcess(stdout, stderr io.Writer, command ...string) (*process, error)
 	if err != nil {
 		return nil, err
 	}
-	if err := cmd.Start(); err != nil {
+	if err := l.start(cmd); err != nil {
 		return nil, err
 	}
 	p := &process{cmd: cmd, stdin: stdin, done: make(chan struct{})}

@@ -292,12 +292,14 @@ func (r *Run) Stop() {
 type Report struct {
 	Progress
 	Epochs    int
-	Undecided int // epochs that porcupine could not decide in time
-	Largest   int // operations of the largest history
+	Undecided int      // epochs that porcupine could not decide in time
+	Unchecked []string `json:",omitempty"` // what there was no time for
+	Largest   int      // operations of the largest history
 }
 
 // Finish looks at what is left when the load has ended and the grid is at full
-// strength, and returns the outcome.
+// strength, and returns the outcome. What it has no time for before ctx ends is
+// in it by name.
 func (r *Run) Finish(ctx context.Context) Report {
 	r.mu.Lock()
 	last := r.epoch
@@ -305,8 +307,13 @@ func (r *Run) Finish(ctx context.Context) Report {
 	r.mu.Unlock()
 	r.close(last)
 	r.closing.Wait()
+	var unchecked []string
 	for _, c := range r.checks {
-		if err := c.run(ctx); err != nil {
+		err := c.run(ctx)
+		switch {
+		case err != nil && ctx.Err() != nil:
+			unchecked = append(unchecked, c.name)
+		case err != nil:
 			r.violates(c.name, "%v", err)
 		}
 	}
@@ -315,11 +322,11 @@ func (r *Run) Finish(ctx context.Context) Report {
 	r.undecided = nil
 	r.mu.Unlock()
 	for _, e := range again {
-		if !r.decide(e, lateCheckTime) {
+		if ctx.Err() != nil || !r.decide(e, lateCheckTime) {
 			r.undecided = append(r.undecided, e)
 		}
 	}
-	return Report{Progress: r.Progress(), Epochs: r.epochs, Undecided: len(r.undecided), Largest: r.largest}
+	return Report{Progress: r.Progress(), Epochs: r.epochs, Undecided: len(r.undecided), Unchecked: unchecked, Largest: r.largest}
 }
 
 // atEnd has a check run when all is over.

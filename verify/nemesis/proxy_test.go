@@ -36,7 +36,7 @@ func echo(t *testing.T) string {
 
 func TestNetwork(t *testing.T) {
 	a, b := echo(t), echo(t)
-	n, err := newNetwork([]string{a, b}, func(from, to *net.TCPAddr) int { return 0 })
+	n, err := newProxies([]string{a, b}, func(from, to *net.TCPAddr) int { return 0 })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +122,7 @@ func TestChoose(t *testing.T) {
 	for _, f := range chosen {
 		names = append(names, f.Name)
 	}
-	if len(names) != 3 || names[0] != "kill-all" {
+	if len(names) != 5 || names[0] != "kill-all" {
 		t.Errorf("chose %v", names)
 	}
 	if _, err := Choose([]string{"x"}); err == nil {
@@ -139,7 +139,7 @@ func TestChoose(t *testing.T) {
 
 func TestCutter(t *testing.T) {
 	address := echo(t)
-	k := NewCutter(func(a string) string { return a })
+	k := NewCutter(Dial)
 	c, err := k.Dial(t.Context(), address)
 	if err != nil {
 		t.Fatal(err)

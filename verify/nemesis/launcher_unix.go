@@ -1,0 +1,10 @@
+//go:build unix && !linux
+
+package nemesis
+
+import "syscall"
+
+func isMainThread() bool { return false }
+
+// childAttributes: the signals of a terminal do not reach a child.
+func childAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }

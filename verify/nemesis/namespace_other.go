@@ -1,0 +1,24 @@
+//go:build !linux
+
+package nemesis
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+)
+
+type namespace struct {
+	*launcher
+	addr   [4]byte
+	device *os.File
+}
+
+func newNamespace([4]byte) (*namespace, error) { return nil, errors.New("needs Linux") }
+
+func (*namespace) dial(context.Context, string) (net.Conn, error) { return nil, errors.ErrUnsupported }
+
+func (*namespace) inside(func()) error { return errors.ErrUnsupported }
+
+func (*namespace) close() {}
