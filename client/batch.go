@@ -159,7 +159,7 @@ func (c *Client) sendBatch(n *conn, r *routes, items []item) bool {
 	}
 	for i := range items {
 		o := items[i].o
-		n.register(&o.flight, min(overdue, max(o.deadline, now+1)))
+		n.register(&o.flight, now, min(overdue, max(o.deadline, now+1)))
 		o.start = n.taken + uint64(start) // the frame leaves as one
 		o.req.ID = o.id
 		n.count(&o.req)

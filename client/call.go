@@ -40,6 +40,8 @@ type op struct {
 	tries   int
 	full    time.Duration // since when the group is short of memory or disk
 	last    error         // what the last attempt failed of, for people
+
+	before, after *op // in the backlog of a connection; guarded by its mu
 }
 
 // newOp takes an op from the client's pool. The pool is the client's own, so
@@ -109,6 +111,7 @@ func (c *Client) begin(ctx context.Context, o *op) error {
 	if size, limit := len(o.req.Name)+len(o.req.Body)+requestOverhead, int(c.limits.Load().Frame); size > limit {
 		return fmt.Errorf("%w: the request has %d bytes, a frame holds at most %d", quorate.ErrTooLarge, size, limit)
 	}
+	c.budget.earn()
 	o.begun = c.now()
 	if at, ok := ctx.Deadline(); ok {
 		o.deadline = o.begun + time.Until(at)
@@ -192,6 +195,9 @@ func (c *Client) pause(ctx context.Context, o *op, d time.Duration, a, b <-chan 
 // run makes attempts until there is a definite answer, which is then in
 // o.reply, or until the call has ended.
 func (c *Client) run(ctx context.Context, o *op) error {
+	if n, _, _ := c.route(o); n != nil && n.refuses(o) {
+		return o.overloaded(errFull)
+	}
 	for {
 		if o.slots == nil && o.mutates() {
 			if err := c.identify(ctx, o); err != nil {
@@ -207,6 +213,9 @@ func (c *Client) run(ctx context.Context, o *op) error {
 		}
 		err := c.send(o, n, r)
 		if err == errFull {
+			if !n.waiting {
+				return o.overloaded(errFull)
+			}
 			n.starve(1)
 			err = c.pause(ctx, o, time.Hour, n.room, n.gone)
 			n.starve(-1)
@@ -325,33 +334,15 @@ func (c *Client) unreachable(ctx context.Context, o *op, l *link, r *routes) err
 
 var errNoLeader = errors.New("the partition has no leader that is known")
 
-// send queues an attempt.
+// send queues an attempt, or the call where it has to wait for room.
 func (c *Client) send(o *op, n *conn, r *routes) error {
 	now := o.begun
 	if now == 0 {
 		now = c.now()
 	}
 	o.begun = 0
-	overdue := time.Duration(0)
-	if !o.grant {
-		overdue = now + attemptTime()
-		if o.deadline != 0 {
-			overdue = min(overdue, max(o.deadline, now+1))
-		}
-		o.req.TimeLeft = uint32((overdue-now)/time.Millisecond) + 1
-	}
 	o.req.Epoch = r.epoch
-	if o.slots != nil {
-		o.req.Highest = uint16(o.slots.highest.Load())
-		if o.sent {
-			o.req.Flags |= protocol.FlagRepeat
-		}
-	}
-	if err := n.send(&o.flight, &o.req, now, overdue); err != nil {
-		return err
-	}
-	o.sent = true
-	return nil
+	return n.send(o, now)
 }
 
 // wait waits for the end of an attempt. Its error ends the call.
@@ -369,11 +360,15 @@ func (c *Client) wait(ctx context.Context, o *op, n *conn, r *routes) error {
 		return nil
 	case <-cancelled:
 	}
-	if !n.abandon(&o.flight) {
+	if !n.abandonOp(o) {
 		<-o.done
 		return nil
 	}
-	o.unsettled = true
+	if o.left {
+		o.unsettled = true
+	} else {
+		o.last = errFull
+	}
 	if c.ctx.Err() != nil {
 		return quorate.ErrClosed
 	}

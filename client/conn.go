@@ -6,6 +6,7 @@ import (
 	"net"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quorate/quorate"
@@ -38,10 +39,12 @@ type flight struct {
 	// Valid once the token has arrived.
 	reply protocol.Reply
 	err   error // errOverdue, or why the connection was lost; nil: reply is set
-	left  bool  // with err: the request may have left the process
+	left  bool  // with err, or when abandoned: the request may have left the process
 
 	// Guarded by the connection's mu.
 	id      uint64
+	sent    time.Duration // when, on the client's clock
+	queued  bool          // in the backlog, and nowhere else: not sent
 	start   uint64        // offset of the request in the connection's stream
 	overdue time.Duration // on the client's clock; 0: never
 }
@@ -56,7 +59,8 @@ type conn struct {
 	nc      net.Conn
 	gone    chan struct{} // closed when nothing more may be sent: lost, or leaving
 	wake    chan struct{} // capacity 1; one token for each time writerIdle was reset
-	room    chan struct{} // capacity 1; a hint for one that waits for room
+	room    chan struct{} // capacity 1; a hint for one that waits for room, on a connection for waiting calls
+	crowded atomic.Bool   // there is a backlog
 
 	mu      sync.Mutex
 	pending []byte // what the writer takes next
@@ -68,7 +72,9 @@ type conn struct {
 	free       []uint16 // places not in use
 	inFlight   int
 	limit      int
-	starved    int           // callers waiting for room
+	window     window
+	backlog    backlog       // Invariant: empty where one more request may be queued
+	starved    int           // callers waiting for room, with a connection for waiting calls
 	asked      time.Duration // when the first request since the last word was sent; 0: all heard
 	probed     bool
 	leaving    bool
@@ -90,24 +96,51 @@ func newConn(c *Client, l *link, g greeted, waiting bool) *conn {
 	return &conn{
 		c: c, link: l, member: g.welcome.Member, waiting: waiting, nc: g.nc, limit: limit,
 		gone: make(chan struct{}), wake: make(chan struct{}, 1), room: make(chan struct{}, 1),
+		window: newWindow(limit, c.now()),
 	}
 }
 
-// send registers f and queues the request. On errGone and errFull nothing has
-// happened.
-func (n *conn) send(f *flight, q *protocol.Request, now, overdue time.Duration) error {
+// send queues the request of o, or o itself where there is no room for one more.
+// On errGone and errFull nothing has happened.
+func (n *conn) send(o *op, now time.Duration) error {
 	n.mu.Lock()
-	if err := n.admit(q.Kind == protocol.KindControl); err != nil {
+	if err := n.admit(o.req.Kind == protocol.KindControl); err != nil {
+		if err == errFull && !n.waiting && !n.hopeless(o, now) {
+			n.backlog.push(o)
+			n.crowded.Store(true)
+			err = nil
+		}
 		n.mu.Unlock()
 		return err
 	}
-	n.register(f, overdue)
-	q.ID = f.id
-	n.count(q)
-	start := len(n.pending)
-	n.pending = protocol.EndFrame(q.Append(protocol.BeginFrame(n.pending)), start)
+	n.transmit(o, now)
 	n.flushLocked(now)
 	return nil
+}
+
+// transmit registers an attempt and appends its request to what is written
+// next. mu is held.
+func (n *conn) transmit(o *op, now time.Duration) {
+	overdue := time.Duration(0)
+	if !o.grant {
+		overdue = now + attemptTime()
+		if o.deadline != 0 {
+			overdue = min(overdue, max(o.deadline, now+1))
+		}
+		o.req.TimeLeft = uint32((overdue-now)/time.Millisecond) + 1
+	}
+	if o.slots != nil {
+		o.req.Highest = uint16(o.slots.highest.Load())
+		if o.sent {
+			o.req.Flags |= protocol.FlagRepeat
+		}
+	}
+	o.sent = true
+	n.register(&o.flight, now, overdue)
+	o.req.ID = o.id
+	n.count(&o.req)
+	start := len(n.pending)
+	n.pending = protocol.EndFrame(o.req.Append(protocol.BeginFrame(n.pending)), start)
 }
 
 // resend queues a request again under a new ID and forgets the old one. It
@@ -119,7 +152,7 @@ func (n *conn) resend(f *flight, q *protocol.Request, now time.Duration) bool {
 		return false
 	}
 	n.remove(f)
-	n.register(f, 0)
+	n.register(f, now, 0)
 	q.ID = f.id
 	n.count(q)
 	start := len(n.pending)
@@ -142,7 +175,7 @@ func (n *conn) sendMessage(f *flight, now, overdue time.Duration, encode func(id
 			n.mu.Unlock()
 			return errFull
 		}
-		n.register(f, overdue)
+		n.register(f, now, overdue)
 		id = f.id
 	}
 	start := len(n.pending)
@@ -159,9 +192,11 @@ func (n *conn) admit(control bool) error {
 	if n.lost != nil || n.leaving {
 		return errGone
 	}
-	limit := n.limit
-	if n.waiting && !control {
-		limit = (limit - limit/16) / repeatsCounted
+	limit := n.window.size
+	if n.waiting {
+		if limit = n.limit; !control {
+			limit = (limit - limit/16) / repeatsCounted
+		}
 	}
 	if n.inFlight >= max(limit, 1) || len(n.pending) >= maxPending {
 		return errFull
@@ -169,7 +204,7 @@ func (n *conn) admit(control bool) error {
 	return nil
 }
 
-func (n *conn) register(f *flight, overdue time.Duration) {
+func (n *conn) register(f *flight, now, overdue time.Duration) {
 	if len(n.free) == 0 {
 		n.table = append(n.table, place{})
 		n.free = append(n.free, uint16(len(n.table)-1))
@@ -181,7 +216,7 @@ func (n *conn) register(f *flight, overdue time.Duration) {
 	p.f = f
 	f.id = p.gen<<idBits | uint64(i)
 	f.start = n.taken + uint64(len(n.pending))
-	f.overdue = overdue
+	f.sent, f.overdue = now, overdue
 	n.inFlight++
 }
 
@@ -232,13 +267,38 @@ func (n *conn) remove(f *flight) {
 // its way: a token arrives on f.done.
 func (n *conn) abandon(f *flight) bool {
 	n.mu.Lock()
-	defer n.mu.Unlock()
 	if n.at(f.id) != f {
+		n.mu.Unlock()
 		return false
 	}
 	n.remove(f)
-	n.hintRoom()
+	f.left = true
+	n.unlockWithRoom(n.c.now())
 	return true
+}
+
+// abandonOp is abandon for a call, which may not have been sent.
+func (n *conn) abandonOp(o *op) bool {
+	n.mu.Lock()
+	if o.queued {
+		n.backlog.remove(o)
+		o.left = false
+		n.crowded.Store(n.backlog.n > 0)
+		n.mu.Unlock()
+		return true
+	}
+	n.mu.Unlock()
+	return n.abandon(&o.flight)
+}
+
+// unlockWithRoom unlocks mu when there may be room for more.
+func (n *conn) unlockWithRoom(now time.Duration) {
+	n.hintRoom()
+	wake := n.makeRoom(now)
+	n.mu.Unlock()
+	if wake {
+		n.wake <- struct{}{}
+	}
 }
 
 // hintRoom tells one of those that wait for room. The one that is told tells
@@ -283,6 +343,9 @@ func (n *conn) write() {
 		n.pending = spare[:0]
 		n.taken += uint64(len(b))
 		n.hintRoom()
+		if n.backlog.n > 0 {
+			n.makeRoom(n.c.now())
+		}
 		n.mu.Unlock()
 		if _, err := n.nc.Write(b); err != nil {
 			n.fail(fmt.Errorf("write: %w", err))
@@ -327,6 +390,7 @@ func (n *conn) read(frames *protocol.FrameReader) {
 // complete ends the flights that the replies answer. A reply to a request that
 // was given up is dropped.
 func (n *conn) complete(replies []protocol.Reply, flights *[replyBatch]*flight) {
+	now := n.c.now()
 	n.mu.Lock()
 	n.asked, n.probed = 0, false
 	for i := range replies {
@@ -334,10 +398,11 @@ func (n *conn) complete(replies []protocol.Reply, flights *[replyBatch]*flight) 
 		flights[i] = f
 		if f != nil {
 			n.remove(f)
+			n.window.add(now, f.sent, shortage(replies[i].Code))
 		}
 	}
-	n.hintRoom()
-	n.mu.Unlock()
+	n.window.turn(now, n.inFlight, n.backlog.n > 0)
+	n.unlockWithRoom(now)
 	for i := range replies {
 		if f := flights[i]; f != nil {
 			f.reply, f.err = replies[i], nil
@@ -377,7 +442,10 @@ func (n *conn) leave(reason string) {
 	n.mu.Lock()
 	first := !n.leaving && n.lost == nil
 	n.leaving = true
+	unsent := n.backlog.takeAll()
+	n.crowded.Store(false)
 	n.mu.Unlock()
+	endUnsent(unsent, errGone)
 	if !first {
 		return
 	}
@@ -405,6 +473,8 @@ func (n *conn) fail(err error) {
 		}
 	}
 	n.pending = nil
+	unsent := n.backlog.takeAll()
+	n.crowded.Store(false)
 	wake := n.writerIdle
 	n.writerIdle = false
 	n.mu.Unlock()
@@ -421,6 +491,7 @@ func (n *conn) fail(err error) {
 	for _, f := range flights {
 		f.done <- struct{}{}
 	}
+	endUnsent(unsent, errGone)
 	n.c.search()
 }
 
@@ -437,22 +508,22 @@ func (n *conn) sweep(now time.Duration) bool {
 	for i := range n.table {
 		if f := n.table[i].f; f != nil && f.overdue != 0 && f.overdue <= now {
 			n.remove(f)
+			n.window.miss(now, f.sent)
 			f.err, f.left = errOverdue, true
 			overdue = append(overdue, f)
 		}
 	}
-	if len(overdue) > 0 {
-		n.hintRoom()
-	}
-	busy := n.inFlight > 0 || n.asked != 0
+	late := n.backlog.takeLate(now)
+	busy := n.inFlight > 0 || n.asked != 0 || n.backlog.n > 0
 	silent := time.Duration(0)
 	if n.asked != 0 {
 		silent = now - n.asked
 	}
 	probe := silent > silenceProbe && !n.probed
 	n.probed = n.probed || probe
-	n.mu.Unlock()
+	n.unlockWithRoom(now)
 
+	endUnsent(late, errFull)
 	for _, f := range overdue {
 		f.done <- struct{}{}
 	}

@@ -36,6 +36,7 @@ type Client struct {
 	limits   atomic.Pointer[protocol.Limits]
 	sessions sessions
 	ops      sync.Pool // of *op
+	budget   budget    // of repeats
 
 	parked     atomic.Bool   // the sweeper sleeps: nothing is in flight
 	unpark     chan struct{} // capacity 1

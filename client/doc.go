@@ -13,6 +13,11 @@
 // that the mutation is applied once. When its time is over, the error says
 // whether anything may have changed.
 //
+// A connection has a window of requests in flight that follows how fast the
+// member answers. Calls beyond it wait in the connection's backlog, and are
+// refused at once where that would take too long: see window, backlog and
+// budget.
+//
 // An identity is never replaced while an attempt under it may have entered. So
 // after the session has ended a call whose earlier attempt was not answered
 // returns ErrOutcomeUnknown; all others go on under the next session. What

@@ -14,6 +14,12 @@ import (
 // memory or disk: neither goes away by itself.
 const fullFor = time.Second
 
+// Bounds of the wait before a repeat that the budget has nothing left for.
+const (
+	scarceWait    = 100 * time.Millisecond
+	maxScarceWait = 2 * time.Second
+)
+
 // judge looks at the end of an attempt. It reports true for a definite answer
 // that is the call's result; its error ends the call; otherwise it has waited
 // for as long as the next attempt should.
@@ -69,7 +75,10 @@ func (c *Client) judgeRetry(ctx context.Context, o *op, n *conn, r *routes, code
 	case protocol.CodeUnknown:
 		o.unsettled = true
 	case protocol.CodeExpired:
-		return nil
+		if c.budget.spend() {
+			return nil
+		}
+		wait, changed = backoff(o.tries, scarceWait, maxScarceWait), nil
 	case protocol.CodeSessionUnknown:
 		wait, changed = backoff(o.tries, 5*time.Millisecond, 200*time.Millisecond), nil
 	case protocol.CodeSessionEnded:
@@ -97,6 +106,12 @@ func (c *Client) judgeRetry(ctx context.Context, o *op, n *conn, r *routes, code
 		// Whoever is refused again and again comes less often: refusing takes time,
 		// too.
 		wait, changed = min(wait<<min(o.tries, 3), 2*time.Second), nil
+		if o.grant || o.control || o.unsettled {
+			break // worth more than what it costs
+		}
+		if o.deadline != 0 && c.now()+wait >= o.deadline || !c.budget.spend() {
+			return o.overloaded(o.last)
+		}
 	default: // frozen
 		changed = nil
 	}
@@ -108,8 +123,15 @@ func (c *Client) judgeFailure(ctx context.Context, o *op, n *conn, r *routes) er
 	if o.left && o.mutates() {
 		o.unsettled = true
 	}
-	if o.err == errMoved {
+	switch o.err {
+	case errMoved, errGone:
 		return c.ended(ctx, o)
+	case errFull: // its time was over before there was room
+		o.last = errFull
+		if err := c.ended(ctx, o); err != nil {
+			return err
+		}
+		return o.overloaded(errFull)
 	}
 	o.last = &attemptError{member: n.member, err: o.err}
 	c.search()
@@ -117,7 +139,10 @@ func (c *Client) judgeFailure(ctx context.Context, o *op, n *conn, r *routes) er
 		return err
 	}
 	if o.err == errOverdue {
-		return nil
+		if o.control || c.budget.spend() {
+			return nil
+		}
+		return c.pause(ctx, o, backoff(o.tries, scarceWait, maxScarceWait), r.next, nil)
 	}
 	return c.pause(ctx, o, backoff(o.tries, 5*time.Millisecond, 200*time.Millisecond), r.next, nil)
 }

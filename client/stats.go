@@ -9,6 +9,7 @@ type Stats struct {
 	Reconnects   uint64 // connections that were lost
 	Connections  int    // open now
 	InFlight     int    // requests not yet answered
+	Backlog      int    // calls that wait for room on a connection: nothing of them was sent
 	SessionsLost uint64 // sessions whose holdings were given up
 	Epoch        protocol.Epoch
 }
@@ -25,6 +26,7 @@ func (c *Client) Stats() Stats {
 		s.Attempts += n.attempts
 		s.Repeats += n.repeats
 		s.InFlight += n.inFlight
+		s.Backlog += n.backlog.n
 		n.mu.Unlock()
 	}
 	return s

@@ -1,0 +1,270 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/quorate/quorate"
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/structures"
+)
+
+// held is a member that answers when it is told to.
+type held struct {
+	mu   sync.Mutex
+	conn *fakeConn
+	open bool
+	kept []protocol.Request
+}
+
+func holdAnswers(m *fakeMember) *held {
+	h := &held{}
+	m.script(func(c *fakeConn, q *protocol.Request) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.open {
+			c.reply(q, protocol.CodeOK, nil)
+			return
+		}
+		h.conn = c
+		h.kept = append(h.kept, *q)
+	})
+	return h
+}
+
+func (h *held) release() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.open = true
+	for i := range h.kept {
+		h.conn.reply(&h.kept[i], protocol.CodeOK, nil)
+	}
+	if h.conn != nil {
+		h.conn.flush()
+	}
+}
+
+// crowd begins n calls at a member that allows one in flight, and returns once
+// all but one wait for room.
+func crowd(t *testing.T, c *Client, n int, call structures.Call) (results chan error) {
+	t.Helper()
+	results = make(chan error, n)
+	for i := range n {
+		go func() {
+			_, err := c.Invoke(context.Background(), call)
+			results <- err
+		}()
+		waitFor(t, "the call to be under way", func() bool { s := c.Stats(); return s.InFlight+s.Backlog == i+1 })
+	}
+	if s := c.Stats(); s.InFlight != 1 || s.Backlog != n-1 {
+		t.Fatalf("%d in flight, %d wait; want 1 and %d", s.InFlight, s.Backlog, n-1)
+	}
+	return results
+}
+
+// patient is a client none of whose calls comes to an end by itself.
+func patient(t *testing.T, members []*fakeMember, opts ...Option) *Client {
+	c := dialFake(t, members, append([]Option{WithOperationTimeout(time.Hour)}, opts...)...)
+	if _, err := c.Invoke(testContext(t), testCall); err != nil { // opens the session
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestBacklogIsSentAsThereIsRoom(t *testing.T) {
+	members := fakeGrid(t, 1)
+	members[0].limits.InFlight = 1
+	c := patient(t, members)
+	h := holdAnswers(members[0])
+	results := crowd(t, c, 5, testCall)
+	h.release()
+	for range 5 {
+		if err := <-results; err != nil {
+			t.Error(err)
+		}
+	}
+	if s := c.Stats(); s.InFlight != 0 || s.Backlog != 0 {
+		t.Errorf("left: %+v", s)
+	}
+}
+
+// Nothing of a call that waits for room has been sent: its end is definite.
+func TestBacklogIsTakenBack(t *testing.T) {
+	members := fakeGrid(t, 1)
+	members[0].limits.InFlight = 1
+	c := patient(t, members)
+	h := holdAnswers(members[0])
+	results := crowd(t, c, 2, testCall)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() {
+		_, err := c.Invoke(ctx, testCall)
+		ended <- err
+	}()
+	waitFor(t, "the call to wait", func() bool { return c.Stats().Backlog == 2 })
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) || errors.Is(err, quorate.ErrOutcomeUnknown) {
+		t.Errorf("got %v", err)
+	}
+	if s := c.Stats(); s.Backlog != 1 {
+		t.Errorf("%d wait, want the other", s.Backlog)
+	}
+	_, err := c.Invoke(deadlineSoon(t), testCall)
+	if !errors.Is(err, quorate.ErrOverloaded) || errors.Is(err, quorate.ErrOutcomeUnknown) || !quorate.SafeToRetry(err) {
+		t.Errorf("after its deadline: %v", err)
+	}
+	h.release()
+	for range 2 {
+		if err := <-results; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func deadlineSoon(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// With its connection the backlog loses its place, not its calls.
+func TestBacklogOutlivesItsConnection(t *testing.T) {
+	for _, way := range []struct {
+		name string
+		end  func(*fakeMember)
+	}{{"lost", (*fakeMember).cut}, {"leaving", (*fakeMember).goodbye}} {
+		t.Run(way.name, func(t *testing.T) {
+			members := fakeGrid(t, 1)
+			members[0].limits.InFlight = 1
+			c := patient(t, members)
+			h := holdAnswers(members[0])
+			results := crowd(t, c, 4, testRead())
+			h.mu.Lock()
+			h.open = true // from now on
+			h.mu.Unlock()
+			way.end(members[0])
+			if way.name == "leaving" {
+				h.release() // what is in flight is still answered
+			}
+			for range 4 {
+				if err := <-results; err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+// A call that would wait for longer than it may is refused before anything is
+// made of it: no slot, no request.
+func TestHopelessCallsAreRefusedAtOnce(t *testing.T) {
+	members := fakeGrid(t, 1)
+	members[0].limits.InFlight = 1
+	c := patient(t, members)
+	h := holdAnswers(members[0])
+	results := crowd(t, c, 10, testRead())
+	n, _, _ := c.route(&op{req: protocol.Request{Partition: testCall.Partition}})
+	n.mu.Lock()
+	n.window.perReply = time.Hour
+	n.window.last = time.Duration(1 << 62) // just now, whatever the clock says
+	n.mu.Unlock()
+	sequence := func() uint64 { return c.sessions.current.Load().table(testCall.Partition).sequence[0] }
+	before, sent := sequence(), len(members[0].seen())
+	_, err := c.Invoke(context.Background(), testCall)
+	if !errors.Is(err, quorate.ErrOverloaded) || !quorate.SafeToRetry(err) || errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+	if after := sequence(); after != before {
+		t.Error("a slot was taken for it")
+	}
+	if n := len(members[0].seen()); n != sent {
+		t.Errorf("%d requests were sent for it", n-sent)
+	}
+	h.release()
+	for range 10 {
+		if err := <-results; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestBacklogIsBounded(t *testing.T) {
+	n := &conn{window: newWindow(1, 0)}
+	o := &op{}
+	for range maxBacklog - 1 {
+		n.backlog.push(&op{})
+	}
+	if n.hopeless(o, 0) {
+		t.Errorf("refused with %d calls waiting", n.backlog.n)
+	}
+	n.backlog.push(&op{})
+	if !n.hopeless(o, 0) {
+		t.Errorf("one more than %d calls may wait", maxBacklog)
+	}
+	if all := n.backlog.takeAll(); len(all) != maxBacklog || n.backlog.n != 0 || n.backlog.first != nil || n.backlog.last != nil {
+		t.Errorf("%d were taken, %d are left", len(all), n.backlog.n)
+	}
+}
+
+func TestBacklogKeepsItsOrder(t *testing.T) {
+	var b backlog
+	ops := make([]*op, 6)
+	for i := range ops {
+		ops[i] = &op{deadline: time.Duration(i%2) * time.Second}
+		b.push(ops[i])
+	}
+	b.remove(ops[2])
+	late := b.takeLate(time.Second)
+	if len(late) != 3 || late[0] != ops[1] || late[2] != ops[5] {
+		t.Errorf("%d are late", len(late))
+	}
+	rest := b.takeAll()
+	if len(rest) != 2 || rest[0] != ops[0] || rest[1] != ops[4] || ops[2].queued || ops[0].queued {
+		t.Errorf("%d are left", len(rest))
+	}
+}
+
+// What a member refuses for want of room is repeated within the budget, and
+// then reported.
+func TestRepeatsHaveABudget(t *testing.T) {
+	const calls, left = 20, 10
+	members := fakeGrid(t, 1)
+	c := patient(t, members)
+	members[0].script(func(c *fakeConn, q *protocol.Request) {
+		c.problem(q, protocol.CodeBusy, protocol.Problem{Wait: 1})
+	})
+	c.budget.spent.Store((budgetMost - left) * budgetShare)
+	begin := len(members[0].seen())
+	var all sync.WaitGroup
+	for range calls {
+		all.Go(func() {
+			_, err := c.Invoke(context.Background(), testCall)
+			if !errors.Is(err, quorate.ErrOverloaded) || !quorate.SafeToRetry(err) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+	all.Wait()
+	if n := len(members[0].seen()) - begin; n < calls+left || n > calls+left+calls/budgetShare {
+		t.Errorf("%d requests for %d calls with %d repeats left", n, calls, left)
+	}
+}
+
+// A call whose time is over before the member would hear of it again does not
+// wait for that time.
+func TestBusyForLongerThanThereIsTime(t *testing.T) {
+	members := fakeGrid(t, 1)
+	c := patient(t, members)
+	members[0].script(func(c *fakeConn, q *protocol.Request) {
+		c.problem(q, protocol.CodeBusy, protocol.Problem{Wait: 1 << 30})
+	})
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	_, err := c.Invoke(ctx, testCall)
+	if !errors.Is(err, quorate.ErrOverloaded) || errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+}

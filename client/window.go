@@ -1,0 +1,136 @@
+package client
+
+import "time"
+
+// Bounds of a connection's window.
+const (
+	firstWindow = 512
+	// A slow member is not a loaded one: round trips alone do not make a window
+	// smaller than this, refusals do.
+	calmWindow  = 64
+	leastWindow = 4
+	windowEpoch = 50 * time.Millisecond
+	windowCount = 8 // replies that an epoch has at least
+	// targetTrip is how long a round trip may take. What is in flight beyond that
+	// waits in queues of the member, where it can be neither refused for nothing
+	// nor taken back.
+	targetTrip = 100 * time.Millisecond
+	shortEvery = 10 * time.Second
+	// A member that has been silent for this long stands still: how fast it
+	// answered before says nothing.
+	standstill = 250 * time.Millisecond
+)
+
+// window is how many requests a connection may have in flight: as many as the
+// member answers within targetTrip, or twice the shortest round trip where that
+// is longer. It grows while calls wait for room and round trips are short, and
+// shrinks when they are long, or when the member refuses for want of time or
+// room: the client's own queue costs nobody anything, and is where a call is
+// refused first. Guarded by the connection's mu; it looks at no clock.
+type window struct {
+	limit int // of the member
+	size  int // Invariant: at most limit
+
+	since   time.Duration // when the epoch began
+	last    time.Duration // when the last reply came
+	all     int           // replies in the epoch
+	replies int           // of them, those to requests of the epoch
+	took    time.Duration // their round trips
+	refused int           // of them, refused for want of time or room
+
+	short      [2]time.Duration // shortest round trip since shortSince, and in the time before
+	shortSince time.Duration
+
+	// perReply is the time from one reply to the next while calls waited for room,
+	// 0 while none do.
+	perReply time.Duration
+}
+
+func newWindow(limit int, now time.Duration) window {
+	return window{limit: limit, size: min(firstWindow, limit), since: now, last: now, shortSince: now}
+}
+
+// add takes in a reply to a request that was sent at the given time.
+func (w *window) add(now, sent time.Duration, refused bool) {
+	trip := max(now-sent, 1)
+	if !refused && (w.short[0] == 0 || trip < w.short[0]) {
+		w.short[0] = trip
+	}
+	if now-w.last > standstill {
+		w.begin(now)
+	}
+	w.last = now
+	w.all++
+	if sent < w.since {
+		return // of a window of another size
+	}
+	w.replies++
+	w.took += trip
+	if refused {
+		w.refused++
+	}
+}
+
+// miss takes in a request that has not been answered in time.
+func (w *window) miss(now, sent time.Duration) {
+	if sent >= w.since {
+		w.replies++
+		w.refused++
+		w.took += now - sent
+	}
+}
+
+func (w *window) begin(now time.Duration) {
+	w.since, w.all, w.replies, w.took, w.refused = now, 0, 0, 0, 0
+}
+
+// turn ends the epoch where that is due, with inFlight requests not answered
+// and calls that wait for room, or none.
+func (w *window) turn(now time.Duration, inFlight int, wait bool) {
+	passed := now - w.since
+	if passed < windowEpoch || w.replies < windowCount || w.all == 0 {
+		return
+	}
+	perReply := passed / time.Duration(w.all)
+	switch {
+	case !wait:
+		w.perReply = 0
+	case w.perReply == 0:
+		w.perReply = perReply
+	default:
+		w.perReply = (w.perReply + perReply) / 2
+	}
+	switch most := min(w.size, inFlight+w.replies); {
+	case w.refused*16 > w.replies:
+		w.size = max(min(most*7/10, w.size), leastWindow)
+	case w.took/time.Duration(w.replies) > w.target():
+		if most > calmWindow {
+			w.size = max(most*7/10, calmWindow)
+		}
+	case wait:
+		w.size += w.size/4 + leastWindow
+	}
+	w.size = max(min(w.size, w.limit), 1)
+	if now-w.shortSince > shortEvery {
+		w.short, w.shortSince = [2]time.Duration{0, w.short[0]}, now
+	}
+	w.begin(now)
+}
+
+// target is how long a round trip may take.
+func (w *window) target() time.Duration {
+	shortest := w.short[0]
+	if s := w.short[1]; s != 0 && (shortest == 0 || s < shortest) {
+		shortest = s
+	}
+	return max(targetTrip, 2*shortest)
+}
+
+// wait is how long a call is going to wait for room behind so many others, as
+// far as one can tell.
+func (w *window) wait(now time.Duration, behind int) time.Duration {
+	if now-w.last > standstill {
+		return 0
+	}
+	return time.Duration(behind) * w.perReply
+}
