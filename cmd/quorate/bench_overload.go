@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"os"
 	"runtime/pprof"
 	"slices"
@@ -14,33 +13,39 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/bench"
 	"github.com/quorate/quorate/client"
 	"github.com/quorate/quorate/structures/dmap"
 )
 
 type benchOverload struct {
-	Duration   time.Duration `default:"30s" help:"How long to overload." placeholder:"D"`
-	Peak       time.Duration `default:"5s" help:"How long each closed loop runs that looks for the peak." placeholder:"D"`
-	Times      float64       `default:"3" help:"Times the peak that are offered." placeholder:"N"`
+	Duration   time.Duration `default:"10s" help:"How long each open loop is measured." placeholder:"D"`
+	Peak       time.Duration `default:"5s" help:"How long each closed loop is measured." placeholder:"D"`
+	Times      []float64     `default:"1.5,3" help:"Times the peak that are offered, one after the other." placeholder:"N"`
 	Deadline   time.Duration `default:"1s" help:"What an operation may take to count." placeholder:"D"`
 	Durability string        `default:"disk" enum:"disk,memory" help:"disk or memory." placeholder:"disk"`
-	ValueSize  int           `default:"8192" help:"Bytes of a value." placeholder:"B"`
+	ValueSize  []int         `default:"128,1024,8192" help:"Bytes of a value, one after the other." placeholder:"B"`
 	Keys       int           `default:"10000" help:"Keys." placeholder:"N"`
 	Clients    int           `default:"4" help:"Clients, with connections of their own." placeholder:"N"`
 	Limit      int64         `default:"1024" help:"MiB of memory that each member has (GOMEMLIMIT)." placeholder:"N"`
-	InFlight   []int         `default:"64,256,1024" help:"Operations in flight of the closed loops." placeholder:"N"`
-	MostOpen   int           `default:"100000" help:"Operations under way at most; what is due beyond it is not started, and counts as failed." placeholder:"N"`
-	Profile    string        `help:"Write a CPU profile of the load to F." placeholder:"F"`
+	InFlight   []int         `default:"256,1024,4096" help:"Operations in flight of the closed loops." placeholder:"N"`
+	MostOpen   int           `default:"100000" help:"Operations under way at most; what is due beyond it waits, and is not begun once its deadline has passed." placeholder:"N"`
+	Profile    string        `help:"Write a CPU profile of the last open loop to F." placeholder:"F"`
 	Workload   string        `default:"a" enum:"a,put,c" help:"a, put or c." placeholder:"a"`
 }
 
 // Help is the long help of the command.
 func (benchOverload) Help() string {
-	return `Starts three member processes, finds how many operations a second they carry out in a closed loop, and then starts three times as many, whatever becomes of them, each with a deadline. Prints how many are done within it, against the peak, how long the members' queues were, what memory was resident, and the closed loop again afterwards. Exit status 1 where less than 80 % is done. The load is made on the same machine: it takes from the members what it costs.`
+	return `Starts three member processes, finds how many operations a second they carry out in a closed loop, and then begins more than that, at times that are fixed beforehand, whatever becomes of them. What counts are those that have succeeded within the deadline from the time they were due. The peak is the mean of the best closed loop before and the same one after. Exit status 1 where less than 80 % of it is done.
+
+Prints how long the members' and clients' queues were, what memory was resident, and what processor time members and load took for each operation that counts. The load is made on the same machine: it takes from the members what it costs.`
 }
 
-const overloadTarget = 0.8
+const (
+	overloadTarget = 0.8
+	overloadWarmup = 2 * time.Second // that does not count
+)
 
 // Run runs the command.
 func (cmd *benchOverload) Run(ctx context.Context, a *app) (err error) {
@@ -56,7 +61,10 @@ func (cmd *benchOverload) Run(ctx context.Context, a *app) (err error) {
 	g.durability = cmd.Durability
 	g.env = []string{fmt.Sprintf("GOMEMLIMIT=%dMiB", cmd.Limit)}
 	defer func() { err = errors.Join(err, g.stop(30*time.Second)) }()
-	first, err := g.startAll(ctx)
+	// A call has the time that its context gives it, or else this: a context for
+	// each would cost as much as to refuse it.
+	patience := client.WithOperationTimeout(cmd.Deadline)
+	first, err := g.startAll(ctx, patience)
 	if err != nil {
 		return err
 	}
@@ -67,195 +75,267 @@ func (cmd *benchOverload) Run(ctx context.Context, a *app) (err error) {
 		}
 	}()
 	for len(clients) < cmd.Clients {
-		c, err := client.Dial(ctx, g.addresses())
+		c, err := client.Dial(ctx, g.addresses(), patience)
 		if err != nil {
 			return err
 		}
 		clients = append(clients, c)
 	}
-	peak, at := 0.0, 0
-	for i, n := range cmd.InFlight {
-		ops, err := cmd.closed(ctx, clients, n, i > 0)
+	fmt.Fprintf(a.stdout, "three members, durability %s, GOMEMLIMIT=%dMiB each; workload %s, %d keys, %d clients, deadline %v, open loops of %v\n",
+		cmd.Durability, cmd.Limit, cmd.Workload, cmd.Keys, cmd.Clients, cmd.Deadline, cmd.Duration)
+	var wrong []string
+	for _, size := range cmd.ValueSize {
+		short, err := cmd.measure(ctx, a, g, clients, size)
 		if err != nil {
 			return err
 		}
-		a.note("closed loop, %d in flight: %.0f ops/s", n, ops)
-		if ops > peak {
-			peak, at = ops, n
-		}
+		wrong = append(wrong, short...)
 	}
-	queued := []string{"quorate_group_queued_requests", "quorate_group_queued_bytes", "go_goroutines"}
-	watch := watchMembers(ctx, g, queued...)
-	if cmd.Profile != "" {
-		f, err := os.Create(cmd.Profile)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		if err := pprof.StartCPUProfile(f); err != nil {
-			return err
-		}
-	}
-	before := sumStats(clients)
-	o := cmd.overload(ctx, a, clients, peak*cmd.Times)
-	sent := sumStats(clients) - before
-	pprof.StopCPUProfile()
-	watch.close()
-	after, err := cmd.closed(ctx, clients, at, true)
-	if err != nil {
-		return err
-	}
-	ratio := o.goodput() / peak
-	fmt.Fprintf(a.stdout, "three members, durability %s, workload %s, %d keys, values of %d bytes, %d clients, deadline %v; %v\n\n",
-		cmd.Durability, cmd.Workload, cmd.Keys, cmd.ValueSize, cmd.Clients, cmd.Deadline, cmd.Duration)
-	fmt.Fprintf(a.stdout, "peak       %.0f ops/s in a closed loop of %d\n", peak, at)
-	fmt.Fprintf(a.stdout, "offered    %.0f ops/s, %.1f times that; %d were not started, %d under way already\n", o.rate(), o.rate()/peak, o.dropped.Load(), cmd.MostOpen)
-	fmt.Fprintf(a.stdout, "goodput    %.0f ops/s, %.0f %% of the peak (aim %.0f %%)\n", o.goodput(), 100*ratio, 100*overloadTarget)
-	fmt.Fprintf(a.stdout, "sent       %d requests, repeats among them\n", sent)
-	for _, why := range slices.Sorted(maps.Keys(o.errors)) {
-		fmt.Fprintf(a.stdout, "failed     %d: %s\n", o.errors[why], why)
-	}
-	fmt.Fprintf(a.stdout, "queues     at most %.0f requests and %.1f MiB in a member; goroutines at most %.0f\n",
-		watch.largest(queued[0]), watch.largest(queued[1])/(1<<20), watch.largest(queued[2]))
-	fmt.Fprintf(a.stdout, "resident   at most %s\n", watch.resident())
-	fmt.Fprintf(a.stdout, "afterwards %.0f ops/s, %.0f %% of the peak\n", after, 100*after/peak)
-	if dead := watch.dead(); len(dead) > 0 {
-		return no(errors.New("process ended: " + strings.Join(dead, "; ")))
-	}
-	if ratio < overloadTarget {
-		return no(fmt.Errorf("goodput is %.0f %% of the peak", 100*ratio))
+	if len(wrong) > 0 {
+		return no(errors.New(strings.Join(wrong, "; ")))
 	}
 	return nil
 }
 
-func sumStats(clients []*client.Client) (attempts uint64) {
-	for _, c := range clients {
-		attempts += c.Stats().Attempts
+// measure measures with values of one size and returns what falls short.
+func (cmd *benchOverload) measure(ctx context.Context, a *app, g *localGrid, clients []*client.Client, size int) (short []string, err error) {
+	var peak loop
+	at := 0
+	for i, n := range cmd.InFlight {
+		l, err := cmd.closed(ctx, g, clients, size, n, i == 0)
+		if err != nil {
+			return nil, err
+		}
+		a.note("values of %d bytes, closed loop, %d in flight: %.0f ops/s", size, n, l.rate)
+		if l.rate > peak.rate {
+			peak, at = l, n
+		}
 	}
-	return attempts
+	for _, times := range cmd.Times {
+		watch := watchMembers(ctx, g, "quorate_group_queued_requests", "quorate_group_queued_bytes", "go_goroutines")
+		o, err := cmd.open(ctx, a, g, clients, size, peak.rate*times)
+		watch.close()
+		if err != nil {
+			return nil, err
+		}
+		after, err := cmd.closed(ctx, g, clients, size, at, false)
+		if err != nil {
+			return nil, err
+		}
+		mean := (peak.rate + after.rate) / 2
+		ratio := o.rate / mean
+		fmt.Fprintf(a.stdout, "\nvalues of %d bytes\n", size)
+		fmt.Fprintf(a.stdout, "  peak       %.0f ops/s: closed loop of %d, %.0f before and %.0f after\n", mean, at, peak.rate, after.rate)
+		fmt.Fprintf(a.stdout, "  offered    %.0f ops/s, %.1f times the one before\n", o.offered, o.offered/peak.rate)
+		fmt.Fprintf(a.stdout, "  goodput    %.0f ops/s, %.0f %% of the peak (aim %.0f %%)\n", o.rate, 100*ratio, 100*overloadTarget)
+		fmt.Fprintf(a.stdout, "  the rest   %s\n", o.rest)
+		fmt.Fprintf(a.stdout, "  sent       %.0f requests/s, repeats among them\n", o.sent)
+		fmt.Fprintf(a.stdout, "  processor  %s; closed loop: %s\n", o.costs(), peak.costs())
+		fmt.Fprintf(a.stdout, "  queues     members at most %.0f requests and %.1f MiB, goroutines %.0f; clients at most %d in flight, %d waiting for room\n",
+			watch.largest("quorate_group_queued_requests"), watch.largest("quorate_group_queued_bytes")/(1<<20), watch.largest("go_goroutines"), o.inFlight, o.backlog)
+		fmt.Fprintf(a.stdout, "  resident   at most %s; the load %d MiB\n", watch.resident(), o.resident>>20)
+		for _, d := range watch.dead() {
+			short = append(short, "process ended: "+d)
+		}
+		if ratio < overloadTarget {
+			short = append(short, fmt.Sprintf("%d bytes, %.1f times: goodput is %.0f %% of the peak", size, times, 100*ratio))
+		}
+		if peak = after; after.rate == 0 {
+			return append(short, "nothing succeeds afterwards"), nil
+		}
+	}
+	return short, nil
+}
+
+// loop is what was measured of a closed or an open loop.
+type loop struct {
+	rate          float64 // operations a second that count
+	members, load float64 // microseconds of processor time for each of those
+
+	// Of an open loop.
+	offered, sent     float64 // operations and requests a second
+	rest              string  // what became of the operations that do not count
+	inFlight, backlog int     // in the clients, at most
+	resident          uint64
+}
+
+func (l *loop) costs() string {
+	return fmt.Sprintf("%.0f us in members and %.0f us in the load for each that counts", l.members, l.load)
 }
 
 // closed measures a closed loop.
-func (cmd *benchOverload) closed(ctx context.Context, clients []*client.Client, inFlight int, loaded bool) (float64, error) {
-	_, m, err := runBench(ctx, clients, bench.Config{
-		Workload: cmd.Workload, InFlight: inFlight, Duration: cmd.Peak, Warmup: cmd.Peak / 3, Keys: cmd.Keys, ValueSize: cmd.ValueSize,
-		Distribution: bench.Uniform, NoLoad: loaded,
-	})
-	if err != nil {
-		return 0, err
+func (cmd *benchOverload) closed(ctx context.Context, g *localGrid, clients []*client.Client, size, inFlight int, fill bool) (loop, error) {
+	warmup := cmd.Peak / 4
+	var from meteredCPU
+	mark := time.AfterFunc(warmup, func() { from = meterCPU(g) })
+	defer mark.Stop()
+	c := bench.Config{
+		Workload: cmd.Workload, InFlight: inFlight, Duration: cmd.Peak, Warmup: warmup, Keys: cmd.Keys, ValueSize: size,
+		Distribution: bench.Uniform, NoLoad: true,
 	}
-	return m.OpsPerSecond, nil
+	if fill {
+		mark.Stop()
+		load := c
+		load.NoLoad, load.Duration, load.Warmup, load.Workload = false, time.Millisecond, -1, "put"
+		if _, _, err := runBench(ctx, clients, load); err != nil {
+			return loop{}, err
+		}
+		mark.Reset(warmup)
+	}
+	_, m, err := runBench(ctx, clients, c)
+	if err != nil {
+		return loop{}, err
+	}
+	l := loop{rate: m.OpsPerSecond}
+	from.since(g, l.rate*m.Elapsed.Seconds(), &l)
+	return l, nil
 }
 
-// overloading is what became of an open loop.
-type overloading struct {
-	took                           time.Duration
-	offered, done, dropped, active atomic.Int64
+// meteredCPU is processor time taken until a moment.
+type meteredCPU struct{ members, load time.Duration }
 
-	mu     sync.Mutex
-	errors map[string]int
+func meterCPU(g *localGrid) meteredCPU { return meteredCPU{g.membersCPU(), ownCPU()} }
+
+// since notes what was taken since, for each of n operations.
+func (m meteredCPU) since(g *localGrid, n float64, l *loop) {
+	now := meterCPU(g)
+	l.members = (now.members - m.members).Seconds() * 1e6 / max(n, 1)
+	l.load = (now.load - m.load).Seconds() * 1e6 / max(n, 1)
 }
 
-func (o *overloading) rate() float64    { return float64(o.offered.Load()) / o.took.Seconds() }
-func (o *overloading) goodput() float64 { return float64(o.done.Load()) / o.took.Seconds() }
+// outcomes counts what became of the operations of an open loop.
+type outcomes struct {
+	done, refused, late, unbegun atomic.Int64
 
-// overload starts rate operations a second. What is due in the first two
-// seconds is not counted.
-func (cmd *benchOverload) overload(ctx context.Context, a *app, clients []*client.Client, rate float64) *overloading {
-	const (
-		warmup = 2 * time.Second
-		tick   = 2 * time.Millisecond
-	)
-	o := &overloading{errors: map[string]int{}, took: cmd.Duration}
-	var maps []*dmap.Map[string, []byte]
+	mu    sync.Mutex // guards other
+	other map[string]int
+}
+
+// open begins rate operations a second. Which is due when, and on which key, is
+// fixed beforehand.
+func (cmd *benchOverload) open(ctx context.Context, a *app, g *localGrid, clients []*client.Client, size int, rate float64) (loop, error) {
+	var all []*dmap.Map[string, []byte]
 	for _, c := range clients {
-		maps = append(maps, dmap.New[string, []byte](c, "bench"))
+		all = append(all, dmap.New[string, []byte](c, "bench"))
 	}
-	writes := map[string]int{"a": 50, "put": 100, "c": 0}[cmd.Workload]
-	value := make([]byte, cmd.ValueSize)
-	begin := time.Now()
-	// Those who carry the operations out are kept: to begin one must cost little
-	// beside what it costs the members.
-	jobs := make(chan job)
-	var all sync.WaitGroup
-	defer all.Wait()
-	defer close(jobs)
-	worker := func(j job) {
-		for ok := true; ok; j, ok = <-jobs {
-			cmd.one(ctx, o, j)
-		}
+	keys := make([]string, cmd.Keys)
+	for i := range keys {
+		keys[i] = fmt.Sprintf("user%06d", i)
 	}
-	started, shown := int64(0), begin
-	for ctx.Err() == nil {
-		now := time.Now()
-		passed := now.Sub(begin)
-		if passed >= warmup+cmd.Duration {
-			break
-		}
-		counts := passed >= warmup
-		for due := int64(rate * passed.Seconds()); started < due; started++ {
-			if counts {
-				o.offered.Add(1)
-			}
-			if o.active.Load() >= int64(cmd.MostOpen) {
-				if counts {
-					o.dropped.Add(1)
+	writes := map[string]uint64{"a": 50, "put": 100, "c": 0}[cmd.Workload]
+	value := make([]byte, size)
+	first := int64(rate * overloadWarmup.Seconds())
+	o := outcomes{other: map[string]int{}}
+	load := arrivals{
+		Rate: rate, Count: first + int64(rate*cmd.Duration.Seconds()), Most: cmd.MostOpen,
+		Tell: func(passed time.Duration, n int) {
+			a.note("%2.0fs: %d under way, %d done, %d refused", passed.Seconds(), n, o.done.Load(), o.refused.Load())
+		},
+		Do: func(i int64, due time.Time) {
+			if time.Since(due) > cmd.Deadline {
+				if i >= first {
+					o.unbegun.Add(1)
 				}
-				continue
+				return
 			}
-			o.active.Add(1)
-			j := job{
-				m: maps[started%int64(len(maps))], key: fmt.Sprintf("user%06d", rand.IntN(cmd.Keys)), value: value,
-				write: rand.IntN(100) < writes, counts: counts, due: now,
+			r := mix(uint64(i))
+			m, key := all[i%int64(len(all))], keys[r%uint64(len(keys))]
+			var err error
+			if r>>32%100 < writes {
+				err = m.Put(ctx, key, value)
+			} else {
+				_, _, err = m.Get(ctx, key)
 			}
+			if i >= first {
+				o.count(err, time.Since(due) <= cmd.Deadline)
+			}
+		},
+	}
+	if cmd.Profile != "" {
+		f, err := os.Create(cmd.Profile)
+		if err != nil {
+			return loop{}, err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return loop{}, err
+		}
+		defer pprof.StopCPUProfile()
+	}
+	var l loop
+	var from meteredCPU
+	var sent uint64
+	mark := time.AfterFunc(overloadWarmup, func() { from, sent = meterCPU(g), sumStats(clients).Attempts })
+	defer mark.Stop()
+	ended := make(chan struct{})
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		for {
+			s := sumStats(clients)
+			l.inFlight, l.backlog = max(l.inFlight, s.InFlight), max(l.backlog, s.Backlog)
+			l.resident = max(l.resident, usageOf(os.Getpid()).Resident)
 			select {
-			case jobs <- j:
-			default:
-				all.Go(func() { worker(j) })
+			case <-ended:
+				return
+			case <-time.After(usageEvery):
 			}
 		}
-		if now.Sub(shown) >= 5*time.Second {
-			shown = now
-			a.note("%2.0fs: %d under way, %d done", passed.Seconds(), o.active.Load(), o.done.Load())
-		}
-		_ = sleep(ctx, tick)
-	}
-	return o
+	}()
+	load.run(ctx)
+	close(ended)
+	<-watched
+	seconds := cmd.Duration.Seconds()
+	l.rate = float64(o.done.Load()) / seconds
+	l.offered = float64(load.Count-first) / seconds
+	l.sent = float64(sumStats(clients).Attempts-sent) / seconds
+	from.since(g, float64(o.done.Load()), &l)
+	l.rest = o.text()
+	return l, ctx.Err()
 }
 
-// job is an operation that is to be carried out.
-type job struct {
-	m      *dmap.Map[string, []byte]
-	key    string
-	value  []byte
-	write  bool
-	counts bool
-	due    time.Time
-}
-
-// one is one operation of the open loop.
-func (cmd *benchOverload) one(ctx context.Context, o *overloading, j job) {
-	defer o.active.Add(-1)
-	ctx, cancel := context.WithDeadline(ctx, j.due.Add(cmd.Deadline))
-	defer cancel()
-	var err error
-	if j.write {
-		err = j.m.Put(ctx, j.key, j.value)
-	} else {
-		_, _, err = j.m.Get(ctx, j.key)
-	}
-	if !j.counts {
-		return
-	}
-	if err == nil && time.Since(j.due) <= cmd.Deadline {
+func (o *outcomes) count(err error, inTime bool) {
+	var e *quorate.Error
+	switch {
+	case err == nil && inTime:
 		o.done.Add(1)
-		return
+	case err == nil:
+		o.late.Add(1)
+	case errors.As(err, &e) && e.Cause == quorate.ErrOverloaded && !e.Unknown: // the rule here: it must cost little
+		o.refused.Add(1)
+	default:
+		why := bench.ErrorName(err)
+		o.mu.Lock()
+		o.other[why]++
+		o.mu.Unlock()
 	}
-	why := "too late"
-	if err != nil {
-		why = bench.ErrorName(err)
+}
+
+func (o *outcomes) text() string {
+	all := []string{
+		fmt.Sprintf("%d refused at once or before their time was over", o.refused.Load()),
+		fmt.Sprintf("%d too late", o.late.Load()), fmt.Sprintf("%d not begun", o.unbegun.Load()),
 	}
-	o.mu.Lock()
-	o.errors[why]++
-	o.mu.Unlock()
+	for _, why := range slices.Sorted(maps.Keys(o.other)) {
+		all = append(all, fmt.Sprintf("%d %s", o.other[why], why))
+	}
+	return strings.Join(all, ", ")
+}
+
+// mix is SplitMix64: numbers without a pattern, fixed beforehand.
+func mix(i uint64) uint64 {
+	i = (i + 1) * 0x9e3779b97f4a7c15
+	i = (i ^ i>>30) * 0xbf58476d1ce4e5b9
+	i = (i ^ i>>27) * 0x94d049bb133111eb
+	return i ^ i>>31
+}
+
+func sumStats(clients []*client.Client) (all client.Stats) {
+	for _, c := range clients {
+		s := c.Stats()
+		all.Attempts += s.Attempts
+		all.InFlight += s.InFlight
+		all.Backlog += s.Backlog
+	}
+	return all
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -20,7 +21,12 @@ import (
 type usage struct {
 	Resident, Peak uint64 // bytes
 	Descriptors    int
+	CPU            time.Duration // user and system, since the process began
 }
+
+// clockTick is the unit of times in /proc/PID/stat: USER_HZ, 100 on every
+// architecture that Go runs on.
+const clockTick = 10 * time.Millisecond
 
 func usageOf(pid int) usage {
 	var u usage
@@ -38,8 +44,27 @@ func usageOf(pid int) usage {
 	}
 	fds, _ := os.ReadDir(filepath.Join(dir, "fd"))
 	u.Descriptors = len(fds)
+	b, _ = os.ReadFile(filepath.Join(dir, "stat"))
+	// The name, in brackets, may have blanks. After it: state is the 3rd field,
+	// user and system time the 14th and 15th.
+	if fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:])); len(fields) > 12 {
+		user, _ := strconv.Atoi(fields[11])
+		system, _ := strconv.Atoi(fields[12])
+		u.CPU = time.Duration(user+system) * clockTick
+	}
 	return u
 }
+
+// membersCPU is the processor time that all members have taken.
+func (g *localGrid) membersCPU() (all time.Duration) {
+	for _, m := range g.members {
+		all += usageOf(m.process.cmd.Process.Pid).CPU
+	}
+	return all
+}
+
+// ownCPU is the processor time that this process has taken.
+func ownCPU() time.Duration { return usageOf(os.Getpid()).CPU }
 
 // scrape returns a member's metrics. Those with several series are added up,
 // and also there by their whole name.
