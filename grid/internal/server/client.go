@@ -40,6 +40,7 @@ type clientConn struct {
 	now        time.Time // when the burst of requests that is read began
 	tables     int       // asked for since tablesFrom
 	tablesFrom time.Time
+	version    uint64 // of the table in the Welcome, or an older one
 
 	inFlight atomic.Int64
 	squeezed atomic.Bool // bytes in or out may be too many: look closer before reading on
@@ -85,8 +86,12 @@ func (s *Server) serveClient(conn net.Conn) {
 		s.mu.Lock()
 		s.clients[c] = struct{}{}
 		s.mu.Unlock()
-		// The table may have changed between Welcome and the line above.
-		s.TableChanged()
+		// The table may have changed between Welcome and the line above, after the
+		// others were told. They are not told again: who comes and goes would make
+		// the member write to everybody.
+		if s.version.Load() != c.version {
+			c.sendFrame(s.table())
+		}
 		err = c.read()
 		s.mu.Lock()
 		delete(s.clients, c)
@@ -147,6 +152,7 @@ func (c *clientConn) hello(b []byte) (protocol.Welcome, protocol.Code, error) {
 		return protocol.Welcome{}, protocol.CodeVersion,
 			fmt.Errorf("protocol version %d: this member speaks %d", h.Version, protocol.WireVersion)
 	}
+	c.version = c.s.version.Load() // before Welcome takes the table
 	w := c.s.cfg.Backend.Welcome()
 	// Before a member has given itself to a cluster it has nothing to compare.
 	if h.Cluster != "" && w.Name != "" && h.Cluster != w.Name && h.Cluster != w.Cluster.String() {

@@ -200,6 +200,44 @@ func TestTablesAreMadeOnce(t *testing.T) {
 	}
 }
 
+// TestComingClientsAreNotToldToOthers: a client that comes is no change of the
+// table. Those that come and go would make a member write to everybody.
+func TestComingClientsAreNotToldToOthers(t *testing.T) {
+	b := &fakeBackend{}
+	s, address := startTuned(t, b, &fakeGroup{self: true}, func(*Config) {})
+	first := greet(t, address, false)
+	s.TableChanged()
+	first.next(protocol.TypeTable)
+	version := s.version.Load()
+	for range 20 {
+		greet(t, address, false)
+	}
+	eventually(t, "all are served", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.clients) == 21
+	})
+	if s.version.Load() != version {
+		t.Error("a client that comes counts as a change of the table")
+	}
+}
+
+// TestChangeDuringTheHandshake: the table changes after it was taken for the
+// Welcome and before the client is among those who are told.
+func TestChangeDuringTheHandshake(t *testing.T) {
+	b := &fakeBackend{}
+	s, address := startTuned(t, b, &fakeGroup{self: true}, func(*Config) {})
+	eventually(t, "the first table was offered", func() bool { return len(s.changed) == 0 })
+	b.welcome = func() {
+		s.TableChanged()
+		for len(s.changed) > 0 { // until those who are there have been told
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	greet(t, address, false).next(protocol.TypeTable)
+}
+
 // TestTablesArePaced: who asks for tables without end is read slowly.
 func TestTablesArePaced(t *testing.T) {
 	s, _ := startTuned(t, &fakeBackend{}, &fakeGroup{self: true}, func(*Config) {})

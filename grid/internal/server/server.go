@@ -87,6 +87,7 @@ type Server struct {
 	log     *slog.Logger
 	routes  atomic.Pointer[Routes]
 	changed chan struct{} // of capacity 1: the table has changed
+	version atomic.Uint64 // counts its changes
 	ctx     context.Context
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
@@ -129,6 +130,7 @@ func (s *Server) SetRoutes(r *Routes) {
 
 // TableChanged makes the server send the table to all clients soon.
 func (s *Server) TableChanged() {
+	s.version.Add(1) // before pushTables looks who is there
 	s.tables.Lock()
 	s.tables.message = nil
 	s.tables.Unlock()

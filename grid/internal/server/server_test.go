@@ -60,12 +60,17 @@ func (g *fakeGroup) answerHeld() int {
 type fakeBackend struct {
 	leader  protocol.MemberID
 	address string
+	welcome func() // nil: nothing; runs when the table of a Welcome was taken
 }
 
 func (b *fakeBackend) Self() protocol.MemberID { return 1 }
 
 func (b *fakeBackend) Welcome() protocol.Welcome {
-	return protocol.Welcome{Name: "test", Member: 1, Table: b.Table()}
+	w := protocol.Welcome{Name: "test", Member: 1, Table: b.Table()}
+	if b.welcome != nil {
+		b.welcome()
+	}
+	return w
 }
 
 func (b *fakeBackend) Table() protocol.Table {
