@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -13,8 +14,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/partition"
 	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/verify/nemesis"
 )
 
 // pages returns every page of Markdown with its text.
@@ -113,6 +116,47 @@ func TestPagesNameTestsThatExist(t *testing.T) {
 				t.Errorf("%s names %s, which is in no package", file, name)
 			}
 		}
+	}
+}
+
+// TestPagesNameFaultsThatExist wants the table of faults to have all faults of
+// `quorate verify`, and no others.
+func TestPagesNameFaultsThatExist(t *testing.T) {
+	_, section, _ := strings.Cut(pages(t)[filepath.Join("docs", "guarantees.md")], "\n## Under which faults\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	named := map[string]bool{}
+	const column = 5
+	for _, cells := range rows(section, regexp.MustCompile("^\\| .*`")) {
+		for _, m := range regexp.MustCompile("`([a-z-]+)`").FindAllStringSubmatch(cells[column], -1) {
+			named[m[1]] = true
+		}
+	}
+	for _, f := range nemesis.Faults() {
+		if !named[f.Name] {
+			t.Errorf("no promise is said to be kept under %s", f.Name)
+		}
+		delete(named, f.Name)
+	}
+	for name := range named {
+		t.Errorf("there is no fault %s", name)
+	}
+}
+
+// TestMutantsPage wants docs/mutants.md to have every planted bug with the check
+// that must notice it. (That the tests it names exist is TestPagesNameTestsThatExist's.)
+func TestMutantsPage(t *testing.T) {
+	checks := map[string]string{}
+	for _, cells := range rows(pages(t)[filepath.Join("docs", "mutants.md")], regexp.MustCompile("^\\| `[a-z-]+` \\|")) {
+		checks[strings.Trim(cells[0], "`")] = strings.Trim(cells[2], "`")
+	}
+	for _, m := range mutants.All {
+		if want := path.Base(m.Package) + "." + m.Check; checks[string(m.Bug)] != want {
+			t.Errorf("%s is said to be noticed by %q, not %s", m.Bug, checks[string(m.Bug)], want)
+		}
+		delete(checks, string(m.Bug))
+	}
+	for bug := range checks {
+		t.Errorf("%s is planted nowhere", bug)
 	}
 }
 

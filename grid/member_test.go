@@ -203,6 +203,15 @@ func TestAddressChanges(t *testing.T) {
 	// Another port, another name, and nobody named to join: the directory knows.
 	if hold, err := net.Listen("tcp", old); err == nil { // else somebody else has it already
 		defer hold.Close()
+		go func() {
+			for {
+				c, err := hold.Accept()
+				if err != nil {
+					return
+				}
+				c.Close()
+			}
+		}()
 	}
 	b = start(t, grid.Config{DataDir: dirs[1], Name: "b2"})
 	ready(t, b)
