@@ -180,6 +180,11 @@ func (cmd *verifyFaults) Run(_ context.Context, a *app) error {
 		return err
 	}
 	defer g.Close()
+	kind, lacks := g.NetworkKind()
+	a.note("network: %s", kind)
+	if lacks != "" {
+		a.note("not here: %s", lacks)
+	}
 	t := &nemesis.Target{Grid: g}
 	family := ""
 	for _, f := range nemesis.Faults() {

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -130,13 +131,16 @@ func (v *verification) run(told context.Context) {
 	v.probes = workloads.StartProbes(v.name, v.probing, workloads.Groups(v.probing[0]), v.gap)
 	over, cancel := context.WithTimeout(told, v.cmd.Duration)
 	defer cancel()
+	reporting, stop := context.WithCancel(context.WithoutCancel(told))
+	defer stop()
 	reported := make(chan struct{})
 	go func() {
 		defer close(reported)
-		v.report(over)
+		v.report(reporting)
 	}()
 	v.torture(over, context.WithoutCancel(told))
 	<-over.Done()
+	stop()
 	<-reported
 	v.load.Stop()
 	v.probes.Stop()
@@ -258,6 +262,9 @@ func (v *verification) gap(g workloads.Gap) {
 	v.worstGap = max(v.worstGap, d)
 }
 
+// longWait is how long a group acknowledges nothing before it is told why.
+const longWait = 10 * time.Second
+
 // report prints a line every few seconds.
 func (v *verification) report(ctx context.Context) {
 	live := isTerminal(v.stderr)
@@ -265,7 +272,12 @@ func (v *verification) report(ctx context.Context) {
 	if live {
 		every = time.Second
 	}
+	told := time.Now()
 	for sleep(ctx, every) == nil {
+		if waiting := v.probes.Waiting(); v.grid != nil && waiting > longWait && time.Since(told) > longWait {
+			told = time.Now()
+			v.note("a group has not acknowledged anything for %.1f s:\n  %s", waiting.Seconds(), strings.Join(v.grid.Views(ctx), "\n  "))
+		}
 		p := v.load.Progress()
 		v.mu.Lock()
 		faults, worst := 0, v.worstGap

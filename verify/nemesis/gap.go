@@ -3,6 +3,8 @@ package nemesis
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/quorate/quorate/protocol"
@@ -96,4 +98,31 @@ func Data(groups []protocol.GroupID) []protocol.GroupID {
 		}
 	}
 	return data
+}
+
+// Views says for each group how each member sees it, for who wants to know why
+// writes have stopped.
+func (g *Grid) Views(ctx context.Context) []string {
+	views := map[uint64]string{}
+	for i, s := range g.Status(ctx) {
+		name := g.members[i].Name
+		if s == nil {
+			continue
+		}
+		for _, group := range s.Groups {
+			view := fmt.Sprintf("%s sees no leader", name)
+			if group.Leader != 0 {
+				view = fmt.Sprintf("%s sees member %d lead", name, group.Leader)
+			}
+			if group.Refuses != "" {
+				view += ", and refuses: " + group.Refuses
+			}
+			views[group.ID] += fmt.Sprintf("; %s in term %d, %d applied", view, group.Term, group.Applied)
+		}
+	}
+	var lines []string
+	for _, id := range slices.Sorted(maps.Keys(views)) {
+		lines = append(lines, fmt.Sprintf("group %d%s", id, views[id]))
+	}
+	return lines
 }

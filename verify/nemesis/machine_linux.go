@@ -6,8 +6,15 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
+)
+
+// Names of what a run that is killed leaves behind, and the next one removes.
+const (
+	groupPrefix = "quorate-verify-" // and the member's process
+	mountPrefix = "quorate-verify:" // and ours
 )
 
 // limitCPU gives a process a share of one CPU, in percent, by a control group
@@ -15,7 +22,7 @@ import (
 func limitCPU(pid, percent int) (end func() error, err error) {
 	const period = 100_000
 	quota := period * percent / 100
-	name := fmt.Sprintf("quorate-verify-%d", pid)
+	name := fmt.Sprintf(groupPrefix+"%d", pid)
 	for _, c := range []struct{ root, marker, file, value string }{
 		{"/sys/fs/cgroup", "cgroup.controllers", "cpu.max", fmt.Sprintf("%d %d", quota, period)},
 		{"/sys/fs/cgroup/cpu", "cpu.cfs_quota_us", "cpu.cfs_quota_us", strconv.Itoa(quota)},
@@ -24,6 +31,10 @@ func limitCPU(pid, percent int) (end func() error, err error) {
 		if _, serr := os.Stat(filepath.Join(c.root, c.marker)); serr != nil {
 			err = errors.Join(err, serr)
 			continue
+		}
+		left, _ := filepath.Glob(filepath.Join(c.root, groupPrefix+"*"))
+		for _, old := range left {
+			_ = os.Remove(old) // refused where a process is in it
 		}
 		dir := filepath.Join(c.root, name)
 		if merr := os.Mkdir(dir, 0o755); merr != nil {
@@ -60,10 +71,29 @@ func mountSmall(dir string, bytes int64) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d,mode=0700", bytes)); err != nil {
+	unmountLeft()
+	if err := syscall.Mount(fmt.Sprintf(mountPrefix+"%d", os.Getpid()), dir, "tmpfs", 0, fmt.Sprintf("size=%d,mode=0700", bytes)); err != nil {
 		return fmt.Errorf("mount a small file system: %w", err)
 	}
 	return nil
+}
+
+// unmountLeft unmounts what runs that were killed have left.
+func unmountLeft() {
+	b, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		return
+	}
+	for line := range strings.Lines(string(b)) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 {
+			continue
+		}
+		owner, ours := strings.CutPrefix(fields[0], mountPrefix)
+		if pid, err := strconv.Atoi(owner); ours && err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			unmount(fields[1]) // a path with blanks, which the table escapes, stays
+		}
+	}
 }
 
 func unmount(dir string) { _ = syscall.Unmount(dir, syscall.MNT_DETACH) }
