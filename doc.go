@@ -13,6 +13,7 @@
 //	ErrUnavailable      no leader answered within the deadline          no                 repeat later
 //	ErrOutcomeUnknown   sent, and no answer came back                   perhaps            read before you write again
 //	ErrSessionLost      the client's session ended                      no                 what was held is gone; acquire again
+//	ErrGridLost         the grid was lost and formed anew, empty        no                 write again what is needed; also Is ErrSessionLost
 //	ErrClosed           the client or the member is closed              no                 open another
 //	ErrTooLarge         name, key, value or request over its limit      no                 send less; the error names limit and size
 //	ErrOverloaded       a queue or a limit of the grid is full          no                 repeat after a pause

@@ -2,6 +2,7 @@ package quorate
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 )
 
@@ -11,6 +12,7 @@ var (
 	ErrUnavailable    = errors.New("unavailable")
 	ErrOutcomeUnknown = errors.New("outcome unknown")
 	ErrSessionLost    = errors.New("session lost")
+	ErrGridLost       = fmt.Errorf("grid lost and formed anew: %w", ErrSessionLost)
 	ErrClosed         = errors.New("closed")
 	ErrTooLarge       = errors.New("too large")
 	ErrOverloaded     = errors.New("overloaded")

@@ -16,6 +16,7 @@ import (
 
 	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/client"
+	"github.com/quorate/quorate/grid"
 	"github.com/quorate/quorate/grid/gridtest"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
@@ -34,6 +35,7 @@ var errorRows = map[string]struct {
 	"ErrUnavailable":    {quorate.ErrUnavailable, provokeUnavailable},
 	"ErrOutcomeUnknown": {quorate.ErrOutcomeUnknown, provokeOutcomeUnknown},
 	"ErrSessionLost":    {quorate.ErrSessionLost, provokeSessionLost},
+	"ErrGridLost":       {quorate.ErrGridLost, provokeGridLost},
 	"ErrClosed":         {quorate.ErrClosed, provokeClosed},
 	"ErrTooLarge":       {quorate.ErrTooLarge, provokeTooLarge},
 	"ErrOverloaded":     {quorate.ErrOverloaded, provokeOverloaded},
@@ -217,6 +219,30 @@ func provokeSessionLost(t *testing.T, g *errorGrid) (bool, error) {
 		return err == nil && n == 2
 	})
 	return false, err
+}
+
+// provokeGridLost takes the memory of a grid of one while a call waits for it.
+func provokeGridLost(t *testing.T, _ *errorGrid) (bool, error) {
+	g := gridtest.Start(t, 1, gridtest.WithDurability(grid.Memory))
+	cl := g.Client(t)
+	hits := dcounter.New(cl, "hits")
+	if err := hits.Set(within(t, gridtest.WaitTimeout), 7); err != nil {
+		t.Fatal(err)
+	}
+	g.Kill(0)
+	g.Eventually("the client sees that the member is gone", func() bool { return cl.Stats().Connections == 0 })
+	added := make(chan error, 1)
+	go func() {
+		_, err := hits.Add(within(t, gridtest.WaitTimeout), 1)
+		added <- err
+	}()
+	g.Restart(0)
+	err := <-added
+	n, getErr := hits.Get(within(t, gridtest.WaitTimeout))
+	if getErr != nil {
+		t.Fatal(getErr)
+	}
+	return n != 0, err
 }
 
 func provokeClosed(t *testing.T, g *errorGrid) (bool, error) {

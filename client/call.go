@@ -19,6 +19,7 @@ const requestOverhead = 96
 // op is one call on its way. It is pooled; its flight's channel is used again.
 type op struct {
 	flight
+	life     *life // of the grid that it was made for
 	call     structures.Call
 	req      protocol.Request
 	deadline time.Duration // on the client's clock; 0: none
@@ -51,7 +52,7 @@ func (c *Client) newOp(call *structures.Call) *op {
 	if !ok {
 		o = &op{flight: flight{done: make(chan struct{}, 1)}}
 	}
-	o.call = *call
+	o.call, o.life = *call, c.life.Load()
 	o.req = protocol.Request{
 		Partition: call.Partition, Flags: call.Flags, Kind: call.Kind, Op: call.Op, Name: call.Name, Body: call.Body,
 	}
@@ -167,6 +168,9 @@ func (c *Client) ended(ctx context.Context, o *op) error {
 	if c.ctx.Err() != nil {
 		return quorate.ErrClosed
 	}
+	if o.life != c.life.Load() {
+		return quorate.ErrGridLost
+	}
 	if o.deadline != 0 && c.now() >= o.deadline {
 		return context.DeadlineExceeded
 	}
@@ -224,6 +228,9 @@ func (c *Client) run(ctx context.Context, o *op) error {
 				return err
 			}
 			continue
+		}
+		if err == quorate.ErrGridLost {
+			return err
 		}
 		if err != nil { // leaving, or lost: its link knows in a moment
 			runtime.Gosched()
@@ -336,6 +343,13 @@ var errNoLeader = errors.New("the partition has no leader that is known")
 
 // send queues an attempt, or the call where it has to wait for room.
 func (c *Client) send(o *op, n *conn, r *routes) error {
+	switch {
+	case o.life == n.life:
+	case o.life != c.life.Load():
+		return quorate.ErrGridLost
+	default:
+		return errGone // of the grid before, and about to be closed
+	}
 	now := o.begun
 	if now == 0 {
 		now = c.now()

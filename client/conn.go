@@ -54,6 +54,7 @@ type flight struct {
 type conn struct {
 	c       *Client
 	link    *link
+	life    *life // of the grid it leads to
 	member  protocol.MemberID
 	waiting bool
 	nc      net.Conn
@@ -88,13 +89,13 @@ type place struct {
 	gen uint64
 }
 
-func newConn(c *Client, l *link, g greeted, waiting bool) *conn {
+func newConn(c *Client, l *link, in *life, g greeted) *conn {
 	limit := min(int(g.welcome.Limits.InFlight), 1<<idBits)
 	if limit == 0 {
 		limit = int(protocol.DefaultLimits().InFlight)
 	}
 	return &conn{
-		c: c, link: l, member: g.welcome.Member, waiting: waiting, nc: g.nc, limit: limit,
+		c: c, link: l, life: in, member: g.welcome.Member, waiting: l.waiting, nc: g.nc, limit: limit,
 		gone: make(chan struct{}), wake: make(chan struct{}, 1), room: make(chan struct{}, 1),
 		window: newWindow(limit, c.now()),
 	}
@@ -424,7 +425,7 @@ func (n *conn) control(frame []byte) error {
 		if err := protocol.Decode(frame, &t); err != nil {
 			return fmt.Errorf("read table: %w", err)
 		}
-		n.c.learn(&t)
+		n.c.learn(n.life, &t)
 	case protocol.TypeGoodbye:
 		var g protocol.Goodbye
 		if err := protocol.Decode(frame, &g); err != nil {

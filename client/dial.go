@@ -23,8 +23,7 @@ type Client struct {
 	log        *slog.Logger
 	id         protocol.UUID // of this client, and of its first session
 	birth      time.Time
-	partitions int           // fixed at the cluster's first start; 0 only inside Dial
-	cluster    protocol.UUID // of the first member that answered
+	partitions int // fixed at the cluster's first start; 0 only inside Dial
 	durability string
 	seeds      *member // stands for the seeds when forwarding; else nil
 
@@ -32,6 +31,7 @@ type Client struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
+	life     atomic.Pointer[life] // replaced under routeMu
 	routes   atomic.Pointer[routes]
 	limits   atomic.Pointer[protocol.Limits]
 	sessions sessions
@@ -41,6 +41,7 @@ type Client struct {
 	parked     atomic.Bool   // the sweeper sleeps: nothing is in flight
 	unpark     chan struct{} // capacity 1
 	ask        chan struct{} // capacity 1; asks the scout for a newer table
+	strange    atomic.Bool   // a member of another grid has answered
 	searching  atomic.Bool   // the scout is to ask everyone, not only whom it is connected to
 	reconnects atomic.Uint64
 
@@ -87,8 +88,9 @@ func Dial(ctx context.Context, seeds []string, opts ...Option) (*Client, error) 
 		return nil, &quorate.Error{Op: "dial", Cause: fmt.Errorf("%w: %w", quorate.ErrUnavailable, err)}
 	}
 	w := &g.welcome
-	c.cluster, c.durability = w.Cluster, w.Durability
-	c.learn(&w.Table)
+	c.durability = w.Durability
+	c.life.Store(&life{cluster: w.Cluster, name: w.Name})
+	c.learn(c.life.Load(), &w.Table)
 	c.partitions = len(w.Table.Partitions)
 	c.sessions.init(c)
 	c.spawn(c.sweep)
@@ -179,13 +181,14 @@ func (c *Client) greetServing(ctx context.Context, address string) (greeted, err
 // that cannot be used.
 func (c *Client) adopt(l *link, g greeted) error {
 	err := error(nil)
+	in := c.life.Load()
 	switch w := &g.welcome; {
+	case w.Cluster != in.cluster:
+		err = c.stranger(w)
 	case l == nil:
 		err = fmt.Errorf("member %d is not in the table", w.Member)
-	case w.Cluster != c.cluster:
-		err = fmt.Errorf("%w: the member belongs to cluster %v, the client to %v", quorate.ErrInvalid, w.Cluster, c.cluster)
 	default:
-		c.learn(&w.Table)
+		c.learn(in, &w.Table)
 		limits := w.Limits
 		c.limits.Store(&limits)
 	}
@@ -193,7 +196,7 @@ func (c *Client) adopt(l *link, g greeted) error {
 		g.nc.Close()
 		return err
 	}
-	n := newConn(c, l, g, l.waiting)
+	n := newConn(c, l, in, g)
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
@@ -203,6 +206,9 @@ func (c *Client) adopt(l *link, g greeted) error {
 	c.conns[n] = struct{}{}
 	c.wg.Add(2)
 	c.mu.Unlock()
+	if c.life.Load() != in { // before it was among the connections, which are closed then
+		defer n.fail(quorate.ErrGridLost)
+	}
 	if !l.conn.CompareAndSwap(nil, n) {
 		c.wg.Add(-2)
 		n.fail(errors.New("another connection was faster"))
@@ -277,5 +283,6 @@ func (c *Client) Limits() protocol.Limits { return *c.limits.Load() }
 // Durability returns what an acknowledged write survives: "disk" or "memory".
 func (c *Client) Durability() string { return c.durability }
 
-// Cluster returns the id of the grid.
-func (c *Client) Cluster() protocol.UUID { return c.cluster }
+// Cluster returns the id of the grid. It is another one after the grid was lost
+// and formed anew (quorate.ErrGridLost).
+func (c *Client) Cluster() protocol.UUID { return c.life.Load().cluster }

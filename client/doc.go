@@ -23,6 +23,10 @@
 // returns ErrOutcomeUnknown; all others go on under the next session. What
 // happens to a slot whose call was given up is told at slotTable.
 //
+// Calls, sessions and connections belong to one life: a grid that the client
+// has known (follow.go). Where one in memory is lost and formed anew, the client
+// goes over to the next; nothing of before is sent there.
+//
 // Waiting calls (FlagWait) travel on a second connection, so that nothing waits
 // behind them. They are repeated when the table changes, a connection is lost,
 // and every 5 s; when their context ends they are cancelled, and the answer to

@@ -118,7 +118,11 @@ func (l *link) greet(ctx context.Context, failures int) (greeted, error) {
 	}
 	if l.member != 0 && g.welcome.Member != l.member {
 		g.nc.Close()
-		l.c.learn(&g.welcome.Table)
+		in := l.c.life.Load()
+		if g.welcome.Cluster != in.cluster {
+			return g, l.c.stranger(&g.welcome)
+		}
+		l.c.learn(in, &g.welcome.Table)
 		return g, fmt.Errorf("member %d answers at %s in place of member %d", g.welcome.Member, address, l.member)
 	}
 	return g, nil

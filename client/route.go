@@ -84,12 +84,16 @@ func (v *view) merge(t *protocol.Table) bool {
 	return changed
 }
 
-// learn takes what is newer in a member's table.
-func (c *Client) learn(t *protocol.Table) {
+// learn takes what is newer in the table of a member of the grid that is meant.
+func (c *Client) learn(of *life, t *protocol.Table) {
 	if len(t.Partitions) == 0 && t.Epoch == 0 {
 		return // of a member that serves nothing yet
 	}
 	c.routeMu.Lock()
+	if of != c.life.Load() {
+		c.routeMu.Unlock()
+		return // of a grid that is no more
+	}
 	if c.partitions != 0 && len(t.Partitions) != c.partitions {
 		c.routeMu.Unlock()
 		c.log.Error("ignored a table with another number of partitions", "have", c.partitions, "got", len(t.Partitions))

@@ -108,7 +108,7 @@ func (c *Client) scout() {
 			if !c.sleep(scoutEvery) {
 				return
 			}
-			if c.trySeeds() {
+			if c.trySeeds() || c.follow() {
 				failures = 0
 			} else {
 				failures++
@@ -185,8 +185,8 @@ func (c *Client) trySeeds() bool {
 		c.log.Warn("no seed answers", "err", err)
 		return false
 	}
-	if g.welcome.Cluster == c.cluster {
-		c.learn(&g.welcome.Table)
+	if in := c.life.Load(); g.welcome.Cluster == in.cluster {
+		c.learn(in, &g.welcome.Table)
 	}
 	l := c.linkTo(g.welcome.Member)
 	if l != nil && l.conn.Load() != nil {

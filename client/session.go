@@ -25,6 +25,7 @@ import (
 //	             a member says that it has ended
 type session struct {
 	c     *Client
+	life  *life // of the grid that has opened it
 	id    protocol.SessionID
 	ttl   time.Duration
 	lease context.Context // ends before anyone else can be granted what is held
@@ -80,10 +81,12 @@ func (s *session) ack(sent time.Time) {
 }
 
 // lose gives up what the session holds, for ever, and has another opened.
-func (s *session) lose(why string) {
+func (s *session) lose(why string) { s.loseBy(quorate.ErrSessionLost, why) }
+
+func (s *session) loseBy(cause error, why string) {
 	s.mu.Lock()
 	first := s.lease.Err() == nil
-	s.stop(quorate.ErrSessionLost)
+	s.stop(cause)
 	s.mu.Unlock()
 	if first {
 		s.c.log.Warn("session lost", "session", s.id, "why", why)
@@ -132,7 +135,7 @@ func (s *session) beat() {
 		}
 		for try := 0; ; try++ {
 			sent := time.Now()
-			code, _, err := s.c.sessions.exchange(s.lease, protocol.SessionRequest{Action: protocol.SessionHeartbeat, Session: s.id})
+			code, _, err := s.c.sessions.exchange(s.lease, s.life, protocol.SessionRequest{Action: protocol.SessionHeartbeat, Session: s.id})
 			if err == nil && code == protocol.CodeOK {
 				s.ack(sent)
 				break
@@ -199,6 +202,11 @@ func (m *sessions) open() <-chan struct{} {
 func (m *sessions) openNew(ready chan struct{}) {
 	s := m.establish()
 	m.mu.Lock()
+	if s != nil && s.life != m.c.life.Load() {
+		m.c.spawn(func() { m.openNew(ready) })
+		m.mu.Unlock()
+		return
+	}
 	if s != nil && !m.closed {
 		m.current.Store(s)
 		m.opened++
@@ -222,19 +230,19 @@ func (m *sessions) establish() *session {
 		rand.Read(id[:])
 	}
 	m.mu.Unlock()
-	first := time.Now()
+	first, in := time.Now(), m.c.life.Load()
 	for try := 0; m.c.ctx.Err() == nil; try++ {
-		if since(first, time.Now()) > m.c.cfg.sessionTTL/4 {
+		if now := m.c.life.Load(); now != in || since(first, time.Now()) > m.c.cfg.sessionTTL/4 {
 			rand.Read(id[:])
-			first = time.Now()
+			first, in = time.Now(), now
 		}
-		code, body, err := m.exchange(m.c.ctx, protocol.SessionRequest{
+		code, body, err := m.exchange(m.c.ctx, in, protocol.SessionRequest{
 			Action: protocol.SessionOpen, Client: id, TTL: uint32(m.c.cfg.sessionTTL / time.Millisecond),
 		})
 		var state protocol.SessionState
 		if err == nil && code == protocol.CodeOK {
 			if err = protocol.Decode(body, &state); err == nil {
-				return m.newSession(state, first)
+				return m.newSession(in, state, first)
 			}
 		}
 		if err == nil {
@@ -250,9 +258,9 @@ func (m *sessions) establish() *session {
 	return nil
 }
 
-func (m *sessions) newSession(state protocol.SessionState, sent time.Time) *session {
+func (m *sessions) newSession(in *life, state protocol.SessionState, sent time.Time) *session {
 	s := &session{
-		c: m.c, id: state.Session, acked: sent,
+		c: m.c, life: in, id: state.Session, acked: sent,
 		ttl:   time.Duration(state.TTL) * time.Millisecond,
 		slots: make([]atomic.Pointer[slotTable], m.c.partitions),
 	}
@@ -263,8 +271,9 @@ func (m *sessions) newSession(state protocol.SessionState, sent time.Time) *sess
 	return s
 }
 
-// exchange makes one attempt to ask the leader of the system group.
-func (m *sessions) exchange(ctx context.Context, q protocol.SessionRequest) (protocol.Code, []byte, error) {
+// exchange makes one attempt to ask the leader of the system group of the grid
+// that is meant.
+func (m *sessions) exchange(ctx context.Context, in *life, q protocol.SessionRequest) (protocol.Code, []byte, error) {
 	c := m.c
 	r := c.routes.Load()
 	leader := c.seeds
@@ -283,6 +292,9 @@ func (m *sessions) exchange(ctx context.Context, q protocol.SessionRequest) (pro
 				return 0, nil, err
 			}
 		}
+	}
+	if n.life != in {
+		return 0, nil, errGone
 	}
 	f := &flight{done: make(chan struct{}, 1)}
 	q.Type = protocol.TypeSession
@@ -337,7 +349,7 @@ func attemptTime() time.Duration {
 func (m *sessions) need(ctx context.Context, o *op) (*session, error) {
 	for {
 		s := m.current.Load()
-		if s != nil && !s.ended.Load() && (!o.waiting || s.lease.Err() == nil) {
+		if s != nil && s.life == o.life && !s.ended.Load() && (!o.waiting || s.lease.Err() == nil) {
 			return s, nil
 		}
 		err := m.c.pause(ctx, o, time.Hour, m.open(), nil)
@@ -369,7 +381,7 @@ func (m *sessions) close() {
 	ctx, cancel := context.WithTimeout(m.c.ctx, time.Second)
 	defer cancel()
 	for try := 0; ; try++ {
-		code, _, err := m.exchange(ctx, protocol.SessionRequest{Action: protocol.SessionClose, Session: s.id})
+		code, _, err := m.exchange(ctx, s.life, protocol.SessionRequest{Action: protocol.SessionClose, Session: s.id})
 		if err == nil && (code == protocol.CodeOK || code == protocol.CodeSessionEnded || code == protocol.CodeSessionUnknown) {
 			return
 		}

@@ -99,7 +99,7 @@ func (c *Client) controlOp(o *op, what protocol.Op) *op {
 		Kind: protocol.KindControl, Op: what, Verb: o.call.Verb, Label: o.call.Label,
 		Name: o.call.Name, Partition: o.call.Partition,
 	})
-	k.waiting, k.control = true, true
+	k.waiting, k.control, k.life = true, true, o.life
 	k.sess, k.slots, k.req.Caller = o.sess, o.slots, o.req.Caller
 	return k
 }
@@ -167,6 +167,11 @@ func (c *Client) confirm(ctx context.Context, o *op) error {
 		err := c.run(c.ctx, k)
 		if err == nil {
 			break
+		}
+		if errors.Is(err, quorate.ErrGridLost) {
+			c.recycle(k)
+			o.unsettled = true
+			return err
 		}
 		ended := ctx.Err()
 		if ended == nil && c.ctx.Err() == nil {

@@ -238,14 +238,14 @@ func (m *Member) Close() error {
 	return errors.Join(errs...)
 }
 
-// reset lets go of the member's client: it belongs to a grid that is no more.
+// reset lets go of all clients, the member's own among them: they belong to a
+// grid that is no more, and find the next by themselves.
 func (m *Member) reset() {
-	m.mu.Lock()
-	own := m.client
-	m.client = nil
-	m.mu.Unlock()
-	if own != nil {
-		go func() { _ = own.Close() }()
+	m.routing.Lock()
+	s := m.server
+	m.routing.Unlock()
+	if s != nil {
+		s.LeaveGrid()
 	}
 }
 

@@ -195,6 +195,9 @@ func (c *Coordinator) found(ctx context.Context, m *identity.Member) error {
 			},
 			Member: systemstate.Member{Incarnation: m.Incarnation, Name: m.Name, Address: c.cfg.Address, Level: c.level},
 		}
+		if first := firstSession(m.Durability); first != 0 {
+			found.Seed = &systemstate.Seed{Next: first}
+		}
 		if m.Recovered != (protocol.UUID{}) {
 			left, err := c.findRemains()
 			if err != nil {

@@ -359,7 +359,6 @@ func (c *Coordinator) lead(ctx context.Context, h *shardgroups.Host) (again bool
 	return false, c.spreadLeaders(ctx, h, h.System().View())
 }
 
-// createGroups agrees on the first data groups.
 // firstRevision is where the revisions of new partitions begin. In memory it is
 // made of the time, so that the tokens of a grid that is formed anew are larger
 // than those of the one that was lost, of which nothing else may be left.
@@ -367,10 +366,26 @@ func firstRevision(durability string) protocol.Revision {
 	if durability != "memory" {
 		return 0
 	}
-	epoch := time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
-	return protocol.Revision(max(time.Since(epoch)/time.Second, 0)) << 16
+	return protocol.Revision(secondsNow()) << 16
 }
 
+// firstSession is where the sessions of a new grid begin. In memory it is made
+// of the time, too: a request of a session of the one that was lost, wherever
+// it comes from, must not be taken for one of somebody else's.
+func firstSession(durability string) protocol.SessionID {
+	if durability != "memory" {
+		return 0
+	}
+	return protocol.SessionID(secondsNow()) << 16
+}
+
+// secondsNow counts from a year before the first release.
+func secondsNow() uint64 {
+	epoch := time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
+	return uint64(max(time.Since(epoch)/time.Second, 0))
+}
+
+// createGroups agrees on the first data groups.
 func (c *Coordinator) createGroups(ctx context.Context, h *shardgroups.Host, v *systemstate.Agreement) error {
 	members, replicas := living(v), int(v.Settings.Replicas)
 	if len(members) == 2 && replicas > 2 {

@@ -103,8 +103,8 @@ func (c *Coordinator) becomeBlank() error {
 	if c.IsReady() {
 		ready := make(chan struct{})
 		c.ready.Store(&ready)
-		c.cfg.Reset()
 	}
+	c.cfg.Reset()
 	c.reform.leaderless = time.Time{}
 	c.setWaiting("the grid to be formed anew")
 	return nil

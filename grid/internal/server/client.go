@@ -78,6 +78,9 @@ func (s *Server) serveClient(conn net.Conn) {
 	c.more.L, c.room.L = &c.mu, &c.mu
 	writer := make(chan struct{})
 	go func() { defer close(writer); c.write() }()
+	s.mu.Lock()
+	grid := s.grid
+	s.mu.Unlock()
 	err := c.handshake()
 	if err != nil && err != io.EOF {
 		s.stats.handshake.Add(1)
@@ -85,6 +88,9 @@ func (s *Server) serveClient(conn net.Conn) {
 	if err == nil {
 		s.mu.Lock()
 		s.clients[c] = struct{}{}
+		if s.grid != grid { // it has greeted a member of the one before
+			_ = conn.Close()
+		}
 		s.mu.Unlock()
 		// The table may have changed between Welcome and the line above, after the
 		// others were told. They are not told again: who comes and goes would make

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -104,6 +106,7 @@ type Server struct {
 	arrivals  uint64
 	refusedAt time.Time // when it was last warned of
 	clients   map[*clientConn]struct{}
+	grid      uint64 // counts the grids that the member has left
 	closed    bool
 }
 
@@ -215,6 +218,19 @@ func (s *Server) Drain(reason string) {
 		for !c.idle() && time.Now().Before(deadline) {
 			time.Sleep(5 * time.Millisecond)
 		}
+	}
+}
+
+// LeaveGrid closes the connections of clients: they are those of a grid that
+// the member belongs to no more, and what its sessions are called may be the
+// name of another's in the next.
+func (s *Server) LeaveGrid() {
+	s.mu.Lock()
+	s.grid++
+	clients := slices.Collect(maps.Keys(s.clients))
+	s.mu.Unlock()
+	for _, c := range clients {
+		_ = c.conn.Close() // its reader ends
 	}
 }
 
