@@ -67,9 +67,9 @@ repeat: ## repeat the tests of whole grids N times with the race detector (N=20)
 	go test -race -count=$(N) -timeout 0 ./shardgroups/... ./grid/... ./client/... ./verify/...
 
 .PHONY: soak-kills
-soak-kills: ## kill N members of a grid in memory, each after it is full again, under writes (N=100)
+soak-kills: ## kill N members of a grid in memory, each after it is full again, with every answer checked (N=100)
 	go build -buildvcs=auto -o quorate ./cmd/quorate
-	./quorate bench recovery --sizes 10 --rounds $(N)
+	./quorate verify --durability memory --faults kill-leader,kill-follower --count $(N)
 
 .PHONY: soak-lost
 soak-lost: ## spoil the data of members N times in all ways (N=20)

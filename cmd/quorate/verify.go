@@ -36,6 +36,7 @@ type verifyRun struct {
 	Endpoints []string      `help:"Verify the grid at these addresses instead of starting one; its processes are left alone." placeholder:"A,B"`
 	Faults    []string      `help:"Faults and families of faults: see quorate verify faults. no-NAME takes one away." default:"all" placeholder:"LIST"`
 	Duration  time.Duration `help:"How long the faults go on." default:"1m" placeholder:"D"`
+	Count     int           `help:"End after N faults, however long it takes, instead of after --duration." placeholder:"N"`
 	Clients   int           `help:"Clients, each with connections and a session of its own." default:"8" placeholder:"N"`
 	Rate      float64       `help:"Operations a second to aim at while nothing is wrong; 0: as many as there are." default:"2500" placeholder:"R"`
 	Epoch     time.Duration `help:"How long a history is that porcupine decides." default:"10s" placeholder:"D"`
@@ -52,6 +53,7 @@ Exit status 1, with the history as lines of JSON and as a page that shows it, wh
   quorate verify
   quorate verify --duration 10m --durability memory
   quorate verify --faults network,no-corrupt --seed 7
+  quorate verify --durability memory --faults kill-leader,kill-follower --count 100
   quorate verify --endpoints 10.0.0.1:7170,10.0.0.2:7170 --faults clients`
 }
 
@@ -59,6 +61,9 @@ Exit status 1, with the history as lines of JSON and as a page that shows it, wh
 func (cmd *verifyRun) Validate() error {
 	if cmd.Duration <= 0 || cmd.Epoch <= 0 || cmd.Rate < 0 {
 		return errors.New("--duration and --epoch must be positive, and --rate not negative")
+	}
+	if cmd.Count < 0 {
+		return errors.New("--count must not be negative")
 	}
 	if cmd.Clients < 1 || cmd.Members < 1 {
 		return errors.New("--clients and --members: want at least 1")

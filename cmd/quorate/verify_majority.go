@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/client"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
@@ -25,10 +27,32 @@ const (
 // loseMajority takes the memory of a majority, in durability memory, once all
 // else was checked. The grid is formed anew, empty, and says so: nothing of
 // what was there is half there, sessions are lost, tokens still grow.
-func (v *verification) loseMajority(ctx context.Context, r *verifyReport) {
-	for _, f := range v.majority {
+//
+// It is lost again and again, each kind of loss at least once, some just after
+// another fault, and witnesses go on using it all the time.
+func (v *verification) loseMajority(told context.Context, r *verifyReport) {
+	ctx := context.WithoutCancel(told)
+	if len(v.majority) == 0 {
+		return
+	}
+	w, err := startWitnesses(ctx, v.name, func(i int) (*client.Client, error) {
+		return v.dial(ctx, "verify witness", client.WithSessionTTL(time.Duration(3+7*(i%2))*time.Second))
+	}, func(what string) { v.breaks(what, nil, verify.Verdict{}) })
+	if err != nil {
+		v.breaks(fmt.Sprintf("before a loss: %v", err), nil, verify.Verdict{})
+		return
+	}
+	defer w.stop()
+	until := time.Now().Add(v.losing())
+	for i := 0; told.Err() == nil && (i < len(v.majority) || time.Now().Before(until)); i++ {
+		f := v.majority[i%len(v.majority)]
+		if err := w.await(ctx, witnessAgain); err != nil {
+			v.breaks(err.Error(), nil, verify.Verdict{})
+			return
+		}
+		w.begin()
 		v.times.begin(f.Name)
-		line, err := v.loseOnce(ctx, f)
+		line, err := v.loseOnce(ctx, i, f)
 		v.times.end()
 		if err != nil {
 			v.breaks(fmt.Sprintf("%s of a grid in memory: %v", f.Name, err), nil, verify.Verdict{})
@@ -40,6 +64,42 @@ func (v *verification) loseMajority(ctx context.Context, r *verifyReport) {
 		r.Lost = append(r.Lost, line)
 		v.note("majority lost: %s", line)
 	}
+	if err := w.await(ctx, witnessAgain); err != nil {
+		v.breaks(err.Error(), nil, verify.Verdict{})
+	}
+	r.LossCalls, r.LossTold = w.calls.Load(), w.told()
+}
+
+// losing is how long the grid is lost again and again: a part of the time, or
+// all of it where nothing else was asked for.
+func (v *verification) losing() time.Duration {
+	if len(v.faults) == 0 {
+		return v.cmd.Duration
+	}
+	return v.cmd.Duration / 4
+}
+
+// before injects another fault, at times, so that the loss meets a grid that is
+// about to recover.
+func (v *verification) before(ctx context.Context) (string, error) {
+	var kills []nemesis.Fault
+	for _, f := range v.faults {
+		if f.Loses == nemesis.LosesRAM {
+			kills = append(kills, f)
+		}
+	}
+	if len(kills) == 0 || v.rng.IntN(2) == 0 {
+		return "", nil
+	}
+	f := kills[v.rng.IntN(len(kills))]
+	in, err := f.Inject(ctx, v.target())
+	if err == nil {
+		err = in.Heal(ctx)
+	}
+	if err == nil {
+		err = sleep(ctx, time.Duration(v.rng.IntN(2000))*time.Millisecond)
+	}
+	return fmt.Sprintf("%s %s, then ", f.Name, in.Detail), err
 }
 
 // doomed is what was written before, and who wrote it.
@@ -49,15 +109,19 @@ type doomed struct {
 	held   *structures.Held
 }
 
-func (v *verification) loseOnce(ctx context.Context, f nemesis.Fault) (string, error) {
-	old, err := v.doom(ctx, f.Name)
+func (v *verification) loseOnce(ctx context.Context, round int, f nemesis.Fault) (string, error) {
+	old, err := v.doom(ctx, fmt.Sprint(f.Name, "-", round))
 	if err != nil {
 		return "", err
 	}
 	defer old.client.Close()
+	first, err := v.before(ctx)
+	if err != nil {
+		return "", err
+	}
 	in, err := f.Inject(ctx, v.target())
 	if err == nil {
-		err = sleep(ctx, time.Second)
+		err = sleep(ctx, f.For(v.rng))
 	}
 	if err == nil {
 		err = in.Heal(ctx)
@@ -69,7 +133,7 @@ func (v *verification) loseOnce(ctx context.Context, f nemesis.Fault) (string, e
 		return "", err
 	}
 	what, err := v.afterwards(ctx, old)
-	return fmt.Sprintf("%s %s: %s", f.Name, in.Detail, what), err
+	return fmt.Sprintf("%s%s %s: %s", first, f.Name, in.Detail, what), err
 }
 
 func (v *verification) doom(ctx context.Context, fault string) (*doomed, error) {
@@ -160,18 +224,27 @@ func (v *verification) tokenAfter(ctx context.Context, c *client.Client) (protoc
 }
 
 // sameOrNothing asks through the client of before: it holds nothing any more,
-// and is told nothing that is not so.
+// is told so, and goes on as a new one.
 func (v *verification) sameOrNothing(ctx context.Context, now *client.Client, old *doomed) error {
 	select {
 	case <-old.held.Context().Done():
 	case <-time.After(sessionGone):
 		return fmt.Errorf("a permit of before is still held %v later", sessionGone)
 	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, witnessAgain)
 	defer cancel()
+	is, err := dcounter.New(now, old.name).Get(ctx)
+	if err != nil {
+		return err
+	}
 	n, err := dcounter.New(old.client, old.name).Get(ctx)
-	is, ierr := dcounter.New(now, old.name).Get(ctx)
-	if err == nil && ierr == nil && n != is {
+	for errors.Is(err, quorate.ErrGridLost) { // once: what began before it knew
+		n, err = dcounter.New(old.client, old.name).Get(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("a client of before does not go on: %w", err)
+	}
+	if n != is {
 		return fmt.Errorf("a client of before is told %d, a new one %d", n, is)
 	}
 	return nil

@@ -28,7 +28,9 @@ type verifyReport struct {
 	Gaps        map[string]float64 `json:"longest_gap_seconds"` // by fault
 	Damaged     uint64             `json:"damaged"`             // chunks and packets with a flipped bit
 	Hashes      bool               `json:"hashes_equal"`
-	Lost        []string           `json:"majority_lost,omitempty"` // memory: what became of the grid
+	Lost        []string           `json:"majority_lost,omitempty"`       // memory: what became of the grid
+	LossCalls   int64              `json:"majority_lost_calls,omitempty"` // of clients that lived through it
+	LossTold    int64              `json:"majority_lost_told,omitempty"`  // how often they were told
 	Violations  []string           `json:"violations,omitempty"`
 }
 
@@ -43,7 +45,7 @@ func (v *verification) fillReport(r *verifyReport) {
 		r.Gaps[fault] = d.Seconds()
 	}
 	r.Violations = v.broken
-	r.Load, r.Asked = v.lasted.Seconds(), v.cmd.Duration.Seconds()
+	r.Load, r.Asked = v.lasted.Seconds(), v.asked.Seconds()
 	if v.grid != nil {
 		kind, lacks := v.grid.NetworkKind()
 		r.Network = kind
@@ -110,6 +112,9 @@ func (r *verifyReport) String() string {
 	}
 	for _, what := range r.Lost {
 		line("majority lost", "%s", what)
+	}
+	if len(r.Lost) > 0 {
+		line("", "%d calls of clients that lived through it, who were told %d times", r.LossCalls, r.LossTold)
 	}
 	if r.Hashes {
 		line("replicas", "equal hashes of all replicas at the end")

@@ -39,7 +39,8 @@ type verification struct {
 	undone     []string // faults that could not be injected
 	times      timeline
 	holders    int           // client processes so far
-	lasted     time.Duration // how long faults and load went on
+	asked      time.Duration // for how long faults and load were to go on
+	lasted     time.Duration // how long they did
 	closed     sync.Once
 
 	mu       sync.Mutex // guards what follows
@@ -118,6 +119,11 @@ func (v *verification) chooseFaults() error {
 	return nil
 }
 
+const (
+	maxCounted = 6 * time.Hour    // for a number of faults
+	aloneFor   = 10 * time.Second // without a fault, where only losses were asked for
+)
+
 // run loads the grid, injects faults until the time is over or told ends, and
 // stops.
 func (v *verification) run(told context.Context) {
@@ -129,7 +135,14 @@ func (v *verification) run(told context.Context) {
 		Quiet: v.times.quiet, Broken: v.breaks,
 	})
 	v.probes = workloads.StartProbes(v.name, v.probing, workloads.Groups(v.probing[0]), v.gap)
-	over, cancel := context.WithTimeout(told, v.cmd.Duration)
+	v.asked = v.cmd.Duration
+	switch {
+	case v.cmd.Count > 0:
+		v.asked = maxCounted
+	case len(v.faults) == 0 && len(v.majority) > 0:
+		v.asked = min(v.asked, aloneFor)
+	}
+	over, cancel := context.WithTimeout(told, v.asked)
 	defer cancel()
 	reporting, stop := context.WithCancel(context.WithoutCancel(told))
 	defer stop()
@@ -139,6 +152,9 @@ func (v *verification) run(told context.Context) {
 		v.report(reporting)
 	}()
 	v.torture(over, context.WithoutCancel(told))
+	if v.cmd.Count > 0 {
+		cancel()
+	}
 	<-over.Done()
 	stop()
 	<-reported
@@ -154,7 +170,7 @@ func (v *verification) torture(over, ctx context.Context) {
 		return
 	}
 	var bag []nemesis.Fault
-	for {
+	for n := 0; v.cmd.Count == 0 || n < v.cmd.Count; n++ {
 		if sleep(over, time.Duration(200+v.rng.IntN(1500))*time.Millisecond) != nil {
 			return
 		}
@@ -287,7 +303,7 @@ func (v *verification) report(ctx context.Context) {
 		broken := len(v.broken)
 		v.mu.Unlock()
 		line := fmt.Sprintf("%4.0fs of %.0fs  %8d operations  %3d faults  longest gap %5.2fs  %s",
-			time.Since(v.began).Seconds(), v.cmd.Duration.Seconds(), p.Calls, faults,
+			time.Since(v.began).Seconds(), v.asked.Seconds(), p.Calls, faults,
 			max(worst, v.probes.Waiting()).Seconds(), v.times.now())
 		if broken > 0 {
 			line += fmt.Sprintf("  %d BROKEN", broken)
@@ -341,7 +357,7 @@ func (v *verification) finish(told context.Context) *verifyReport {
 	if v.grid != nil {
 		r.Hashes = look("hashes of replicas", v.grid.Hashes)
 		if told.Err() == nil {
-			v.loseMajority(ctx, r)
+			v.loseMajority(told, r)
 		}
 		look("orderly end", func(context.Context) error { return v.grid.Stop() })
 		for _, c := range v.grid.Crashes() {
