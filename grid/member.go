@@ -103,7 +103,8 @@ func Start(ctx context.Context, cfg Config) (*Member, error) {
 		Dir: dir, Address: m.address, Join: cfg.Join, Expect: cfg.BootstrapExpect, ClusterName: cfg.Cluster,
 		Settings: cfg.settings(),
 		Network:  m.net, Packets: packets, Kinds: kinds(), Limits: m.limits, RTT: cfg.Tick, SlowOp: cfg.SlowOp, Disk: m.diskState.Load().Level, Tune: m.bounded(limit, tune.From(ctx)),
-		Logger: m.log, Changed: m.changed, Reset: m.reset,
+		Stepped: tune.StepsFrom(ctx),
+		Logger:  m.log, Changed: m.changed, Reset: m.reset,
 	})
 	if err != nil {
 		m.routing.Unlock()

@@ -47,6 +47,12 @@ func WithTuning(f func(*shardgroups.Config)) Option {
 	return func(c *Cluster) { c.tune = f }
 }
 
+// WithSteps has f told how far the coordinator of a member is with giving a
+// place to another, which it goes on with when f returns.
+func WithSteps(f func(member int, point string, g protocol.GroupID)) Option {
+	return func(c *Cluster) { c.steps = f }
+}
+
 // WithoutWait makes Start return before the members serve.
 func WithoutWait() Option { return func(c *Cluster) { c.wait = false } }
 
@@ -58,6 +64,7 @@ type Cluster struct {
 	dir       string
 	configure func(int, *grid.Config)
 	tune      func(*shardgroups.Config)
+	steps     func(member int, point string, g protocol.GroupID)
 	wait      bool
 	disks     bool          // in memory
 	clock     *atomic.Int64 // of the test; nil: everybody's own
@@ -149,6 +156,9 @@ func (c *Cluster) tryStart(i int) error {
 		}
 		kill := n.net.Kill
 		n.disk.kill.Store(&kill)
+	}
+	if c.steps != nil {
+		ctx = tune.WithSteps(ctx, func(point string, g protocol.GroupID) { c.steps(i, point, g) })
 	}
 	n.host.Store(nil)
 	ctx = tune.With(ctx, func(cfg *shardgroups.Config) {

@@ -44,8 +44,9 @@ type Config struct {
 	Limits      protocol.Limits
 	RTT         time.Duration
 	SlowOp      time.Duration
-	Disk        disk.Level                // at the start; see SetDisk
-	Tune        func(*shardgroups.Config) // package tune
+	Disk        disk.Level                             // at the start; see SetDisk
+	Tune        func(*shardgroups.Config)              // package tune
+	Stepped     func(point string, g protocol.GroupID) // package tune; nil: nobody is told
 	Logger      *slog.Logger
 	// Changed is called, from goroutines of the Coordinator and its host, after
 	// tables, leaders or addresses have changed. It must not block.

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/quorate/quorate/grid/internal/tune"
 	"github.com/quorate/quorate/partition"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups"
@@ -190,6 +191,7 @@ func (c *Coordinator) addCopy(ctx context.Context, h *shardgroups.Host, v *syste
 	if err := c.change(ctx, h, v, q); err != nil {
 		return err
 	}
+	c.stepped(tune.CopyAdded, key.group)
 	if key.group != protocol.SystemGroup {
 		return nil
 	}
@@ -222,6 +224,7 @@ func (c *Coordinator) takeStep(ctx context.Context, h *shardgroups.Host, v *syst
 		_, err := system.Propose(ctx, systemstate.Command{
 			Kind: systemstate.AddReplica, Group: s.Group, Member: systemstate.Member{ID: s.Member},
 		})
+		c.stepped(tune.CopyAgreed, s.Group)
 		return err
 	case partition.Promote:
 		// It may have been long since it had caught up.
@@ -232,20 +235,31 @@ func (c *Coordinator) takeStep(ctx context.Context, h *shardgroups.Host, v *syst
 		if err := c.change(ctx, h, v, q); err != nil {
 			return err
 		}
+		c.stepped(tune.PromotionMade, s.Group)
 		c.log.Info("a copy has caught up and counts", "group", s.Group, "name", o.Name)
 		_, err := system.Propose(ctx, systemstate.Command{
 			Kind: systemstate.SetReplica, Group: s.Group, Replica: systemstate.Replica{ID: s.Replica},
 		})
+		c.stepped(tune.PromotionDone, s.Group)
 		return err
 	default:
 		if err := c.change(ctx, h, v, q); err != nil {
 			return err
 		}
+		c.stepped(tune.DropMade, s.Group)
 		c.log.Info("a replica is removed from its group", "group", s.Group, "name", o.Name, "replica", s.Replica)
 		_, err := system.Propose(ctx, systemstate.Command{
 			Kind: systemstate.RemoveReplica, Group: s.Group, Replica: systemstate.Replica{ID: s.Replica},
 		})
+		c.stepped(tune.DropAgreed, s.Group)
 		return err
+	}
+}
+
+// stepped tells a test how far a place is.
+func (c *Coordinator) stepped(point string, g protocol.GroupID) {
+	if c.cfg.Stepped != nil {
+		c.cfg.Stepped(point, g)
 	}
 }
 

@@ -1,0 +1,38 @@
+package tune
+
+import (
+	"context"
+
+	"github.com/quorate/quorate/protocol"
+)
+
+// The points between the steps of giving a place back, in their order.
+const (
+	CopyAgreed    = "a copy is agreed, its group does not know"
+	CopyAdded     = "the group knows the copy, which may not have caught up"
+	DropMade      = "the group has dropped the lost replica, which is not agreed"
+	DropAgreed    = "the drop is agreed, the copy has no vote"
+	PromotionMade = "the group counts the vote, which is not agreed"
+	PromotionDone = "the vote is agreed"
+)
+
+// Points returns all of them.
+func Points() []string {
+	return []string{CopyAgreed, CopyAdded, DropMade, DropAgreed, PromotionMade, PromotionDone}
+}
+
+type stepsKey struct{}
+
+// WithSteps returns a context that has f told when the coordinator of a member
+// started under it has come to one of the points. The coordinator waits for f.
+func WithSteps(ctx context.Context, f func(point string, g protocol.GroupID)) context.Context {
+	return context.WithValue(ctx, stepsKey{}, f)
+}
+
+// StepsFrom returns the function that ctx carries, or one that does nothing.
+func StepsFrom(ctx context.Context) func(string, protocol.GroupID) {
+	if f, ok := ctx.Value(stepsKey{}).(func(string, protocol.GroupID)); ok {
+		return f
+	}
+	return func(string, protocol.GroupID) {}
+}
