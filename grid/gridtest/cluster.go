@@ -80,6 +80,7 @@ type Cluster struct {
 
 // node is one member, or the place of one.
 type node struct {
+	paused  atomic.Bool
 	sensors sensors
 	disk    *disk // nil: the system's
 	host    atomic.Pointer[shardgroups.Host]
@@ -148,6 +149,7 @@ func (c *Cluster) tryStart(i int) error {
 		c.configure(i, &cfg)
 	}
 	n.net = c.fabric.Network(network.Place(i))
+	n.paused.Store(false)
 	ctx := network.With(context.Background(), n.net)
 	ctx = tune.WithSensors(ctx, n.sensors.tune(cfg))
 	if c.disks {
@@ -363,10 +365,16 @@ func (c *Cluster) Add() int {
 }
 
 // Pause stops a member's network both ways; its connections stay open.
-func (c *Cluster) Pause(i int) { c.network(i).Pause() }
+func (c *Cluster) Pause(i int) {
+	c.nodes[i].paused.Store(true)
+	c.network(i).Pause()
+}
 
 // Resume ends Pause.
-func (c *Cluster) Resume(i int) { c.network(i).Resume() }
+func (c *Cluster) Resume(i int) {
+	c.network(i).Resume()
+	c.nodes[i].paused.Store(false)
+}
 
 // CutClients breaks every client connection to every running member.
 func (c *Cluster) CutClients() {
@@ -412,8 +420,8 @@ func (c *Cluster) ask(i int, what string, out any) error {
 	return protocol.Decode(b, out)
 }
 
-// LeaderOf waits until the running members agree who leads a group, and
-// returns that member.
+// LeaderOf waits until the members that run, and are not paused, agree who leads
+// a group, and returns that member.
 func (c *Cluster) LeaderOf(g protocol.GroupID) int {
 	c.t.Helper()
 	found := -1
@@ -426,8 +434,8 @@ func (c *Cluster) LeaderOf(g protocol.GroupID) int {
 
 func (c *Cluster) agreedLeader(g protocol.GroupID) int {
 	agreed := ""
-	for i := range c.nodes {
-		if c.Member(i) == nil {
+	for i, n := range c.nodes {
+		if c.Member(i) == nil || n.paused.Load() {
 			continue
 		}
 		s, err := c.Status(i)

@@ -3,7 +3,7 @@ package coordinator
 import (
 	"context"
 	"maps"
-	"slices"
+	"sync"
 	"time"
 
 	"github.com/quorate/quorate/mutants"
@@ -69,15 +69,15 @@ func (c *Coordinator) leader(v *systemstate.Agreement, g protocol.GroupID) (prot
 		return 0, 0
 	}
 	m, term := leadsHere(h, v, g)
-	if m != 0 || g == protocol.SystemGroup {
+	if g == protocol.SystemGroup {
 		return m, term
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if r := c.remote[g]; r.Term >= term {
+	if r := c.remote[g]; r.Term > term || r.Term == term && m == 0 {
 		return r.Member, r.Term
 	}
-	return 0, term
+	return m, term
 }
 
 // leadsHere returns who leads a group, and in which term, as its replica here
@@ -117,40 +117,53 @@ func (c *Coordinator) leaders(v *systemstate.Agreement) map[protocol.GroupID]pro
 }
 
 // learnLeaders asks other members who leads the groups whose leader is not
-// known here. What they say replaces what they have said before: a leader that
+// known here, or is not heard of: a copy that its group does not know yet never
+// hears of the next leader, and it is the leader who is to add it. What they say replaces what they have said before: a leader that
 // nobody knows any more is none.
 func (c *Coordinator) learnLeaders(ctx context.Context, h *shardgroups.Host, v *systemstate.Agreement) {
-	var ids []protocol.MemberID
+	self := c.Self()
+	heard := func(id protocol.MemberID) bool {
+		o, ok := v.Member(id)
+		return ok && c.Heard(o.Incarnation)
+	}
+	asked := map[protocol.MemberID]bool{}
 	for _, g := range v.Groups {
-		if g.ID == protocol.SystemGroup || leaderHere(h, g.ID).Replica != 0 {
+		m, _ := leadsHere(h, v, g.ID)
+		if g.ID == protocol.SystemGroup || m != 0 && (m == self || heard(m)) {
 			continue
 		}
 		for _, r := range g.Replicas {
-			if !slices.Contains(ids, r.Member) {
-				ids = append(ids, r.Member)
+			if r.Member != self && heard(r.Member) {
+				asked[r.Member] = true
 			}
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	self := c.Self()
 	remote := map[protocol.GroupID]leaderOf{}
-	for _, id := range ids {
+	var mu sync.Mutex // guards remote
+	var asking sync.WaitGroup
+	for id := range asked {
 		address, ok := c.AddressOf(id)
-		if !ok || id == self {
+		if !ok {
 			continue
 		}
-		var known []leaderOf
-		if err := ask(ctx, c.cfg.Network, address, askLeaders, nil, &known); err != nil {
-			continue
-		}
-		for _, l := range known {
-			// This member knows best what it leads itself.
-			if l.Member != 0 && l.Member != self && l.Term > remote[l.Group].Term {
-				remote[l.Group] = l
+		asking.Go(func() {
+			var known []leaderOf
+			if err := ask(ctx, c.cfg.Network, address, askLeaders, nil, &known); err != nil {
+				return
 			}
-		}
+			mu.Lock()
+			defer mu.Unlock()
+			for _, l := range known {
+				// This member knows best what it leads itself.
+				if l.Member != 0 && l.Member != self && l.Term > remote[l.Group].Term {
+					remote[l.Group] = l
+				}
+			}
+		})
 	}
+	asking.Wait()
 	c.mu.Lock()
 	changed := !maps.Equal(c.remote, remote)
 	c.remote = remote
