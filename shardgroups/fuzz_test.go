@@ -3,6 +3,7 @@ package shardgroups
 import (
 	"bytes"
 	"testing"
+	"time"
 
 	"github.com/lni/dragonboat/v4/raftpb"
 )
@@ -10,7 +11,7 @@ import (
 // FuzzRaftFrame shows that what arrives on a Raft connection is handed on or
 // ends the connection, and allocates no more than arrives.
 func FuzzRaftFrame(f *testing.F) {
-	t := &transport{seen: &witnesses{}, messages: func(raftpb.MessageBatch) {}, chunks: func(raftpb.Chunk) bool { return true }}
+	t := &transport{seen: &witnesses{}, ballots: newBallots(time.Second), messages: func(raftpb.MessageBatch) {}, chunks: func(raftpb.Chunk) bool { return true }}
 	f.Add([]byte{0, 0, 0, 1, 0, 0, 0, 0, 1, 0})
 	f.Fuzz(func(_ *testing.T, b []byte) {
 		kind, payload, err := readRaftFrame(bytes.NewReader(b), nil)

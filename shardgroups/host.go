@@ -120,6 +120,7 @@ type Host struct {
 	events  events
 	slow    *slowLog // nil: slow operations are not told of
 
+	standing     sync.Map   // standKey: stand runs for it
 	snapshotting sync.Mutex // held while a snapshot is taken: one at a time
 
 	mu     sync.RWMutex // guards the following
@@ -160,6 +161,7 @@ func Open(cfg Config) (*Host, error) {
 		specs:  map[protocol.GroupID]GroupSpec{},
 	}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
+	h.trans.ended, h.trans.ballots = h.processEnded, newBallots(h.electionTime())
 	h.system = newSystem(h)
 	if cfg.SlowOp > 0 {
 		h.slow = &slowLog{limit: cfg.SlowOp, log: cfg.Logger}

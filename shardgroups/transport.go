@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lni/dragonboat/v4/config"
@@ -46,14 +47,19 @@ var errRaftFrame = errors.New("damaged raft frame")
 // that others open arrive through serve.
 type transport struct {
 	seen     *witnesses
+	ballots  *ballots
 	dial     func(ctx context.Context, address string, p protocol.Purpose) (net.Conn, error)
+	ended    func(address string) // the process there has
 	messages raftio.MessageHandler
 	chunks   raftio.ChunkHandler
+	ctx      context.Context // until Close
+	cancel   context.CancelFunc
 
-	mu     sync.Mutex // guards conns and closed
-	conns  map[net.Conn]struct{}
-	closed bool
-	wg     sync.WaitGroup
+	mu        sync.Mutex // guards what follows
+	conns     map[net.Conn]struct{}
+	inquiring map[string]bool // addresses
+	closed    bool
+	wg        sync.WaitGroup
 }
 
 var _ raftio.ITransport = (*transport)(nil)
@@ -61,12 +67,18 @@ var _ raftio.ITransport = (*transport)(nil)
 // transportFactory hands the transport to dragonboat and keeps hold of it.
 type transportFactory struct {
 	dial      func(ctx context.Context, address string, p protocol.Purpose) (net.Conn, error)
+	ended     func(address string)
+	ballots   *ballots
 	witnesses witnesses
 	t         *transport
 }
 
 func (f *transportFactory) Create(_ config.NodeHostConfig, m raftio.MessageHandler, c raftio.ChunkHandler) raftio.ITransport {
-	f.t = &transport{seen: &f.witnesses, dial: f.dial, messages: m, chunks: c, conns: map[net.Conn]struct{}{}}
+	f.t = &transport{
+		seen: &f.witnesses, ballots: f.ballots, dial: f.dial, ended: f.ended, messages: m, chunks: c,
+		conns: map[net.Conn]struct{}{}, inquiring: map[string]bool{},
+	}
+	f.t.ctx, f.t.cancel = context.WithCancel(context.Background())
 	return f.t
 }
 
@@ -78,6 +90,7 @@ func (t *transport) Start() error { return nil }
 
 // Close ends what serve reads and waits for it.
 func (t *transport) Close() error {
+	t.cancel()
 	t.mu.Lock()
 	t.closed = true
 	for c := range t.conns {
@@ -148,7 +161,9 @@ func (t *transport) receive(kind byte, payload []byte) (err error) {
 			return fmt.Errorf("%w: %v", errRaftFrame, err)
 		}
 		t.seen.note(b.Requests)
-		t.messages(b)
+		if b.Requests = t.ballots.in(b.Requests); len(b.Requests) > 0 {
+			t.messages(b)
+		}
 	case raftChunk:
 		var c raftpb.Chunk
 		if err := c.Unmarshal(payload); err != nil {
@@ -193,11 +208,32 @@ func (t *transport) GetSnapshotConnection(ctx context.Context, target string) (r
 }
 
 func (t *transport) connect(ctx context.Context, target string) (*raftConn, error) {
-	c := &raftConn{dial: func(ctx context.Context) (net.Conn, error) { return t.dial(ctx, target, protocol.PurposeRaft) }}
+	c := &raftConn{
+		dial: func(ctx context.Context) (net.Conn, error) { return t.dial(ctx, target, protocol.PurposeRaft) },
+		lost: func() { t.lost(target) }, ballots: t.ballots,
+	}
 	if err := c.open(ctx); err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+// lost is called when a connection to an address has ended.
+func (t *transport) lost(address string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed || t.inquiring[address] {
+		return
+	}
+	t.inquiring[address] = true
+	t.wg.Add(1)
+	go func() {
+		defer t.wg.Done()
+		t.inquire(address)
+		t.mu.Lock()
+		delete(t.inquiring, address)
+		t.mu.Unlock()
+	}()
 }
 
 // raftConn sends frames. dragonboat uses each from one goroutine.
@@ -209,10 +245,13 @@ func (t *transport) connect(ctx context.Context, target string) (*raftConn, erro
 // and a connection from before its start is used for the first time. So a
 // connection that the other end has closed is opened again before it is used.
 type raftConn struct {
-	dial func(context.Context) (net.Conn, error)
-	conn net.Conn
-	gone chan struct{} // closed when nothing comes from conn any more
-	buf  []byte
+	dial    func(context.Context) (net.Conn, error)
+	lost    func() // the other end has closed a connection
+	ballots *ballots
+	conn    net.Conn
+	gone    chan struct{} // closed when nothing comes from conn any more
+	ours    *atomic.Bool  // dragonboat has closed conn
+	buf     []byte
 }
 
 // open opens the connection, and watches it: nothing is ever sent back, so
@@ -222,24 +261,33 @@ func (c *raftConn) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	gone := make(chan struct{})
+	gone, ours := make(chan struct{}), new(atomic.Bool)
 	go func() {
 		defer close(gone)
 		_, _ = io.Copy(io.Discard, conn)
+		if !ours.Load() {
+			c.lost()
+		}
 	}()
-	c.conn, c.gone = conn, gone
+	c.conn, c.gone, c.ours = conn, gone, ours
 	return nil
 }
 
 // Close closes the connection and waits for who watches it.
 func (c *raftConn) Close() {
+	c.ours.Store(true)
+	c.shut()
+}
+
+func (c *raftConn) shut() {
 	c.conn.Close()
 	<-c.gone
 }
 
-// reopen replaces a connection that the other end has closed.
+// reopen replaces a connection that the other end has closed, whether a write
+// has shown it first or the watch.
 func (c *raftConn) reopen() error {
-	c.Close()
+	c.shut()
 	ctx, cancel := context.WithTimeout(context.Background(), raftReopenLimit)
 	defer cancel()
 	return c.open(ctx)
@@ -247,6 +295,9 @@ func (c *raftConn) reopen() error {
 
 // SendMessageBatch sends messages. They may arrive twice, as Raft allows.
 func (c *raftConn) SendMessageBatch(b raftpb.MessageBatch) error {
+	if b.Requests = c.ballots.out(b.Requests); len(b.Requests) == 0 {
+		return nil
+	}
 	select {
 	case <-c.gone:
 		if err := c.reopen(); err != nil {

@@ -3,10 +3,13 @@ package shardgroups
 import (
 	"bufio"
 	"context"
+	"errors"
+	"io"
 	"net"
 	"testing"
 	"time"
 
+	"github.com/lni/dragonboat/v4/config"
 	"github.com/lni/dragonboat/v4/raftpb"
 
 	"github.com/quorate/quorate/protocol"
@@ -37,15 +40,20 @@ func TestTransport_MemberStartedAgain(t *testing.T) {
 			t.Fatalf("frame of kind %d: %v", kind, err)
 		}
 	}
-	tr := &transport{dial: func(ctx context.Context, address string, _ protocol.Purpose) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "tcp", address)
-	}}
+	f := &transportFactory{
+		ended: func(string) {}, ballots: newBallots(time.Second),
+		dial: func(ctx context.Context, address string, _ protocol.Purpose) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", address)
+		},
+	}
+	tr := f.Create(config.NodeHostConfig{}, nil, nil)
+	defer tr.Close()
 	sender, err := tr.GetConnection(t.Context(), l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer sender.Close()
-	batch := raftpb.MessageBatch{SourceAddress: "x"}
+	batch := raftpb.MessageBatch{SourceAddress: "x", Requests: []raftpb.Message{{Type: raftpb.Heartbeat}}}
 	if err := sender.SendMessageBatch(batch); err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +64,16 @@ func TestTransport_MemberStartedAgain(t *testing.T) {
 	if err := sender.SendMessageBatch(batch); err != nil {
 		t.Fatal(err)
 	}
-	again := accept()
-	defer again.Close()
-	receive(again)
+	for { // until the frame is there: another connection only asks whether somebody listens
+		again := accept()
+		defer again.Close()
+		_ = again.SetReadDeadline(time.Now().Add(30 * time.Second))
+		kind, _, err := readRaftFrame(bufio.NewReader(again), nil)
+		if err == nil && kind == raftBatch {
+			return
+		}
+		if !errors.Is(err, io.EOF) {
+			t.Fatalf("frame of kind %d: %v", kind, err)
+		}
+	}
 }
