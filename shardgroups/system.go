@@ -221,10 +221,15 @@ func (s *System) TransferLeader(ctx context.Context, to protocol.ReplicaID, read
 			return err
 		}
 	}
+	began := time.Now()
 	if err := s.host.nh.RequestLeaderTransfer(uint64(protocol.SystemGroup), uint64(to)); err != nil {
 		return err
 	}
-	return poll(ctx, func() (bool, error) { l := s.Leader(); return l.Replica != 0 && !l.Self, nil })
+	if err := poll(ctx, func() (bool, error) { l := s.Leader(); return l.Replica != 0 && !l.Self, nil }); err != nil {
+		return err
+	}
+	s.host.tellHandedOver(protocol.SystemGroup, to, began)
+	return nil
 }
 
 // Session opens, keeps or closes a session. Heartbeats are gathered into one

@@ -28,6 +28,7 @@ func (g *Group) TransferLeader(ctx context.Context, to protocol.ReplicaID, ready
 	if !g.Leader().Self {
 		return errNotLeader
 	}
+	began := time.Now()
 	g.qmu.Lock()
 	g.gated++
 	g.qmu.Unlock()
@@ -55,7 +56,15 @@ func (g *Group) TransferLeader(ctx context.Context, to protocol.ReplicaID, ready
 	if err := g.host.nh.RequestLeaderTransfer(uint64(g.id), uint64(to)); err != nil {
 		return err
 	}
-	return g.until(ctx, func() bool { l := g.Leader(); return l.Replica != 0 && !l.Self })
+	if err := g.until(ctx, func() bool { l := g.Leader(); return l.Replica != 0 && !l.Self }); err != nil {
+		return err
+	}
+	g.host.tellHandedOver(g.id, to, began)
+	return nil
+}
+
+func (h *Host) tellHandedOver(id protocol.GroupID, to protocol.ReplicaID, began time.Time) {
+	h.cfg.Logger.Info("handed the group over", "group", uint64(id), "replica", uint64(to), "held", time.Since(began))
 }
 
 // until waits for a condition, and for the group to be stopped.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -19,28 +20,29 @@ import (
 type verifyGap struct {
 	verifyGrid
 	Faults []string `help:"What interrupts: kill, term, pause, one-way, deaf, cut-off, kill-all; all of them if left out." placeholder:"LIST"`
-	Rounds int      `help:"How often each; kill so often, the others a fifth." default:"20" placeholder:"N"`
+	Rounds int      `help:"How often; of several, kill so often and each of the others a fifth." default:"20" placeholder:"N"`
 	Seed   uint64   `help:"Seed of the random choices." placeholder:"S"`
 	Output string   `short:"o" help:"Form of the output: text, or json for one object a line." enum:"text,json" default:"text" placeholder:"FORM"`
 }
 
 // Help is the long help of the command.
 func (verifyGap) Help() string {
-	return `For each group that the victim leads a writer adds to a counter, one add at a time. The gap is the longest time between two acknowledgements. Before each round all members serve and leaders are spread. SIGKILL is as near as processes come to a power cut: the kernel keeps what was written.
+	return `For each group that the victim leads a writer adds to a counter, one add at a time. The gap is the longest time between two acknowledgements. NO LEADER is how much of it passed until the member that acknowledged led; AFTER is the rest, which is the client's. AGAIN counts elections beyond one. TRANSFERS are the leads that were handed over, of the victims and to spread leaders, and how long each held its group's writes. Before each round all members serve and leaders are spread. SIGKILL is as near as processes come to a power cut: the kernel keeps what was written.
 
   quorate verify gap --rounds 100`
 }
 
 // gapResult is one line of the result.
 type gapResult struct {
-	Fault      string    `json:"fault"`
-	Durability string    `json:"durability"`
-	Rounds     int       `json:"rounds"`
-	Gaps       int       `json:"gaps"` // groups that the victims led
-	P50        float64   `json:"p50_seconds"`
-	P99        float64   `json:"p99_seconds"`
-	Max        float64   `json:"max_seconds"`
-	All        []float64 `json:"all_seconds"`
+	Fault      string `json:"fault"`
+	Durability string `json:"durability"`
+	Rounds     int    `json:"rounds"`
+	quantiles         // of the gaps of the groups that the victims led
+	// The parts of those gaps, as far as the members' logs have them.
+	NoLeader  quantiles `json:"no_leader"`
+	After     quantiles `json:"after"`
+	Again     int       `json:"elected_again"`
+	Transfers quantiles `json:"transfers"`
 }
 
 // Validate checks what the grammar cannot.
@@ -104,7 +106,7 @@ func (cmd *verifyGap) Run(ctx context.Context, a *app) error {
 	var results []gapResult
 	for _, in := range chosen {
 		rounds := cmd.Rounds
-		if in.Name != "kill" {
+		if in.Name != "kill" && len(chosen) > 1 {
 			rounds = max(1, rounds/5)
 		}
 		r, err := m.measure(ctx, a, in, rounds)
@@ -125,9 +127,11 @@ func (cmd *verifyGap) Run(ctx context.Context, a *app) error {
 	}
 	if !a.json {
 		t := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(t, "INTERRUPTION\tDURABILITY\tROUNDS\tGAPS\tP50\tP99\tMAX")
+		fmt.Fprintln(t, "INTERRUPTION\tDURABILITY\tROUNDS\tGAPS\tP50\tP99\tMAX\tNO LEADER P50\tP99\tAFTER P50\tP99\tAGAIN\tTRANSFERS\tP50\tP99\tMAX")
 		for _, r := range results {
-			fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%.2f s\t%.2f s\t%.2f s\n", r.Fault, r.Durability, r.Rounds, r.Gaps, r.P50, r.P99, r.Max)
+			fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%.2f s\t%.2f s\t%.2f s\t%.2f s\t%.2f s\t%.0f ms\t%.0f ms\t%d\t%d\t%.0f ms\t%.0f ms\t%.0f ms\n",
+				r.Fault, r.Durability, r.Rounds, r.N, r.P50, r.P99, r.Max, r.NoLeader.P50, r.NoLeader.P99, 1e3*r.After.P50, 1e3*r.After.P99, r.Again,
+				r.Transfers.N, 1e3*r.Transfers.P50, 1e3*r.Transfers.P99, 1e3*r.Transfers.Max)
 		}
 		if err := t.Flush(); err != nil {
 			return err
@@ -196,26 +200,26 @@ func (m *gapMeter) measure(ctx context.Context, a *app, in nemesis.Interruption,
 		if err != nil {
 			return r, err
 		}
-		for _, d := range gaps {
-			r.All = append(r.All, d.took.Seconds())
+		leads, err := m.grid.Leads(m.struck)
+		if err != nil {
+			return r, err
 		}
+		r.add(gaps, leads, m.struck)
 		r.Rounds++
-		a.progressLine(live, fmt.Sprintf("%s: round %d of %d  %v", in.Name, round+1, rounds, gaps))
+		a.progressLine(live, fmt.Sprintf("%s: round %d of %d  %v", in.Name, round+1, rounds, slices.Collect(maps.Values(gaps))))
 	}
 	if live {
 		fmt.Fprintln(a.stderr)
 	}
-	sorted := slices.Sorted(slices.Values(r.All))
-	r.Gaps = len(sorted)
-	if r.Gaps > 0 {
-		r.P50, r.P99, r.Max = sorted[(r.Gaps-1)/2], sorted[(r.Gaps*99+99)/100-1], sorted[r.Gaps-1]
+	for _, q := range []*quantiles{&r.quantiles, &r.NoLeader, &r.After, &r.Transfers} {
+		q.compute()
 	}
 	return r, nil
 }
 
 // round interrupts once, and returns the gaps of the groups that were led by
 // the victim.
-func (m *gapMeter) round(ctx context.Context, in nemesis.Interruption) ([]interval, error) {
+func (m *gapMeter) round(ctx context.Context, in nemesis.Interruption) (map[protocol.GroupID]interval, error) {
 	if err := m.grid.AwaitSpread(ctx); err != nil {
 		return nil, err
 	}
@@ -264,9 +268,9 @@ func (m *gapMeter) round(ctx context.Context, in nemesis.Interruption) ([]interv
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var gaps []interval
+	gaps := map[protocol.GroupID]interval{}
 	for _, id := range hit {
-		gaps = append(gaps, m.longest[id])
+		gaps[id] = m.longest[id]
 	}
 	m.longest = nil
 	return gaps, nil

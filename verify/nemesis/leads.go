@@ -1,0 +1,84 @@
+package nemesis
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/quorate/quorate/protocol"
+)
+
+// Lead is what a member has logged of who leads a group.
+type Lead struct {
+	At     time.Time
+	Member string
+	Group  protocol.GroupID
+	Begins bool // it leads from now on
+	// Held is how long nobody could write while the member handed the group over,
+	// until it knew who leads; 0: it has not.
+	Held time.Duration
+}
+
+var (
+	leadsLine = regexp.MustCompile(`^time=(\S+) .*msg="(leads the group|handed the group over)".* group=(\d+)`)
+	heldField = regexp.MustCompile(` held=(\S+)`)
+)
+
+// Leads returns what the members have logged since a time, the earliest first.
+func (g *Grid) Leads(since time.Time) ([]Lead, error) {
+	var all []Lead
+	for _, m := range g.members {
+		f, err := os.Open(m.LogFile)
+		if err != nil {
+			return nil, err
+		}
+		leads, err := readLeads(f, m.Name, since)
+		if err := errors.Join(err, f.Close()); err != nil {
+			return nil, err
+		}
+		all = append(all, leads...)
+	}
+	slices.SortStableFunc(all, func(a, b Lead) int { return a.At.Compare(b.At) })
+	return all, nil
+}
+
+func readLeads(r io.Reader, member string, since time.Time) ([]Lead, error) {
+	var leads []Lead
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		l, ok := parseLead(lines.Text())
+		if ok && !l.At.Before(since) {
+			l.Member = member
+			leads = append(leads, l)
+		}
+	}
+	return leads, lines.Err()
+}
+
+func parseLead(line string) (Lead, bool) {
+	m := leadsLine.FindStringSubmatch(line)
+	if m == nil {
+		return Lead{}, false
+	}
+	at, err := time.Parse(time.RFC3339Nano, m[1])
+	id, err2 := strconv.ParseUint(m[3], 10, 64)
+	if errors.Join(err, err2) != nil {
+		return Lead{}, false
+	}
+	l := Lead{At: at, Group: protocol.GroupID(id), Begins: m[2] == "leads the group"}
+	if l.Begins {
+		return l, true
+	}
+	held := heldField.FindStringSubmatch(line)
+	if held == nil {
+		return Lead{}, false
+	}
+	l.Held, err = time.ParseDuration(held[1])
+	return l, err == nil
+}
