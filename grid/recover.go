@@ -1,6 +1,7 @@
 package grid
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,6 +34,9 @@ type RecoverConfig struct {
 	// Empty are data groups that are to begin empty although the survivor has a
 	// replica of them, because it cannot be read.
 	Empty []uint64
+	// Lost reads, in place of the member's log, the one that it had set aside as
+	// lost, damaged or old (raft/*.lost). That one is verified first.
+	Lost bool
 	// Progress, where set, is told what is being done.
 	Progress func(what string)
 	// Logger takes the engine's log. The default discards it.
@@ -45,10 +49,12 @@ type RecoverReport struct {
 	ClusterName string           `json:"cluster_name"`
 	Member      string           `json:"member"` // the survivor's name
 	Incarnation string           `json:"incarnation"`
-	LastWrite   time.Time        `json:"last_write"` // to the survivor's log
-	Whole       bool             `json:"whole"`      // the cluster is to be founded anew
-	Members     []string         `json:"members"`    // that the lost cluster had: name and address
-	HoldOff     time.Duration    `json:"hold_off"`   // permits are handed out again after it
+	LastWrite   time.Time        `json:"last_write"`       // to the survivor's log
+	Lost        string           `json:"lost,omitempty"`   // the log that was read, where the member had set it aside as lost
+	Unread      string           `json:"unread,omitempty"` // one that is set aside, and was not read
+	Whole       bool             `json:"whole"`            // the cluster is to be founded anew
+	Members     []string         `json:"members"`          // that the lost cluster had: name and address
+	HoldOff     time.Duration    `json:"hold_off"`         // permits are handed out again after it
 	Groups      []RecoveredGroup `json:"groups"`
 }
 
@@ -107,6 +113,9 @@ func (r *recovery) run(ctx context.Context) (_ *RecoverReport, err error) {
 	if m.Blank() || !m.Formed {
 		return nil, errors.New("the member belongs to no cluster that was formed: it has nothing to recover")
 	}
+	if err := r.chooseLog(); err != nil {
+		return nil, err
+	}
 	if err := r.prepare(); err != nil {
 		return nil, err
 	}
@@ -119,6 +128,11 @@ func (r *recovery) run(ctx context.Context) (_ *RecoverReport, err error) {
 	work := filepath.Join(r.cfg.To, workFolder)
 	if err := r.copyLog(ctx, work); err != nil {
 		return nil, err
+	}
+	if r.cfg.Lost {
+		if err := r.findReplicas(ctx, work); err != nil {
+			return nil, err
+		}
 	}
 	r.salvage, err = shardgroups.OpenSalvage(shardgroups.SalvageConfig{
 		Dir: work, Cluster: m.Cluster, Name: m.ClusterName, Incarnation: m.Incarnation, Kinds: kinds(), Logger: r.cfg.Logger,
@@ -138,6 +152,33 @@ func (r *recovery) run(ctx context.Context) (_ *RecoverReport, err error) {
 		return nil, err
 	}
 	return &r.report, nil
+}
+
+// chooseLog decides which log of the directory is read.
+func (r *recovery) chooseLog() error {
+	if r.cfg.Lost {
+		r.report.Lost = r.from.Aside
+		return r.from.TakeAside()
+	}
+	r.report.Unread = r.from.Aside
+	if len(r.from.Member.Started) == 0 && r.from.Aside != "" {
+		return fmt.Errorf("the member has come back without its data and has no replica: what it had before is in %s: read that (--lost)", r.from.Aside)
+	}
+	return nil
+}
+
+// findReplicas verifies a log that was set aside, and finds what it holds.
+func (r *recovery) findReplicas(ctx context.Context, work string) error {
+	r.cfg.Progress("verifying what was set aside")
+	log := cmp.Or(r.cfg.Logger, slog.New(slog.DiscardHandler))
+	stored, err := shardgroups.Inspect(ctx, work, log, func(protocol.GroupID, protocol.ReplicaID) bool { return true })
+	if err != nil {
+		return fmt.Errorf("what was set aside cannot be read: %w", err)
+	}
+	for _, s := range stored {
+		r.from.Member.Started = append(r.from.Member.Started, identity.Replica{Group: s.Group, Replica: s.Replica, Started: true})
+	}
+	return nil
 }
 
 // prepare checks that there is room, and makes the new directory.
@@ -320,7 +361,13 @@ func (r *recovery) read(id protocol.GroupID) (*shardgroups.Salvaged, error) {
 		return nil, fmt.Errorf("the survivor has no replica of group %d", id)
 	}
 	r.cfg.Progress(fmt.Sprintf("group %d: reading replica %d", id, listed.Replica))
-	return r.salvage.Read(id, listed.Replica, listed.NonVoting)
+	s, err := r.salvage.Read(id, listed.Replica, listed.NonVoting)
+	if err != nil && r.cfg.Lost { // whether it had a vote is not known
+		if copied, again := r.salvage.Read(id, listed.Replica, true); again == nil {
+			return copied, nil
+		}
+	}
+	return s, err
 }
 
 func (r *recovery) write(s *shardgroups.Salvaged, partitions int) error {
@@ -345,6 +392,12 @@ func (r *RecoverReport) Text() string {
 	p("")
 	p("cluster      %s (%s)", r.ClusterName, r.Cluster)
 	p("survivor     %s (incarnation %s)", r.Member, r.Incarnation)
+	if r.Lost != "" {
+		p("read from    %s, which the member had set aside as lost, damaged or old", r.Lost)
+	}
+	if r.Unread != "" {
+		p("not read     %s, which the member had set aside as lost, damaged or old: --lost reads it", r.Unread)
+	}
 	p("last write   %s, by its log files", r.LastWrite.UTC().Format(time.RFC3339))
 	p("members      %s", strings.Join(r.Members, ", "))
 	p("")

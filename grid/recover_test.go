@@ -13,6 +13,7 @@ import (
 
 	"github.com/quorate/quorate/client"
 	"github.com/quorate/quorate/grid"
+	"github.com/quorate/quorate/grid/internal/identity"
 	"github.com/quorate/quorate/structures/dcounter"
 	"github.com/quorate/quorate/structures/dmap"
 	"github.com/quorate/quorate/structures/dqueue"
@@ -170,6 +171,47 @@ func TestRecover(t *testing.T) {
 		says(t, err, "hands out nothing")
 	}
 	check(one.Client())
+}
+
+// TestRecover_Lost reads what a member has set aside as lost: the directory of
+// an incarnation that has nothing yet names it, and with Lost it is read.
+func TestRecover_Lost(t *testing.T) {
+	all, dirs := members(t, 3)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*waitTimeout)
+	defer cancel()
+	if _, err := dcounter.New(all[0].Client(), "hits").Add(ctx, 42); err != nil {
+		t.Fatal(err)
+	}
+	for i := len(all) - 1; i >= 0; i-- {
+		if err := all[i].Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d, err := identity.Open(dirs[0], "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := d.Member().Incarnation
+	if err := errors.Join(d.Renew(), d.Close()); err != nil {
+		t.Fatal(err)
+	}
+	to := filepath.Join(t.TempDir(), "new")
+	_, err = grid.Recover(ctx, grid.RecoverConfig{DataDir: dirs[0], To: to})
+	says(t, err, before.String()+".lost", "--lost")
+	report, err := grid.Recover(ctx, grid.RecoverConfig{DataDir: dirs[0], To: to, Lost: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(report.Text(), before.String()+".lost") || report.Incarnation != before.String() || len(report.Groups) != 3 {
+		t.Errorf("%s", report.Text())
+	}
+	one := start(t, grid.Config{Name: "n1", DataDir: to, Listen: all[0].Addr()})
+	ready(t, one)
+	if n, err := dcounter.New(one.Client(), "hits").Get(ctx); err != nil || n != 42 {
+		t.Errorf("counter %d, %v", n, err)
+	}
+	_, err = grid.Recover(ctx, grid.RecoverConfig{DataDir: dirs[1], To: filepath.Join(t.TempDir(), "other"), Lost: true})
+	says(t, err, "no log was set aside")
 }
 
 // TestRecover_Refuses shows what recover does not do.

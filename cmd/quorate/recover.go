@@ -14,6 +14,7 @@ type recoverCommand struct {
 	To      string   `required:"" help:"The data directory to make; empty, or not there yet." placeholder:"E"`
 	Group   []uint64 `help:"Only this data group, of a grid whose system group lives; may be repeated. Without it the whole grid is to be founded anew." placeholder:"N"`
 	Empty   []uint64 `help:"Let this data group begin empty although the survivor has a replica of it, which cannot be read; may be repeated." placeholder:"N"`
+	Lost    bool     `help:"Read the log that the member has set aside as lost, damaged or old (raft/*.lost), instead of its present one."`
 	Output  string   `short:"o" enum:"text,json" default:"text" help:"Form of the output: text or json." placeholder:"FORM"`
 }
 
@@ -31,7 +32,7 @@ With --group N, where only a data group is lost: start a member of the grid with
 // Run runs the command.
 func (cmd *recoverCommand) Run(ctx context.Context, a *app) error {
 	report, err := grid.Recover(ctx, grid.RecoverConfig{
-		DataDir: cmd.DataDir, To: cmd.To, Groups: cmd.Group, Empty: cmd.Empty,
+		DataDir: cmd.DataDir, To: cmd.To, Groups: cmd.Group, Empty: cmd.Empty, Lost: cmd.Lost,
 		Progress: func(what string) { a.note("%s", what) },
 		Logger:   slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})

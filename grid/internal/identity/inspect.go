@@ -6,6 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+
+	"github.com/quorate/quorate/protocol"
 )
 
 // What quorate recover puts into a new data directory.
@@ -19,7 +22,22 @@ const (
 type Inspection struct {
 	Member  Member
 	RaftDir string
+	Aside   string // the log that was set aside as lost, of another incarnation; empty: none
 	lock    *os.File
+}
+
+// TakeAside makes the log that was set aside the one that is looked at. Which
+// replicas it has member.json does not know any more.
+func (i *Inspection) TakeAside() error {
+	if i.Aside == "" {
+		return errors.New("no log was set aside as lost: there is no folder raft/*.lost")
+	}
+	u, err := protocol.ParseUUID(strings.TrimSuffix(filepath.Base(i.Aside), lostSuffix))
+	if err != nil {
+		return fmt.Errorf("%s: not the name of an incarnation: %w", i.Aside, err)
+	}
+	i.RaftDir, i.Member.Incarnation, i.Member.Started = i.Aside, u, nil
+	return nil
 }
 
 // Inspect reads the member.json of a data directory.
@@ -47,7 +65,11 @@ func Inspect(path string) (*Inspection, error) {
 		return nil, errors.Join(fmt.Errorf("data directory %s: %s: %w", path, fileName, err), lock.Close())
 	}
 	d := &Dir{path: path, m: m}
-	return &Inspection{Member: m, RaftDir: d.raftDir(), lock: lock}, nil
+	i := &Inspection{Member: m, RaftDir: d.raftDir(), lock: lock}
+	if aside, _ := filepath.Glob(filepath.Join(path, raftName, "*"+lostSuffix)); len(aside) > 0 { // the pattern is right
+		i.Aside = aside[0]
+	}
+	return i, nil
 }
 
 // Close releases the directory.
