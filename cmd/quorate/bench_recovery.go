@@ -30,7 +30,7 @@ type benchRecovery struct {
 
 // Help is the long help of the command.
 func (benchRecovery) Help() string {
-	return `Starts three member processes and fills a map. Then, under writes, kills one member after the other (SIGKILL), each after all groups are at full strength again, and takes the time until they are. Exit status 1 if an operation failed or anything acknowledged is lost.`
+	return `Starts three member processes and fills a map. Then, under writes, kills one member after the other (SIGKILL), each after all groups are at full strength again, and takes the time until they are, and how much memory is resident in a member: at most before the first kill, and at most until the groups are full again. Exit status 1 if an operation failed or anything acknowledged is lost.`
 }
 
 // Run runs the command.
@@ -39,15 +39,16 @@ func (cmd *benchRecovery) Run(ctx context.Context, a *app) error {
 		cmd.Seed = rand.Uint64()
 	}
 	a.note("seed %d", cmd.Seed)
-	fmt.Fprintln(a.stdout, "DURABILITY  MB    KILLS  P50     MAX     WRITES")
+	fmt.Fprintln(a.stdout, "DURABILITY  MB    KILLS  P50     MAX     RESIDENT  PEAK      WRITES")
 	for _, size := range cmd.Sizes {
 		r := recovery{benchRecovery: *cmd, app: a, random: rand.New(rand.NewPCG(cmd.Seed, uint64(size)))}
 		if err := r.run(ctx, size); err != nil {
 			return no(fmt.Errorf("%d MB, seed %d: %w", size, cmd.Seed, err))
 		}
 		slices.Sort(r.took)
-		fmt.Fprintf(a.stdout, "%-10s  %-4d  %-5d  %-6s  %-6s  %d\n", cmd.Durability, size, len(r.took),
-			r.took[len(r.took)/2].Round(10*time.Millisecond), r.took[len(r.took)-1].Round(10*time.Millisecond), r.acknowledged)
+		fmt.Fprintf(a.stdout, "%-10s  %-4d  %-5d  %-6s  %-6s  %-8s  %-8s  %d\n", cmd.Durability, size, len(r.took),
+			r.took[len(r.took)/2].Round(10*time.Millisecond), r.took[len(r.took)-1].Round(10*time.Millisecond),
+			fmt.Sprint(r.settled>>20, " MiB"), fmt.Sprint(r.peak>>20, " MiB"), r.acknowledged)
 	}
 	return nil
 }
@@ -60,6 +61,9 @@ type recovery struct {
 	grid   *localGrid
 	client *client.Client
 	took   []time.Duration
+
+	settled uint64 // bytes resident in a member, at most, before the first kill
+	peak    uint64 // the same since then
 
 	mu           sync.Mutex // guards what follows
 	acknowledged int64
@@ -94,6 +98,7 @@ func (r *recovery) run(ctx context.Context, size int) (err error) {
 	if _, err := r.waitFull(ctx); err != nil {
 		return err
 	}
+	r.settled, r.peak = r.peak, 0
 	working, stop := context.WithCancel(ctx)
 	var writers sync.WaitGroup
 	for w := range r.Writers {
@@ -173,6 +178,9 @@ func (r *recovery) waitFull(ctx context.Context) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.Patience)
 	defer cancel()
 	for {
+		for _, m := range r.grid.members {
+			r.peak = max(r.peak, usageOf(m.process.cmd.Process.Pid).Resident)
+		}
 		lines := mergeStatus(askAll(ctx, r.grid.addresses(), 3*time.Second)).warnings()
 		if len(lines) == 0 {
 			return time.Since(began), nil
