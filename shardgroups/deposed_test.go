@@ -14,8 +14,8 @@ import (
 // messages returns the Raft messages in a frame.
 func (f *keptFrame) messages(t *testing.T) []raftpb.Message {
 	t.Helper()
-	const header, batch = 9, 1 // as in transport.go
-	if f.bytes[header-1] != batch {
+	const header, kind, batch = 13, 8, 1 // as in transport.go
+	if f.bytes[kind] != batch {
 		return nil
 	}
 	var b raftpb.MessageBatch

@@ -13,6 +13,7 @@ import (
 func FuzzRaftFrame(f *testing.F) {
 	t := &transport{seen: &witnesses{}, ballots: newBallots(time.Second), messages: func(raftpb.MessageBatch) {}, chunks: func(raftpb.Chunk) bool { return true }}
 	f.Add([]byte{0, 0, 0, 1, 0, 0, 0, 0, 1, 0})
+	f.Add(sentRaftFrame(f))
 	f.Fuzz(func(_ *testing.T, b []byte) {
 		kind, payload, err := readRaftFrame(bytes.NewReader(b), nil)
 		if err == nil {

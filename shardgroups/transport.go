@@ -22,11 +22,17 @@ import (
 )
 
 // A Raft connection carries frames after its preface: length of the payload
-// (4 bytes), its CRC-32C (4 bytes), its type (1 byte), all big-endian, and the
-// payload in dragonboat's encoding. A frame is written with one write and read
-// through a buffer; dragonboat's own transport needs three of each.
+// (4 bytes), its CRC-32C (4 bytes), its type (1 byte), the CRC-32C of these nine
+// bytes (4 bytes), all big-endian, and the payload in dragonboat's encoding. A
+// frame is written with one write and read through a buffer; dragonboat's own
+// transport needs three of each.
+//
+// The header has a checksum of its own, as a length is to be believed before
+// the payload is there: a damaged one would swallow all that follows, for
+// raftFrameLimit, and nobody would know that the connection is deaf.
 const (
-	raftHeaderSize  = 9
+	raftHeaderSize  = raftHeaderSum + 4
+	raftHeaderSum   = 9              // where the header's own checksum is
 	maxRaftFrame    = 64<<20 + 1<<20 // dragonboat's largest batch, and its envelope
 	raftBatch       = 1
 	raftChunk       = 2
@@ -185,6 +191,9 @@ func readRaftFrame(r io.Reader, buf []byte) (byte, []byte, error) {
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return 0, nil, err
 	}
+	if crc32.Checksum(head[:raftHeaderSum], castagnoli) != binary.BigEndian.Uint32(head[raftHeaderSum:]) {
+		return 0, nil, fmt.Errorf("%w: header", errRaftFrame)
+	}
 	n := int(binary.BigEndian.Uint32(head[:]))
 	if n == 0 || n > maxRaftFrame {
 		return 0, nil, fmt.Errorf("%w: %d bytes", errRaftFrame, n)
@@ -337,6 +346,7 @@ func (c *raftConn) send(kind byte, m raftpb.Marshaler, size int) error {
 	binary.BigEndian.PutUint32(buf, uint32(n))
 	binary.BigEndian.PutUint32(buf[4:], crc32.Checksum(buf[raftHeaderSize:], castagnoli))
 	buf[8] = kind
+	binary.BigEndian.PutUint32(buf[raftHeaderSum:], crc32.Checksum(buf[:raftHeaderSum], castagnoli))
 	if err := c.conn.SetWriteDeadline(time.Now().Add(raftWriteLimit)); err != nil {
 		return err
 	}

@@ -2,11 +2,13 @@ package shardgroups
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"net"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/lni/dragonboat/v4/config"
@@ -74,6 +76,48 @@ func TestTransport_MemberStartedAgain(t *testing.T) {
 		}
 		if !errors.Is(err, io.EOF) {
 			t.Fatalf("frame of kind %d: %v", kind, err)
+		}
+	}
+}
+
+// sentRaftFrame returns a frame as it is sent.
+func sentRaftFrame(t testing.TB) []byte {
+	t.Helper()
+	near, far := net.Pipe()
+	defer far.Close()
+	c := &raftConn{conn: near}
+	go func() {
+		defer near.Close()
+		b := raftpb.MessageBatch{SourceAddress: "127.0.0.1:7170", Requests: []raftpb.Message{{ShardID: 4, From: 1, To: 2, Type: raftpb.Heartbeat}}}
+		_ = c.send(raftBatch, &b, b.SizeUpperLimit())
+	}()
+	b, err := io.ReadAll(far)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// TestTransport_DamagedFrame: a frame with any bit flipped ends the connection
+// as soon as it is there. A reader that waited for more, as a damaged length
+// asks for, would swallow what is sent next and keep a group from electing.
+func TestTransport_DamagedFrame(t *testing.T) {
+	whole := sentRaftFrame(t)
+	waits := errors.New("it waits for more")
+	read := func(b []byte) error {
+		_, _, err := readRaftFrame(io.MultiReader(bytes.NewReader(b), iotest.ErrReader(waits)), nil)
+		return err
+	}
+	if err := read(whole); err != nil {
+		t.Fatal(err)
+	}
+	for i := range whole {
+		for bit := range 8 {
+			b := bytes.Clone(whole)
+			b[i] ^= 1 << bit
+			if err := read(b); !errors.Is(err, errRaftFrame) {
+				t.Errorf("bit %d of byte %d: %v", bit, i, err)
+			}
 		}
 	}
 }
