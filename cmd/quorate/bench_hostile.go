@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,11 +27,12 @@ type benchHostile struct {
 	InFlight   int           `default:"64" help:"Operations in flight of the good clients." placeholder:"N"`
 	Durability string        `default:"disk" enum:"disk,memory" help:"disk or memory." placeholder:"disk"`
 	Limit      int64         `default:"1024" help:"MiB of memory that each member has (GOMEMLIMIT)." placeholder:"N"`
+	Against    []string      `hidden:"" help:"Only make the connections, to these members, until stdin ends."`
 }
 
 // Help is the long help of the command.
 func (benchHostile) Help() string {
-	return `Starts three member processes and measures good clients alone, and then beside connections that do nothing after their handshake and hostile ones: half a frame, a byte a second, requests whose replies are never read, random bytes. Hostile ones that are closed come again. Prints what the good ones keep, what memory was resident, and whether goroutines and descriptors of the members are back afterwards. Exit status 1 where they keep less than 80 %, or something is left behind.`
+	return `Starts three member processes and measures good clients alone, and then beside connections that do nothing after their handshake and hostile ones: half a frame, a byte a second, requests whose replies are never read, random bytes. Hostile ones that are closed come again. They are made by a process of their own on the same machine, whose processor time is told beside the members': an attacker elsewhere would not take it from them. Prints what the good ones keep, of all and of what that process leaves them, what memory was resident, and whether goroutines and descriptors of the members are back afterwards. Exit status 1 where they keep less than 80 % of what is left, or something is left behind.`
 }
 
 const (
@@ -49,6 +51,9 @@ type hostility struct {
 
 // Run runs the command.
 func (cmd *benchHostile) Run(ctx context.Context, a *app) (err error) {
+	if len(cmd.Against) > 0 {
+		return cmd.attack(ctx, a)
+	}
 	dir, err := os.MkdirTemp("", "quorate-hostile-")
 	if err != nil {
 		return err
@@ -66,35 +71,32 @@ func (cmd *benchHostile) Run(ctx context.Context, a *app) (err error) {
 		return err
 	}
 	defer c.Close()
-	without, err := cmd.measure(ctx, c, false)
+	without, err := cmd.measure(ctx, g, c, nil)
 	if err != nil {
 		return err
 	}
 	before := cmd.state(ctx, g)
-	a.note("alone: %.0f ops/s; goroutines and descriptors %v", without, before)
-	h := &hostility{addresses: g.addresses(), again: cmd.Again}
-	hostile, stop := context.WithCancel(ctx)
-	defer stop()
+	a.note("alone: %.0f ops/s; goroutines and descriptors %v", without.rate, before)
 	watch := watchMembers(ctx, g)
-	for i := range cmd.Idle {
-		h.start(hostile, i, idle)
+	var told report
+	enemy, err := startProcess(g.binary, nil, &told, a.stderr, "bench", "hostile", "--against", strings.Join(g.addresses(), ","),
+		"--idle", fmt.Sprint(cmd.Idle), "--hostile", fmt.Sprint(cmd.Hostile), "--again", cmd.Again.String())
+	if err != nil {
+		return err
 	}
-	for i := range cmd.Hostile {
-		h.start(hostile, i, hostiles[i%len(hostiles)])
-	}
-	for until := time.Now().Add(time.Minute); h.open.Load() < int64(cmd.Idle) && time.Now().Before(until); {
+	defer enemy.kill()
+	for until := time.Now().Add(time.Minute); told.read()[0] < cmd.Idle && time.Now().Before(until); {
 		if err := sleep(ctx, 100*time.Millisecond); err != nil {
 			return err
 		}
 	}
-	a.note("%d connections are open, %d were made, %d could not be", h.open.Load(), h.all.Load(), h.refused.Load())
-	with, err := cmd.measure(ctx, c, true)
+	a.note("open, made in all, not made: %v", told.read())
+	with, err := cmd.measure(ctx, g, c, enemy)
 	if err != nil {
 		return err
 	}
-	opened, made := h.open.Load(), h.all.Load()
-	stop()
-	h.workers.Wait()
+	made := told.read()
+	enemy.kill()
 	began := time.Now()
 	after := cmd.state(ctx, g)
 	for !after.near(before) && time.Since(began) < hostileGone {
@@ -105,19 +107,23 @@ func (cmd *benchHostile) Run(ctx context.Context, a *app) (err error) {
 	}
 	gone := time.Since(began)
 	watch.close()
-	ratio := with / without
-	fmt.Fprintf(a.stdout, "three members, durability %s, GOMEMLIMIT=%dMiB each; workload a, %d in flight; %d idle and %d hostile connections asked for\n\n",
-		cmd.Durability, cmd.Limit, cmd.InFlight, cmd.Idle, cmd.Hostile)
-	fmt.Fprintf(a.stdout, "open       %d in the end; %d made in all, %d could not be\n", opened, made, h.refused.Load())
-	fmt.Fprintf(a.stdout, "throughput %.0f ops/s alone, %.0f beside them: %.0f %% (aim %.0f %%)\n", without, with, 100*ratio, 100*hostileTarget)
+	ratio := with.rate / without.rate
+	left := 1 - with.enemy/float64(runtime.NumCPU())
+	fmt.Fprintf(a.stdout, "three members, durability %s, GOMEMLIMIT=%dMiB each; workload a, %d in flight; %d idle and %d hostile connections asked for, again %v after they were closed\n\n",
+		cmd.Durability, cmd.Limit, cmd.InFlight, cmd.Idle, cmd.Hostile, cmd.Again)
+	fmt.Fprintf(a.stdout, "open       %d in the end; %d made in all, %d could not be\n", made[0], made[1], made[2])
+	fmt.Fprintf(a.stdout, "throughput %.0f ops/s alone, %.0f beside them: %.0f %%\n", without.rate, with.rate, 100*ratio)
+	fmt.Fprintf(a.stdout, "processor  alone members %.2f and good clients %.2f CPUs, beside them %.2f and %.2f; the hostile side itself %.2f of %d CPUs\n",
+		without.members, without.load, with.members, with.load, with.enemy, runtime.NumCPU())
+	fmt.Fprintf(a.stdout, "kept       %.0f %% of the throughput for each CPU that the hostile side leaves (aim %.0f %%)\n", 100*ratio/left, 100*hostileTarget)
 	fmt.Fprintf(a.stdout, "resident   at most %s\n", watch.resident())
 	fmt.Fprintf(a.stdout, "goroutines and descriptors by member: %v before, %v after (%v later)\n", before, after, gone.Round(time.Second))
 	var wrong []string
 	for _, d := range watch.dead() {
 		wrong = append(wrong, "process ended: "+d)
 	}
-	if ratio < hostileTarget {
-		wrong = append(wrong, fmt.Sprintf("good clients keep %.0f %%", 100*ratio))
+	if ratio/left < hostileTarget {
+		wrong = append(wrong, fmt.Sprintf("good clients keep %.0f %% of what is left", 100*ratio/left))
 	}
 	if !after.near(before) {
 		wrong = append(wrong, "goroutines or descriptors are left behind")
@@ -128,17 +134,84 @@ func (cmd *benchHostile) Run(ctx context.Context, a *app) (err error) {
 	return nil
 }
 
-func (cmd *benchHostile) measure(ctx context.Context, c *client.Client, loaded bool) (float64, error) {
+// attack makes the connections until stdin ends, and tells how many are open,
+// were made and could not be made.
+func (cmd *benchHostile) attack(ctx context.Context, a *app) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		stop()
+	}()
+	h := &hostility{addresses: cmd.Against, again: cmd.Again}
+	for i := range cmd.Idle {
+		h.start(ctx, i, idle)
+	}
+	for i := range cmd.Hostile {
+		h.start(ctx, i, hostiles[i%len(hostiles)])
+	}
+	for sleep(ctx, 200*time.Millisecond) == nil {
+		fmt.Fprintln(a.stdout, h.open.Load(), h.all.Load(), h.refused.Load())
+	}
+	h.workers.Wait()
+	return nil
+}
+
+// report is the last line of numbers that was written to it.
+type report struct {
+	mu   sync.Mutex
+	last [3]int
+}
+
+func (r *report) Write(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var n [3]int
+	if _, err := fmt.Sscan(string(p), &n[0], &n[1], &n[2]); err == nil {
+		r.last = n
+	}
+	return len(p), nil
+}
+
+func (r *report) read() [3]int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.last
+}
+
+// hostileRun is a closed loop of good clients; beside the rate it has how many
+// CPUs each side took.
+type hostileRun struct {
+	rate, members, load, enemy float64
+}
+
+func (cmd *benchHostile) measure(ctx context.Context, g *localGrid, c *client.Client, enemy *process) (hostileRun, error) {
+	theirs := func() time.Duration {
+		if enemy == nil {
+			return 0
+		}
+		return usageOf(enemy.cmd.Process.Pid).CPU
+	}
+	if enemy == nil { // the first: the keys are not there yet
+		_, _, err := runBench(ctx, []*client.Client{c}, bench.Config{Workload: "put", InFlight: cmd.InFlight, Duration: time.Millisecond, Warmup: -1})
+		if err != nil {
+			return hostileRun{}, err
+		}
+	}
+	const warmup = 3 * time.Second
+	meter := meterAfter(warmup, g.membersCPU, ownCPU, theirs)
 	_, m, err := runBench(ctx, []*client.Client{c}, bench.Config{
-		Workload: "a", InFlight: cmd.InFlight, Duration: cmd.Duration, Distribution: bench.Uniform, NoLoad: loaded,
+		Workload: "a", InFlight: cmd.InFlight, Duration: cmd.Duration, Warmup: warmup, Distribution: bench.Uniform, NoLoad: true,
 	})
 	if err != nil {
-		return 0, err
+		return hostileRun{}, err
 	}
 	if m.FirstError != nil {
-		return 0, fmt.Errorf("a good client had an error: %w", m.FirstError)
+		return hostileRun{}, fmt.Errorf("a good client had an error: %w", m.FirstError)
 	}
-	return m.OpsPerSecond, nil
+	used := meter.stop()
+	cpus := func(i int) float64 { return used[i].Seconds() / m.Elapsed.Seconds() }
+	return hostileRun{m.OpsPerSecond, cpus(0), cpus(1), cpus(2)}, nil
 }
 
 // left is goroutines and descriptors by member.

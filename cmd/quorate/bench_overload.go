@@ -165,42 +165,32 @@ func (l *loop) costs() string {
 
 // closed measures a closed loop.
 func (cmd *benchOverload) closed(ctx context.Context, g *localGrid, clients []*client.Client, size, inFlight int, fill bool) (loop, error) {
-	warmup := cmd.Peak / 4
-	var from meteredCPU
-	mark := time.AfterFunc(warmup, func() { from = meterCPU(g) })
-	defer mark.Stop()
 	c := bench.Config{
-		Workload: cmd.Workload, InFlight: inFlight, Duration: cmd.Peak, Warmup: warmup, Keys: cmd.Keys, ValueSize: size,
+		Workload: cmd.Workload, InFlight: inFlight, Duration: cmd.Peak, Warmup: cmd.Peak / 4, Keys: cmd.Keys, ValueSize: size,
 		Distribution: bench.Uniform, NoLoad: true,
 	}
 	if fill {
-		mark.Stop()
 		load := c
 		load.NoLoad, load.Duration, load.Warmup, load.Workload = false, time.Millisecond, -1, "put"
 		if _, _, err := runBench(ctx, clients, load); err != nil {
 			return loop{}, err
 		}
-		mark.Reset(warmup)
 	}
+	meter := meterAfter(c.Warmup, g.membersCPU, ownCPU)
 	_, m, err := runBench(ctx, clients, c)
 	if err != nil {
 		return loop{}, err
 	}
+	used := meter.stop()
 	l := loop{rate: m.OpsPerSecond}
-	from.since(g, l.rate*m.Elapsed.Seconds(), &l)
+	l.cost(used, l.rate*m.Elapsed.Seconds())
 	return l, nil
 }
 
-// meteredCPU is processor time taken until a moment.
-type meteredCPU struct{ members, load time.Duration }
-
-func meterCPU(g *localGrid) meteredCPU { return meteredCPU{g.membersCPU(), ownCPU()} }
-
-// since notes what was taken since, for each of n operations.
-func (m meteredCPU) since(g *localGrid, n float64, l *loop) {
-	now := meterCPU(g)
-	l.members = (now.members - m.members).Seconds() * 1e6 / max(n, 1)
-	l.load = (now.load - m.load).Seconds() * 1e6 / max(n, 1)
+// cost notes what processor time n operations took, of members and load.
+func (l *loop) cost(used []time.Duration, n float64) {
+	l.members = used[0].Seconds() * 1e6 / max(n, 1)
+	l.load = used[1].Seconds() * 1e6 / max(n, 1)
 }
 
 // outcomes counts what became of the operations of an open loop.
@@ -263,9 +253,9 @@ func (cmd *benchOverload) open(ctx context.Context, a *app, g *localGrid, client
 		defer pprof.StopCPUProfile()
 	}
 	var l loop
-	var from meteredCPU
-	var sent uint64
-	mark := time.AfterFunc(overloadWarmup, func() { from, sent = meterCPU(g), sumStats(clients).Attempts })
+	meter := meterAfter(overloadWarmup, g.membersCPU, ownCPU)
+	sent := make(chan uint64, 1)
+	mark := time.AfterFunc(overloadWarmup, func() { sent <- sumStats(clients).Attempts })
 	defer mark.Stop()
 	ended := make(chan struct{})
 	watched := make(chan struct{})
@@ -283,15 +273,19 @@ func (cmd *benchOverload) open(ctx context.Context, a *app, g *localGrid, client
 		}
 	}()
 	load.run(ctx)
+	used := meter.stop()
 	close(ended)
 	<-watched
+	if ctx.Err() != nil {
+		return l, ctx.Err()
+	}
 	seconds := cmd.Duration.Seconds()
 	l.rate = float64(o.done.Load()) / seconds
 	l.offered = float64(load.Count-first) / seconds
-	l.sent = float64(sumStats(clients).Attempts-sent) / seconds
-	from.since(g, float64(o.done.Load()), &l)
+	l.sent = float64(sumStats(clients).Attempts-<-sent) / seconds
+	l.cost(used, float64(o.done.Load()))
 	l.rest = o.text()
-	return l, ctx.Err()
+	return l, nil
 }
 
 func (o *outcomes) count(err error, inTime bool) {

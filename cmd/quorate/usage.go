@@ -66,6 +66,40 @@ func (g *localGrid) membersCPU() (all time.Duration) {
 // ownCPU is the processor time that this process has taken.
 func ownCPU() time.Duration { return usageOf(os.Getpid()).CPU }
 
+// cpuMeter measures processor time over a part of what goes on.
+type cpuMeter struct {
+	clocks []func() time.Duration
+	timer  *time.Timer
+	from   chan []time.Duration
+}
+
+// meterAfter begins to measure in a while.
+func meterAfter(d time.Duration, clocks ...func() time.Duration) *cpuMeter {
+	m := &cpuMeter{clocks: clocks, from: make(chan []time.Duration, 1)}
+	m.timer = time.AfterFunc(d, func() { m.from <- m.read() })
+	return m
+}
+
+func (m *cpuMeter) read() (all []time.Duration) {
+	for _, clock := range m.clocks {
+		all = append(all, clock())
+	}
+	return all
+}
+
+// stop returns what was taken meanwhile, by clock; nothing where it has not
+// begun.
+func (m *cpuMeter) stop() []time.Duration {
+	now := m.read()
+	if m.timer.Stop() {
+		return make([]time.Duration, len(now))
+	}
+	for i, from := range <-m.from {
+		now[i] -= from
+	}
+	return now
+}
+
 // scrape returns a member's metrics. Those with several series are added up,
 // and also there by their whole name.
 func (m *localMember) scrape(ctx context.Context) (map[string]float64, error) {
