@@ -12,7 +12,7 @@ const (
 	// A call is refused at once where it would wait for longer than this part of
 	// the time that it has: the rest is for the answer, and for what the guess is
 	// wrong by.
-	backlogShare = 4
+	backlogShare = 8
 )
 
 // backlog is the calls that wait for room on a connection, the oldest first.
@@ -87,7 +87,7 @@ func (n *conn) hopeless(o *op, now time.Duration) bool {
 		return true
 	}
 	// A repeat is worth more: what was done for the first attempt is lost without it.
-	return n.backlog.n > 0 && o.deadline != 0 && !o.sent && n.window.wait(now, n.backlog.n) > (o.deadline-now)/backlogShare
+	return n.backlog.n > 0 && o.deadline != 0 && !o.sent && n.window.wait(n.backlog.n) > (o.deadline-now)/backlogShare
 }
 
 // refuses reports whether it is of no use to begin with a call: nothing has
@@ -105,12 +105,19 @@ func (n *conn) refuses(o *op) bool {
 	return n.hopeless(o, now)
 }
 
-// makeRoom sends calls of the backlog as far as there is room. mu is held. It
-// reports whether the writer is to be woken.
+// makeRoom sends calls of the backlog as far as there is room. A call that can
+// no longer be answered in time is not sent. mu is held. It reports whether the
+// writer is to be woken.
 func (n *conn) makeRoom(now time.Duration) (wake bool) {
+	soonest := now + n.window.shortest()
 	for n.backlog.first != nil && n.admit(false) == nil {
 		o := n.backlog.first
 		n.backlog.remove(o)
+		if o.deadline != 0 && o.deadline <= soonest {
+			o.err, o.left = errFull, false
+			o.done <- struct{}{} // has room for the one token of a flight
+			continue
+		}
 		n.transmit(o, now)
 		wake = true
 	}

@@ -169,7 +169,6 @@ func TestHopelessCallsAreRefusedAtOnce(t *testing.T) {
 	n, _, _ := c.route(&op{req: protocol.Request{Partition: testCall.Partition}})
 	n.mu.Lock()
 	n.window.perReply = time.Hour
-	n.window.last = time.Duration(1 << 62) // just now, whatever the clock says
 	n.mu.Unlock()
 	sequence := func() uint64 { return c.sessions.current.Load().table(testCall.Partition).sequence[0] }
 	before, sent := sequence(), len(members[0].seen())
@@ -224,6 +223,27 @@ func TestBacklogKeepsItsOrder(t *testing.T) {
 	rest := b.takeAll()
 	if len(rest) != 2 || rest[0] != ops[0] || rest[1] != ops[4] || ops[2].queued || ops[0].queued {
 		t.Errorf("%d are left", len(rest))
+	}
+}
+
+// What cannot be answered in time any more is not sent when there is room.
+func TestBacklogDropsWhatIsTooLate(t *testing.T) {
+	n := &conn{window: newWindow(2, 0), limit: 2}
+	n.window.short[0] = 10 * time.Millisecond
+	calls := map[string]*op{"too late": {deadline: 1009 * ms}, "in time": {deadline: 2000 * ms}, "without a deadline": {}}
+	for _, name := range []string{"too late", "in time", "without a deadline"} {
+		o := calls[name]
+		o.done = make(chan struct{}, 1)
+		n.backlog.push(o)
+	}
+	n.makeRoom(1000 * ms)
+	for name, o := range calls {
+		if late := name == "too late"; late != (len(o.done) == 1 && o.err == errFull && !o.left && !o.sent) || late == (n.at(o.id) == &o.flight) {
+			t.Errorf("%s: sent %t, error %v", name, o.sent, o.err)
+		}
+	}
+	if n.inFlight != 2 || n.backlog.n != 0 {
+		t.Errorf("%d in flight, %d wait", n.inFlight, n.backlog.n)
 	}
 }
 

@@ -16,8 +16,8 @@ const (
 	// nor taken back.
 	targetTrip = 100 * time.Millisecond
 	shortEvery = 10 * time.Second
-	// A member that has been silent for this long stands still: how fast it
-	// answered before says nothing.
+	// A member that has been silent for this long has stood still: that time says
+	// nothing of how fast it answers.
 	standstill = 250 * time.Millisecond
 )
 
@@ -41,8 +41,9 @@ type window struct {
 	short      [2]time.Duration // shortest round trip since shortSince, and in the time before
 	shortSince time.Duration
 
-	// perReply is the time from one reply to the next while calls waited for room,
-	// 0 while none do.
+	// perReply is a guess of the time from one reply to the next while calls wait
+	// for room: measured while they did, and from then on smaller and smaller. 0
+	// is not known.
 	perReply time.Duration
 }
 
@@ -94,7 +95,7 @@ func (w *window) turn(now time.Duration, inFlight int, wait bool) {
 	perReply := passed / time.Duration(w.all)
 	switch {
 	case !wait:
-		w.perReply = 0
+		w.perReply = min(w.perReply/2, perReply)
 	case w.perReply == 0:
 		w.perReply = perReply
 	default:
@@ -118,19 +119,18 @@ func (w *window) turn(now time.Duration, inFlight int, wait bool) {
 }
 
 // target is how long a round trip may take.
-func (w *window) target() time.Duration {
-	shortest := w.short[0]
-	if s := w.short[1]; s != 0 && (shortest == 0 || s < shortest) {
-		shortest = s
+func (w *window) target() time.Duration { return max(targetTrip, 2*w.shortest()) }
+
+// shortest is the shortest round trip lately, 0 where none is known.
+func (w *window) shortest() time.Duration {
+	if s := w.short[1]; s != 0 && (w.short[0] == 0 || s < w.short[0]) {
+		return s
 	}
-	return max(targetTrip, 2*shortest)
+	return w.short[0]
 }
 
 // wait is how long a call is going to wait for room behind so many others, as
-// far as one can tell.
-func (w *window) wait(now time.Duration, behind int) time.Duration {
-	if now-w.last > standstill {
-		return 0
-	}
-	return time.Duration(behind) * w.perReply
-}
+// far as one can tell. A member that stands still is taken to go on as before:
+// those who wait for their answers before they call again are not refused, and
+// an open loop does not pile up.
+func (w *window) wait(behind int) time.Duration { return time.Duration(behind) * w.perReply }

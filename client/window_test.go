@@ -86,23 +86,27 @@ func TestWindowOfLongWay(t *testing.T) {
 
 func TestGuessOfWait(t *testing.T) {
 	w := newWindow(4096, 0)
+	if got := w.wait(100); got != 0 {
+		t.Errorf("nothing is known: %v", got)
+	}
 	now := w.answer(0, 50, 10*ms, 0, 500, true)
-	if got := w.wait(now, 100); got < 90*ms || got > 120*ms {
-		t.Errorf("behind 100 calls at 50 replies in 50 ms: %v", got)
+	guess := w.wait(100)
+	if guess < 90*ms || guess > 120*ms {
+		t.Errorf("behind 100 calls at 50 replies in 50 ms: %v", guess)
 	}
-	if got := w.wait(now+standstill+1, 100); got != 0 {
-		t.Errorf("a member that stands still: %v, want no guess", got)
-	}
-	// The time it stood still is no part of the guess.
+	// The time that the member stood still is no part of the guess.
 	now += 5 * time.Second
 	w.add(now, now-10*ms, false)
 	now = w.answer(now, 50, 10*ms, 0, 500, true)
-	if got := w.wait(now, 100); got > 200*ms {
-		t.Errorf("after a standstill: %v", got)
+	if got := w.wait(100); got > 2*guess {
+		t.Errorf("%v after a standstill, %v before", got, guess)
 	}
-	now = w.answer(now, 50, 10*ms, 0, 10, false)
-	if got := w.wait(now, 100); got != 0 {
-		t.Errorf("nobody has waited lately: %v, want no guess", got)
+	// While nobody waits it is not known how much faster the member could be.
+	for range 40 {
+		now = w.answer(now, 50, 10*ms, 0, 10, false)
+	}
+	if got := w.wait(100); got > ms {
+		t.Errorf("nobody has waited for long: %v", got)
 	}
 }
 
