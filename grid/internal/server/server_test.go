@@ -96,13 +96,13 @@ func (b *fakeBackend) Peer(_ context.Context, q protocol.PeerRequest) protocol.R
 func (b *fakeBackend) ServeRaft(net.Conn)     {}
 func (b *fakeBackend) ServeGossip(c net.Conn) { c.Close() }
 
-func startServer(t *testing.T, b *fakeBackend, g *fakeGroup) string {
+func startServer(t testing.TB, b *fakeBackend, g *fakeGroup) string {
 	t.Helper()
 	_, address := startTuned(t, b, g, func(*Config) {})
 	return address
 }
 
-func startTuned(t *testing.T, b *fakeBackend, g *fakeGroup, tune func(*Config)) (*Server, string) {
+func startTuned(t testing.TB, b *fakeBackend, g *fakeGroup, tune func(*Config)) (*Server, string) {
 	t.Helper()
 	n := &network.Network{}
 	tcp, udp, err := n.Listen("127.0.0.1:0")
