@@ -29,6 +29,7 @@ var layers = []struct {
 	{"mutants/...", []string{"mutants"}}, // the command that runs the checks
 	{"mutants", nil},                     // plants bugs in what keeps the promises; nothing without its build tag
 	{"protocol", []string{"."}},
+	{"internal/ports", nil}, // where grids of one machine listen
 
 	// Layer 1: pure maths, and the contract of a structure.
 	{"partition", []string{"protocol"}},
@@ -51,15 +52,15 @@ var layers = []struct {
 	// member hands out a client with links inside the process.
 	{"client", []string{"mutants", ".", "partition", "protocol", "structures"}},
 	{"grid/internal/...", []string{"mutants", ".", "client", "partition", "protocol", "structures", "shardgroups", "shardgroups/groupstate", "shardgroups/systemstate", "grid/internal/..."}},
-	{"grid/gridtest", []string{".", "client", "grid", "grid/internal/...", "partition", "protocol", "shardgroups", "shardgroups/systemstate", "structures"}}, // breaks and tunes members for tests
+	{"grid/gridtest", []string{".", "client", "grid", "grid/internal/...", "internal/ports", "partition", "protocol", "shardgroups", "shardgroups/systemstate", "structures"}}, // breaks and tunes members for tests
 	{"grid", []string{".", "client", "partition", "protocol", "structures", "structures/...", "shardgroups", "shardgroups/groupstate", "shardgroups/systemstate", "grid/internal/..."}},
 	{"bench", []string{".", "client", "protocol", "structures", "structures/..."}},
 	{"verify", []string{".", "client", "protocol", "structures", "structures/..."}},
-	{"verify/nemesis", []string{"client", "protocol"}}, // starts and breaks processes
+	{"verify/nemesis", []string{"client", "internal/ports", "protocol"}}, // starts and breaks processes
 	{"verify/workloads", []string{".", "client", "protocol", "structures", "structures/...", "verify"}},
 
 	// Layer 5: the command.
-	{"cmd/quorate", []string{".", "bench", "client", "grid", "partition", "protocol", "shardgroups/baseline", "structures", "structures/...", "verify", "verify/..."}},
+	{"cmd/quorate", []string{".", "bench", "client", "grid", "internal/ports", "partition", "protocol", "shardgroups/baseline", "structures", "structures/...", "verify", "verify/..."}},
 	{"cmd/quorate/...", []string{".", "bench", "client", "grid", "partition", "protocol", "shardgroups/baseline", "structures", "structures/...", "verify", "verify/..."}},
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quorate/quorate/internal/ports"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
 )
@@ -48,8 +49,12 @@ const fakePartitions = 8
 
 func newFake(t testing.TB, id protocol.MemberID) *fakeMember {
 	m := bareFake(t, id)
-	m.listen("127.0.0.1:0")
-	m.address = m.ln.Addr().String()
+	free, err := ports.Free(1) // see restart
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.address = free[0]
+	m.listen(m.address)
 	m.table = fakeTable(1, m.id, m)
 	t.Cleanup(m.stop)
 	return m

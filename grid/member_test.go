@@ -12,14 +12,19 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/grid"
+	"github.com/quorate/quorate/internal/ports"
 )
 
 const waitTimeout = 60 * time.Second
 
 func start(t *testing.T, cfg grid.Config) *grid.Member {
 	t.Helper()
-	if cfg.Listen == "" {
-		cfg.Listen = "127.0.0.1:0"
+	if cfg.Listen == "" { // where it may be started again
+		free, err := ports.Free(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.Listen = free[0]
 	}
 	if cfg.ShutdownTimeout == 0 {
 		cfg.ShutdownTimeout = 2 * time.Second // nobody waits for those that were closed before

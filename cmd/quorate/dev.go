@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/quorate/quorate/grid"
+	"github.com/quorate/quorate/internal/ports"
 )
 
 type devCommand struct {
@@ -112,7 +113,7 @@ func (c devConfig) addresses() ([]string, error) {
 		return nil, fmt.Errorf("--listen %s: not a port", c.listen)
 	}
 	if port == 0 {
-		return freeAddresses(c.members)
+		return ports.Free(c.members)
 	}
 	var all []string
 	for i := range c.members {

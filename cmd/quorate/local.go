@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/client"
+	"github.com/quorate/quorate/internal/ports"
 	"github.com/quorate/quorate/protocol"
 )
 
@@ -43,7 +43,7 @@ func newLocalGrid(dir string, n int) (*localGrid, error) {
 		return nil, err
 	}
 	g := &localGrid{binary: binary, dir: dir}
-	addresses, err := freeAddresses(n)
+	addresses, err := ports.Free(n)
 	if err != nil {
 		return nil, err
 	}
@@ -51,35 +51,6 @@ func newLocalGrid(dir string, n int) (*localGrid, error) {
 		g.members = append(g.members, &localMember{name: fmt.Sprintf("n%d", i+1), address: address})
 	}
 	return g, nil
-}
-
-// freeAddresses returns loopback addresses whose port is free for TCP and UDP.
-// All are held until the last is found, so that none is given out twice.
-func freeAddresses(n int) ([]string, error) {
-	var addresses []string
-	var held []io.Closer
-	defer func() {
-		for _, c := range held {
-			c.Close()
-		}
-	}()
-	for range 100 * n {
-		if len(addresses) == n {
-			return addresses, nil
-		}
-		tcp, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		held = append(held, tcp)
-		udp, err := net.ListenPacket("udp", tcp.Addr().String())
-		if err != nil {
-			continue
-		}
-		held = append(held, udp)
-		addresses = append(addresses, tcp.Addr().String())
-	}
-	return nil, errors.New("no free ports on 127.0.0.1")
 }
 
 // addresses returns where the members listen.

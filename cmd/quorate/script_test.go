@@ -11,6 +11,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/quorate/quorate/grid"
+	"github.com/quorate/quorate/internal/ports"
 )
 
 func TestMain(m *testing.M) {
@@ -47,7 +48,7 @@ func TestScripts(t *testing.T) {
 // scriptFree sets each named variable to an address whose port is free, the
 // lowest address first: it is that of a founder.
 func scriptFree(ts *testscript.TestScript, _ bool, args []string) {
-	addresses, err := freeAddresses(len(args))
+	addresses, err := ports.Free(len(args))
 	ts.Check(err)
 	slices.Sort(addresses)
 	for i, name := range args {

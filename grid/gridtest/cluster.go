@@ -19,6 +19,7 @@ import (
 	"github.com/quorate/quorate/grid"
 	"github.com/quorate/quorate/grid/internal/network"
 	"github.com/quorate/quorate/grid/internal/tune"
+	"github.com/quorate/quorate/internal/ports"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups"
 )
@@ -131,11 +132,15 @@ func (c *Cluster) tryStart(i int) error {
 	defer n.mu.Unlock()
 	cfg := grid.Config{
 		Name: memberName(i), DataDir: c.dataDir(i),
-		Listen: "127.0.0.1:0", BootstrapExpect: c.expect, Durability: c.durability,
+		BootstrapExpect: c.expect, Durability: c.durability,
 		Logger: slog.New(slog.NewTextHandler(c.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
-	if n.address != "" {
-		cfg.Listen = n.address
+	if cfg.Listen = n.address; n.address == "" {
+		free, err := ports.Free(1)
+		if err != nil {
+			return err
+		}
+		cfg.Listen = free[0]
 	}
 	for j, o := range c.nodes {
 		if j != i && o.address != "" {

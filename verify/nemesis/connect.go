@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"time"
+
+	"github.com/quorate/quorate/internal/ports"
 )
 
 // The kinds of network that a grid can be started in.
@@ -116,7 +118,7 @@ func (h *hosts) of(m *Member) *launcher {
 // addresses returns where the members listen.
 func (h *hosts) addresses(members int) ([]string, error) {
 	if h.members == nil {
-		return freeAddresses(members)
+		return ports.Free(members)
 	}
 	var all []string
 	for _, n := range h.members {

@@ -112,25 +112,6 @@ func (g *Grid) place() error {
 	return nil
 }
 
-// freeAddresses returns loopback addresses whose port is free for TCP and UDP.
-// All are held until the last is found, so that none is given out twice.
-func freeAddresses(n int) ([]string, error) {
-	var addresses []string
-	for range 100 * n {
-		if len(addresses) == n {
-			return addresses, nil
-		}
-		tcp, udp, err := listenBoth()
-		if err != nil {
-			continue
-		}
-		defer tcp.Close()
-		defer udp.Close()
-		addresses = append(addresses, tcp.Addr().String())
-	}
-	return nil, errors.New("no free ports on 127.0.0.1")
-}
-
 func listenBoth() (*net.TCPListener, *net.UDPConn, error) {
 	tcp, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
