@@ -10,7 +10,7 @@ const (
 	slowSync   = 100 * time.Millisecond // a sync of the log that takes longer
 	slowSpan   = time.Second            // within which most of them do,
 	slowSpans  = 3                      // so many times one after the other
-	swiftSpans = 10                     // and well again after so many with not one
+	swiftSpans = 5                      // and well again after so many in which most do not
 )
 
 // A syncMeter measures the syncs of the log, and tells whether the disk is
@@ -88,7 +88,7 @@ func (m *syncMeter) advance(now time.Time) {
 	}
 	against, need := m.slow > m.swift, slowSpans
 	if m.is {
-		against, need = m.slow == 0, swiftSpans
+		against, need = m.slow <= m.swift, swiftSpans
 	}
 	m.slow, m.swift = 0, 0
 	if !against {

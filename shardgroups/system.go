@@ -214,7 +214,7 @@ func (s *System) TransferLeader(ctx context.Context, to protocol.ReplicaID, read
 	if !s.Leader().Self {
 		return errNotLeader
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, s.host.electionTime(), errTransfer)
+	ctx, cancel := context.WithTimeoutCause(ctx, s.host.transferTime(), errTransfer)
 	defer cancel()
 	if ready != nil {
 		if err := s.host.beReady(ctx, s.Applied(), ready); err != nil {

@@ -39,7 +39,7 @@ func (g *Group) TransferLeader(ctx context.Context, to protocol.ReplicaID, ready
 		g.letGo()
 		g.poke()
 	}()
-	ctx, cancel := context.WithTimeoutCause(ctx, g.host.electionTime(), errTransfer)
+	ctx, cancel := context.WithTimeoutCause(ctx, g.host.transferTime(), errTransfer)
 	defer cancel()
 	if err := g.until(ctx, func() bool {
 		g.qmu.Lock()
@@ -101,10 +101,21 @@ func (h *Host) electionTime() time.Duration {
 	return time.Duration(h.cfg.ElectionRTT) * h.cfg.RTT
 }
 
+// transferTime is how long a transfer may take. A leader whose disk is slow
+// needs several syncs for one, and its callers wait for those anyway.
+func (h *Host) transferTime() time.Duration {
+	if h.SlowDisk() {
+		return slowTransfer
+	}
+	return h.electionTime()
+}
+
+const slowTransfer = 5 * time.Second
+
 // beReady asks the next leader, for no longer than a transfer that fails would
 // take.
 func (h *Host) beReady(ctx context.Context, applied uint64, ready func(context.Context, uint64) error) error {
-	ctx, cancel := context.WithTimeout(ctx, h.electionTime()/2)
+	ctx, cancel := context.WithTimeout(ctx, h.transferTime()/2)
 	defer cancel()
 	if err := ready(ctx, applied); err != nil {
 		return fmt.Errorf("%w: %w", errLags, err)

@@ -17,13 +17,13 @@ import (
 
 // counting adds to counters until stop, which returns how many adds were
 // acknowledged.
-func counting(t *testing.T, c *gridtest.Cluster) (acknowledged *atomic.Int64, stop func() int64) {
+func counting(t *testing.T, c *gridtest.Cluster, opts ...client.Option) (acknowledged *atomic.Int64, stop func() int64) {
 	t.Helper()
 	var done atomic.Int64
 	over := make(chan struct{})
 	var workers sync.WaitGroup
 	for w := range 6 {
-		hits := dcounter.New(c.Client(t), fmt.Sprint("hits", w%3))
+		hits := dcounter.New(c.Client(t, opts...), fmt.Sprint("hits", w%3))
 		workers.Go(func() {
 			for {
 				select {
@@ -107,19 +107,26 @@ func TestFailingDisk(t *testing.T) {
 	sameHashes(t, c)
 }
 
-// TestSlowDisk shows that the slow disk of a member that follows holds up
-// nobody: the others are a majority. A leader is as slow as its disk.
+// TestSlowDisk shows that a member whose disk has become slow hands over what it
+// leads, which is as slow as its disk, and that it holds up nobody after that:
+// the others are a majority. With a swift disk it leads again.
 func TestSlowDisk(t *testing.T) {
 	t.Parallel()
 	c := gridtest.Start(t, 3, gridtest.WithMemoryDisks())
-	for _, g := range c.Groups(0) {
-		c.MoveLeader(g, int(g)%2)
+	for _, g := range c.Groups(0)[:2] { // the system group is one of them
+		c.MoveLeader(g, 2)
 	}
-	done, stop := counting(t, c)
+	done, stop := counting(t, c, client.WithOperationTimeout(gridtest.WaitTimeout))
+	c.Eventually("some adds", func() bool { return done.Load() > 100 })
 	c.SlowDisk(2, 300*time.Millisecond)
+	c.Eventually("it leads nothing", func() bool {
+		n, known := leads(t, c, 2, 0)
+		return n == 0 && known == 4
+	})
 	before := done.Load()
-	c.Eventually("adds go on", func() bool { return done.Load() > before+100 })
+	c.Eventually("adds go on", func() bool { return done.Load() > before+300 })
 	c.SlowDisk(2, 0)
+	c.Eventually("it leads again", func() bool { n, _ := leads(t, c, 2, 0); return n > 0 })
 	if want, n := stop(), counted(t, c); n != want {
 		t.Errorf("%d counted, %d acknowledged", n, want)
 	}

@@ -30,6 +30,7 @@ type room struct {
 	handed time.Time
 	asked  map[protocol.GroupID]time.Time
 	kept   map[protocol.GroupID]string // why a replica runs on, as was logged
+	slow   bool                        // as was announced
 
 	// Of Coordinator.mu.
 	level     disk.Level
@@ -109,6 +110,24 @@ func (c *Coordinator) tendDisk(ctx context.Context, h *shardgroups.Host, v *syst
 			c.room.kept[id] = err.Error()
 			c.log.Warn("no room on disk: a replica runs on, its group refuses writes", "group", id, "reason", err)
 		}
+	}
+}
+
+// tendSlowDisk tells the others whether this member's disk is slow. Whoever
+// leads the system group then moves its leads to members whose disks are not,
+// one at a time, and none to it: a group is as slow as its leader's disk, and
+// does without that of a member that follows.
+func (c *Coordinator) tendSlowDisk(h *shardgroups.Host) {
+	slow := h.SlowDisk()
+	if slow == c.room.slow {
+		return
+	}
+	c.room.slow = slow
+	c.SetState(func(s *gossip.State) { s.DiskSlow = slow })
+	if slow {
+		c.log.Warn("the disk is slow: other members are to lead")
+	} else {
+		c.log.Info("the disk is no longer slow")
 	}
 }
 

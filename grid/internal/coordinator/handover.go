@@ -99,7 +99,7 @@ func (c *Coordinator) handOver(ctx context.Context, h *shardgroups.Host, q trans
 		return err
 	}
 	defer l.hangUp()
-	if err := l.ask(ctx, 1, askCaughtUp, q, nil); err != nil {
+	if err := l.ask(ctx, 1, askCaughtUp, q, nil); err != nil && !h.SlowDisk() {
 		return fmt.Errorf("the next leader has not caught up: %w", err)
 	}
 	ready := func(ctx context.Context, index uint64) error {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/grid/internal/disk"
+	"github.com/quorate/quorate/grid/internal/gossip"
 	"github.com/quorate/quorate/grid/internal/identity"
 	"github.com/quorate/quorate/partition"
 	"github.com/quorate/quorate/protocol"
@@ -71,6 +72,7 @@ func (c *Coordinator) maintain(ctx context.Context, m *identity.Member) (again b
 		return true, err
 	}
 	c.tendDisk(ctx, h, v, me.ID)
+	c.tendSlowDisk(h)
 	if me.Address != c.cfg.Address || me.Name != m.Name || me.Level != c.level {
 		if err := c.tellAddress(ctx, h, m); err != nil {
 			return true, err
@@ -429,7 +431,9 @@ func (c *Coordinator) spreadLeaders(ctx context.Context, h *shardgroups.Host, v 
 	t := plan[0]
 	c.leadersSince = time.Now() // whatever comes of it, not again at once
 	q := transfer{Cluster: v.Cluster, Group: t.Group, Replica: t.Replica}
-	if err := c.mayLead(ctx, t.To, q); err != nil {
+	// A leader that is slow to log does not tell in time how far it is. The next
+	// one is asked once more before anybody waits.
+	if err := c.mayLead(ctx, t.To, q); err != nil && !c.isSlow(v, t.From) {
 		return nil // a member that has just come back: later
 	}
 	c.log.Info("leadership is handed over", "group", t.Group, "from", t.From, "to", t.To)
@@ -441,6 +445,11 @@ func (c *Coordinator) spreadLeaders(ctx context.Context, h *shardgroups.Host, v 
 		return nil
 	}
 	return ask(ctx, c.cfg.Network, address, askTransfer, q, nil)
+}
+
+func (c *Coordinator) isSlow(v *systemstate.Agreement, id protocol.MemberID) bool {
+	o, _ := v.Member(id)
+	return c.StateOf(o.Incarnation).DiskSlow
 }
 
 // mayLead asks the member that is to lead whether its replica has caught up.
@@ -460,27 +469,27 @@ func (c *Coordinator) mayLead(ctx context.Context, to protocol.MemberID, q trans
 }
 
 // able are the members that may lead: this one and those heard of, but none
-// that is about to end, or short of room, while another is not.
+// that is about to end, short of room, or slow to log, while another is not; the
+// first of these counts most.
 func (c *Coordinator) able(v *systemstate.Agreement) []protocol.MemberID {
-	var ids, ending []protocol.MemberID
+	var ids []protocol.MemberID
 	for _, o := range v.Members {
-		switch {
-		case o.ID != c.Self() && !c.Heard(o.Incarnation):
-		case c.StateOf(o.Incarnation).Closing:
-			ending = append(ending, o.ID)
-		default:
+		if o.ID == c.Self() || c.Heard(o.Incarnation) {
 			ids = append(ids, o.ID)
 		}
 	}
-	if len(ids) == 0 {
-		ids = ending
-	}
-	roomy := slices.DeleteFunc(slices.Clone(ids), func(id protocol.MemberID) bool {
-		o, _ := v.Member(id)
-		return c.StateOf(o.Incarnation).DiskFull
-	})
-	if len(roomy) > 0 {
-		return roomy
+	for _, unfit := range []func(gossip.State) bool{
+		func(s gossip.State) bool { return s.Closing },
+		func(s gossip.State) bool { return s.DiskFull },
+		func(s gossip.State) bool { return s.DiskSlow },
+	} {
+		fit := slices.DeleteFunc(slices.Clone(ids), func(id protocol.MemberID) bool {
+			o, _ := v.Member(id)
+			return unfit(c.StateOf(o.Incarnation))
+		})
+		if len(fit) > 0 {
+			ids = fit
+		}
 	}
 	return ids
 }

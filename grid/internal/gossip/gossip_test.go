@@ -121,7 +121,7 @@ func eventually(t *testing.T, what string, f func() bool) {
 
 // TestMetaOfLaterVersions: what a later version appends is skipped.
 func TestMetaOfLaterVersions(t *testing.T) {
-	want := meta{name: "a", address: "127.0.0.1:1", cluster: identity.NewUUID(), state: State{DiskFull: true}, started: 1 << 40}
+	want := meta{name: "a", address: "127.0.0.1:1", cluster: identity.NewUUID(), state: State{DiskFull: true, DiskSlow: true}, started: 1 << 40}
 	b := want.append(nil)
 	b[0]++ // one element more
 	b = protocol.AppendString(b, "news")

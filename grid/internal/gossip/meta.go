@@ -10,6 +10,7 @@ type State struct {
 	Closing    bool // it was told to end
 	Behind     bool // a replica of it has not caught up since it was started
 	DiskOut    bool // nothing at all may be written to its disk
+	DiskSlow   bool // the syncs of its log have been slow for some seconds
 }
 
 const (
@@ -18,6 +19,7 @@ const (
 	flagClosing
 	flagBehind
 	flagDiskOut
+	flagDiskSlow
 )
 
 func (s State) flags() uint64 {
@@ -37,6 +39,9 @@ func (s State) flags() uint64 {
 	if s.DiskOut {
 		f |= flagDiskOut
 	}
+	if s.DiskSlow {
+		f |= flagDiskSlow
+	}
 	return f
 }
 
@@ -47,6 +52,7 @@ func stateOf(flags uint64) State {
 		Closing:    flags&flagClosing != 0,
 		Behind:     flags&flagBehind != 0,
 		DiskOut:    flags&flagDiskOut != 0,
+		DiskSlow:   flags&flagDiskSlow != 0,
 	}
 }
 
