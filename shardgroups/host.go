@@ -286,7 +286,7 @@ func (h *Host) StartGroup(spec GroupSpec, fresh bool) error {
 func (h *Host) startReplica(initial map[uint64]dragonboat.Target, join bool, create func() sm.IConcurrentStateMachine, cfg config.Config) (err error) {
 	defer func() {
 		if e := recover(); e != nil {
-			err = fmt.Errorf("%v", e)
+			err = fmt.Errorf("%w: %v", ErrEngineFailed, e)
 		}
 	}()
 	if h.cfg.Memory {
@@ -298,6 +298,10 @@ func (h *Host) startReplica(initial map[uint64]dragonboat.Target, join bool, cre
 // errStartedBefore is the error of a replica in memory that was stopped: what
 // it had applied is gone, and its log goes on from there.
 var errStartedBefore = errors.New("a replica in memory is started once")
+
+// ErrEngineFailed is the error of an engine that has panicked while it started a
+// replica. What it has locked stays locked: the process has to end.
+var ErrEngineFailed = errors.New("the engine has failed")
 
 // ErrLogMissing is the error of a replica that the member has run before and
 // whose log is gone.

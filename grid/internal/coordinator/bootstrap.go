@@ -405,6 +405,9 @@ func (c *Coordinator) startReplica(h *shardgroups.Host, spec shardgroups.GroupSp
 	if errors.Is(err, shardgroups.ErrLogMissing) {
 		return fatalf("the log of group %d is gone from the data directory, which says it was there: start the member with an empty data directory", spec.Group)
 	}
+	if errors.Is(err, shardgroups.ErrEngineFailed) {
+		return fatalf("replica %d of group %d cannot be started: %w: start the member again; where that ends so, too, set its data directory aside and start it with an empty one: it gets its data from the others", spec.Replica, spec.Group, err)
+	}
 	if err != nil {
 		return fmt.Errorf("start replica %d of group %d: %w", spec.Replica, spec.Group, err)
 	}

@@ -236,7 +236,27 @@ func (c *Coordinator) Close(leave bool) {
 	}
 }
 
+// stuckAfter is how often a step must have failed with the same error before
+// that is worth a warning.
+const stuckAfter = 50
+
+// stuckLog warns of a member that does not get on.
+type stuckLog struct {
+	why   string
+	times int
+}
+
+func (s *stuckLog) tell(log *slog.Logger, err error) {
+	if why := err.Error(); why != s.why {
+		*s = stuckLog{why: why}
+	}
+	if s.times++; s.times == stuckAfter {
+		log.Warn("the member does not get on", "error", err, "attempts", s.times)
+	}
+}
+
 func (c *Coordinator) run() {
+	var stuck stuckLog
 	for {
 		ctx, cancel := context.WithTimeout(c.ctx, stepTimeout)
 		again, err := c.step(ctx)
@@ -248,6 +268,11 @@ func (c *Coordinator) run() {
 		}
 		if err != nil && c.ctx.Err() == nil {
 			c.log.Debug("step not done", "error", err)
+			if !errors.Is(err, errNotAdmitted) { // of which waiting tells
+				stuck.tell(c.log, err)
+			}
+		} else {
+			stuck = stuckLog{}
 		}
 		wait := stepIdle
 		if again || err != nil || !c.IsReady() {
