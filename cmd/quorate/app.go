@@ -20,6 +20,7 @@ type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	json           bool // -o json
+	starts         bool // the command is start
 }
 
 // grammar is what the command line may say.
@@ -51,11 +52,12 @@ const description = `A distributed in-memory data grid: maps, counters, semaphor
   quorate map put users ada '{"logins": 1}'     talk to the grid on this machine
   quorate status --endpoints 10.0.0.1:7170      or to another
 
-Exit status: 0 done; 1 no (absent, empty, refused, not in time); 2 wrong usage; 3 unavailable, nothing changed; 4 outcome unknown.`
+Exit status: 0 done; 1 no (absent, empty, refused, not in time); 2 wrong usage; 3 unavailable, nothing changed; 4 outcome unknown; 78 start: wrong configuration.`
 
 // run parses the arguments, runs the command and returns the exit status.
 func (a *app) run(args []string) int {
 	a.json = wantsJSON(args)
+	a.starts = len(args) > 0 && args[0] == "start"
 	var g grammar
 	exited := -1
 	parser, err := kong.New(&g, kong.Name("quorate"), kong.Description(description), kong.Writers(a.stdout, a.stderr),
@@ -157,6 +159,9 @@ type object map[string]any
 // fail prints err, if there is one to print, and returns the exit status.
 func (a *app) fail(err error) int {
 	code := exitCode(err)
+	if a.starts && code == exitUsage {
+		code = exitConfig
+	}
 	if err == nil || errors.Is(err, errSilent) {
 		return code
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -211,8 +212,15 @@ func TestUnit(t *testing.T) {
 	if err != nil || stop <= grid.DefaultShutdownTimeout+closeGrace {
 		t.Errorf("TimeoutStopSec %v, --shutdown-timeout %v, %v", stop, grid.DefaultShutdownTimeout, err)
 	}
-	if value("RestartPreventExitStatus") != "2" || exitUsage != 2 {
+	if value("RestartPreventExitStatus") != fmt.Sprint(exitConfig) {
 		t.Error("a wrong configuration would be tried again and again")
+	}
+	if exitConfig == 2 || value("StartLimitIntervalSec") != "0" {
+		t.Error("a member that has panicked, as on a disk that fails, would not be started again")
+	}
+	a := &app{stdin: strings.NewReader(""), stdout: io.Discard, stderr: io.Discard}
+	if code := a.run([]string{"start", "--groups=-1"}); code != exitConfig {
+		t.Errorf("exit status %d of a wrong configuration", code)
 	}
 	args := strings.Fields(value("ExecStart"))
 	if !slices.Equal(args[1:], []string{"start", "--config", "/etc/quorate/quorate.yaml"}) {

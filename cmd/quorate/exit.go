@@ -15,6 +15,7 @@ const (
 	exitUsage       = 2
 	exitUnavailable = 3
 	exitUnknown     = 4
+	exitConfig      = 78 // of start, in place of exitUsage: Go's own status after a panic is 2, too, and that start is worth another try
 
 	exitInterrupted = 130 // verify: a signal came before it was done
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"os"
 	"time"
@@ -104,6 +105,9 @@ func (cmd *startCommand) Run(ctx context.Context, parsed *kong.Context, a *app) 
 			cancel()
 		}()
 	}
+	// The engine's log store tells of its end there.
+	log.SetFlags(0)
+	log.SetOutput(slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelWarn).Writer())
 	m, err := grid.Start(ctx, cfg)
 	if err != nil {
 		return err
