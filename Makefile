@@ -71,6 +71,10 @@ soak-kills: ## kill N members of a grid in memory, each after it is full again, 
 	go build -buildvcs=auto -o quorate ./cmd/quorate
 	./quorate verify --durability memory --faults kill-leader,kill-follower --count $(N)
 
+.PHONY: soak-disk
+soak-disk: ## fill file systems of members for T in each part (T=2m); may need root
+	QUORATE_SOAK_DISK=$(if $(filter file,$(origin T)),2m,$(T)) go test -timeout 0 -v -run TestFullDisk ./cmd/quorate
+
 .PHONY: soak-lost
 soak-lost: ## spoil the data of members N times in all ways (N=20)
 	QUORATE_SOAK=$(N) go test -timeout 0 -v -run 'TestLostData|TestOlderCopy' ./grid/gridtest

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,6 +34,7 @@ type localGrid struct {
 type localMember struct {
 	name    string
 	address string
+	data    string   // its directory; "": of its name, in the grid's
 	process *process // nil: it does not run
 }
 
@@ -82,7 +84,7 @@ func (g *localGrid) start(m *localMember) error {
 	if g.durability == "memory" {
 		args = append(args, "--durability", "memory")
 	} else {
-		args = append(args, "--data-dir", filepath.Join(g.dir, m.name))
+		args = append(args, "--data-dir", cmp.Or(m.data, filepath.Join(g.dir, m.name)))
 	}
 	args = append(args, g.args...)
 	m.process, err = startProcess(g.binary, g.env, log, log, args...)
