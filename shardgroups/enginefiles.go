@@ -24,7 +24,9 @@ const roomInterval = 100 * time.Millisecond
 //
 // Nothing waits for a sync that has failed, nor is it tried again: what was
 // written before it may be lost, and the next sync may succeed without it. The
-// engine ends the process then, and the log says of what.
+// process ends then, and the log says of what. It is ended here: dragonboat
+// takes this kind of file system for one that injects errors in a test, where it
+// swallows what its step workers panic of.
 //
 // A snapshot that is being taken does not wait either: it is given up, and
 // with it the room that it took.
@@ -33,15 +35,39 @@ type engineFiles struct {
 	log     *slog.Logger
 	syncs   *syncMeter
 	ahead   int64        // what a write-ahead log is given before it is written
+	end     func(string) // ends the process
 	waiting atomic.Int64 // writes that wait for room
+}
+
+// swallowed: a test has given the engine a file system of its own.
+var swallowed atomic.Bool
+
+// endProcess panics where nobody recovers. It does not return.
+func endProcess(why string) {
+	go panic(why)
+	select {}
+}
+
+// failed ends the process for a file of the log that could not be written.
+func (e *engineFiles) failed(path, what string, err error) {
+	if strings.Contains(path, ".generating") { // a snapshot is given up
+		return
+	}
+	e.log.Error("the disk has failed to "+what+": the process ends, since nobody knows what of the log is durable",
+		"file", path, "error", err, "remedy", "look after the disk, then start the member again: what it has is verified")
+	e.end("the disk has failed: " + err.Error())
 }
 
 // newEngineFiles wraps a file system; nil is the system's.
 func newEngineFiles(fs vfs.FS, log *slog.Logger, buffer uint64) *engineFiles {
+	end := endProcess
 	if fs == nil {
 		fs = vfs.Default
+	} else { // a test's, which sees to what fails itself
+		end = func(string) {}
+		swallowed.Store(true)
 	}
-	return &engineFiles{FS: fs, log: log, syncs: &syncMeter{now: time.Now}, ahead: int64(buffer + buffer/10)}
+	return &engineFiles{FS: fs, end: end, log: log, syncs: &syncMeter{now: time.Now}, ahead: int64(buffer + buffer/10)}
 }
 
 // forEngine returns the files as dragonboat takes them: it knows its own kinds
@@ -157,6 +183,9 @@ func (f *engineFile) Write(p []byte) (int, error) {
 		n += k
 		return err
 	})
+	if err != nil {
+		f.files.failed(f.path, "write", err)
+	}
 	return n, err
 }
 
@@ -166,6 +195,9 @@ func (f *engineFile) WriteAt(p []byte, at int64) (n int, err error) {
 		n, err = f.File.WriteAt(p, at)
 		return err
 	})
+	if err != nil {
+		f.files.failed(f.path, "write", err)
+	}
 	return n, err
 }
 
@@ -180,8 +212,7 @@ func (f *engineFile) Sync() error {
 	}
 	done()
 	if err != nil {
-		f.files.log.Error("the disk has failed to sync: the engine ends the process, since nobody knows what of the log is durable",
-			"file", f.path, "error", err, "remedy", "look after the disk, then start the member again: what it has is verified")
+		f.files.failed(f.path, "sync", err)
 	}
 	return err
 }

@@ -154,7 +154,8 @@ func TestSnapshotGivesRoomBack(t *testing.T) {
 	}
 }
 
-// TestFailedSyncIsTold: nothing waits for it, and nobody tries it again.
+// TestFailedSyncIsTold: nothing waits for it, nobody tries it again, and the
+// process ends.
 func TestFailedSyncIsTold(t *testing.T) {
 	under, said := &fullFS{FS: vfs.Default}, &locked{}
 	files := newEngineFiles(under, slog.New(slog.NewTextHandler(said, nil)), 1<<20)
@@ -163,9 +164,14 @@ func TestFailedSyncIsTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
+	ended := ""
+	files.end = func(why string) { ended = why }
 	under.syncFail.Store(true)
 	if err := f.Sync(); !errors.Is(err, syscall.EIO) {
 		t.Errorf("sync: %v", err)
+	}
+	if !strings.Contains(ended, "input/output error") {
+		t.Errorf("the process ends of %q", ended)
 	}
 	if !strings.Contains(said.String(), "remedy=") || !strings.Contains(said.String(), "000001.log") {
 		t.Errorf("the log says %q", said)

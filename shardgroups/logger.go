@@ -3,6 +3,8 @@ package shardgroups
 import (
 	"fmt"
 	"log/slog"
+	"runtime"
+	"strings"
 	"sync"
 
 	"github.com/lni/dragonboat/v4/logger"
@@ -80,5 +82,24 @@ func (r *raftLogger) Panicf(format string, args ...any) {
 	msg := fmt.Sprintf(format, args...)
 	r.log.Error("the raft engine stops the process", "reason", msg,
 		"remedy", "start the member again: what it has on disk is verified then, and where it is damaged the member comes back without it")
+	if inStepWorker() && !swallowed.Load() {
+		endProcess(msg)
+	}
 	panic(msg)
+}
+
+// inStepWorker reports whether the caller is a worker of the engine whose panics
+// dragonboat swallows: see engineFiles.
+func inStepWorker() bool {
+	pcs := make([]uintptr, 64)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs)])
+	for {
+		frame, more := frames.Next()
+		if strings.HasSuffix(frame.Function, ".(*engine).stepWorkerMain") {
+			return true
+		}
+		if !more {
+			return false
+		}
+	}
 }
