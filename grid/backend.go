@@ -127,7 +127,7 @@ func (b *backend) status() protocol.Status {
 	missing := c.Missing()
 	for _, g := range v.Groups {
 		group := b.group(v, g)
-		group.Partitions, group.Missing = owned[g.ID], missing[g.ID]
+		group.Partitions, group.Missing, group.NoRoom = owned[g.ID], missing[g.ID], c.NoRoom(g.ID)
 		s.Groups = append(s.Groups, group)
 	}
 	return s

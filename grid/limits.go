@@ -47,7 +47,11 @@ func (m *Member) watchLimits(ctx context.Context) {
 }
 
 func (m *Member) lookAtMemory() {
-	s := m.memory.Look()
+	look := m.memory.Look
+	if m.lookClosely.Swap(false) {
+		look = m.memory.LookClosely
+	}
+	s := look()
 	if was := m.memoryState.Swap(&s); was == nil || was.Full != s.Full {
 		if s.Full {
 			m.log.Warn("memory is full: operations that grow are refused", "used", s.Used, "limit", s.Limit)
@@ -61,6 +65,19 @@ func (m *Member) lookAtMemory() {
 			"what its data needs does not fit into this member's memory: %s of %s are in use before it serves: give it more memory (GOMEMLIMIT, or the limit of its control group)",
 			bytesText(s.Used), bytesText(s.Limit)))
 	}
+}
+
+// memoryRoom returns how much memory may be taken before the member is full, and
+// whether there is a limit. Where that is not enough the next look is closer.
+func (m *Member) memoryRoom(need uint64) (room uint64, known bool) {
+	s := m.memoryState.Load()
+	if s == nil {
+		return 0, true // it looks just now
+	}
+	if s.Limit > 0 && s.Room < need {
+		m.lookClosely.Store(true)
+	}
+	return s.Room, s.Limit > 0
 }
 
 func (m *Member) memoryStatus() protocol.StatusMemory {

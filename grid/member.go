@@ -48,6 +48,7 @@ type Member struct {
 
 	memory      *memory.Watch // of watchLimits alone
 	memoryState atomic.Pointer[memory.State]
+	lookClosely atomic.Bool // somebody needs more room than is known
 	stopLimits  context.CancelFunc
 	limiting    sync.WaitGroup
 
@@ -103,8 +104,8 @@ func Start(ctx context.Context, cfg Config) (*Member, error) {
 		Dir: dir, Address: m.address, Join: cfg.Join, Expect: cfg.BootstrapExpect, ClusterName: cfg.Cluster,
 		Settings: cfg.settings(),
 		Network:  m.net, Packets: packets, Kinds: kinds(), Limits: m.limits, RTT: cfg.Tick, SlowOp: cfg.SlowOp, Disk: m.diskState.Load().Level, Tune: m.bounded(limit, tune.From(ctx)),
-		Stepped: tune.StepsFrom(ctx),
-		Logger:  m.log, Changed: m.changed, Reset: m.reset,
+		Stepped: tune.StepsFrom(ctx), Room: m.memoryRoom,
+		Logger: m.log, Changed: m.changed, Reset: m.reset,
 	})
 	if err != nil {
 		m.routing.Unlock()

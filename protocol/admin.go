@@ -82,6 +82,7 @@ type StatusGroup struct {
 	Waiting    uint64          `json:"waiting"`           // calls at the answering member that wait for a grant
 	Snapshots  uint64          `json:"snapshots"`         // taken by the answering member, since it started
 	Missing    int             `json:"missing"`           // replicas to full strength; 0: one more member may go
+	NoRoom     string          `json:"no_room,omitempty"` // who has no room for a missing one, where the answering member leads the system group
 	Refuses    string          `json:"refuses,omitempty"` // why the answering member, leading, refuses writes
 	Sizes      []StatusSize    `json:"sizes"`             // by partition, of the answering member's replica
 	Generation uint64          `json:"generation"`        // how often data of its partitions was lost

@@ -118,6 +118,7 @@ type groupStatus struct {
 	Partitions int                   `json:"partitions"`
 	Missing    int                   `json:"missing"`           // replicas to full strength
 	Bytes      uint64                `json:"bytes"`             // of keys, values and kept replies
+	NoRoom     string                `json:"no_room,omitempty"` // who has no room for a missing one
 	Refuses    string                `json:"refuses,omitempty"` // why writes are refused
 	Sizes      []protocol.StatusSize `json:"sizes"`             // by partition
 	Generation uint64                `json:"generation"`        // how often data of it was lost
@@ -238,6 +239,7 @@ func (v *statusView) addGroups(answers []answer) {
 	newest := map[uint64]protocol.StatusGroup{}
 	applied := map[[2]uint64]uint64{} // by group and member
 	missing := map[uint64]int{}
+	noRoom := map[uint64]string{}
 	reachable := map[uint64]bool{}
 	for _, a := range answers {
 		if a.err != nil {
@@ -247,6 +249,7 @@ func (v *statusView) addGroups(answers []answer) {
 		for _, g := range a.status.Groups {
 			applied[[2]uint64{g.ID, a.status.Member}] = g.Applied
 			missing[g.ID] = max(missing[g.ID], g.Missing)
+			noRoom[g.ID] = cmp.Or(g.NoRoom, noRoom[g.ID])
 			have, ok := newest[g.ID]
 			if !ok || g.Term > have.Term || g.Term == have.Term && have.Leader == 0 || g.Leader == a.status.Member && g.Term == have.Term {
 				newest[g.ID] = g
@@ -255,7 +258,7 @@ func (v *statusView) addGroups(answers []answer) {
 	}
 	for id, g := range newest {
 		s := groupStatus{
-			ID: id, Term: g.Term, Partitions: g.Partitions, Missing: missing[id], Refuses: g.Refuses, Sizes: g.Sizes,
+			ID: id, Term: g.Term, Partitions: g.Partitions, Missing: missing[id], NoRoom: noRoom[id], Refuses: g.Refuses, Sizes: g.Sizes,
 			Generation: g.Generation, Lost: g.Lost, Replicas: []replicaStatus{},
 		}
 		for _, size := range g.Sizes {
@@ -442,7 +445,11 @@ func (v *statusView) warnings() []string {
 			lines = append(lines, fmt.Sprintf("group %d has no leader", g.ID))
 		}
 		if g.Missing > 0 {
-			lines = append(lines, fmt.Sprintf("group %d is not at full strength: %d missing", g.ID, g.Missing))
+			line := fmt.Sprintf("group %d is not at full strength: %d missing", g.ID, g.Missing)
+			if g.NoRoom != "" {
+				line += ": " + g.NoRoom
+			}
+			lines = append(lines, line)
 		}
 	}
 	return lines

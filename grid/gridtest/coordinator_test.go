@@ -39,22 +39,11 @@ func TestCoordinatorDies(t *testing.T) {
 	}
 }
 
-// TestCoordinatorKnowsOldLeader has a member become the coordinator that knows of
-// a group only a leader who has stopped since, and has no part in the group yet
-// to learn of another: it goes on all the same.
-func TestCoordinatorKnowsOldLeader(t *testing.T) {
-	t.Parallel()
-	coordinatorDies(t, []stop{{point: tune.CopyAgreed, data: true, follows: true}})
-}
-
 // stop is where a coordinator is to be stopped, and how.
 type stop struct {
 	point string
 	kill  bool // else it is paused
 	data  bool // in a data group, else in the system group
-	// The member that is listed first coordinates and leads all groups, and the
-	// one that returns is the next coordinator.
-	follows bool
 }
 
 // hit is where a coordinator was stopped.
@@ -80,12 +69,6 @@ func coordinatorDies(t *testing.T, stops []stop) {
 	l := startLoad(t, c.Client(t))
 	for _, s := range stops {
 		c.WaitFull()
-		if s.follows {
-			first := firstListed(t, c)
-			for _, g := range c.Groups(0) {
-				c.MoveLeader(g, first)
-			}
-		}
 		returns := (c.LeaderOf(protocol.SystemGroup) + 1) % c.Len()
 		armed.Store(&s)
 		c.Kill(returns)
@@ -100,9 +83,6 @@ func coordinatorDies(t *testing.T, stops []stop) {
 		if s.kill {
 			c.Kill(h.member)
 		}
-		if s.follows {
-			c.MoveLeader(protocol.SystemGroup, returns)
-		}
 		c.Eventually("the member has its places without that coordinator", func() bool {
 			return placed(c, returns, h.member)
 		})
@@ -116,26 +96,6 @@ func coordinatorDies(t *testing.T, stops []stop) {
 	c.WaitFull()
 	l.end()
 	sameHashes(t, c)
-}
-
-// firstListed returns the member that has the first replica of a data group.
-func firstListed(t *testing.T, c *gridtest.Cluster) int {
-	s, err := c.Status(0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, g := range s.Groups {
-		for _, m := range s.Members {
-			if g.ID == uint64(protocol.SystemGroup) || m.ID != g.Replicas[0].Member {
-				continue
-			}
-			if i := slices.Index(c.Addrs(), m.Address); i >= 0 {
-				return i
-			}
-		}
-	}
-	t.Fatal("no data group")
-	return 0
 }
 
 // placed reports whether a member votes in all groups, as one knows that is

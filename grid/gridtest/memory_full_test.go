@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -100,4 +102,55 @@ func TestNoRoomToStart(t *testing.T) {
 		t.Fatalf("it serves: %v", err)
 	}
 	t.Log(err)
+}
+
+// TestNoRoomToReceive: a member that returns without its data gets a copy of a
+// group only when it has the memory to receive it, and is told to lack it.
+func TestNoRoomToReceive(t *testing.T) {
+	t.Parallel()
+	const returns = 2
+	var limit atomic.Int64
+	limit.Store(1 << 40)
+	c := gridtest.Start(t, 3, gridtest.WithDurability(grid.Memory), gridtest.WithConfig(func(i int, cfg *grid.Config) {
+		cfg.Groups, cfg.MemoryLimit = 1, 1<<40
+		if i == returns {
+			cfg.MemoryLimit = limit.Load()
+		}
+	}))
+	cl := c.Client(t)
+	ctx, cancel := context.WithTimeout(t.Context(), gridtest.WaitTimeout)
+	defer cancel()
+	m := dmap.New[int, []byte](cl, "blobs")
+	for i := range 16 {
+		if err := m.Put(ctx, i, make([]byte, 1<<19)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.Kill(returns)
+	limit.Store(1 << 30)
+	c.FillMemory(returns, 84) // room for 10 MiB, and it takes twice 8
+	c.Restart(returns)
+	groups := c.Groups(0)
+	id := groups[slices.IndexFunc(groups, func(g protocol.GroupID) bool { return g != protocol.SystemGroup })]
+	group := func() (protocol.StatusGroup, bool) {
+		s, err := c.Status(c.LeaderOf(protocol.SystemGroup))
+		i := slices.IndexFunc(s.Groups, func(g protocol.StatusGroup) bool { return g.ID == uint64(id) })
+		if err != nil || i < 0 {
+			return protocol.StatusGroup{}, false
+		}
+		return s.Groups[i], true
+	}
+	c.Eventually("the status tells that the group waits for room", func() bool {
+		g, ok := group()
+		if ok && slices.ContainsFunc(g.Replicas, func(r protocol.StatusReplica) bool { return r.State == protocol.ReplicaNonVoting }) {
+			t.Fatalf("it gets a copy: %+v", g)
+		}
+		return ok && strings.Contains(g.NoRoom, "to receive, n3 has room for 10.2 MiB")
+	})
+	c.FillMemory(returns, 10)
+	c.WaitFull()
+	c.Eventually("nothing waits", func() bool {
+		g, ok := group()
+		return ok && g.NoRoom == "" && g.Missing == 0
+	})
 }

@@ -44,10 +44,14 @@ type Config struct {
 	Limits      protocol.Limits
 	RTT         time.Duration
 	SlowOp      time.Duration
-	Disk        disk.Level                             // at the start; see SetDisk
-	Tune        func(*shardgroups.Config)              // package tune
-	Stepped     func(point string, g protocol.GroupID) // package tune; nil: nobody is told
-	Logger      *slog.Logger
+	Disk        disk.Level // at the start; see SetDisk
+	// Room returns how much memory may be taken before the member is full, at
+	// least; known is false where it has no limit. Where that is less than is
+	// needed the next answer is closer.
+	Room    func(need uint64) (room uint64, known bool)
+	Tune    func(*shardgroups.Config)              // package tune
+	Stepped func(point string, g protocol.GroupID) // package tune; nil: nobody is told
+	Logger  *slog.Logger
 	// Changed is called, from goroutines of the Coordinator and its host, after
 	// tables, leaders or addresses have changed. It must not block.
 	Changed func()
@@ -116,6 +120,7 @@ type Coordinator struct {
 	state    gossip.State                    // announced
 	granted  map[protocol.MemberID]time.Time // who may end, and since when
 	lostTTL  time.Duration                   // longest TTL of a session of a cluster that was lost
+	noRoom   map[protocol.GroupID]string     // why a group that this member finds places for waits for one
 	waiting  string
 	err      error // why the member never will serve
 }

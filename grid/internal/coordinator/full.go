@@ -47,7 +47,11 @@ func (c *Coordinator) Full() error {
 	var short []string
 	for id, n := range missing {
 		if n > 0 {
-			short = append(short, fmt.Sprintf("group %d misses %d", id, n))
+			text := fmt.Sprintf("group %d misses %d", id, n)
+			if why := c.NoRoom(id); why != "" {
+				text += " (" + why + ")"
+			}
+			short = append(short, text)
 		}
 	}
 	if len(short) == 0 {

@@ -15,7 +15,7 @@ import (
 // questions are all that members ask of each other, and one that they do not.
 var questions = []string{
 	askState, askGive, askRelease, askStart, askJoin, askAddress, askTransfer, askCaughtUp,
-	askLeaders, askWithout, askWitness, askLeave, askChange, "",
+	askLeaders, askWithout, askWitness, askLeave, askChange, "", askApplied, askSize, askRoom,
 }
 
 // blank returns the part of a blank member that answers others.
@@ -51,6 +51,9 @@ func FuzzQuestions(f *testing.F) {
 		},
 		11: leave{Cluster: cluster, Member: 2, Groups: []protocol.GroupID{1, 2}},
 		12: change{Cluster: cluster, Group: 2, Replica: 3, Member: who.Incarnation},
+		14: applied{Cluster: cluster, Group: 2, Replica: 3, Index: 4},
+		15: sizeQuery{Cluster: cluster, Group: 2},
+		16: roomQuery{Cluster: cluster, Group: 2, Member: who.Incarnation, Size: size{State: 1 << 30, Stream: 1 << 29}},
 	} {
 		f.Add(byte(1), give, what, protocol.Encode(args))
 	}

@@ -86,6 +86,7 @@ func (c *Coordinator) maintain(ctx context.Context, m *identity.Member) (again b
 	behind := c.watchCatchUp(ctx, h, v, me.ID)
 	if !h.System().Leader().Self {
 		c.places.clear()
+		c.setNoRoom(nil)
 		return behind, nil
 	}
 	again, err = c.lead(ctx, h)

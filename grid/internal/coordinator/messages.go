@@ -27,6 +27,8 @@ const (
 	askWitness  = "witness"  // what have you seen of my replicas, and of my lives?
 	askLeave    = "leave"    // may I end?
 	askChange   = "change"   // change the replicas of a group that you lead
+	askSize     = "size"     // what does the state of a group take that you lead?
+	askRoom     = "room"     // have you the memory to receive a group's state?
 )
 
 // askTimeout bounds one question where the caller's context does not.
@@ -133,6 +135,29 @@ type change struct {
 	Replica protocol.ReplicaID
 	Member  protocol.UUID // incarnation that has the replica
 	What    partition.Change
+}
+
+// size is what a group's state takes.
+type size struct {
+	_      struct{} `cbor:",toarray"`
+	State  uint64
+	Stream uint64
+}
+
+// sizeQuery asks for the size of a group.
+type sizeQuery struct {
+	_       struct{} `cbor:",toarray"`
+	Cluster protocol.UUID
+	Group   protocol.GroupID
+}
+
+// roomQuery asks a member for the memory to receive a group's state.
+type roomQuery struct {
+	_       struct{} `cbor:",toarray"`
+	Cluster protocol.UUID
+	Group   protocol.GroupID
+	Member  protocol.UUID // incarnation that is meant
+	Size    size
 }
 
 // leaderOf is who leads a group, as the sender knows it.

@@ -88,6 +88,16 @@ func (c *Coordinator) answer(ctx context.Context, q protocol.PeerRequest) (any, 
 			}
 			return nil, c.makeChange(ctx, h, x)
 		})
+	case askSize:
+		return with(q.Args, func(x sizeQuery) (any, error) {
+			h := c.host.Load()
+			if v := c.View(); h == nil || v == nil || v.Cluster != x.Cluster {
+				return nil, &refusal{code: protocol.CodeWrongGrid, detail: "another cluster"}
+			}
+			return sizeHere(h, x.Group)
+		})
+	case askRoom:
+		return with(q.Args, func(x roomQuery) (any, error) { return nil, c.onRoom(x) })
 	}
 	return nil, &refusal{code: protocol.CodeUnsupported, detail: fmt.Sprintf("unknown question %q", q.What)}
 }

@@ -65,6 +65,7 @@ func (c *Coordinator) fillPlaces(ctx context.Context, h *shardgroups.Host, runni
 		catching := c.followUp(ctx, h, running)
 		v := h.System().View()
 		if len(c.planPlaces(v, running)) == 0 && len(idle(v)) == 0 {
+			c.setNoRoom(nil)
 			return catching, nil
 		}
 		if v, err = h.System().Refresh(ctx); err != nil {
@@ -75,14 +76,23 @@ func (c *Coordinator) fillPlaces(ctx context.Context, h *shardgroups.Host, runni
 			_, err := h.System().Propose(ctx, systemstate.Command{Kind: systemstate.RemoveMember, Member: m})
 			errs = append(errs, err)
 		}
+		noRoom := map[protocol.GroupID]string{}
+		moved := false
 		for _, s := range c.planPlaces(v, running) {
-			if err := c.takeStep(ctx, h, v, s); err != nil {
+			var full *noRoomError
+			switch err := c.takeStep(ctx, h, v, s); {
+			case errors.As(err, &full):
+				noRoom[s.Group] = full.detail
+			case err != nil:
 				errs = append(errs, fmt.Errorf("%s member %d, group %d: %w", s.Change, s.Member, s.Group, err))
+			default:
+				moved = true
 			}
 		}
-		if err := errors.Join(errs...); err != nil {
+		c.setNoRoom(noRoom)
+		if err := errors.Join(errs...); err != nil || !moved && len(noRoom) > 0 {
 			c.places.pause = time.Now().Add(placesPause)
-			return true, err
+			return err != nil || catching, err
 		}
 	}
 	return true, nil
@@ -217,8 +227,11 @@ func (c *Coordinator) takeStep(ctx context.Context, h *shardgroups.Host, v *syst
 	q := change{Cluster: v.Cluster, Group: s.Group, Replica: s.Replica, Member: o.Incarnation, What: s.Change}
 	switch s.Change {
 	case partition.AddNonVoting:
-		if s := c.StateOf(o.Incarnation); s.MemoryFull || s.DiskFull || s.Closing {
-			return errors.New("it has no room, or is about to end")
+		if s := c.StateOf(o.Incarnation); s.DiskFull || s.Closing {
+			return errors.New("its disk is full, or it is about to end")
+		}
+		if err := c.hasRoom(ctx, h, v, s.Group, o); err != nil {
+			return err
 		}
 		c.log.Info("a member gets a copy of a group", "group", s.Group, "name", o.Name)
 		_, err := system.Propose(ctx, systemstate.Command{

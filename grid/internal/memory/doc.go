@@ -11,6 +11,9 @@
 // buffers from C, and what the C library keeps of them, is a good part of a
 // small member. It is what is resident beyond the runtime's own count.
 //
+// What may be added before the mark is told cautiously: what was not collected
+// yet is taken to live, until somebody needs more than that and a Watch collects.
+//
 //	          >= 85 % of the limit alive
 //	room ---------------------------------> full
 //	     <---------------------------------

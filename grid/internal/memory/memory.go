@@ -41,8 +41,11 @@ type Sample struct {
 type State struct {
 	Used  uint64 // alive
 	Limit uint64 // 0: none is known, and nothing is ever full
-	Full  bool
-	Over  bool // so near the limit that a member must not go on growing at all
+	// Room is what may be added before the member is full, if all that was not
+	// collected yet lives: at least that much. 0 where it is full.
+	Room uint64
+	Full bool
+	Over bool // so near the limit that a member must not go on growing at all
 }
 
 // Watch judges samples. It belongs to one goroutine.
@@ -70,12 +73,18 @@ func New(limit uint64, meter func() Sample, collect func()) *Watch {
 }
 
 // Look takes a sample. It may collect, which takes as long as it takes.
-func (w *Watch) Look() State {
+func (w *Watch) Look() State { return w.look(false) }
+
+// LookClosely is Look for somebody to whom the room that is known is not enough:
+// it collects, unless that was done a moment ago.
+func (w *Watch) LookClosely() State { return w.look(true) }
+
+func (w *Watch) look(closely bool) State {
 	s := w.meter()
 	if w.limit == 0 {
 		return State{Used: s.Live + s.Other + s.Outside}
 	}
-	if w.stale(s) {
+	if w.stale(s, closely) {
 		start := w.now()
 		w.collect()
 		w.collected = w.now()
@@ -88,19 +97,23 @@ func (w *Watch) Look() State {
 		mark = w.limit / 1000 * roomMark
 	}
 	w.full = used >= mark
-	return State{Used: used, Limit: w.limit, Full: w.full, Over: used >= w.limit/1000*overMark}
+	state := State{Used: used, Limit: w.limit, Full: w.full, Over: used >= w.limit/1000*overMark}
+	if most := s.Heap + s.Other + s.Outside; !w.full {
+		state.Room = mark - min(mark, max(most, used))
+	}
+	return state
 }
 
 // stale reports whether what is alive should be found out anew.
-func (w *Watch) stale(s Sample) bool {
+func (w *Watch) stale(s Sample, closely bool) bool {
 	gap := collectGap
-	if w.full {
+	if w.full || closely {
 		gap = fullGap
 	}
 	if w.now().Sub(w.collected) < max(gap, collectShare*w.took) {
 		return false
 	}
-	if w.full {
+	if w.full || closely {
 		// What was removed lives until it is collected, and a member that refuses to
 		// grow allocates too little to make the runtime collect soon.
 		return true
