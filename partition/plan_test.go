@@ -299,3 +299,29 @@ func (w *world) checkStep(t *rapid.T, s Step) {
 		t.Fatalf("bad %+v", s)
 	}
 }
+
+// TestPlanReplicas_NoRoom: a member that cannot take one group's state is given
+// others, and the group is given to others.
+func TestPlanReplicas_NoRoom(t *testing.T) {
+	t.Parallel()
+	table := &Table{Members: []protocol.MemberID{1, 2, 3}, Groups: []Group{
+		{ID: 2, Replicas: []Replica{{ID: 1, Member: 1}}},
+		{ID: 3, Replicas: []Replica{{ID: 2, Member: 1}}},
+	}}
+	want := Places{Replicas: 2, Running: table.Members}
+	for _, test := range []struct {
+		full [][2]int // group and member
+		want []Step
+	}{
+		{nil, []Step{{Change: AddNonVoting, Group: 2, Member: 2}, {Change: AddNonVoting, Group: 3, Member: 3}}},
+		{[][2]int{{2, 2}}, []Step{{Change: AddNonVoting, Group: 2, Member: 3}, {Change: AddNonVoting, Group: 3, Member: 2}}},
+		{[][2]int{{2, 2}, {2, 3}}, []Step{{Change: AddNonVoting, Group: 3, Member: 2}}},
+	} {
+		want.NoRoom = func(g protocol.GroupID, m protocol.MemberID) bool {
+			return slices.Contains(test.full, [2]int{int(g), int(m)})
+		}
+		if diff := cmp.Diff(test.want, PlanReplicas(table, want)); diff != "" {
+			t.Errorf("without room %v: %s", test.full, diff)
+		}
+	}
+}

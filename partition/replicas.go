@@ -57,6 +57,9 @@ type Places struct {
 	// CaughtUp reports whether a replica is close enough behind to be promoted.
 	// Nil: none is.
 	CaughtUp func(protocol.GroupID, protocol.ReplicaID) bool
+	// NoRoom reports whether a member cannot take a group's state now: others are
+	// given it, and the member other groups. Nil: all can.
+	NoRoom func(protocol.GroupID, protocol.MemberID) bool
 }
 
 // PlanReplicas returns the next step of every group that has one, in the order
@@ -217,6 +220,9 @@ func (p *places) candidate(t *Table, g Group) (protocol.MemberID, bool) {
 	first := g.ID == protocol.SystemGroup
 	for _, m := range t.Members {
 		if _, knows := system.On(m); listed && !first && !knows {
+			continue
+		}
+		if p.want.NoRoom != nil && p.want.NoRoom(g.ID, m) {
 			continue
 		}
 		if _, has := g.On(m); has || p.busy[m] && !first ||

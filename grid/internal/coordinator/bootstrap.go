@@ -248,7 +248,7 @@ func (c *Coordinator) found(ctx context.Context, m *identity.Member) error {
 		c.setWaiting("all of %d members to enter the system group", expect)
 		return err
 	}
-	if v = h.System().View(); len(c.planPlaces(v, everybody)) > 0 {
+	if v = h.System().View(); len(c.planPlaces(v, everybody, nil)) > 0 {
 		return nil // paused after a step that failed
 	}
 	if _, err := h.System().Propose(ctx, systemstate.Command{Kind: systemstate.Form}); err != nil {

@@ -36,6 +36,12 @@ type placeKey struct {
 	replica protocol.ReplicaID
 }
 
+// target is a member that could get a replica of a group.
+type target struct {
+	group  protocol.GroupID
+	member protocol.MemberID
+}
+
 // places is what the leader's coordinator remembers of places that are being
 // filled. All of it can be found out again: another coordinator starts empty.
 type places struct {
@@ -61,11 +67,15 @@ func (c *Coordinator) fillPlaces(ctx context.Context, h *shardgroups.Host, runni
 	if time.Now().Before(c.places.pause) {
 		return false, nil
 	}
+	full := map[target]string{} // who had no room in one of these rounds, and why
 	for range maxPlaceRounds {
 		catching := c.followUp(ctx, h, running)
 		v := h.System().View()
-		if len(c.planPlaces(v, running)) == 0 && len(idle(v)) == 0 {
-			c.setNoRoom(nil)
+		if len(c.planPlaces(v, running, full)) == 0 && len(idle(v)) == 0 {
+			c.setNoRoom(full)
+			if len(full) > 0 {
+				c.places.pause = time.Now().Add(placesPause)
+			}
 			return catching, nil
 		}
 		if v, err = h.System().Refresh(ctx); err != nil {
@@ -76,32 +86,30 @@ func (c *Coordinator) fillPlaces(ctx context.Context, h *shardgroups.Host, runni
 			_, err := h.System().Propose(ctx, systemstate.Command{Kind: systemstate.RemoveMember, Member: m})
 			errs = append(errs, err)
 		}
-		noRoom := map[protocol.GroupID]string{}
-		moved := false
-		for _, s := range c.planPlaces(v, running) {
-			var full *noRoomError
+		for _, s := range c.planPlaces(v, running, full) {
+			var short *noRoomError
 			switch err := c.takeStep(ctx, h, v, s); {
-			case errors.As(err, &full):
-				noRoom[s.Group] = full.detail
+			case errors.As(err, &short):
+				full[target{s.Group, s.Member}] = short.detail
 			case err != nil:
 				errs = append(errs, fmt.Errorf("%s member %d, group %d: %w", s.Change, s.Member, s.Group, err))
-			default:
-				moved = true
 			}
 		}
-		c.setNoRoom(noRoom)
-		if err := errors.Join(errs...); err != nil || !moved && len(noRoom) > 0 {
+		if err := errors.Join(errs...); err != nil {
+			c.setNoRoom(full)
 			c.places.pause = time.Now().Add(placesPause)
-			return err != nil || catching, err
+			return true, err
 		}
 	}
 	return true, nil
 }
 
-// planPlaces returns the steps that the agreement asks for.
-func (c *Coordinator) planPlaces(v *systemstate.Agreement, running func(systemstate.Member) bool) []partition.Step {
+// planPlaces returns the steps that the agreement asks for, where those who are
+// full are given nothing.
+func (c *Coordinator) planPlaces(v *systemstate.Agreement, running func(systemstate.Member) bool, full map[target]string) []partition.Step {
 	want := wantedPlaces(v, running)
 	want.CaughtUp = func(g protocol.GroupID, r protocol.ReplicaID) bool { return c.places.caught[placeKey{g, r}] }
+	want.NoRoom = func(g protocol.GroupID, m protocol.MemberID) bool { return full[target{g, m}] != "" }
 	steps := partition.PlanReplicas(tableOf(v), want)
 	return slices.DeleteFunc(steps, func(s partition.Step) bool {
 		// One that loads its state gets its copies afterwards; one that has lost its

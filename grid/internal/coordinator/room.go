@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups"
@@ -126,10 +125,16 @@ func saturated(a, b uint64) uint64 {
 func mebibytes(n uint64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
 
 // setNoRoom notes which groups wait for room on a member, and why.
-func (c *Coordinator) setNoRoom(now map[protocol.GroupID]string) {
+func (c *Coordinator) setNoRoom(full map[target]string) {
+	now := map[protocol.GroupID]string{}
+	for t, why := range full {
+		if now[t.group] == "" || why < now[t.group] {
+			now[t.group] = why
+		}
+	}
 	c.mu.Lock()
 	was := c.noRoom
-	c.noRoom = maps.Clone(now)
+	c.noRoom = now
 	c.mu.Unlock()
 	for g, why := range now {
 		if was[g] == "" {
