@@ -401,6 +401,8 @@ func (c *Coordinator) startReplica(h *shardgroups.Host, spec shardgroups.GroupSp
 	}
 	m := c.member()
 	r, _ := m.Replica(spec.Group)
+	// The log has its promotion: the engine takes it from where it began.
+	spec.NonVoting = r.NonVoting
 	err := h.StartGroup(spec, !r.Started)
 	if errors.Is(err, shardgroups.ErrLogMissing) {
 		return fatalf("the log of group %d is gone from the data directory, which says it was there: start the member with an empty data directory", spec.Group)
