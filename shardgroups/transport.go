@@ -235,14 +235,12 @@ func (t *transport) lost(address string) {
 		return
 	}
 	t.inquiring[address] = true
-	t.wg.Add(1)
-	go func() {
-		defer t.wg.Done()
+	t.wg.Go(func() {
 		t.inquire(address)
 		t.mu.Lock()
 		delete(t.inquiring, address)
 		t.mu.Unlock()
-	}()
+	})
 }
 
 // raftConn sends frames. dragonboat uses each from one goroutine.
