@@ -404,6 +404,18 @@ func (h *Host) SyncTimes() Histogram {
 // System returns this member's replica of the system group.
 func (h *Host) System() *System { return h.system }
 
+// LeaderOf returns who leads a group as its replica here knows it. One that has
+// not heard of its group yet knows nobody.
+func (h *Host) LeaderOf(id protocol.GroupID) Leader {
+	if id == protocol.SystemGroup {
+		return h.system.Leader()
+	}
+	if g := h.Group(id); g != nil {
+		return g.Leader()
+	}
+	return Leader{}
+}
+
 func (h *Host) memberOf(g protocol.GroupID, r protocol.ReplicaID) protocol.MemberID {
 	return h.system.memberOf(g, r)
 }

@@ -78,7 +78,7 @@ func (h *Host) processEnded(address string) {
 		return
 	}
 	for id, me := range specs {
-		l := h.leaderOf(id)
+		l := h.LeaderOf(id)
 		if l.Replica == 0 || l.Self {
 			continue
 		}
@@ -105,16 +105,6 @@ type standKey struct {
 	gone  Leader
 }
 
-func (h *Host) leaderOf(id protocol.GroupID) Leader {
-	if id == protocol.SystemGroup {
-		return h.system.Leader()
-	}
-	if g := h.Group(id); g != nil {
-		return g.Leader()
-	}
-	return Leader{}
-}
-
 // turn returns this replica's place among the voters that are left of a group,
 // and how many these are. A replica that has no vote has no place: -1.
 func (h *Host) turn(id protocol.GroupID, me, gone protocol.ReplicaID) (turn, of int) {
@@ -134,7 +124,7 @@ func (h *Host) stand(id protocol.GroupID, me protocol.ReplicaID, gone Leader, tu
 	pause := h.electionTime() / 2
 	for range standRounds {
 		for k := range of {
-			l := h.leaderOf(id)
+			l := h.LeaderOf(id)
 			if l.Replica != 0 && l != gone {
 				return
 			}

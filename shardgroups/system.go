@@ -198,13 +198,7 @@ func (s *System) ownershipOf(id protocol.GroupID) groupstate.Ownership {
 
 // memberOf returns the member that has a group's replica.
 func (s *System) memberOf(group protocol.GroupID, replica protocol.ReplicaID) protocol.MemberID {
-	g, _ := s.View().Group(group)
-	for _, r := range g.Replicas {
-		if r.ID == replica {
-			return r.Member
-		}
-	}
-	return 0
+	return s.View().MemberOf(group, replica)
 }
 
 // TransferLeader hands the lead of the system group to another replica, see

@@ -148,6 +148,18 @@ func (a *Agreement) Group(id protocol.GroupID) (Group, bool) {
 	return a.Groups[i], true
 }
 
+// MemberOf returns the member that has a group's replica, 0 where none is
+// listed for it.
+func (a *Agreement) MemberOf(group protocol.GroupID, replica protocol.ReplicaID) protocol.MemberID {
+	g, _ := a.Group(group)
+	for _, r := range g.Replicas {
+		if r.ID == replica {
+			return r.Member
+		}
+	}
+	return 0
+}
+
 func (a *Agreement) clone() *Agreement {
 	c := *a
 	c.Members = slices.Clone(a.Members)

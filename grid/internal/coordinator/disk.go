@@ -269,9 +269,10 @@ func orElse(err error) error {
 }
 
 func (c *Coordinator) onWithout(ctx context.Context, q without) error {
-	h, v, me := c.host.Load(), c.View(), c.Self()
-	if h == nil || v == nil || v.Cluster != q.Cluster {
-		return &refusal{code: protocol.CodeWrongGrid, detail: "another cluster"}
+	me := c.Self()
+	h, err := c.hostOf(q.Cluster)
+	if err != nil {
+		return err
 	}
 	if h.Group(q.Group) == nil {
 		return &refusal{code: protocol.CodeBusy, detail: "its replica does not run"}

@@ -2,7 +2,6 @@ package coordinator
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -90,7 +89,11 @@ func (c *Coordinator) planHandOver(v *systemstate.Agreement, avoid map[protocol.
 func (c *Coordinator) handOver(ctx context.Context, h *shardgroups.Host, q transfer) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	address, ok := c.AddressOf(memberOf(c.View(), q.Group, q.Replica))
+	var to protocol.MemberID
+	if v := c.View(); v != nil {
+		to = v.MemberOf(q.Group, q.Replica)
+	}
+	address, ok := c.AddressOf(to)
 	if !ok {
 		return fmt.Errorf("nobody is known to have replica %d of group %d", q.Replica, q.Group)
 	}
@@ -104,8 +107,8 @@ func (c *Coordinator) handOver(ctx context.Context, h *shardgroups.Host, q trans
 	}
 	ready := func(ctx context.Context, index uint64) error {
 		err := l.ask(ctx, 1, askApplied, applied{Cluster: q.Cluster, Group: q.Group, Replica: q.Replica, Index: index}, nil)
-		if r := (*refusal)(nil); errors.As(err, &r) && r.code == protocol.CodeUnsupported {
-			return nil // an older version
+		if isOlder(err) {
+			return nil
 		}
 		return err
 	}
@@ -119,29 +122,12 @@ func (c *Coordinator) handOver(ctx context.Context, h *shardgroups.Host, q trans
 	return g.TransferLeader(ctx, q.Replica, ready)
 }
 
-// memberOf returns who has a replica, 0 where nobody is listed for it.
-func memberOf(v *systemstate.Agreement, id protocol.GroupID, replica protocol.ReplicaID) protocol.MemberID {
-	if v == nil {
-		return 0
-	}
-	g, _ := v.Group(id)
-	for _, r := range g.Replicas {
-		if r.ID == replica {
-			return r.Member
-		}
-	}
-	return 0
-}
-
 // onApplied waits until the replica here has applied what the group's leader
 // has, so that it stands when it is told to.
 func (c *Coordinator) onApplied(ctx context.Context, q applied) error {
-	h := c.host.Load()
-	if v := c.View(); h == nil || v == nil || v.Cluster != q.Cluster {
-		return &refusal{code: protocol.CodeWrongGrid, detail: "another cluster"}
-	}
-	if m := c.member(); !m.Runs(q.Group, q.Replica) {
-		return &refusal{code: protocol.CodeInvalid, detail: fmt.Sprintf("replica %d of group %d is not here", q.Replica, q.Group)}
+	h, err := c.hostWith(q.Cluster, q.Group, q.Replica)
+	if err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, caughtUpTimeout)
 	defer cancel()

@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -177,6 +178,16 @@ type refusal struct {
 }
 
 func (r *refusal) Error() string { return r.detail }
+
+// errAnotherCluster refuses what is meant for the members of another cluster.
+var errAnotherCluster = &refusal{code: protocol.CodeWrongGrid, detail: "another cluster"}
+
+// isOlder reports whether a member does not know a question: it is of an older
+// version.
+func isOlder(err error) bool {
+	r := (*refusal)(nil)
+	return errors.As(err, &r) && r.code == protocol.CodeUnsupported
+}
 
 // ask puts a question to the member at an address. A nil out takes no answer.
 func ask(ctx context.Context, n *network.Network, address, what string, args, out any) error {

@@ -45,20 +45,17 @@ func (c *Coordinator) answer(ctx context.Context, q protocol.PeerRequest) (any, 
 		return with(q.Args, func(j join) (any, error) { return nil, c.onAddress(ctx, q, j) })
 	case askTransfer:
 		return with(q.Args, func(t transfer) (any, error) {
-			h := c.host.Load()
-			if v := c.View(); h == nil || v == nil || v.Cluster != t.Cluster {
-				return nil, &refusal{code: protocol.CodeWrongGrid, detail: "another cluster"}
+			h, err := c.hostOf(t.Cluster)
+			if err != nil {
+				return nil, err
 			}
 			return nil, c.handOver(ctx, h, t)
 		})
 	case askCaughtUp:
 		return with(q.Args, func(t transfer) (any, error) {
-			h := c.host.Load()
-			if v := c.View(); h == nil || v == nil || v.Cluster != t.Cluster {
-				return nil, &refusal{code: protocol.CodeWrongGrid, detail: "another cluster"}
-			}
-			if m := c.member(); !m.Runs(t.Group, t.Replica) {
-				return nil, &refusal{code: protocol.CodeInvalid, detail: fmt.Sprintf("replica %d of group %d is not here", t.Replica, t.Group)}
+			h, err := c.hostWith(t.Cluster, t.Group, t.Replica)
+			if err != nil {
+				return nil, err
 			}
 			ctx, cancel := context.WithTimeout(ctx, caughtUpTimeout)
 			defer cancel()
@@ -74,25 +71,25 @@ func (c *Coordinator) answer(ctx context.Context, q protocol.PeerRequest) (any, 
 		return with(q.Args, func(w witnessQuery) (any, error) { return c.onWitness(ctx, w) })
 	case askLeave:
 		return with(q.Args, func(x leave) (any, error) {
-			h := c.host.Load()
-			if v := c.View(); h == nil || v == nil || v.Cluster != x.Cluster {
-				return nil, &refusal{code: protocol.CodeWrongGrid, detail: "another cluster"}
+			h, err := c.hostOf(x.Cluster)
+			if err != nil {
+				return nil, err
 			}
 			return nil, c.onLeave(ctx, h, x)
 		})
 	case askChange:
 		return with(q.Args, func(x change) (any, error) {
-			h := c.host.Load()
-			if v := c.View(); h == nil || v == nil || v.Cluster != x.Cluster {
-				return nil, &refusal{code: protocol.CodeWrongGrid, detail: "another cluster"}
+			h, err := c.hostOf(x.Cluster)
+			if err != nil {
+				return nil, err
 			}
 			return nil, c.makeChange(ctx, h, x)
 		})
 	case askSize:
 		return with(q.Args, func(x sizeQuery) (any, error) {
-			h := c.host.Load()
-			if v := c.View(); h == nil || v == nil || v.Cluster != x.Cluster {
-				return nil, &refusal{code: protocol.CodeWrongGrid, detail: "another cluster"}
+			h, err := c.hostOf(x.Cluster)
+			if err != nil {
+				return nil, err
 			}
 			return sizeHere(h, x.Group)
 		})
@@ -100,6 +97,27 @@ func (c *Coordinator) answer(ctx context.Context, q protocol.PeerRequest) (any, 
 		return with(q.Args, func(x roomQuery) (any, error) { return nil, c.onRoom(x) })
 	}
 	return nil, &refusal{code: protocol.CodeUnsupported, detail: fmt.Sprintf("unknown question %q", q.What)}
+}
+
+// hostOf returns the host of a member of the cluster that is meant.
+func (c *Coordinator) hostOf(cluster protocol.UUID) (*shardgroups.Host, error) {
+	h := c.host.Load()
+	if v := c.View(); h == nil || v == nil || v.Cluster != cluster {
+		return nil, errAnotherCluster
+	}
+	return h, nil
+}
+
+// hostWith is hostOf where the member has a replica, too.
+func (c *Coordinator) hostWith(cluster protocol.UUID, g protocol.GroupID, r protocol.ReplicaID) (*shardgroups.Host, error) {
+	h, err := c.hostOf(cluster)
+	if err != nil {
+		return nil, err
+	}
+	if m := c.member(); !m.Runs(g, r) {
+		return nil, &refusal{code: protocol.CodeInvalid, detail: fmt.Sprintf("replica %d of group %d is not here", r, g)}
+	}
+	return h, nil
 }
 
 // with decodes the arguments of a question.
@@ -201,7 +219,7 @@ func (c *Coordinator) onStart(s start) (any, error) {
 	defer c.mu.Unlock()
 	m := c.dir.Member()
 	if m.Cluster != s.Cluster {
-		return nil, &refusal{code: protocol.CodeWrongGrid, detail: "another cluster"}
+		return nil, errAnotherCluster
 	}
 	if m.Incarnation != s.Incarnation {
 		return nil, &refusal{code: protocol.CodeInvalid, detail: "the replica is that of another incarnation, which is no more"}
@@ -226,10 +244,9 @@ func (c *Coordinator) onStart(s start) (any, error) {
 // leading returns the host where this member leads the system group of the
 // cluster that is meant.
 func (c *Coordinator) leading(cluster protocol.UUID) (*shardgroups.Host, error) {
-	h := c.host.Load()
-	v := c.View()
-	if h == nil || v == nil || v.Cluster != cluster {
-		return nil, &refusal{code: protocol.CodeWrongGrid, detail: "another cluster"}
+	h, err := c.hostOf(cluster)
+	if err != nil {
+		return nil, err
 	}
 	if !h.System().Leader().Self {
 		leader := c.LeaderOf(protocol.SystemGroup)
@@ -256,7 +273,7 @@ func (c *Coordinator) atLeader(ctx context.Context, q protocol.PeerRequest, j jo
 // onAddress notes where a member is now, for this member and for all.
 func (c *Coordinator) onAddress(ctx context.Context, q protocol.PeerRequest, j join) error {
 	if v := c.View(); v == nil || v.Cluster != j.Cluster {
-		return &refusal{code: protocol.CodeWrongGrid, detail: "another cluster"}
+		return errAnotherCluster
 	}
 	c.learn(self{Incarnation: j.Incarnation, Name: j.Name, Address: j.Address})
 	h, err := c.atLeader(ctx, q, j)

@@ -302,7 +302,7 @@ func (c *Coordinator) change(ctx context.Context, h *shardgroups.Host, v *system
 
 // makeChange changes the replicas of a group that is led here.
 func (c *Coordinator) makeChange(ctx context.Context, h *shardgroups.Host, q change) error {
-	if !leads(h, q.Group) {
+	if !h.LeaderOf(q.Group).Self {
 		return &refusal{code: protocol.CodeNotLeader, detail: fmt.Sprintf("this member does not lead group %d", q.Group)}
 	}
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
@@ -316,13 +316,4 @@ func (c *Coordinator) makeChange(ctx context.Context, h *shardgroups.Host, q cha
 		return h.RemoveReplica(ctx, q.Group, q.Replica)
 	}
 	return &refusal{code: protocol.CodeInvalid, detail: "an unknown change"}
-}
-
-// leads reports whether this member leads a group.
-func leads(h *shardgroups.Host, id protocol.GroupID) bool {
-	if id == protocol.SystemGroup {
-		return h.System().Leader().Self
-	}
-	g := h.Group(id)
-	return g != nil && g.Leader().Self
 }

@@ -49,12 +49,11 @@ func (c *Coordinator) hasRoom(ctx context.Context, h *shardgroups.Host, v *syste
 		}
 		err = ask(ctx, c.cfg.Network, address, askRoom, q, nil)
 	}
-	r := (*refusal)(nil)
-	switch {
-	case errors.As(err, &r) && r.code == protocol.CodeMemoryFull:
+	if isOlder(err) {
+		return nil
+	}
+	if r := (*refusal)(nil); errors.As(err, &r) && r.code == protocol.CodeMemoryFull {
 		return &noRoomError{r.detail}
-	case errors.As(err, &r) && r.code == protocol.CodeUnsupported:
-		return nil // an older version
 	}
 	return err
 }
@@ -74,8 +73,8 @@ func (c *Coordinator) sizeOf(ctx context.Context, h *shardgroups.Host, v *system
 	}
 	var s size
 	err := ask(ctx, c.cfg.Network, address, askSize, sizeQuery{Cluster: v.Cluster, Group: g}, &s)
-	if r := (*refusal)(nil); errors.As(err, &r) && r.code == protocol.CodeUnsupported {
-		return size{}, nil // an older version
+	if isOlder(err) {
+		return size{}, nil
 	}
 	return s, err
 }
@@ -96,7 +95,7 @@ func sizeHere(h *shardgroups.Host, id protocol.GroupID) (size, error) {
 func (c *Coordinator) onRoom(q roomQuery) error {
 	m := c.member()
 	if m.Blank() || m.Cluster != q.Cluster {
-		return &refusal{code: protocol.CodeWrongGrid, detail: "another cluster"}
+		return errAnotherCluster
 	}
 	if m.Incarnation != q.Member {
 		return &refusal{code: protocol.CodeInvalid, detail: "that incarnation is no more"}

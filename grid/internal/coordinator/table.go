@@ -83,26 +83,8 @@ func (c *Coordinator) leader(v *systemstate.Agreement, g protocol.GroupID) (prot
 // leadsHere returns who leads a group, and in which term, as its replica here
 // knows it.
 func leadsHere(h *shardgroups.Host, v *systemstate.Agreement, g protocol.GroupID) (protocol.MemberID, uint64) {
-	l := leaderHere(h, g)
-	listed, _ := v.Group(g)
-	for _, r := range listed.Replicas {
-		if r.ID == l.Replica {
-			return r.Member, l.Term
-		}
-	}
-	return 0, l.Term
-}
-
-// leaderHere returns who leads a group as its replica here knows it. One that
-// has not heard of its group yet knows nobody.
-func leaderHere(h *shardgroups.Host, id protocol.GroupID) shardgroups.Leader {
-	if id == protocol.SystemGroup {
-		return h.System().Leader()
-	}
-	if g := h.Group(id); g != nil {
-		return g.Leader()
-	}
-	return shardgroups.Leader{}
+	l := h.LeaderOf(g)
+	return v.MemberOf(g, l.Replica), l.Term
 }
 
 // leaders returns the leader of every group that has a known one.
@@ -118,8 +100,9 @@ func (c *Coordinator) leaders(v *systemstate.Agreement) map[protocol.GroupID]pro
 
 // learnLeaders asks other members who leads the groups whose leader is not
 // known here, or is not heard of: a copy that its group does not know yet never
-// hears of the next leader, and it is the leader who is to add it. What they say replaces what they have said before: a leader that
-// nobody knows any more is none.
+// hears of the next leader, and it is the leader who is to add it. What they say
+// replaces what they have said before: a leader that nobody knows any more is
+// none.
 func (c *Coordinator) learnLeaders(ctx context.Context, h *shardgroups.Host, v *systemstate.Agreement) {
 	self := c.Self()
 	heard := func(id protocol.MemberID) bool {

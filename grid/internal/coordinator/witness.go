@@ -326,7 +326,7 @@ func (c *Coordinator) onWitness(ctx context.Context, q witnessQuery) (any, error
 	m := c.dir.Member()
 	if m.Cluster != q.Cluster {
 		c.mu.Unlock()
-		return nil, &refusal{code: protocol.CodeWrongGrid, detail: "another cluster"}
+		return nil, errAnotherCluster
 	}
 	before, err := c.dir.NoteLife(q.Self.Incarnation, q.Self.Address, identity.Life{Number: q.Life, Nonce: q.Nonce})
 	c.mu.Unlock()
