@@ -50,7 +50,7 @@ func endProcess(why string) {
 
 // failed ends the process for a file of the log that could not be written.
 func (e *engineFiles) failed(path, what string, err error) {
-	if strings.Contains(path, ".generating") { // a snapshot is given up
+	if isSnapshot(path) { // it is given up
 		return
 	}
 	e.log.Error("the disk has failed to "+what+": the process ends, since nobody knows what of the log is durable",
@@ -84,6 +84,9 @@ type noRoom struct{ error }
 func (noRoom) Is(target error) bool { return target == sm.ErrSnapshotAborted }
 func (e noRoom) Unwrap() error      { return e.error }
 
+// isSnapshot reports whether a path is of a snapshot that is being taken.
+func isSnapshot(path string) bool { return strings.Contains(path, ".generating") }
+
 // isNoRoom reports whether an operation failed for want of room, and did
 // nothing.
 func isNoRoom(err error) bool {
@@ -97,7 +100,7 @@ func (e *engineFiles) do(path string, op func() error) error {
 	if err == nil || !isNoRoom(err) {
 		return err
 	}
-	if strings.Contains(path, ".generating") {
+	if isSnapshot(path) {
 		return noRoom{err}
 	}
 	began := time.Now()

@@ -75,11 +75,9 @@ func (cmd *benchFull) Run(ctx context.Context, a *app) (err error) {
 	}()
 	f := &full{benchFull: *cmd, app: a, failed: map[string]int{}, took: map[string][]time.Duration{}, value: make([]byte, cmd.ValueSize)}
 	rand.Read(f.value)
-	if f.grid, err = newLocalGrid(dir, 3); err != nil {
+	if f.grid, err = newLimitedGrid(dir, cmd.Durability, cmd.Limit); err != nil {
 		return err
 	}
-	f.grid.durability = cmd.Durability
-	f.grid.env = []string{fmt.Sprintf("GOMEMLIMIT=%dMiB", cmd.Limit)}
 	f.client, err = f.grid.startAll(ctx)
 	stopped := false
 	defer func() {

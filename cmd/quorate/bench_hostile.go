@@ -59,12 +59,10 @@ func (cmd *benchHostile) Run(ctx context.Context, a *app) (err error) {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	g, err := newLocalGrid(dir, 3)
+	g, err := newLimitedGrid(dir, cmd.Durability, cmd.Limit)
 	if err != nil {
 		return err
 	}
-	g.durability = cmd.Durability
-	g.env = []string{fmt.Sprintf("GOMEMLIMIT=%dMiB", cmd.Limit)}
 	defer func() { err = errors.Join(err, g.stop(30*time.Second)) }()
 	c, err := g.startAll(ctx)
 	if err != nil {

@@ -57,12 +57,10 @@ func (cmd *benchOverload) Run(ctx context.Context, a *app) (err error) {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	g, err := newLocalGrid(dir, 3)
+	g, err := newLimitedGrid(dir, cmd.Durability, cmd.Limit)
 	if err != nil {
 		return err
 	}
-	g.durability = cmd.Durability
-	g.env = []string{fmt.Sprintf("GOMEMLIMIT=%dMiB", cmd.Limit)}
 	defer func() { err = errors.Join(err, g.stop(30*time.Second)) }()
 	// A call has the time that its context gives it, or else this: a context for
 	// each would cost as much as to refuse it.

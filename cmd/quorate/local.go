@@ -55,6 +55,17 @@ func newLocalGrid(dir string, n int) (*localGrid, error) {
 	return g, nil
 }
 
+// newLimitedGrid is newLocalGrid for three members of a durability that have so
+// many MiB of memory each.
+func newLimitedGrid(dir, durability string, mib int64) (*localGrid, error) {
+	g, err := newLocalGrid(dir, 3)
+	if err != nil {
+		return nil, err
+	}
+	g.durability, g.env = durability, []string{fmt.Sprintf("GOMEMLIMIT=%dMiB", mib)}
+	return g, nil
+}
+
 // addresses returns where the members listen.
 func (g *localGrid) addresses() []string {
 	var all []string
