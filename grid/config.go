@@ -100,8 +100,8 @@ type Config struct {
 	// default is the runtime's limit, which GOMEMLIMIT sets, or else nine tenths
 	// of what the system lets the process have.
 	MemoryLimit int64
-	// Tick is Raft's unit of time. An election takes 20 to 40 of them. The default
-	// is 20 ms.
+	// Tick is Raft's unit of time. An election takes 9 to 18 of them. The default
+	// is 50 ms.
 	Tick time.Duration
 	// Logger takes the member's log. The default discards it.
 	Logger *slog.Logger

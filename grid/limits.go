@@ -15,23 +15,30 @@ import (
 	"github.com/quorate/quorate/shardgroups/systemstate"
 )
 
-// lookEvery is how often a member looks at its memory and at what the others
-// announce of theirs.
-const lookEvery = 100 * time.Millisecond
+// How often a member looks at its memory: the less room there is, the more
+// often, so that it is seen to be full before as much again is taken. To look is
+// a good part of what an idle member does.
+const (
+	lookOften  = 100 * time.Millisecond
+	lookSeldom = time.Second
+	takenFast  = 512 << 10 // bytes of memory a millisecond
+)
 
 // SystemMemory returns how much memory the system lets this process have: what
 // its control group may use, or else what the machine has. 0: not known.
 func SystemMemory() int64 { return int64(memory.System()) }
 
-// OutsideMemory returns how much resident memory the process has that Go's
-// runtime does not count, nor hold to its limit. 0: none, or not known.
-func OutsideMemory() int64 { return int64(memory.Outside()) }
+// ResidentMemory returns how much memory of the process is resident, and how
+// much of that Go's runtime does not count, nor hold to its limit. 0: none, or
+// not known.
+func ResidentMemory() (all, outside int64) {
+	a, o := memory.Resident()
+	return int64(a), int64(o)
+}
 
 // watchLimits looks at the member's memory, announces what others must know,
 // and passes on to the groups led here what their voters announce.
 func (m *Member) watchLimits(ctx context.Context) {
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
 	for {
 		m.lookAtMemory()
 		m.press()
@@ -41,8 +48,26 @@ func (m *Member) watchLimits(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-m.news:
+		case <-time.After(nextLook(m.memoryState.Load())):
 		}
+	}
+}
+
+// nextLook returns when to look at the memory again.
+func nextLook(s *memory.State) time.Duration {
+	if s.Limit == 0 {
+		return lookSeldom
+	}
+	return min(max(time.Duration(s.Room/takenFast)*time.Millisecond, lookOften), lookSeldom)
+}
+
+// tell makes watchLimits look at once: the others announce something else, or
+// other members are in the groups.
+func (m *Member) tell() {
+	select {
+	case m.news <- struct{}{}:
+	default:
 	}
 }
 
@@ -76,6 +101,7 @@ func (m *Member) memoryRoom(need uint64) (room uint64, known bool) {
 	}
 	if s.Limit > 0 && s.Room < need {
 		m.lookClosely.Store(true)
+		m.tell()
 	}
 	return s.Room, s.Limit > 0
 }

@@ -48,7 +48,8 @@ type Member struct {
 
 	memory      *memory.Watch // of watchLimits alone
 	memoryState atomic.Pointer[memory.State]
-	lookClosely atomic.Bool // somebody needs more room than is known
+	lookClosely atomic.Bool   // somebody needs more room than is known
+	news        chan struct{} // of capacity 1: watchLimits is to look at once
 	stopLimits  context.CancelFunc
 	limiting    sync.WaitGroup
 
@@ -71,7 +72,7 @@ func Start(ctx context.Context, cfg Config) (*Member, error) {
 	}
 	cfg.setDefaults()
 	m := &Member{
-		cfg: cfg, net: network.From(ctx), limits: protocol.DefaultLimits(), done: make(chan struct{}),
+		cfg: cfg, net: network.From(ctx), limits: protocol.DefaultLimits(), done: make(chan struct{}), news: make(chan struct{}, 1),
 		log: cfg.Logger.With("member", cfg.Name),
 	}
 	dir, err := m.identify()
@@ -105,7 +106,7 @@ func Start(ctx context.Context, cfg Config) (*Member, error) {
 		Settings: cfg.settings(),
 		Network:  m.net, Packets: packets, Kinds: kinds(), Limits: m.limits, RTT: cfg.Tick, SlowOp: cfg.SlowOp, Disk: m.diskState.Load().Level, Tune: m.bounded(limit, tune.From(ctx)),
 		Stepped: tune.StepsFrom(ctx), Room: m.memoryRoom,
-		Logger: m.log, Changed: m.changed, Reset: m.reset,
+		Logger: m.log, Changed: m.changed, Announced: m.tell, Reset: m.reset,
 	})
 	if err != nil {
 		m.routing.Unlock()
@@ -273,6 +274,7 @@ func (m *Member) dial(ctx context.Context, address string) (net.Conn, error) {
 
 // changed brings the server up to date with tables and leaders.
 func (m *Member) changed() {
+	m.tell()
 	m.routing.Lock()
 	defer m.routing.Unlock()
 	if m.server == nil {

@@ -105,7 +105,7 @@ func (c *cluster) open(i int) {
 	c.lns[i] = ln
 	c.mu.Unlock()
 	cfg := shardgroups.Config{
-		Dir: c.dirs[i], Cluster: c.id, Incarnation: c.ids[i], RTT: 5 * time.Millisecond,
+		Dir: c.dirs[i], Cluster: c.id, Incarnation: c.ids[i], RTT: 12 * time.Millisecond,
 		Kinds:  []structures.Kind{dcounter.Kind()},
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 		Resolve: func(u protocol.UUID) (string, bool) {

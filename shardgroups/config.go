@@ -11,13 +11,14 @@ import (
 	"github.com/quorate/quorate/shardgroups/groupstate"
 )
 
-// Defaults of the engine. An election takes at least ElectionRTT ticks: 400 ms,
-// several times the longest pause a healthy process has. Two heartbeats fit in
-// with room to spare; they are half of what an idle member costs.
+// Defaults of the engine. An election takes at least ElectionRTT ticks: 450 ms,
+// several times the longest pause a healthy process has. Two heartbeats fit in,
+// with room to spare. Ticks and heartbeats are most of what an idle member costs,
+// because each wakes the process; nothing waits for a tick that is in a hurry.
 const (
-	DefaultRTT         = 20 * time.Millisecond
-	DefaultElectionRTT = 20
-	heartbeatRTT       = 8
+	DefaultRTT         = 50 * time.Millisecond
+	DefaultElectionRTT = 9
+	heartbeatRTT       = 4
 
 	// execShards and logShards are pinned for the life of a data directory.
 	execShards = 1

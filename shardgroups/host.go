@@ -26,8 +26,8 @@ type Config struct {
 	Memory      bool          // log and state are in memory only; Incarnation is new at every start
 	Cluster     protocol.UUID // keeps members of other clusters out
 	Incarnation protocol.UUID // this life of the member's data
-	RTT         time.Duration // of one tick; 0: 20 ms
-	ElectionRTT uint64        // ticks; 0: 20
+	RTT         time.Duration // of one tick; 0: DefaultRTT
+	ElectionRTT uint64        // ticks; 0: DefaultElectionRTT
 	Kinds       []structures.Kind
 	Limits      protocol.Limits
 	Logger      *slog.Logger // nil: discards

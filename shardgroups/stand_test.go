@@ -19,7 +19,7 @@ import (
 func TestHost_StandsWhereProcessEnded(t *testing.T) {
 	var log lockedBuffer
 	c := newTunedCluster(t, func(cfg *shardgroups.Config) {
-		cfg.ElectionRTT = 500 // and ticks of 5 ms
+		cfg.ElectionRTT = 200 // and ticks of 12 ms
 		cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
 	})
 	for i := range c.hosts {

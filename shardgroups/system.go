@@ -273,15 +273,14 @@ func (s *System) session(q protocol.SessionRequest) protocol.Reply {
 }
 
 // poke has tick called where it may have something to do: it does nothing on a
-// follower that has never led.
+// leader of a grid without sessions, nor on a follower that has never led.
 func (s *System) poke() {
-	if !s.Leader().Self {
-		s.hmu.Lock()
-		led := s.claim.nonce != 0 || len(s.beats) > 0
-		s.hmu.Unlock()
-		if !led {
-			return
-		}
+	leads := s.Leader().Self
+	s.hmu.Lock()
+	wants := len(s.beats) > 0 || !leads && s.claim.nonce != 0
+	s.hmu.Unlock()
+	if !wants && (!leads || s.Sessions() == 0) {
+		return
 	}
 	select {
 	case s.due <- struct{}{}:

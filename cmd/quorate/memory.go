@@ -41,15 +41,18 @@ func tuneMemory(ctx context.Context) int64 {
 	}
 	debug.SetMemoryLimit(forHeap(limit, 0))
 	go func() {
-		tick := time.NewTicker(250 * time.Millisecond)
-		defer tick.Stop()
 		for last := int64(0); ; {
-			if h := forHeap(limit, grid.OutsideMemory()); h != last {
+			resident, outside := grid.ResidentMemory()
+			if h := forHeap(limit, outside); h != last {
 				debug.SetMemoryLimit(h)
 				last = h
 			}
+			pause := 250 * time.Millisecond
+			if resident < limit/2 {
+				pause = time.Second
+			}
 			select {
-			case <-tick.C:
+			case <-time.After(pause):
 			case <-ctx.Done():
 				return
 			}

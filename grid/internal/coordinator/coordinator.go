@@ -55,6 +55,10 @@ type Config struct {
 	// Changed is called, from goroutines of the Coordinator and its host, after
 	// tables, leaders or addresses have changed. It must not block.
 	Changed func()
+	// Announced is called, from a goroutine of the Coordinator, after another
+	// member has announced a State of its own, has come or has gone. It must not
+	// block.
+	Announced func()
 	// Reset is called, from a goroutine of the Coordinator, after the member has
 	// lost its cluster and begins anew. It must not block.
 	Reset func()
@@ -421,7 +425,7 @@ func (c *Coordinator) startGossip() error {
 	g, err := gossip.Start(gossip.Config{
 		Incarnation: m.Incarnation, Name: m.Name, Address: c.cfg.Address, Cluster: m.Cluster, State: state,
 		Network: c.cfg.Network, Packets: c.cfg.Packets, Logger: c.log,
-		Seeds: c.targets, Changed: c.wake,
+		Seeds: c.targets, Changed: c.announced,
 	})
 	if err != nil {
 		return err
@@ -560,6 +564,11 @@ func (c *Coordinator) openHost(m *identity.Member) (*shardgroups.Host, error) {
 		g.SetCluster(m.Cluster)
 	}
 	return h, nil
+}
+
+func (c *Coordinator) announced() {
+	c.wake()
+	c.cfg.Announced()
 }
 
 func (c *Coordinator) changed() {

@@ -74,6 +74,8 @@ const (
 	Interval      = 100 * time.Millisecond
 	calm          = 2 * time.Second
 	shortInterval = 10 * time.Millisecond
+	longInterval  = time.Second     // farther from a mark than can be written in it: look seldom
+	fastest       = 4096 * mib      // bytes a second that can be written
 	ahead         = 2 * time.Second // nearer to a mark than this, as it falls: look often
 )
 
@@ -199,7 +201,7 @@ func (w *Watch) pace(avail uint64) {
 }
 
 // Next returns when to look again: soon where a mark is near at the rate at
-// which room goes.
+// which room goes, and seldom where it is far at any rate.
 func (w *Watch) Next() time.Duration {
 	s := &w.state
 	mark := s.Marks.Full
@@ -207,8 +209,11 @@ func (w *Watch) Next() time.Duration {
 		mark = s.Marks.Hard
 	}
 	left := float64(s.Free - min(s.Free, mark))
-	if s.Size > 0 && s.Level < Out && w.rate > 0 && left < w.rate*ahead.Seconds() {
+	switch {
+	case s.Size > 0 && s.Level < Out && w.rate > 0 && left < w.rate*ahead.Seconds():
 		return shortInterval
+	case s.Level == OK && left > fastest*longInterval.Seconds():
+		return longInterval
 	}
 	return Interval
 }

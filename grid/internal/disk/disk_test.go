@@ -109,9 +109,14 @@ func TestPace(t *testing.T) {
 		return w.Next()
 	}
 	for range 10 {
-		if d := step(mib); d != Interval {
-			t.Fatalf("it looks again after %v, 4 GiB from the mark", d)
+		if d := step(mib); d != longInterval {
+			t.Fatalf("it looks again after %v, more than 4 GiB from the mark", d)
 		}
+	}
+	free = MarksOf(size).Full + 2048*mib
+	w.at = time.Time{} // what goes here is not what was written
+	if d := step(0); d != Interval {
+		t.Errorf("it looks again after %v, 2 GiB from the mark", d)
 	}
 	free = MarksOf(size).Full + 100*mib
 	step(20 * mib)

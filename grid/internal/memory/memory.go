@@ -147,13 +147,14 @@ func Meter() func() Sample {
 	}
 }
 
-// Outside returns how much of the process's resident memory the runtime does
-// not count. 0: none, or the system does not say.
-func Outside() uint64 {
+// Resident returns the process's resident memory, and how much of it the runtime
+// does not count. 0: none, or the system does not say.
+func Resident() (all, beyond uint64) {
 	read := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
 	metrics.Read(read)
 	total, released := read[0].Value.Uint64(), read[1].Value.Uint64()
-	return outside(resident(), total-min(total, released))
+	all = resident()
+	return all, outside(all, total-min(total, released))
 }
 
 // outside is what is resident beyond what the runtime has mapped and not given
