@@ -10,9 +10,9 @@ import (
 // What a FrameReader keeps grows with what the connection carries, and shrinks
 // when it falls idle: thousands of idle connections cost little.
 const (
-	minReadBuffer = 2 << 10
+	minReadBuffer = 512
 	maxReadBuffer = 64 << 10
-	minChunk      = 1 << 10
+	minChunk      = 128
 	maxChunk      = 32 << 10
 	largeFrame    = 8 << 10 // from here on a frame has memory of its own
 	shrinkAfter   = 64      // reads in a row that needed little
@@ -123,6 +123,12 @@ func (f *FrameReader) large(n int) (frame []byte, err error) {
 	}()
 	for len(frame) < n {
 		have := len(frame)
+		if have > 0 && f.r == f.w { // no memory for what may never come
+			f.waiting(have)
+			if err := f.fill(); err != nil {
+				return nil, noEOF(err)
+			}
+		}
 		want := min(n-have, max(step, have))
 		if cap(frame)-have < want {
 			if f.Grow != nil {

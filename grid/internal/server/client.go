@@ -32,15 +32,14 @@ type clientConn struct {
 	client  protocol.UUID
 
 	// Of the reader alone.
-	shake      *shakeReader // under frames
-	frames     *protocol.FrameReader
-	slab       []shardgroups.Request
-	done       map[doneKey]func(protocol.Reply)
-	pipes      map[protocol.MemberID]*pipe
-	now        time.Time // when the burst of requests that is read began
-	tables     int       // asked for since tablesFrom
-	tablesFrom time.Time
-	version    uint64 // of the table in the Welcome, or an older one
+	shake   *shakeReader // under frames
+	frames  *protocol.FrameReader
+	slab    []shardgroups.Request
+	done    map[doneKey]func(protocol.Reply)
+	pipes   map[protocol.MemberID]*pipe
+	now     time.Time // when the burst of requests that is read began
+	asked   int       // how often for the table, without waiting in between
+	askedAt time.Time // when that was last answered
 
 	inFlight atomic.Int64
 	squeezed atomic.Bool // bytes in or out may be too many: look closer before reading on
@@ -54,8 +53,9 @@ type clientConn struct {
 	inBytes    int            // sum of large
 	countedOut int            // of out and taken, in the server's count
 	written    uint64         // pieces written
-	more       sync.Cond      // out has grown, or closed
-	room       sync.Cond      // a request in flight was answered, replies were written, or closed
+	told       tablesSent
+	more       sync.Cond // out has grown, or closed
+	room       sync.Cond // a request in flight was answered, replies were written, or closed
 
 	seen seen // of the server's sweep
 }
@@ -95,8 +95,11 @@ func (s *Server) serveClient(conn net.Conn) {
 		// The table may have changed between Welcome and the line above, after the
 		// others were told. They are not told again: who comes and goes would make
 		// the member write to everybody.
-		if s.version.Load() != c.version {
-			c.sendFrame(s.table())
+		c.mu.Lock()
+		has := c.told.version
+		c.mu.Unlock()
+		if version := s.version.Load(); version != has {
+			c.sendTable(s.table(), version, time.Now())
 		}
 		err = c.read()
 		s.mu.Lock()
@@ -158,7 +161,9 @@ func (c *clientConn) hello(b []byte) (protocol.Welcome, protocol.Code, error) {
 		return protocol.Welcome{}, protocol.CodeVersion,
 			fmt.Errorf("protocol version %d: this member speaks %d", h.Version, protocol.WireVersion)
 	}
-	c.version = c.s.version.Load() // before Welcome takes the table
+	c.mu.Lock()
+	c.told.version = c.s.version.Load() // before Welcome takes the table
+	c.mu.Unlock()
 	w := c.s.cfg.Backend.Welcome()
 	// Before a member has given itself to a cluster it has nothing to compare.
 	if h.Cluster != "" && w.Name != "" && h.Cluster != w.Name && h.Cluster != w.Cluster.String() {
@@ -245,7 +250,7 @@ func (c *clientConn) dispatch(b []byte) error {
 		if err := protocol.Decode(b, &q); err != nil {
 			return err
 		}
-		c.sendFrame(c.s.table())
+		c.answerTable(time.Now())
 		return c.slowDown()
 	case protocol.TypeAdmin:
 		return c.admin(b)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/quorate/quorate/protocol"
@@ -37,9 +36,6 @@ const (
 	handshakeBytes  = protocol.MaxHandshakeFrame
 	budgetPoll      = 10 * time.Millisecond
 	peerWriteLimit  = 10 * time.Second
-	tableAge        = 20 * time.Millisecond // of a table that is sent again to whoever asks
-	maxTables       = 20                    // that a connection may ask for in a second; then it is read no faster than one in tablePause
-	tablePause      = 50 * time.Millisecond
 	tooManyInterval = time.Second // between two warnings that connections are refused
 )
 
@@ -183,6 +179,7 @@ func (s *Server) sweepOnce(now time.Time) {
 		case c.seen.frame != 0:
 			begun = append(begun, c)
 		}
+		c.payTable(now)
 	}
 	if s.inbound.Load() <= s.cfg.Budget*3/4 {
 		return
@@ -240,43 +237,6 @@ func (c *clientConn) abort() {
 	c.out = nil
 	c.mu.Unlock()
 	_ = c.conn.Close() // wakes reader and writer
-}
-
-// tableMessage is the table as it was sent last.
-type tableMessage struct {
-	sync.Mutex
-	message []byte // nil: the table has changed since
-	made    time.Time
-}
-
-// table returns the table as a message. To make one takes so much time that
-// whoever asks over and over could keep a member from its work.
-func (s *Server) table() []byte {
-	s.tables.Lock()
-	defer s.tables.Unlock()
-	if s.tables.message == nil || time.Since(s.tables.made) > tableAge {
-		t := s.cfg.Backend.Table()
-		t.Type = protocol.TypeTable
-		s.tables.message, s.tables.made = protocol.Encode(t), time.Now()
-	}
-	return s.tables.message
-}
-
-// slowDown holds back the reading of a connection that asks for too many
-// tables.
-func (c *clientConn) slowDown() error {
-	if now := time.Now(); now.Sub(c.tablesFrom) > time.Second {
-		c.tables, c.tablesFrom = 0, now
-	}
-	if c.tables++; c.tables <= maxTables {
-		return nil
-	}
-	select {
-	case <-time.After(tablePause):
-		return nil
-	case <-c.s.ctx.Done():
-		return net.ErrClosed
-	}
 }
 
 // begin counts a request in flight; of a large one its bytes, too.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -238,18 +239,77 @@ func TestChangeDuringTheHandshake(t *testing.T) {
 	greet(t, address, false).next(protocol.TypeTable)
 }
 
-// TestTablesArePaced: who asks for tables without end is read slowly.
+// TestTablesArePaced: who asks for tables without end is read slower and slower,
+// until it waits a moment.
 func TestTablesArePaced(t *testing.T) {
 	s, _ := startTuned(t, &fakeBackend{}, &fakeGroup{self: true}, func(*Config) {})
 	c := &clientConn{s: s}
-	for range maxTables {
+	took := func(waited time.Duration) time.Duration {
+		c.askedAt = time.Now().Add(time.Hour - waited) // a machine that is busy meanwhile does not count
+		began := time.Now()
 		if err := c.slowDown(); err != nil {
 			t.Fatal(err)
 		}
+		return time.Since(began)
 	}
-	c.tablesFrom = time.Now().Add(time.Hour)
-	began := time.Now()
-	if err := c.slowDown(); err != nil || time.Since(began) < tablePause {
-		t.Errorf("the next was not held back: %v, %v", time.Since(began), err)
+	for range maxTables {
+		took(0)
+	}
+	for i := range 3 {
+		if d := took(0); d < tablePause<<i {
+			t.Errorf("the next was held back for %v", d)
+		}
+	}
+	c.finish()
+	if err := c.slowDown(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("a connection that is closed is read on: %v", err)
+	}
+	took(2 * time.Hour)
+	if c.asked != 1 {
+		t.Errorf("after it has waited %d count", c.asked)
+	}
+}
+
+// TestTablesAreOwed: who has just been sent the table, and asks again, is sent it
+// a little later, and at once where it has changed.
+func TestTablesAreOwed(t *testing.T) {
+	s, address := startTuned(t, &fakeBackend{}, &fakeGroup{self: true}, func(*Config) {})
+	eventually(t, "the first table was offered", func() bool { return len(s.changed) == 0 })
+	p := greet(t, address, false)
+	ask := protocol.Encode(protocol.TableRequest{Type: protocol.TypeTableRequest})
+	p.send(ask)
+	p.next(protocol.TypeTable)
+	var c *clientConn
+	eventually(t, "it is served", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for c = range s.clients {
+		}
+		return c != nil
+	})
+	told := func() tablesSent {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.told
+	}
+	c.mu.Lock()
+	c.told.at = time.Now().Add(time.Hour) // it was just now, however busy the machine is
+	c.mu.Unlock()
+	p.send(ask)
+	p.send(ask)
+	eventually(t, "the table is owed", func() bool { return told().owed })
+	before := told().at
+	p.next(protocol.TypeTable) // by the sweep: one for both
+	if got := told(); got.owed || got.at == before {
+		t.Errorf("after the sweep: %+v", got)
+	}
+	c.mu.Lock()
+	c.told.at = time.Now().Add(time.Hour)
+	c.mu.Unlock()
+	s.version.Add(1) // it has changed, and is not pushed yet
+	p.send(ask)
+	p.next(protocol.TypeTable)
+	if told().owed {
+		t.Error("a table that has changed is owed")
 	}
 }

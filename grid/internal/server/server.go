@@ -19,8 +19,7 @@ import (
 
 const (
 	handshakeTimeout = 5 * time.Second
-	maxIdleBuffer    = 1 << 20               // bytes of a write buffer that is kept for the next
-	tableInterval    = 20 * time.Millisecond // at most one table push in it
+	maxIdleBuffer    = 1 << 20 // bytes of a write buffer that is kept for the next
 	adminTimeout     = 10 * time.Second
 	peerTimeout      = 30 * time.Second
 	drainTimeout     = 500 * time.Millisecond
@@ -129,18 +128,6 @@ func Start(cfg Config) *Server {
 func (s *Server) SetRoutes(r *Routes) {
 	s.routes.Store(r)
 	s.TableChanged()
-}
-
-// TableChanged makes the server send the table to all clients soon.
-func (s *Server) TableChanged() {
-	s.version.Add(1) // before pushTables looks who is there
-	s.tables.Lock()
-	s.tables.message = nil
-	s.tables.Unlock()
-	select {
-	case s.changed <- struct{}{}:
-	default:
-	}
 }
 
 // Serve serves one connection, of any origin, from its preface on. It returns
@@ -272,37 +259,6 @@ func (s *Server) accept() {
 				return
 			case <-time.After(50 * time.Millisecond):
 			}
-		}
-	}
-}
-
-// pushTables sends the table to all clients when it has changed, and not more
-// often than every tableInterval: a change of many leaders is one push.
-func (s *Server) pushTables() {
-	for {
-		select {
-		case <-s.ctx.Done():
-			return
-		case <-s.changed:
-		}
-		s.mu.Lock()
-		clients := make([]*clientConn, 0, len(s.clients))
-		for c := range s.clients {
-			clients = append(clients, c)
-		}
-		s.mu.Unlock()
-		if len(clients) > 0 {
-			t := s.cfg.Backend.Table()
-			t.Type = protocol.TypeTable
-			b := protocol.Encode(t)
-			for _, c := range clients {
-				c.sendFrame(b)
-			}
-		}
-		select {
-		case <-s.ctx.Done():
-			return
-		case <-time.After(tableInterval):
 		}
 	}
 }
