@@ -17,6 +17,7 @@ import (
 	"github.com/quorate/quorate/client"
 	"github.com/quorate/quorate/structures/dmap"
 	"github.com/quorate/quorate/structures/dsemaphore"
+	"github.com/quorate/quorate/verify/nemesis"
 )
 
 type benchFull struct {
@@ -25,12 +26,13 @@ type benchFull struct {
 	Limit      int64         `default:"512" help:"MiB of memory that each member has (GOMEMLIMIT)." placeholder:"N"`
 	ValueSize  int           `default:"16384" help:"Bytes of a value." placeholder:"B"`
 	Writers    int           `default:"128" help:"Writes in flight." placeholder:"N"`
+	Group      bool          `name:"control-group" help:"Give each member a control group with that limit, in place of GOMEMLIMIT (Linux, root)."`
 	Keep       bool          `help:"Keep the members' data and logs."`
 }
 
 // Help is the long help of the command.
 func (benchFull) Help() string {
-	return `Starts three member processes with little memory and writes more than that into a map, over and over: until writes are refused (ErrMemoryFull); then it stays full for a while, deletes a part, waits until writing works again, and goes on. Reads, deletes, expiry and cancelled waits go on all the time. Exit status 1 if one of them failed, a process ended, or more memory was resident than the limit.`
+	return `Starts three member processes with little memory and writes more than that into a map, over and over: until writes are refused (ErrMemoryFull); then it stays full for a while, deletes a part, waits until writing works again, and goes on. Reads, deletes, expiry and cancelled waits go on all the time. Exit status 1 if one of them failed, a process ended, or more memory was resident than the limit. With --control-group the kernel holds each member to the limit, and ends one that takes more.`
 }
 
 // full is a run of bench full.
@@ -42,6 +44,7 @@ type full struct {
 	watch  *watcher
 	data   *dmap.Map[int, []byte]
 	value  []byte
+	groups []*nemesis.ControlGroup // by member; nil: none
 
 	offered, stored, refused, unknown atomic.Int64 // writes
 	next                              atomic.Int64 // key
@@ -78,6 +81,12 @@ func (cmd *benchFull) Run(ctx context.Context, a *app) (err error) {
 	if f.grid, err = newLimitedGrid(dir, cmd.Durability, cmd.Limit); err != nil {
 		return err
 	}
+	if cmd.Group {
+		defer func() { err = errors.Join(err, f.ungroup()) }()
+		if err := f.group(); err != nil {
+			return err
+		}
+	}
 	f.client, err = f.grid.startAll(ctx)
 	stopped := false
 	defer func() {
@@ -102,6 +111,34 @@ func (cmd *benchFull) Run(ctx context.Context, a *app) (err error) {
 		return err
 	}
 	return f.verdict()
+}
+
+// group gives each member a control group in place of GOMEMLIMIT.
+func (f *full) group() error {
+	f.grid.env = nil
+	for _, m := range f.grid.members {
+		g, err := nemesis.NewMemoryGroup("full-"+m.name, f.Limit<<20)
+		if err != nil {
+			return err
+		}
+		f.groups = append(f.groups, g)
+		m.through = g.Through()
+	}
+	return nil
+}
+
+// ungroup removes the control groups, whose members have ended. Its error is
+// also that one was ended by the kernel.
+func (f *full) ungroup() error {
+	var all error
+	for i, g := range f.groups {
+		n, err := g.Killed()
+		if n > 0 {
+			err = no(fmt.Errorf("the kernel has ended %s for want of memory", f.grid.members[i].name))
+		}
+		all = errors.Join(all, err, g.Remove())
+	}
+	return all
 }
 
 // work runs all that goes on until the time is over.
@@ -291,8 +328,12 @@ func (f *full) cycle(ctx context.Context) {
 
 func (f *full) verdict() error {
 	var wrong []string
-	fmt.Fprintf(f.stdout, "three members, durability %s, GOMEMLIMIT=%dMiB each, no control group of their own; values of %d bytes, %d writes in flight; %v\n\n",
-		f.Durability, f.Limit, f.ValueSize, f.Writers, f.Duration)
+	limited := fmt.Sprintf("GOMEMLIMIT=%dMiB each, no control group of their own", f.Limit)
+	if f.Group {
+		limited = fmt.Sprintf("each in a control group of %d MiB", f.Limit)
+	}
+	fmt.Fprintf(f.stdout, "three members, durability %s, %s; values of %d bytes, %d writes in flight; %v\n\n",
+		f.Durability, limited, f.ValueSize, f.Writers, f.Duration)
 	fmt.Fprintf(f.stdout, "written    %d MiB offered, %d MiB acknowledged, %d writes refused (ErrMemoryFull), %d not answered in time\n",
 		f.offered.Load()>>20, f.stored.Load()>>20, f.refused.Load(), f.unknown.Load())
 	fmt.Fprintf(f.stdout, "cycles     %d from full to writing again; from the first delete: %v\n", f.cycles, f.cleared)

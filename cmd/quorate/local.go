@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -35,6 +36,7 @@ type localMember struct {
 	name    string
 	address string
 	data    string   // its directory; "": of its name, in the grid's
+	through []string // the command that it is started with; nil: none
 	process *process // nil: it does not run
 }
 
@@ -98,7 +100,8 @@ func (g *localGrid) start(m *localMember) error {
 		args = append(args, "--data-dir", cmp.Or(m.data, filepath.Join(g.dir, m.name)))
 	}
 	args = append(args, g.args...)
-	m.process, err = startProcess(g.binary, g.env, log, log, args...)
+	line := slices.Concat(m.through, []string{g.binary}, args)
+	m.process, err = startProcess(line[0], g.env, log, log, line[1:]...)
 	if err != nil {
 		return fmt.Errorf("start member %s: %w", m.name, err)
 	}

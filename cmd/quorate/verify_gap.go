@@ -27,7 +27,7 @@ type verifyGap struct {
 
 // Help is the long help of the command.
 func (verifyGap) Help() string {
-	return `For each group that the victim leads a writer adds to a counter, one add at a time. The gap is the longest time between two acknowledgements. NO LEADER is how much of it passed until the member that acknowledged led; AFTER is the rest, which is the client's. AGAIN counts elections beyond one. TRANSFERS are the leads that were handed over, of the victims and to spread leaders, and how long each held its group's writes. Before each round all members serve and leaders are spread. SIGKILL is as near as processes come to a power cut: the kernel keeps what was written.
+	return `For each group that the victim leads a writer adds to a counter, one add at a time. FAILED is how many of these ended with an error. The gap is the longest time between two acknowledgements. NO LEADER is how much of it passed until the member that acknowledged led; AFTER is the rest, which is the client's. AGAIN counts elections beyond one. TRANSFERS are the leads that were handed over, of the victims and to spread leaders, and how long each held its group's writes. Before each round all members serve and leaders are spread. SIGKILL is as near as processes come to a power cut: the kernel keeps what was written.
 
   quorate verify gap --rounds 100`
 }
@@ -37,6 +37,7 @@ type gapResult struct {
 	Fault      string `json:"fault"`
 	Durability string `json:"durability"`
 	Rounds     int    `json:"rounds"`
+	Failed     int64  `json:"failed"` // writes that ended with an error
 	quantiles         // of the gaps of the groups that the victims led
 	// The parts of those gaps, as far as the members' logs have them.
 	NoLeader  quantiles `json:"no_leader"`
@@ -127,10 +128,10 @@ func (cmd *verifyGap) Run(ctx context.Context, a *app) error {
 	}
 	if !a.json {
 		t := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(t, "INTERRUPTION\tDURABILITY\tROUNDS\tGAPS\tP50\tP99\tMAX\tNO LEADER P50\tP99\tAFTER P50\tP99\tAGAIN\tTRANSFERS\tP50\tP99\tMAX")
+		fmt.Fprintln(t, "INTERRUPTION\tDURABILITY\tROUNDS\tFAILED\tGAPS\tP50\tP99\tMAX\tNO LEADER P50\tP99\tAFTER P50\tP99\tAGAIN\tTRANSFERS\tP50\tP99\tMAX")
 		for _, r := range results {
-			fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%.2f s\t%.2f s\t%.2f s\t%.2f s\t%.2f s\t%.0f ms\t%.0f ms\t%d\t%d\t%.0f ms\t%.0f ms\t%.0f ms\n",
-				r.Fault, r.Durability, r.Rounds, r.N, r.P50, r.P99, r.Max, r.NoLeader.P50, r.NoLeader.P99, 1e3*r.After.P50, 1e3*r.After.P99, r.Again,
+			fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%.2f s\t%.2f s\t%.2f s\t%.2f s\t%.2f s\t%.0f ms\t%.0f ms\t%d\t%d\t%.0f ms\t%.0f ms\t%.0f ms\n",
+				r.Fault, r.Durability, r.Rounds, r.Failed, r.N, r.P50, r.P99, r.Max, r.NoLeader.P50, r.NoLeader.P99, 1e3*r.After.P50, 1e3*r.After.P99, r.Again,
 				r.Transfers.N, 1e3*r.Transfers.P50, 1e3*r.Transfers.P99, 1e3*r.Transfers.Max)
 		}
 		if err := t.Flush(); err != nil {
@@ -194,6 +195,7 @@ func (m *gapMeter) close() {
 // measure interrupts a number of times.
 func (m *gapMeter) measure(ctx context.Context, a *app, in nemesis.Interruption, rounds int) (gapResult, error) {
 	r := gapResult{Fault: in.Name}
+	before := m.probes.Failed()
 	live := isTerminal(a.stderr)
 	for round := range rounds {
 		gaps, err := m.round(ctx, in)
@@ -206,6 +208,7 @@ func (m *gapMeter) measure(ctx context.Context, a *app, in nemesis.Interruption,
 		}
 		r.add(gaps, leads, m.struck)
 		r.Rounds++
+		r.Failed = m.probes.Failed() - before
 		a.progressLine(live, fmt.Sprintf("%s: round %d of %d  %v", in.Name, round+1, rounds, slices.Collect(maps.Values(gaps))))
 	}
 	if live {

@@ -47,3 +47,34 @@ func TestUnmountLeft(t *testing.T) {
 		}
 	}
 }
+
+// TestRemoveLeft: a control group goes when the run that has made it was killed,
+// and no sooner.
+func TestRemoveLeft(t *testing.T) {
+	g, err := NewMemoryGroup("own", 64<<20)
+	if err != nil {
+		t.Skip("a control group cannot be had here: ", err)
+	}
+	ended := exec.Command("true")
+	if err := ended.Run(); err != nil {
+		t.Fatal(err)
+	}
+	left := filepath.Join(g.root, fmt.Sprint(groupPrefix, ended.Process.Pid, "-left"))
+	if err := os.Mkdir(left, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	removeLeft(g.root)
+	if _, err := os.Stat(left); !os.IsNotExist(err) {
+		t.Errorf("what a run that has ended left: %v", err)
+	}
+	out, err := exec.Command(g.Through()[0], append(g.Through()[1:], "cat", filepath.Join(g.dir, groupProcesses))...).Output()
+	if err != nil || len(out) == 0 {
+		t.Errorf("the processes of the group: %q, %v", out, err)
+	}
+	if n, err := g.Killed(); n != 0 || err != nil {
+		t.Errorf("%d killed, %v", n, err)
+	}
+	if err := g.Remove(); err != nil {
+		t.Error(err)
+	}
+}

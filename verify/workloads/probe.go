@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quorate/quorate/client"
@@ -18,6 +19,7 @@ type Probes struct {
 	stop    context.CancelFunc
 	writers sync.WaitGroup
 	tell    func(Gap)
+	failed  atomic.Int64
 
 	mu   sync.Mutex // guards what follows
 	last map[protocol.GroupID]time.Time
@@ -81,6 +83,9 @@ func (p *Probes) probe(prefix string, c *client.Client, g protocol.GroupID) {
 		_, err := counter.Add(ctx, 1)
 		cancel()
 		now := time.Now()
+		if err != nil && p.over.Err() == nil {
+			p.failed.Add(1)
+		}
 		if err == nil {
 			p.mu.Lock()
 			from, ok := p.last[g]
@@ -98,6 +103,9 @@ func (p *Probes) probe(prefix string, c *client.Client, g protocol.GroupID) {
 		}
 	}
 }
+
+// Failed returns how many writes ended with an error.
+func (p *Probes) Failed() int64 { return p.failed.Load() }
 
 // AckedSince reports whether a group has acknowledged a write after a time.
 func (p *Probes) AckedSince(g protocol.GroupID, t time.Time) bool {
