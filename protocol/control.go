@@ -86,7 +86,8 @@ type TableMember struct {
 	Address string
 }
 
-// TableRequest asks for the table; the member answers with a Table.
+// TableRequest asks for the table; the member answers with a Table, several that
+// come soon after each other perhaps with one, within a second.
 type TableRequest struct {
 	_    struct{} `cbor:",toarray"`
 	Type MessageType
