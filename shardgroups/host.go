@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -191,12 +192,19 @@ func Open(cfg Config) (*Host, error) {
 func openNodeHost(c config.NodeHostConfig) (nh *dragonboat.NodeHost, err error) {
 	defer func() {
 		if e := recover(); e != nil {
-			err = fmt.Errorf("%v", e)
+			err = errors.New(panicReason(e))
 		} else if nh == nil && err == nil {
 			err = errors.New("the engine gave up") // it swallows panics that are no errors
 		}
 	}()
 	return dragonboat.NewNodeHost(c)
+}
+
+// panicReason is what the engine has panicked with, for people. It may carry a
+// stack trace, which the engine's log has.
+func panicReason(e any) string {
+	reason, _, _ := strings.Cut(fmt.Sprint(e), "\n")
+	return reason
 }
 
 // Close stops the replicas and the engine. It is idempotent.
@@ -286,7 +294,7 @@ func (h *Host) StartGroup(spec GroupSpec, fresh bool) error {
 func (h *Host) startReplica(initial map[uint64]dragonboat.Target, join bool, create func() sm.IConcurrentStateMachine, cfg config.Config) (err error) {
 	defer func() {
 		if e := recover(); e != nil {
-			err = fmt.Errorf("%w: %v", ErrEngineFailed, e)
+			err = fmt.Errorf("%w: %s", ErrEngineFailed, panicReason(e))
 		}
 	}()
 	if h.cfg.Memory {

@@ -52,7 +52,7 @@ func Inspect(ctx context.Context, dir string, log *slog.Logger, need func(protoc
 	in := &inspection{ctx: ctx, log: log, need: need, last: time.Now()}
 	defer func() {
 		if e := recover(); e != nil {
-			stored, err = nil, &DamagedError{in.at, fmt.Errorf("%v", e)}
+			stored, err = nil, &DamagedError{in.at, errors.New(panicReason(e))}
 		}
 	}()
 	logs, err := filepath.Glob(filepath.Join(dir, "*", "*", "logdb-0"))

@@ -96,7 +96,7 @@ func (s *Salvage) Close() error { return s.host.Close() }
 func (s *Salvage) Read(group protocol.GroupID, replica protocol.ReplicaID, nonVoting bool) (r *Salvaged, err error) {
 	defer func() {
 		if e := recover(); e != nil {
-			err = fmt.Errorf("%v", e)
+			err = errors.New(panicReason(e))
 		}
 		if err != nil {
 			err = fmt.Errorf("read replica %d of group %d: %w", replica, group, err)

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestStartThatPanics: a replica that the engine panics on when it is started
+// ends the process, with the reason in one line.
+func TestStartThatPanics(t *testing.T) {
+	g, err := newLocalGrid(t.TempDir(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g.binary, err = exec.LookPath("quorate"); err != nil {
+		t.Fatal(err)
+	}
+	g.args = []string{"--http", "off"}
+	t.Cleanup(func() { _ = g.stop(10 * time.Second) }) // of what a failed test leaves
+	c, err := g.startAll(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := g.stop(30 * time.Second); err != nil {
+		t.Fatal(err)
+	}
+	m := g.members[0]
+	snapshots, err := filepath.Glob(filepath.Join(g.dir, m.name, "raft", "*", "*", "*", "snapshot-part-*", "snapshot-*"))
+	if err != nil || len(snapshots) == 0 {
+		t.Fatalf("no folder of snapshots: %v", err)
+	}
+	spoilt := snapshots[len(snapshots)-1]
+	if err := os.RemoveAll(spoilt); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(spoilt, []byte("not a folder"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.start(m); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-m.process.done:
+	case <-time.After(time.Minute):
+		t.Fatalf("it does not end:\n%s", tail(g.logFile(m)))
+	}
+	_, status := m.process.ended()
+	log, err := os.ReadFile(g.logFile(m))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(log)), "\n")
+	last := lines[len(lines)-1]
+	if status == nil || !strings.Contains(last, "cannot be started") || !strings.Contains(last, filepath.Base(spoilt)) || !strings.Contains(last, "set its data directory aside") {
+		t.Errorf("it ends with %v and says last:\n%s", status, last)
+	}
+}
