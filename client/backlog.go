@@ -1,6 +1,7 @@
 package client
 
 import (
+	"strings"
 	"time"
 
 	"github.com/quorate/quorate"
@@ -136,9 +137,15 @@ func (n *conn) makeRoom(now time.Duration) (wake bool) {
 func (o *op) overloaded(why error) error {
 	o.last = why
 	return &quorate.Error{
-		Op: o.call.Verb, Object: o.call.Object(), Cause: quorate.ErrOverloaded, Detail: why.Error(),
+		Op: o.call.Verb, Object: o.call.Object(), Cause: quorate.ErrOverloaded, Detail: detail(why),
 		Unknown: o.mutates() && o.unsettled,
 	}
+}
+
+// detail is why an attempt ended, without the condition that the error's cause
+// says already.
+func detail(why error) string {
+	return strings.TrimPrefix(why.Error(), quorate.ErrOverloaded.Error()+": ")
 }
 
 // shortage reports whether a code says that the member has no time or room.

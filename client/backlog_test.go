@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -115,6 +116,9 @@ func TestBacklogIsTakenBack(t *testing.T) {
 	_, err := c.Invoke(deadlineSoon(t), testCall)
 	if !errors.Is(err, quorate.ErrOverloaded) || errors.Is(err, quorate.ErrOutcomeUnknown) || !quorate.SafeToRetry(err) {
 		t.Errorf("after its deadline: %v", err)
+	}
+	if n := strings.Count(err.Error(), "overloaded"); n != 1 {
+		t.Errorf("%q says %d times that it is overloaded", err, n)
 	}
 	h.release()
 	for range 2 {

@@ -137,7 +137,7 @@ func (o *op) fail(err error) error {
 		e.Cause = fmt.Errorf("%w: %w", why, err)
 	}
 	if o.last != nil {
-		e.Detail = o.last.Error()
+		e.Detail = detail(o.last)
 	}
 	return e
 }

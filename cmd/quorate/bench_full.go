@@ -151,8 +151,10 @@ func (f *full) work(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, f.Duration)
+	// Not a deadline: the last calls would have no time for an answer.
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	defer time.AfterFunc(f.Duration, cancel).Stop()
 	var all sync.WaitGroup
 	for range f.Writers {
 		all.Go(func() { f.write(ctx) })
