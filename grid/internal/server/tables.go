@@ -71,9 +71,7 @@ func (s *Server) pushTables() {
 		if len(clients) > 0 {
 			now := time.Now()
 			version := s.version.Load() // before the table is taken
-			t := s.cfg.Backend.Table()
-			t.Type = protocol.TypeTable
-			b := protocol.Encode(t)
+			b := s.table()
 			for _, c := range clients {
 				c.sendTable(b, version, now)
 			}
