@@ -478,3 +478,30 @@ func TestDialSaysNotFormed(t *testing.T) {
 		}
 	})
 }
+
+// TestTableIsAskedForOnce: where the network stands still no questions pile up in
+// it.
+func TestTableIsAskedForOnce(t *testing.T) {
+	members := fakeGrid(t, 1)
+	m := members[0]
+	m.mu.Lock()
+	m.silent = true
+	m.mu.Unlock()
+	c := dialFake(t, members)
+	asked := func() int {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return m.asked
+	}
+	for range 20 {
+		c.askAll(false)
+	}
+	if _, err := c.Invoke(t.Context(), testCall); err != nil { // what was sent before it has arrived
+		t.Fatal(err)
+	}
+	if n := asked(); n != 1 {
+		t.Errorf("asked %d times while no answer came", n)
+	}
+	m.push(fakeTable(1, 1, members...))
+	waitFor(t, "a table to be asked for again", func() bool { c.askAll(false); return asked() > 1 })
+}

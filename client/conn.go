@@ -78,6 +78,7 @@ type conn struct {
 	starved    int           // callers waiting for room, with a connection for waiting calls
 	asked      time.Duration // when the first request since the last word was sent; 0: all heard
 	probed     bool
+	tableAsked bool // and no table has come since
 	leaving    bool
 	lost       error // why the connection is lost; nil: it is not
 	attempts   uint64
@@ -418,6 +419,9 @@ func (n *conn) complete(replies []protocol.Reply, flights *[replyBatch]*flight) 
 func (n *conn) control(frame []byte) error {
 	n.mu.Lock()
 	n.asked, n.probed = 0, false
+	if protocol.PeekType(frame) == protocol.TypeTable {
+		n.tableAsked = false
+	}
 	n.mu.Unlock()
 	switch t := protocol.PeekType(frame); t {
 	case protocol.TypeTable:
@@ -537,8 +541,18 @@ func (n *conn) sweep(now time.Duration) bool {
 	return busy
 }
 
-// askTable asks the member for its table; the answer is a sign of life too.
+// askTable asks the member for its table; the answer is a sign of life too. While
+// one is on its way no other is asked for: where the network stands still,
+// questions would pile up in it, and the member would have to read them all before
+// anything else.
 func (n *conn) askTable(now time.Duration) {
+	n.mu.Lock()
+	asked := n.tableAsked
+	n.tableAsked = true
+	n.mu.Unlock()
+	if asked {
+		return
+	}
 	have := n.c.epoch()
 	n.sendMessage(nil, now, 0, func(uint64) []byte {
 		return protocol.Encode(&protocol.TableRequest{Type: protocol.TypeTableRequest, Have: have})

@@ -36,6 +36,8 @@ type fakeMember struct {
 	requests []protocol.Request
 	opened   int
 	keep     bool
+	asked    int  // for the table
+	silent   bool // such questions are not answered
 }
 
 type fakeConn struct {
@@ -285,9 +287,12 @@ func (c *fakeConn) take(frame []byte) error {
 		}
 	case protocol.TypeTableRequest:
 		m.mu.Lock()
-		table := m.table
+		table, silent := m.table, m.silent
+		m.asked++
 		m.mu.Unlock()
-		c.send(protocol.Encode(&table))
+		if !silent {
+			c.send(protocol.Encode(&table))
+		}
 	case protocol.TypeAdmin:
 		var q protocol.AdminRequest
 		if err := protocol.Decode(frame, &q); err != nil {

@@ -252,21 +252,35 @@ func TestTablesArePaced(t *testing.T) {
 		}
 		return time.Since(began)
 	}
-	for range maxTables {
-		took(0)
-	}
 	for i := range 3 {
-		if d := took(0); d < tablePause<<i {
-			t.Errorf("the next was held back for %v", d)
+		for range maxTables - 1 {
+			took(0)
 		}
-	}
-	c.finish()
-	if err := c.slowDown(); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("a connection that is closed is read on: %v", err)
+		if d := took(0); d < tablePause<<i {
+			t.Errorf("after %d it was held back for %v", c.asked, d)
+		}
 	}
 	took(2 * time.Hour)
 	if c.asked != 1 {
 		t.Errorf("after it has waited %d count", c.asked)
+	}
+	// What a network that has stood still for ten seconds brings at once holds up
+	// what is behind it for a moment only.
+	held := time.Duration(0)
+	for i := range int(10 * time.Second / tablePause) {
+		held += pauseAfter(i + 1)
+	}
+	if held > 500*time.Millisecond {
+		t.Errorf("two hundred questions hold others up for %v", held)
+	}
+	if d := pauseAfter(50 * maxTables); d != mostTablePause {
+		t.Errorf("questions without end are read after %v", d)
+	}
+	c.asked = maxTables - 1
+	c.askedAt = time.Now().Add(time.Hour)
+	c.finish()
+	if err := c.slowDown(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("a connection that is closed is read on: %v", err)
 	}
 }
 

@@ -20,9 +20,10 @@ const (
 	// sweep, within a second.
 	tableAgain = 250 * time.Millisecond
 
-	// Questions that follow each other faster than tablePause, after maxTables of
-	// them in a row, are read slower and slower.
-	maxTables      = 20
+	// Of questions that follow each other faster than tablePause maxTables are read
+	// in a row, then so many again after a pause, and so on; each pause is twice as
+	// long as the one before.
+	maxTables      = 100
 	tablePause     = 50 * time.Millisecond
 	mostTablePause = time.Second
 )
@@ -129,16 +130,19 @@ func (c *clientConn) payTable(now time.Time) {
 }
 
 // slowDown holds back the reading of a connection that asks for tables without
-// end. A client waits a moment before it asks again. What was read of such a
-// connection would keep its reader for hours: it ends with the connection.
+// end. A client waits for the answer, or a moment at least, before it asks again;
+// but a network that has stood still may bring what was asked meanwhile at once,
+// and what other requests are behind that must not wait for long. What was read
+// of a hostile connection would keep its reader for hours: it ends with the
+// connection.
 func (c *clientConn) slowDown() error {
 	if time.Since(c.askedAt) >= tablePause {
 		c.asked = 0
 	}
 	c.asked++
-	if over := c.asked - maxTables; over > 0 {
+	if pause := pauseAfter(c.asked); pause > 0 {
 		select {
-		case <-time.After(min(tablePause<<min(over-1, 10), mostTablePause)):
+		case <-time.After(pause):
 		case <-c.s.ctx.Done():
 			return net.ErrClosed
 		}
@@ -151,4 +155,12 @@ func (c *clientConn) slowDown() error {
 	}
 	c.askedAt = time.Now()
 	return nil
+}
+
+// pauseAfter returns how long to wait after so many questions in a row.
+func pauseAfter(asked int) time.Duration {
+	if asked%maxTables != 0 {
+		return 0
+	}
+	return min(tablePause<<min(asked/maxTables-1, 10), mostTablePause)
 }
