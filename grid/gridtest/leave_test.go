@@ -2,11 +2,14 @@ package gridtest_test
 
 import (
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/quorate/quorate/grid"
 	"github.com/quorate/quorate/grid/gridtest"
+	"github.com/quorate/quorate/grid/internal/tune"
+	"github.com/quorate/quorate/protocol"
 )
 
 // TestRollingRestart ends all members of a volatile grid at the same time, as
@@ -33,6 +36,53 @@ func TestRollingRestart(t *testing.T) {
 	c.WaitFull()
 	c.Close(2)
 	c.Restart(2)
+	c.WaitFull()
+	l.end()
+	sameHashes(t, c)
+}
+
+// TestLeaveWaitsForVotes ends a member while the copy of one that has returned
+// has no vote yet: of two who vote none can go.
+func TestLeaveWaitsForVotes(t *testing.T) {
+	t.Parallel()
+	const last = protocol.SystemGroup + 3 // the group whose place is filled last: no other place makes it wait
+	var armed atomic.Bool
+	reached, release := make(chan int, 1), make(chan struct{})
+	let := sync.OnceFunc(func() { close(release) })
+	defer let() // where the test fails before
+	c := gridtest.Start(t, 3, gridtest.WithDurability(grid.Memory), gridtest.WithConfig(func(_ int, cfg *grid.Config) {
+		cfg.ShutdownTimeout = gridtest.WaitTimeout
+	}), gridtest.WithSteps(func(i int, point string, g protocol.GroupID) {
+		if point == tune.DropAgreed && g == last && armed.CompareAndSwap(true, false) {
+			reached <- i
+			<-release
+		}
+	}))
+	c.WaitFull()
+	l := startLoad(t, c.Client(t))
+	armed.Store(true)
+	c.Kill(0)
+	c.Restart(0)
+	var coordinates int
+	select {
+	case coordinates = <-reached:
+	case <-time.After(gridtest.WaitTimeout):
+		t.Fatal("no place is given back")
+	}
+	other := 3 - coordinates // of the two that were there all the time
+	left := make(chan struct{})
+	go func() {
+		defer close(left)
+		c.Close(other)
+	}()
+	select {
+	case <-left:
+		t.Error("a member has ended that a group could not do without")
+	case <-time.After(2 * time.Second):
+	}
+	let()
+	<-left
+	c.Restart(other)
 	c.WaitFull()
 	l.end()
 	sameHashes(t, c)

@@ -25,15 +25,25 @@ func (c *Coordinator) Missing() map[protocol.GroupID]int {
 		return nil
 	}
 	me := c.member().Incarnation
-	want := wantedPlaces(v, func(o systemstate.Member) bool {
+	return missing(v, func(o systemstate.Member) bool {
 		return (o.Incarnation == me || c.Heard(o.Incarnation)) && !c.StateOf(o.Incarnation).Behind
 	})
-	table := tableOf(v)
-	missing := map[protocol.GroupID]int{}
+}
+
+// missing returns how many replicas each group lacks where these members run.
+func missing(v *systemstate.Agreement, running func(systemstate.Member) bool) map[protocol.GroupID]int {
+	want, table := wantedPlaces(v, running), tableOf(v)
+	lacks := map[protocol.GroupID]int{}
 	for _, g := range table.Groups {
-		missing[g.ID] = partition.Missing(table, g, want)
+		lacks[g.ID] = partition.Missing(table, g, want)
 	}
-	return missing
+	return lacks
+}
+
+// missingAtAll returns how many replicas each group lacks even where all members
+// run whose data is not lost: places that are not filled, or have no vote yet.
+func missingAtAll(v *systemstate.Agreement) map[protocol.GroupID]int {
+	return missing(v, func(systemstate.Member) bool { return true })
 }
 
 // Full returns nil where every group has all its replicas, and they run and

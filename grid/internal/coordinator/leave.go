@@ -73,6 +73,7 @@ func (c *Coordinator) mayLeave(ctx context.Context) error {
 		return nil
 	}
 	shared := map[protocol.MemberID][]protocol.GroupID{}
+	lacks := missingAtAll(v)
 	for _, g := range v.Groups {
 		voters := slices.DeleteFunc(slices.Clone(g.Replicas), func(r systemstate.Replica) bool { return r.NonVoting })
 		if !slices.ContainsFunc(voters, func(r systemstate.Replica) bool { return r.Member == me }) {
@@ -89,6 +90,11 @@ func (c *Coordinator) mayLeave(ctx context.Context) error {
 			default:
 				shared[r.Member] = append(shared[r.Member], g.ID)
 			}
+		}
+		// A copy whose vote is to come is asked nothing, and those who vote are too
+		// few without this one until then.
+		if n := lacks[g.ID]; n > 0 {
+			return fmt.Errorf("group %d misses %d", g.ID, n)
 		}
 	}
 	// In one order, and no further than the first no: nobody keeps itself ready
@@ -142,6 +148,12 @@ func (c *Coordinator) onLeave(ctx context.Context, h *shardgroups.Host, q leave)
 	c.mu.Unlock()
 	if closing && me < q.Member {
 		return busy("it ends itself")
+	}
+	lacks := missingAtAll(v)
+	for _, id := range q.Groups {
+		if n := lacks[id]; n > 0 {
+			return busy(fmt.Sprintf("group %d misses %d", id, n))
+		}
 	}
 	for _, o := range v.Members {
 		if o.ID != q.Member && o.ID != me && !o.Gone && c.isGranted(o) && votesWith(v, o.ID, q.Groups) {
