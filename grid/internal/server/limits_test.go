@@ -252,8 +252,11 @@ func TestTablesArePaced(t *testing.T) {
 		}
 		return time.Since(began)
 	}
+	for range maxTables - moreTables {
+		took(0)
+	}
 	for i := range 3 {
-		for range maxTables - 1 {
+		for range moreTables - 1 {
 			took(0)
 		}
 		if d := took(0); d < tablePause<<i {
@@ -270,7 +273,7 @@ func TestTablesArePaced(t *testing.T) {
 	for i := range int(10 * time.Second / tablePause) {
 		held += pauseAfter(i + 1)
 	}
-	if held > 500*time.Millisecond {
+	if held > 2*time.Second {
 		t.Errorf("two hundred questions hold others up for %v", held)
 	}
 	if d := pauseAfter(50 * maxTables); d != mostTablePause {

@@ -21,9 +21,10 @@ const (
 	tableAgain = 250 * time.Millisecond
 
 	// Of questions that follow each other faster than tablePause maxTables are read
-	// in a row, then so many again after a pause, and so on; each pause is twice as
-	// long as the one before.
+	// in a row, then moreTables after a pause, and so on; each pause is twice as long
+	// as the one before.
 	maxTables      = 100
+	moreTables     = 25
 	tablePause     = 50 * time.Millisecond
 	mostTablePause = time.Second
 )
@@ -159,8 +160,9 @@ func (c *clientConn) slowDown() error {
 
 // pauseAfter returns how long to wait after so many questions in a row.
 func pauseAfter(asked int) time.Duration {
-	if asked%maxTables != 0 {
+	more := asked - maxTables
+	if more < 0 || more%moreTables != 0 {
 		return 0
 	}
-	return min(tablePause<<min(asked/maxTables-1, 10), mostTablePause)
+	return min(tablePause<<min(more/moreTables, 10), mostTablePause)
 }
