@@ -51,6 +51,10 @@ fuzz: ## run every fuzz target for T (T=30s)
 mutants: ## plant each bug of package mutants and see that its check notices it
 	go run ./mutants/run
 
+.PHONY: python
+python: ## check the Python client: types, and tests against real members (needs Python 3.11)
+	@./python/check
+
 .PHONY: bench
 bench: ## measure the grid against bare dragonboat, in the same run
 	go build -buildvcs=true -o quorate ./cmd/quorate

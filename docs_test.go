@@ -16,7 +16,6 @@ import (
 
 	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/partition"
-	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/verify/nemesis"
 )
 
@@ -175,26 +174,10 @@ func rows(text string, match *regexp.Regexp) [][]string {
 	return found
 }
 
-// TestProtocolPage holds the tables of docs/protocol.md to the code.
+// TestProtocolPage holds the routing vectors of docs/protocol.md to the code. Tables of
+// operations and codes are made from the kinds: see kinds.TestPages.
 func TestProtocolPage(t *testing.T) {
 	text := pages(t)[filepath.Join("docs", "protocol.md")]
-	classes := map[protocol.Class]string{
-		protocol.ClassDone: "done", protocol.ClassNotEntered: "not entered",
-		protocol.ClassUnknown: "unknown", protocol.ClassRefused: "refused",
-	}
-	codes := rows(text, regexp.MustCompile(`^\| [0-9]+ \| (done|not entered|unknown|refused) \|`))
-	if len(codes) < 20 {
-		t.Errorf("found %d codes", len(codes))
-	}
-	for _, cells := range codes {
-		n, err := strconv.ParseUint(cells[0], 10, 16)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := classes[protocol.Code(n).Class()]; got != cells[1] {
-			t.Errorf("code %d is of the class %s, the page says %s", n, got, cells[1])
-		}
-	}
 	vectors := rows(text, regexp.MustCompile("^\\| `.*\\| [0-9a-f]{16} \\| [0-9]+ \\|"))
 	if len(vectors) < 15 {
 		t.Errorf("found %d vectors", len(vectors))

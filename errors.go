@@ -21,6 +21,7 @@ var (
 	ErrCodec          = errors.New("another codec")
 	ErrSettings       = errors.New("other settings")
 	ErrDestroyed      = errors.New("destroyed")
+	ErrNotInTime      = errors.New("not in time")
 	ErrInvalid        = errors.New("invalid")
 	ErrUnsupported    = errors.New("unsupported")
 )

@@ -45,6 +45,7 @@ var errorRows = map[string]struct {
 	"ErrSettings":       {quorate.ErrSettings, provokeSettings},
 	"ErrDestroyed":      {quorate.ErrDestroyed, provokeDestroyed},
 	"ErrInvalid":        {quorate.ErrInvalid, provokeInvalid},
+	"ErrNotInTime":      {quorate.ErrNotInTime, provokeNotInTime},
 	"ErrUnsupported":    {quorate.ErrUnsupported, provokeUnsupported},
 }
 
@@ -378,6 +379,52 @@ func provokeDestroyed(t *testing.T, g *errorGrid) (bool, error) {
 		t.Fatal(lenErr)
 	}
 	return n != 1, err
+}
+
+// provokeNotInTime waits for less than it takes, in every way that there is.
+func provokeNotInTime(t *testing.T, g *errorGrid) (bool, error) {
+	ctx := within(t, gridtest.WaitTimeout)
+	busy := dqueue.New[string](g.plain, "busy")
+	if err := busy.Configure(ctx, dqueue.Capacity(1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := busy.Put(ctx, "first"); err != nil {
+		t.Fatal(err)
+	}
+	idle := dqueue.New[string](g.plain, "idle")
+	for what, call := range map[string]func() error{
+		"put":        func() error { return busy.Put(ctx, "x", dqueue.Wait(0)) },
+		"put all":    func() error { return busy.PutAll(ctx, []string{"x", "y"}, dqueue.Wait(time.Millisecond)) },
+		"take":       func() error { _, err := idle.Take(ctx, dqueue.Wait(time.Millisecond)); return err },
+		"take many":  func() error { _, err := idle.TakeN(ctx, 3, dqueue.Wait(time.Millisecond)); return err },
+		"take now":   func() error { _, err := idle.TakeN(ctx, 3, dqueue.Wait(0)); return err },
+		"no permits": func() error { return acquireWithin(ctx, g, time.Millisecond) },
+	} {
+		if err := call(); !errors.Is(err, quorate.ErrNotInTime) || !quorate.SafeToRetry(err) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	err := busy.Put(ctx, "x", dqueue.Wait(10*time.Millisecond))
+	n, lenErr := busy.Len(ctx)
+	if lenErr != nil {
+		t.Fatal(lenErr)
+	}
+	return n != 1, err
+}
+
+// acquireWithin asks for a permit that somebody else holds.
+func acquireWithin(ctx context.Context, g *errorGrid, d time.Duration) error {
+	taken := dsemaphore.New(g.plain, "taken")
+	if err := taken.Init(ctx, 1); err != nil {
+		return err
+	}
+	held, err := taken.Acquire(ctx, 1)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = held.Release(ctx) }()
+	_, err = taken.Acquire(ctx, 1, dsemaphore.Wait(d))
+	return err
 }
 
 func provokeInvalid(t *testing.T, g *errorGrid) (bool, error) {

@@ -29,39 +29,50 @@ var layers = []struct {
 	{"mutants/...", []string{"mutants"}}, // the command that runs the checks
 	{"mutants", nil},                     // plants bugs in what keeps the promises; nothing without its build tag
 	{"protocol", []string{"."}},
-	{"internal/ports", nil}, // where grids of one machine listen
+	{"internal/otherversion", nil},           // messages of other versions, for tests
+	{"internal/nearest", nil},                // the name that was meant
+	{"internal/ports", nil},                  // where grids of one machine listen
+	{"internal/flood", []string{"protocol"}}, // hostile clients
+	{"internal/child", nil},                  // runs the commands of those who hold something
+	{"internal/contexts", []string{"."}},     // why a context has ended
 
 	// Layer 1: pure maths, and the contract of a structure.
 	{"partition", []string{"protocol"}},
-	{"structures", []string{".", "protocol"}},
+	{"structures", []string{"mutants", ".", "internal/contexts", "internal/nearest", "protocol"}},
+	{"archive", []string{"protocol"}}, // the form of saved groups; it knows no state
 
 	// Layer 2: the deterministic state of a group, and the rooms. A room never
 	// imports another room. The conformance suite runs a room's machine in the
 	// very state a group gives it.
-	{"shardgroups/groupstate", []string{"mutants", ".", "partition", "protocol", "structures"}},
-	{"shardgroups/systemstate", []string{"partition", "protocol", "shardgroups/groupstate"}},
-	{"structures/structurestest", []string{".", "partition", "protocol", "structures", "shardgroups/groupstate"}},
-	{"structures/...", []string{"mutants", ".", "protocol", "structures"}},
+	{"shardgroups/levels", []string{"protocol"}}, // the shapes of what is logged
+	{"shardgroups/groupstate", []string{"mutants", "archive", ".", "partition", "protocol", "structures", "shardgroups/levels"}},
+	{"shardgroups/systemstate", []string{"mutants", "partition", "protocol", "shardgroups/groupstate", "shardgroups/levels"}},
+	{"structures/structurestest", []string{".", "internal/contexts", "partition", "protocol", "structures", "shardgroups/groupstate"}},
+	{"structures/...", []string{"mutants", ".", "internal/contexts", "protocol", "structures"}},
 
-	// Layer 3: Raft.
+	// Layer 3: Raft, and the list of all structures.
+	{"kinds", []string{"protocol", "structures", "structures/..."}},
 	{"shardgroups/memlog", nil},
 	{"shardgroups/baseline", []string{"protocol", "shardgroups"}}, // for the configuration of a member only
-	{"shardgroups", []string{"mutants", ".", "partition", "protocol", "structures", "shardgroups/groupstate", "shardgroups/memlog", "shardgroups/systemstate"}},
+	{"shardgroups", []string{"mutants", "archive", ".", "partition", "protocol", "structures", "shardgroups/groupstate", "shardgroups/memlog", "shardgroups/systemstate"}},
 
 	// Layer 4: members and clients. A client never imports grid: an embedded
 	// member hands out a client with links inside the process.
-	{"client", []string{"mutants", ".", "partition", "protocol", "structures"}},
-	{"grid/internal/...", []string{"mutants", ".", "client", "partition", "protocol", "structures", "shardgroups", "shardgroups/groupstate", "shardgroups/systemstate", "grid/internal/..."}},
+	{"client", []string{"mutants", ".", "internal/contexts", "partition", "protocol", "structures"}},
+	{"grid/internal/...", []string{"mutants", "archive", ".", "client", "internal/contexts", "kinds", "partition", "protocol", "structures", "shardgroups", "shardgroups/groupstate", "shardgroups/systemstate", "grid/internal/..."}},
 	{"grid/gridtest", []string{".", "client", "grid", "grid/internal/...", "internal/ports", "partition", "protocol", "shardgroups", "shardgroups/systemstate", "structures"}}, // breaks and tunes members for tests
-	{"grid", []string{".", "client", "partition", "protocol", "structures", "structures/...", "shardgroups", "shardgroups/groupstate", "shardgroups/systemstate", "grid/internal/..."}},
-	{"bench", []string{".", "client", "protocol", "structures", "structures/..."}},
-	{"verify", []string{".", "client", "protocol", "structures", "structures/..."}},
-	{"verify/nemesis", []string{"client", "internal/ports", "protocol"}}, // starts and breaks processes
-	{"verify/workloads", []string{".", "client", "protocol", "structures", "structures/...", "verify"}},
+	{"grid", []string{"archive", ".", "client", "internal/contexts", "kinds", "partition", "protocol", "structures", "shardgroups", "shardgroups/groupstate", "shardgroups/systemstate", "grid/internal/..."}},
+	{"bench", []string{".", "client", "internal/contexts", "kinds", "protocol", "structures", "structures/..."}},
+	{"verify", []string{".", "client", "internal/contexts", "kinds", "protocol", "structures", "structures/..."}},
+	{"conform", []string{"kinds", "partition", "protocol", "shardgroups/groupstate", "structures"}}, // plays the members for a client under test
+	{"conform/goclient", []string{".", "client", "structures", "structures/..."}},
+	{"verify/nemesis", []string{"client", "internal/contexts", "internal/flood", "internal/ports", "protocol"}}, // starts and breaks processes
+	{"verify/workloads", []string{".", "client", "internal/contexts", "protocol", "structures", "structures/...", "verify"}},
 
 	// Layer 5: the command.
-	{"cmd/quorate", []string{".", "bench", "client", "grid", "internal/ports", "partition", "protocol", "shardgroups/baseline", "structures", "structures/...", "verify", "verify/..."}},
-	{"cmd/quorate/...", []string{".", "bench", "client", "grid", "partition", "protocol", "shardgroups/baseline", "structures", "structures/...", "verify", "verify/..."}},
+	{"cmd/quorate", []string{".", "bench", "client", "conform", "conform/...", "grid", "internal/child", "internal/contexts", "internal/flood", "internal/nearest", "internal/ports", "kinds", "partition", "protocol", "shardgroups/baseline", "structures", "structures/...", "verify", "verify/..."}},
+	{"cmd/quorate/...", []string{".", "bench", "client", "conform", "conform/...", "grid", "partition", "protocol", "shardgroups/baseline", "structures", "structures/...", "verify", "verify/..."}},
+	{"python/tests/interop", []string{"client", "structures/..."}}, // a program for the tests of the client for Python
 }
 
 // dependencies names who may import each module of others, and why.
@@ -80,11 +91,13 @@ var dependencies = map[string]map[string]string{
 		"shardgroups":   "the memory file system that dragonboat takes",
 		"grid/gridtest": "disks in memory that forget what was not synced",
 	},
+	"github.com/klauspost/compress":   {"archive": "zstd, which other programs read too, and which is not cgo"},
 	"github.com/tidwall/btree":        {"shardgroups/groupstate": "ordered rows with a copy in constant time, for snapshots"},
 	"github.com/hashicorp/memberlist": {"grid/internal/gossip": "finds members and suspects them"},
 	"golang.org/x/sys": {
 		"grid/internal/identity": "locks the data directory",
 		"verify/nemesis":         "network namespaces",
+		"internal/child":         "process groups in the foreground of a terminal, job objects",
 	},
 	"github.com/alecthomas/kong": {"cmd/quorate": "the command line"},
 	"github.com/knadh/koanf": {
@@ -114,7 +127,7 @@ func pure(file string) bool {
 	dir, base := path.Split(file)
 	dir = strings.TrimSuffix(dir, "/")
 	switch {
-	case dir == "partition", dir == "shardgroups/groupstate", dir == "shardgroups/systemstate":
+	case dir == "archive", dir == "partition", dir == "shardgroups/groupstate", dir == "shardgroups/systemstate":
 		return true
 	case strings.HasPrefix(dir, "structures/") && dir != "structures/structurestest":
 		return base == "state.go"
@@ -143,7 +156,7 @@ var impure = map[string]string{
 // anyOrder are the maps that a pure file ranges over, and why their order does
 // not show.
 var anyOrder = map[string]string{
-	"shardgroups/systemstate/state.go sessions": "one range takes the least deadline, the other sorts what it finds",
+	"shardgroups/systemstate/session.go sessions": "one range takes the least deadline, the other sorts what it finds",
 }
 
 func TestLayering(t *testing.T) {

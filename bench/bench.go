@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/quorate/quorate/internal/contexts"
 	"github.com/quorate/quorate/structures"
 )
 
@@ -92,7 +93,7 @@ func (r *run) do(ctx context.Context, worker func(i int) turn) error {
 	workers.Wait()
 	cancel()
 	<-reported
-	return ctx.Err()
+	return contexts.Err(ctx)
 }
 
 // work takes turns until the run ends.

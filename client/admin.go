@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate"
+	"github.com/quorate/quorate/internal/contexts"
 	"github.com/quorate/quorate/protocol"
 )
 
@@ -35,8 +36,8 @@ func ask(ctx context.Context, cfg *config, id protocol.UUID, address, what strin
 		return &quorate.Error{Op: what, Object: "member " + address, Cause: cause, Detail: detail}
 	}
 	unavailable := func(err error) error {
-		if ctx.Err() != nil {
-			err = ctx.Err()
+		if ended := contexts.Err(ctx); ended != nil {
+			err = ended
 		}
 		return fail(fmt.Errorf("%w: %w", quorate.ErrUnavailable, err), "")
 	}

@@ -195,7 +195,7 @@ func TestHopelessCallsAreRefusedAtOnce(t *testing.T) {
 }
 
 func TestBacklogIsBounded(t *testing.T) {
-	n := &conn{window: newWindow(1, 0)}
+	n := &conn{window: newWindow(1, 0, 0)}
 	o := &op{}
 	for range maxBacklog - 1 {
 		n.backlog.push(&op{})
@@ -232,7 +232,7 @@ func TestBacklogKeepsItsOrder(t *testing.T) {
 
 // What cannot be answered in time any more is not sent when there is room.
 func TestBacklogDropsWhatIsTooLate(t *testing.T) {
-	n := &conn{window: newWindow(2, 0), limit: 2}
+	n := &conn{window: newWindow(2, 0, 0), limit: 2}
 	n.window.short[0] = 10 * time.Millisecond
 	calls := map[string]*op{"too late": {deadline: 1009 * ms}, "in time": {deadline: 2000 * ms}, "without a deadline": {}}
 	for _, name := range []string{"too late", "in time", "without a deadline"} {

@@ -77,14 +77,13 @@ func (b *batch) gather(calls []structures.Call, i int) int {
 		}
 		if o.mutates() {
 			s := b.c.sessions.current.Load()
-			if s == nil || s.ended.Load() {
+			if s == nil || s.ended.Load() || o.call.Lease != nil {
 				b.later = append(b.later, item{i: i, o: o})
 				continue
 			}
 			t := s.table(o.req.Partition)
-			slot, sequence, wait := t.acquire()
-			if wait != nil {
-				t.giveUp(wait)
+			slot, sequence, ok := t.tryAcquire()
+			if !ok {
 				if count > 0 { // send what has gathered, then try again
 					b.c.recycle(o)
 					return i
@@ -135,7 +134,9 @@ func (b *batch) send() {
 // nothing, where the connection takes no more.
 func (c *Client) sendBatch(n *conn, r *routes, items []item) bool {
 	now := c.now()
-	overdue := now + attemptTime()
+	n.mu.Lock()
+	overdue := now + attemptTime() + n.distance()
+	n.mu.Unlock()
 	for i := range items {
 		o := items[i].o
 		due := min(overdue, max(o.deadline, now+1))

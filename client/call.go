@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"time"
 
 	"github.com/quorate/quorate"
+	"github.com/quorate/quorate/internal/contexts"
 	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
@@ -35,12 +35,15 @@ type op struct {
 	// was not answered. Only a definite answer under the identity settles it.
 	unsettled bool
 
-	waiting bool // travels on the connection for waiting calls
-	grant   bool // a waiting call: no attempt of it is ever overdue
-	control bool // cancels or confirms; every definite answer is its result
-	tries   int
-	full    time.Duration // since when the group is short of memory or disk
-	last    error         // what the last attempt failed of, for people
+	waiting  bool // travels on a connection for waiting calls, that of its lane
+	admitted bool // a waiting call with a place in lane
+	lane     int
+	until    time.Duration // when the time to wait of a call that was held back is over, on the client's clock; 0: not bounded here
+	grant    bool          // a waiting call: no attempt of it is ever overdue
+	control  bool          // cancels or confirms; every definite answer is its result
+	tries    int
+	full     time.Duration // since when the group is short of memory or disk
+	last     error         // what the last attempt failed of, human-readable
 
 	before, after *op // in the backlog of a connection; guarded by its mu
 }
@@ -82,25 +85,44 @@ func (c *Client) Invoke(ctx context.Context, call structures.Call) (structures.R
 
 // finish frees the slot and makes the caller's answer.
 func (c *Client) finish(o *op, err error) (structures.Reply, error) {
+	if err != nil {
+		err = o.fail(err)
+		// A call that holds and may have been granted something is not given up, but
+		// cancelled until it is known.
+		if o.call.Late != nil && o.slots != nil && errors.Is(err, quorate.ErrOutcomeUnknown) {
+			c.settleLater(o, c.controlOp(o, protocol.OpCancel))
+		}
+	}
 	if o.slots != nil {
 		o.slots.release(o.req.Caller.Slot)
 	}
-	if err != nil {
-		return structures.Reply{}, o.fail(err)
+	if o.admitted {
+		c.admission.leave(waitKeyOf(o), o.lane)
 	}
-	r := structures.Reply{Code: o.reply.Code, Body: o.reply.Body, Revision: o.reply.Revision}
+	if err != nil {
+		return structures.Reply{}, err
+	}
+	r := structures.Reply{Code: o.reply.Code, Body: o.reply.Body, Version: o.reply.Version}
 	if r.Code == protocol.CodeReserved {
 		r.Code = protocol.CodeOK
 	}
 	if o.sess != nil {
 		r.Lease = o.sess.lease
 	}
+	if o.call.Late != nil && r.Code == protocol.CodeOK && r.Lease.Err() != nil {
+		// Giving up is final: it is nobody's.
+		o.call.Late(r)
+		return structures.Reply{}, &quorate.Error{
+			Op: o.call.Verb, Object: o.call.Object(), Cause: context.Cause(r.Lease),
+			Detail: "what was granted has been given back",
+		}
+	}
 	return r, nil
 }
 
 // begin checks a call and sets its deadline.
 func (c *Client) begin(ctx context.Context, o *op) error {
-	if err := ctx.Err(); err != nil {
+	if err := contexts.Err(ctx); err != nil {
 		return err
 	}
 	if c.ctx.Err() != nil {
@@ -109,8 +131,11 @@ func (c *Client) begin(ctx context.Context, o *op) error {
 	if int(o.req.Partition) >= c.partitions {
 		return fmt.Errorf("%w: partition %d of %d", quorate.ErrInvalid, o.req.Partition, c.partitions)
 	}
+	if size, limit := len(o.req.Body), int(c.body.Load()); size > limit {
+		return fmt.Errorf("%w: the body of a request has %d bytes, limit body: %d", quorate.ErrTooLarge, size, limit)
+	}
 	if size, limit := len(o.req.Name)+len(o.req.Body)+requestOverhead, int(c.limits.Load().Frame); size > limit {
-		return fmt.Errorf("%w: the request has %d bytes, a frame holds at most %d", quorate.ErrTooLarge, size, limit)
+		return fmt.Errorf("%w: the request has %d bytes, limit frame: %d", quorate.ErrTooLarge, size, limit)
 	}
 	c.budget.earn()
 	o.begun = c.now()
@@ -129,7 +154,7 @@ func (o *op) fail(err error) error {
 		return done
 	}
 	e := &quorate.Error{Op: o.call.Verb, Object: o.call.Object(), Cause: err, Unknown: o.mutates() && o.unsettled && !mutants.On(mutants.UnknownIsSafe)}
-	if errors.Is(err, context.DeadlineExceeded) && !e.Unknown {
+	if contexts.TimedOut(err) && !errors.Is(err, quorate.ErrUnavailable) {
 		why := quorate.ErrUnavailable
 		if errors.Is(o.last, quorate.ErrOverloaded) {
 			why = quorate.ErrOverloaded
@@ -159,7 +184,7 @@ func (o *op) refuse(code protocol.Code, detail string) error {
 
 // ended returns why no further attempt is made, nil while there is time.
 func (c *Client) ended(ctx context.Context, o *op) error {
-	if err := ctx.Err(); err != nil {
+	if err := contexts.Err(ctx); err != nil {
 		if c.ctx.Err() != nil {
 			return quorate.ErrClosed
 		}
@@ -172,9 +197,24 @@ func (c *Client) ended(ctx context.Context, o *op) error {
 		return quorate.ErrGridLost
 	}
 	if o.deadline != 0 && c.now() >= o.deadline {
-		return context.DeadlineExceeded
+		return overdue(ctx)
 	}
 	return nil
+}
+
+// overdue is the error of a call whose deadline has passed: where that is ctx's, why
+// ctx ends, which it does in a moment.
+func overdue(ctx context.Context) error {
+	if _, ok := ctx.Deadline(); ok {
+		t := time.NewTimer(10 * time.Millisecond)
+		defer t.Stop()
+		select {
+		case <-ctx.Done():
+			return contexts.Err(ctx)
+		case <-t.C:
+		}
+	}
+	return context.DeadlineExceeded
 }
 
 // pause waits until one of the channels is closed, at most d, and returns why
@@ -195,6 +235,9 @@ func (c *Client) pause(ctx context.Context, o *op, d time.Duration, a, b <-chan 
 	}
 	return c.ended(ctx, o)
 }
+
+// lostPause is the wait for a link to notice that its connection is lost.
+const lostPause = time.Millisecond
 
 // run makes attempts until there is a definite answer, which is then in
 // o.reply, or until the call has ended.
@@ -233,7 +276,9 @@ func (c *Client) run(ctx context.Context, o *op) error {
 			return err
 		}
 		if err != nil { // leaving, or lost: its link knows in a moment
-			runtime.Gosched()
+			if err := c.pause(ctx, o, lostPause, nil, nil); err != nil {
+				return err
+			}
 			continue
 		}
 		if err := c.wait(ctx, o, n, r); err != nil {
@@ -255,13 +300,18 @@ func (c *Client) identify(ctx context.Context, o *op) error {
 			return err
 		}
 		t := s.table(o.req.Partition)
-		slot, sequence, wait := t.acquire()
-		if wait == nil {
+		slot, sequence, w := t.acquire()
+		if w == nil {
 			o.adopt(s, t, slot, sequence)
 			return nil
 		}
-		if err := c.pause(ctx, o, time.Hour, wait, nil); err != nil {
-			t.giveUp(wait)
+		err = c.pause(ctx, o, time.Hour, w.ready, nil)
+		if err == nil && w.has() {
+			o.adopt(s, t, w.slot, w.sequence)
+			return nil
+		}
+		t.giveUp(w)
+		if err != nil {
 			if o.last == nil {
 				o.last = fmt.Errorf("%w: all %d slots of partition %d are in use", quorate.ErrOverloaded, t.limit, o.req.Partition)
 			}
@@ -300,7 +350,8 @@ func (c *Client) route(o *op) (*conn, *link, *routes) {
 		}
 	}
 	if o.waiting {
-		return m.waiting.conn.Load(), &m.waiting, r
+		l := &m.waiting[o.lane]
+		return l.conn.Load(), l, r
 	}
 	return m.ordinary.conn.Load(), &m.ordinary, r
 }
@@ -386,5 +437,5 @@ func (c *Client) wait(ctx context.Context, o *op, n *conn, r *routes) error {
 	if c.ctx.Err() != nil {
 		return quorate.ErrClosed
 	}
-	return ctx.Err()
+	return contexts.Err(ctx)
 }

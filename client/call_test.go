@@ -41,6 +41,35 @@ func TestInvoke(t *testing.T) {
 	}
 }
 
+// TestLostConnectionThatStays: a call ends with its context although the
+// connection that it is to be sent over is lost, and its link does not notice.
+func TestLostConnectionThatStays(t *testing.T) {
+	members := fakeGrid(t, 1)
+	c := dialFake(t, members)
+	if _, err := c.Invoke(testContext(t), testCall); err != nil { // it has a session
+		t.Fatal(err)
+	}
+	n, _, _ := c.route(&op{req: protocol.Request{Kind: testCall.Kind, Partition: testCall.Partition}})
+	n.mu.Lock()
+	n.leaving = true
+	n.mu.Unlock()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := c.Invoke(ctx, testCall)
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		if !errors.Is(err, context.DeadlineExceeded) || !quorate.SafeToRetry(err) {
+			t.Errorf("got %v", err)
+		}
+	case <-time.After(testTimeout):
+		t.Fatal("the call goes on")
+	}
+}
+
 // TestAnswers gives a mutation one code for ever and looks at the error.
 func TestAnswers(t *testing.T) {
 	tests := []struct {
@@ -185,7 +214,7 @@ func TestOutcome(t *testing.T) {
 			_, err := c.Invoke(ctx, test.call)
 			cancel()
 			if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, quorate.ErrOutcomeUnknown) != test.unknown ||
-				errors.Is(err, quorate.ErrUnavailable) == test.unknown {
+				!errors.Is(err, quorate.ErrUnavailable) {
 				t.Errorf("%s: got %v", test.call.Verb, err)
 			}
 			ctx, cancel = context.WithCancel(context.Background())
@@ -199,9 +228,18 @@ func TestOutcome(t *testing.T) {
 			}
 		}
 		call := testCall
-		call.Body = make([]byte, protocol.MaxFrame)
-		if _, err := c.Invoke(t.Context(), call); !errors.Is(err, quorate.ErrTooLarge) || !quorate.SafeToRetry(err) {
-			t.Errorf("got %v", err)
+		n := len(members[0].seen())
+		call.Body = make([]byte, 1_053_697)
+		_, err := c.Invoke(t.Context(), call)
+		_, errs := c.InvokeAll(t.Context(), []structures.Call{call, call})
+		for _, err := range append(errs, err) {
+			if !errors.Is(err, quorate.ErrTooLarge) || !quorate.SafeToRetry(err) ||
+				!strings.Contains(err.Error(), "the body of a request has 1053697 bytes, limit body: 1053696") {
+				t.Errorf("got %v", err)
+			}
+		}
+		if len(members[0].seen()) != n {
+			t.Error("a request over a limit was sent")
 		}
 	})
 }
@@ -350,6 +388,16 @@ func TestCloseLeavesNothing(t *testing.T) {
 		m.stop()
 	}
 	waitFor(t, "the goroutines", func() bool { return runtime.NumGoroutine() <= before })
+}
+
+// A member that chooses a version the client does not speak is none it can use.
+func TestDialRefusesAnotherVersion(t *testing.T) {
+	m := newFake(t, 1)
+	m.newer = 3
+	_, err := Dial(testContext(t), []string{m.address})
+	if want := "the member chose version 4 of the protocol, this client speaks 1 to 1"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %q", err, want)
+	}
 }
 
 func TestDialNamesEverySeed(t *testing.T) {

@@ -19,12 +19,13 @@ const (
 	keepBuffer     = 1 << 20   // larger write buffers are not kept
 	replyBatch     = 64        // replies taken in under one lock
 	repeatsCounted = 4         // of one waiting call, that a member counts as in flight
+	maxDistance    = 2 * time.Second
 	silenceProbe   = 1 * time.Second
 	silenceDead    = 4 * time.Second
 )
 
 var (
-	errGone    = errors.New("connection gone")         // nothing was sent
+	errGone    = errors.New("connection closed")       // nothing was sent
 	errOverdue = errors.New("no answer to an attempt") // sent
 )
 
@@ -35,6 +36,9 @@ var errFull = fmt.Errorf("%w: too much in flight", quorate.ErrOverloaded)
 // things ends it: abandon returns true, or one token arrives on done.
 type flight struct {
 	done chan struct{} // capacity 1
+	// apart says that the answer may come late for reasons of its own, and so says
+	// nothing of how fast the member answers.
+	apart bool
 
 	// Valid once the token has arrived.
 	reply protocol.Reply
@@ -91,16 +95,27 @@ type place struct {
 }
 
 func newConn(c *Client, l *link, in *life, g greeted) *conn {
-	limit := min(int(g.welcome.Limits.InFlight), 1<<idBits)
-	if limit == 0 {
-		limit = int(protocol.DefaultLimits().InFlight)
-	}
+	limit := inFlightLimit(&g.welcome.Limits)
 	return &conn{
 		c: c, link: l, life: in, member: g.welcome.Member, waiting: l.waiting, nc: g.nc, limit: limit,
 		gone: make(chan struct{}), wake: make(chan struct{}, 1), room: make(chan struct{}, 1),
-		window: newWindow(limit, c.now()),
+		window: newWindow(limit, c.now(), g.trip),
 	}
 }
+
+// inFlightLimit is how many requests a connection may have in flight.
+func inFlightLimit(l *protocol.Limits) int {
+	if l.InFlight == 0 {
+		return int(protocol.DefaultLimits().InFlight)
+	}
+	return min(int(l.InFlight), 1<<idBits)
+}
+
+// waitingRoom is how many waiting calls a connection with the given limit
+// carries. A member counts several repeats of a waiting call, and reads no further
+// at its limit; so fewer calls wait than that, and a connection full of them still
+// carries the control operations that cancel and confirm them.
+func waitingRoom(limit int) int { return max((limit-limit/16)/repeatsCounted, 1) }
 
 // send queues the request of o, or o itself where there is no room for one more.
 // On errGone and errFull nothing has happened.
@@ -125,7 +140,7 @@ func (n *conn) send(o *op, now time.Duration) error {
 func (n *conn) transmit(o *op, now time.Duration) {
 	overdue := time.Duration(0)
 	if !o.grant {
-		overdue = now + attemptTime()
+		overdue = now + attemptTime() + n.distance()
 		if o.deadline != 0 {
 			overdue = min(overdue, max(o.deadline, now+1))
 		}
@@ -144,6 +159,10 @@ func (n *conn) transmit(o *op, now time.Duration) {
 	start := len(n.pending)
 	n.pending = protocol.EndFrame(o.req.Append(protocol.BeginFrame(n.pending)), start)
 }
+
+// distance is the part of a round trip that is no fault of the member's: an attempt
+// has that time besides. mu is held.
+func (n *conn) distance() time.Duration { return min(n.window.shortest(), maxDistance) }
 
 // resend queues a request again under a new ID and forgets the old one. It
 // reports false where f is not in flight here any more: its answer has come.
@@ -186,10 +205,7 @@ func (n *conn) sendMessage(f *flight, now, overdue time.Duration, encode func(id
 	return nil
 }
 
-// admit says whether one more request may be queued. A member counts several
-// repeats of a waiting call, and reads no further at its limit; so fewer
-// waiting calls are sent than that, and a connection full of them still carries
-// the control operations that cancel them.
+// admit says whether one more request may be queued.
 func (n *conn) admit(control bool) error {
 	if n.lost != nil || n.leaving {
 		return errGone
@@ -197,7 +213,7 @@ func (n *conn) admit(control bool) error {
 	limit := n.window.size
 	if n.waiting {
 		if limit = n.limit; !control {
-			limit = (limit - limit/16) / repeatsCounted
+			limit = waitingRoom(limit)
 		}
 	}
 	if n.inFlight >= max(limit, 1) || len(n.pending) >= maxPending {
@@ -400,7 +416,9 @@ func (n *conn) complete(replies []protocol.Reply, flights *[replyBatch]*flight) 
 		flights[i] = f
 		if f != nil {
 			n.remove(f)
-			n.window.add(now, f.sent, shortage(replies[i].Code))
+			if !f.apart {
+				n.window.add(now, f.sent, shortage(replies[i].Code))
+			}
 		}
 	}
 	n.window.turn(now, n.inFlight, n.backlog.n > 0)
@@ -534,7 +552,7 @@ func (n *conn) sweep(now time.Duration) bool {
 	}
 	switch {
 	case silent > silenceDead:
-		n.fail(fmt.Errorf("no word for %v", silent.Round(time.Millisecond)))
+		n.fail(fmt.Errorf("nothing received for %v", silent.Round(time.Millisecond)))
 	case probe:
 		n.askTable(now)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate"
+	"github.com/quorate/quorate/internal/contexts"
 	"github.com/quorate/quorate/partition"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
@@ -31,12 +32,14 @@ type Client struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
-	life     atomic.Pointer[life] // replaced under routeMu
-	routes   atomic.Pointer[routes]
-	limits   atomic.Pointer[protocol.Limits]
-	sessions sessions
-	ops      sync.Pool // of *op
-	budget   budget    // of repeats
+	life      atomic.Pointer[life] // replaced under routeMu
+	routes    atomic.Pointer[routes]
+	limits    atomic.Pointer[protocol.Limits]
+	body      atomic.Uint32 // bytes of the body of a request, as announced
+	sessions  sessions
+	admission admission // of waiting calls
+	ops       sync.Pool // of *op
+	budget    budget    // of repeats
 
 	parked     atomic.Bool   // the sweeper sleeps: nothing is in flight
 	unpark     chan struct{} // capacity 1
@@ -61,7 +64,8 @@ var _ structures.Invoker = (*Client)(nil)
 // Dial connects to a grid. It returns with the routing table of the first seed
 // that answers, within 5 s or when ctx ends; its error names every seed with
 // its reason. ctx bounds only Dial itself. Names among the seeds are resolved
-// anew whenever they are used.
+// anew whenever they are used. A seed is host:port, and blanks around it do not
+// count; where one is not, the error Is quorate.ErrInvalid and names it.
 func Dial(ctx context.Context, seeds []string, opts ...Option) (*Client, error) {
 	cfg, err := newConfig(seeds, opts)
 	if err != nil {
@@ -80,11 +84,14 @@ func Dial(ctx context.Context, seeds []string, opts ...Option) (*Client, error) 
 		c.seeds = newMember(c, 0)
 	}
 
-	ctx, cancel := context.WithTimeout(ctx, dialAllTimeout)
+	within, cancel := context.WithTimeout(ctx, dialAllTimeout)
 	defer cancel()
-	g, err := c.greetAny(ctx)
+	g, err := c.greetAny(within)
 	if err != nil {
 		c.cancel()
+		if ended := contexts.Err(ctx); ended != nil {
+			err = fmt.Errorf("%w: %w", ended, err)
+		}
 		return nil, &quorate.Error{Op: "dial", Cause: fmt.Errorf("%w: %w", quorate.ErrUnavailable, err)}
 	}
 	w := &g.welcome
@@ -191,6 +198,7 @@ func (c *Client) adopt(l *link, g greeted) error {
 		c.learn(in, &w.Table)
 		limits := w.Limits
 		c.limits.Store(&limits)
+		c.body.Store(w.Body)
 	}
 	if err != nil {
 		g.nc.Close()

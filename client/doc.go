@@ -27,8 +27,9 @@
 // has known (follow.go). Where one in memory is lost and formed anew, the client
 // goes over to the next; nothing of before is sent there.
 //
-// Waiting calls (FlagWait) travel on a second connection, so that nothing waits
-// behind them. They are repeated when the table changes, a connection is lost,
+// Waiting calls (FlagWait) travel on connections of their own, so that nothing waits
+// behind them, and are bounded apart, so that there is room for what they wait for:
+// see admission. They are repeated when the table changes, a connection is lost,
 // and every 5 s; when their context ends they are cancelled, and the answer to
 // the cancel is the truth: a result that was on its way wins. What a member
 // has only reserved is confirmed before it is returned.

@@ -33,6 +33,7 @@ type fakeMember struct {
 	handle   func(c *fakeConn, q *protocol.Request) // nil: answers OK with the body
 	session  func(c *fakeConn, q *protocol.SessionRequest)
 	refuse   protocol.Code // of the handshake
+	newer    uint32        // by how much the version that it chooses is above the newest
 	requests []protocol.Request
 	opened   int
 	keep     bool
@@ -212,7 +213,7 @@ func (c *fakeConn) flush() {
 }
 
 func (c *fakeConn) reply(q *protocol.Request, code protocol.Code, body []byte) {
-	r := protocol.Reply{ID: q.ID, Code: code, Epoch: 1, Revision: 1, Body: body}
+	r := protocol.Reply{ID: q.ID, Code: code, Epoch: 1, Version: 1, Body: body}
 	c.queue(r.Append)
 }
 
@@ -254,8 +255,9 @@ func (c *fakeConn) take(frame []byte) error {
 		m.opened++
 		refuse := m.refuse
 		w := protocol.Welcome{
-			Type: protocol.TypeWelcome, Version: protocol.WireVersion, Cluster: m.cluster, Name: "test",
-			Member: m.id, Durability: "disk", Limits: m.limits, Table: m.table,
+			Type: protocol.TypeWelcome, Version: protocol.WireVersion + m.newer, Oldest: protocol.OldestVersion, Newest: protocol.WireVersion, Cluster: m.cluster, Name: "test",
+			Member: m.id, Durability: "disk", Limits: m.limits, Table: m.table, Body: m.limits.Body(),
+			Partitions: uint32(len(m.table.Partitions)),
 		}
 		m.mu.Unlock()
 		if refuse != 0 {

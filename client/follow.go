@@ -10,7 +10,7 @@ import (
 )
 
 // life is one grid that the client has known. A grid in memory that has lost
-// its majority is formed anew, as another one, and the client goes over to it.
+// its majority is formed anew, as another one, and the client switches to it.
 // Calls, sessions and connections belong to one life: what was begun in one
 // never reaches another, where its session could be somebody else's.
 type life struct {
@@ -36,7 +36,7 @@ func (c *Client) follow() bool {
 	if w == nil {
 		return false
 	}
-	c.log.Error("the grid has lost the memory of a majority and was formed anew, empty: the client goes over to it",
+	c.log.Error("the grid has lost the memory of a majority and was formed anew, empty: the client switches to it",
 		"lost", was.cluster.String(), "cluster", w.Cluster.String())
 	c.routeMu.Lock()
 	c.life.Store(&life{cluster: w.Cluster, name: w.Name})

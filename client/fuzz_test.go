@@ -16,15 +16,15 @@ import (
 // time, and nothing of it is left.
 func FuzzMember(f *testing.F) {
 	frame := func(b []byte) []byte { return protocol.EndFrame(append(protocol.BeginFrame(nil), b...), 0) }
-	m := &fakeMember{id: 1, address: "a"}
+	m := &fakeMember{id: 1, address: "a", limits: protocol.DefaultLimits()}
 	m.table = fakeTable(1, 1, m)
 	welcome := protocol.Encode(&protocol.Welcome{
 		Type: protocol.TypeWelcome, Version: protocol.WireVersion, Cluster: protocol.UUID{1}, Name: "test",
-		Member: 1, Durability: "disk", Limits: protocol.DefaultLimits(), Table: m.table,
+		Member: 1, Durability: "disk", Limits: m.limits, Table: m.table, Body: m.limits.Body(),
 	})
 	next := m.table
 	next.Epoch, next.Members = 2, nil
-	r := protocol.Reply{ID: 1, Epoch: 1, Revision: 1, Body: protocol.Encode(&protocol.SessionState{Session: 7, TTL: 2000})}
+	r := protocol.Reply{ID: 1, Epoch: 1, Version: 1, Body: protocol.Encode(&protocol.SessionState{Session: 7, TTL: 2000})}
 	f.Add(welcome, frame(r.Append(nil)))
 	f.Add(welcome, append(frame(protocol.Encode(&next)), frame(r.Append(nil))...))
 	f.Add(welcome, frame(protocol.Encode(&protocol.Goodbye{Type: protocol.TypeGoodbye, Reason: "test"})))

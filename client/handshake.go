@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"time"
 
@@ -16,6 +17,10 @@ const (
 	dialAllTimeout   = 5 * time.Second // of Dial
 	handshakeTimeout = 5 * time.Second
 )
+
+// errNoMember: something listens at the address, but it does not speak the
+// protocol.
+var errNoMember = errors.New("what answers there is not a member of a grid")
 
 // refusal is a member's answer to a Hello it does not accept.
 type refusal struct {
@@ -37,6 +42,7 @@ type greeted struct {
 	nc      net.Conn
 	frames  *protocol.FrameReader
 	welcome protocol.Welcome
+	trip    time.Duration // the round trip of the handshake
 }
 
 // greet opens a connection and shakes hands.
@@ -64,20 +70,28 @@ func (g *greeted) shake(ctx context.Context, cfg *config, id protocol.UUID) erro
 	stop := context.AfterFunc(ctx, func() { g.nc.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 
-	hello := protocol.Hello{
-		Type: protocol.TypeHello, Version: protocol.WireVersion,
-		Cluster: cfg.cluster, Client: id, Name: cfg.name, Forward: cfg.forward,
+	hello := protocol.NewHello(id, cfg.name)
+	hello.Cluster = cfg.cluster
+	if cfg.forward {
+		hello.Flags |= protocol.HelloForward
 	}
 	b := protocol.AppendPreface(nil, protocol.PurposeClient)
 	start := len(b)
 	b = append(protocol.BeginFrame(b), protocol.Encode(&hello)...)
+	sent := time.Now()
 	if _, err := g.nc.Write(protocol.EndFrame(b, start)); err != nil {
 		return err
 	}
 	frame, err := g.frames.Next()
-	if err != nil {
+	switch {
+	case errors.Is(err, protocol.ErrFrame), errors.Is(err, protocol.ErrMalformed):
+		return errNoMember
+	case err == io.EOF:
+		return fmt.Errorf("%w, or it is shutting down: it closed the connection without an answer", errNoMember)
+	case err != nil:
 		return fmt.Errorf("read welcome: %w", err)
 	}
+	g.trip = time.Since(sent)
 	switch protocol.PeekType(frame) {
 	case protocol.TypeWelcome:
 		if err := protocol.Decode(frame, &g.welcome); err != nil {
@@ -90,10 +104,11 @@ func (g *greeted) shake(ctx context.Context, cfg *config, id protocol.UUID) erro
 		}
 		return &refusal{code: r.Code, detail: problemOf(r).Detail}
 	default:
-		return errors.New("the answer to the handshake is not Quorate's")
+		return errNoMember
 	}
-	if v := g.welcome.Version; v != protocol.WireVersion {
-		return fmt.Errorf("%w: the member speaks protocol version %d, this client %d", quorate.ErrUnsupported, v, protocol.WireVersion)
+	if v := g.welcome.Version; v < hello.Oldest || v > hello.Newest {
+		return fmt.Errorf("%w: the member chose version %d of the protocol, this client speaks %d to %d",
+			quorate.ErrUnsupported, v, hello.Oldest, hello.Newest)
 	}
 	if !stop() {
 		return context.Cause(ctx)

@@ -86,7 +86,7 @@ func (c *Client) judgeRetry(ctx context.Context, o *op, n *conn, r *routes, code
 			break
 		}
 		o.sess.end()
-		if o.unsettled && !mutants.On(mutants.NewIdentity) {
+		if o.call.Lease != nil || o.unsettled && !mutants.On(mutants.NewIdentity) {
 			return o.refuse(code, p.Detail)
 		}
 		// No attempt has entered: the call may have another identity.

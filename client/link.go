@@ -16,13 +16,15 @@ import (
 type member struct {
 	id       protocol.MemberID // 0: the seeds
 	ordinary link
-	waiting  link
+	waiting  [waitLanes]link // by lane
 }
 
 func newMember(c *Client, id protocol.MemberID) *member {
 	m := &member{id: id}
 	m.ordinary = link{c: c, member: id}
-	m.waiting = link{c: c, member: id, waiting: true}
+	for i := range m.waiting {
+		m.waiting[i] = link{c: c, member: id, waiting: true}
+	}
 	return m
 }
 
@@ -91,7 +93,7 @@ func (l *link) connect(ended chan struct{}) {
 	l.mu.Lock()
 	l.err = err
 	if err != nil {
-		l.c.log.Debug("could not connect", "member", l.member, "err", err)
+		l.c.log.Debug("could not connect", "member", l.member, "error", err)
 		l.failures++
 		l.notBefore = l.c.now() + backoff(l.failures, 25*time.Millisecond, time.Second)
 	} else {

@@ -6,15 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/quorate/quorate"
-)
-
-// Bounds of the time to live of a session.
-const (
-	minSessionTTL = 2 * time.Second
-	maxSessionTTL = time.Hour
+	"github.com/quorate/quorate/protocol"
 )
 
 // Option changes how a Client works.
@@ -27,6 +24,7 @@ type config struct {
 	name             string
 	operationTimeout time.Duration
 	sessionTTL       time.Duration
+	holdMargin       time.Duration // 0: leastMargin(sessionTTL)
 	dial             func(ctx context.Context, address string) (net.Conn, error)
 	forward          bool
 }
@@ -59,6 +57,19 @@ func WithSessionTTL(d time.Duration) Option {
 	return func(c *config) { c.sessionTTL = d }
 }
 
+// WithHoldMargin sets how long before the grid can grant it to anyone else the
+// context of what the client holds (structures.Held) ends, where the session is
+// not kept alive: the time that a holder has to stop. The default, which is also
+// the least, is a tenth of the session TTL or 500 ms, the larger; the most is half
+// of the TTL. A longer margin makes the client give up sooner: it counts on a
+// heartbeat for the TTL less 1/32 and less the margin.
+//
+// Who needs longer than the default to stop, for example to end a process, sets
+// a margin of that time and a TTL of at least twice as much.
+func WithHoldMargin(d time.Duration) Option {
+	return func(c *config) { c.holdMargin = d }
+}
+
 // WithDialer sets how connections are opened, for example inside one process.
 // The address is a seed as given to Dial or a member's address of the table.
 // The context bounds the dialling only.
@@ -75,13 +86,10 @@ func WithForward() Option {
 func newConfig(seeds []string, opts []Option) (config, error) {
 	d := net.Dialer{Timeout: dialTimeout}
 	cfg := config{
-		seeds:            append([]string(nil), seeds...),
+		seeds:            slices.Clone(seeds),
 		logger:           slog.New(slog.DiscardHandler),
 		operationTimeout: 10 * time.Second,
 		sessionTTL:       10 * time.Second,
-		dial: func(ctx context.Context, address string) (net.Conn, error) {
-			return d.DialContext(ctx, "tcp", address)
-		},
 	}
 	for _, o := range opts {
 		o(&cfg)
@@ -90,14 +98,31 @@ func newConfig(seeds []string, opts []Option) (config, error) {
 		cfg.logger = slog.New(slog.DiscardHandler)
 	}
 	var problems []error
+	if cfg.dial == nil { // a dialer of the application's own has addresses of its own
+		cfg.dial = func(ctx context.Context, address string) (net.Conn, error) {
+			return d.DialContext(ctx, "tcp", address)
+		}
+		for i := range cfg.seeds {
+			cfg.seeds[i] = strings.TrimSpace(cfg.seeds[i])
+			if err := checkSeed(cfg.seeds[i]); err != nil {
+				problems = append(problems, err)
+			}
+		}
+	}
 	if len(cfg.seeds) == 0 {
-		problems = append(problems, errors.New("no seeds: name at least one member's address"))
+		problems = append(problems, errors.New("no seed addresses: name at least one member's address"))
 	}
 	if cfg.operationTimeout <= 0 {
 		problems = append(problems, fmt.Errorf("operation timeout %v: must be positive", cfg.operationTimeout))
 	}
-	if cfg.sessionTTL < minSessionTTL || cfg.sessionTTL > maxSessionTTL {
-		problems = append(problems, fmt.Errorf("session TTL %v: must be %v to %v", cfg.sessionTTL, minSessionTTL, maxSessionTTL))
+	if cfg.sessionTTL < protocol.MinSessionTTL || cfg.sessionTTL > protocol.MaxSessionTTL {
+		problems = append(problems, fmt.Errorf("session TTL %v: must be %v to %v", cfg.sessionTTL, protocol.MinSessionTTL, protocol.MaxSessionTTL))
+	}
+	if least := leastMargin(cfg.sessionTTL); cfg.holdMargin == 0 {
+		cfg.holdMargin = least
+	} else if cfg.holdMargin < least || cfg.holdMargin > cfg.sessionTTL/2 {
+		problems = append(problems, fmt.Errorf("hold margin %v: must be %v to %v with session TTL %v",
+			cfg.holdMargin, least, cfg.sessionTTL/2, cfg.sessionTTL))
 	}
 	if len(problems) > 0 {
 		return cfg, &quorate.Error{Op: "dial", Cause: fmt.Errorf("%w: %w", quorate.ErrInvalid, errors.Join(problems...))}

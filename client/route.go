@@ -89,6 +89,10 @@ func (c *Client) learn(of *life, t *protocol.Table) {
 	if len(t.Partitions) == 0 && t.Epoch == 0 {
 		return // of a member that serves nothing yet
 	}
+	if t.Cluster != (protocol.UUID{}) && t.Cluster != of.cluster {
+		c.log.Error("ignored a table of another cluster", "have", of.cluster.String(), "got", t.Cluster.String())
+		return
+	}
 	c.routeMu.Lock()
 	if of != c.life.Load() {
 		c.routeMu.Unlock()
@@ -171,7 +175,7 @@ func (c *Client) Table() protocol.Table {
 	c.routeMu.Lock()
 	defer c.routeMu.Unlock()
 	v := &c.view
-	t := protocol.Table{Type: protocol.TypeTable, Epoch: v.epoch, Partitions: slices.Clone(v.partitions)}
+	t := protocol.Table{Type: protocol.TypeTable, Epoch: v.epoch, Partitions: slices.Clone(v.partitions), Cluster: c.Cluster()}
 	for _, id := range slices.Sorted(maps.Keys(v.groups)) {
 		g := v.groups[id]
 		g.Replicas = slices.Clone(g.Replicas)

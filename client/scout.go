@@ -182,7 +182,7 @@ func (c *Client) trySeeds() bool {
 	defer cancel()
 	g, err := c.greetAny(ctx)
 	if err != nil {
-		c.log.Warn("no seed answers", "err", err)
+		c.log.Warn("no seed address answers", "error", err)
 		return false
 	}
 	if in := c.life.Load(); g.welcome.Cluster == in.cluster {
@@ -194,7 +194,7 @@ func (c *Client) trySeeds() bool {
 		return true
 	}
 	if err := c.adopt(l, g); err != nil {
-		c.log.Warn("a seed cannot be used", "err", err)
+		c.log.Warn("a seed address cannot be used", "error", err)
 		return false
 	}
 	return true

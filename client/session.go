@@ -11,8 +11,10 @@ import (
 	"time"
 
 	"github.com/quorate/quorate"
+	"github.com/quorate/quorate/internal/contexts"
 	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/structures"
 )
 
 // session is one session of the client at the system group.
@@ -24,14 +26,16 @@ import (
 //	  '-------------------------------------------'
 //	             a member says that it has ended
 type session struct {
-	c     *Client
-	life  *life // of the grid that has opened it
-	id    protocol.SessionID
-	ttl   time.Duration
-	lease context.Context // ends before anyone else can be granted what is held
-	stop  context.CancelCauseFunc
-	ended atomic.Bool // a member said so: no mutation is sent under it again
-	slots []atomic.Pointer[slotTable]
+	c      *Client
+	life   *life // of the grid that has opened it
+	id     protocol.SessionID
+	ttl    time.Duration
+	lease  context.Context // ends before anyone else can be granted what is held
+	stop   context.CancelCauseFunc
+	lost   chan struct{} // closed when the contexts of what it held have ended
+	ended  atomic.Bool   // a member said so: no mutation is sent under it again
+	slots  []atomic.Pointer[slotTable]
+	keeper *structures.Keeper // of what it holds
 
 	mu    sync.Mutex
 	acked time.Time // when the last heartbeat that was acknowledged was sent
@@ -44,14 +48,18 @@ func since(sent, now time.Time) time.Duration {
 	return max(now.Sub(sent), now.Round(0).Sub(sent.Round(0)))
 }
 
+// leastMargin is how long before anyone else can be granted it a holder is told,
+// at least.
+func leastMargin(ttl time.Duration) time.Duration { return max(ttl/10, 500*time.Millisecond) }
+
 // holdFor returns for how long after a heartbeat was sent the client counts on
 // what it holds: the time to live less 1/32, because clocks run differently,
 // less the time that holders have to stop.
-func holdFor(ttl time.Duration) time.Duration {
+func holdFor(ttl, margin time.Duration) time.Duration {
 	if mutants.On(mutants.HeldTooLate) {
 		return ttl + ttl/4
 	}
-	return ttl - ttl/32 - max(ttl/10, 500*time.Millisecond)
+	return ttl - ttl/32 - margin
 }
 
 // table returns the slots of a partition.
@@ -84,15 +92,31 @@ func (s *session) ack(sent time.Time) {
 func (s *session) lose(why string) { s.loseBy(quorate.ErrSessionLost, why) }
 
 func (s *session) loseBy(cause error, why string) {
-	s.mu.Lock()
-	first := s.lease.Err() == nil
-	s.stop(cause)
-	s.mu.Unlock()
-	if first {
-		s.c.log.Warn("session lost", "session", s.id, "why", why)
+	if s.giveUp(cause) {
+		s.c.log.Warn("session lost", "session", s.id, "reason", why)
 		s.c.sessions.lost.Add(1)
 		s.c.sessions.open()
 	}
+}
+
+// giveUp ends the contexts of what the session holds, and then says so: who hears
+// of it may acquire again, and must not meet a holder in the same process that goes
+// on. It reports whether it is the first to do so.
+func (s *session) giveUp(cause error) (first bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.lost:
+		return false
+	default:
+	}
+	if mutants.On(mutants.LostBeforeHeld) {
+		go func() { time.Sleep(time.Millisecond); s.stop(cause) }()
+	} else {
+		s.stop(cause) // contexts end one after the other, the lease first
+	}
+	close(s.lost)
+	return true
 }
 
 // end is for a session that a member says has ended.
@@ -107,7 +131,7 @@ func (s *session) end() {
 func (s *session) watch() {
 	for {
 		s.mu.Lock()
-		left := holdFor(s.ttl) - since(s.acked, time.Now())
+		left := holdFor(s.ttl, s.c.cfg.holdMargin) - since(s.acked, time.Now())
 		s.mu.Unlock()
 		if left <= 0 {
 			s.lose("no heartbeat was acknowledged in time")
@@ -123,43 +147,46 @@ func (s *session) watch() {
 	}
 }
 
-// beat sends the heartbeats.
+// patience is how long an answer about a session counts after its request was
+// sent, and is waited for.
+func patience(ttl time.Duration) time.Duration {
+	if mutants.On(mutants.LateBeatsDropped) {
+		return 500 * time.Millisecond
+	}
+	return max(ttl/4, time.Second)
+}
+
+// beat sends the heartbeats. One does not wait for the one before, so that those
+// that are answered late come as often as others.
 func (s *session) beat() {
+	s.mu.Lock()
+	opened := since(s.acked, time.Now())
+	s.mu.Unlock()
+	t := time.NewTimer(max(s.ttl/5-opened, 0))
+	defer t.Stop()
 	for {
-		t := time.NewTimer(s.ttl / 5)
 		select {
 		case <-t.C:
 		case <-s.lease.Done():
-			t.Stop()
 			return
 		}
-		for try := 0; ; try++ {
-			sent := time.Now()
-			code, _, err := s.c.sessions.exchange(s.lease, s.life, protocol.SessionRequest{Action: protocol.SessionHeartbeat, Session: s.id})
-			if err == nil && code == protocol.CodeOK {
-				s.ack(sent)
-				break
-			}
-			if err == nil && (code == protocol.CodeSessionEnded || code == protocol.CodeSessionUnknown) {
-				s.end()
-				return
-			}
-			if !pauseIn(s.lease, backoff(try, 20*time.Millisecond, 300*time.Millisecond)) {
-				return
-			}
+		t.Reset(s.ttl / 5)
+		if !s.c.spawn(s.heartbeat) {
+			return
 		}
 	}
 }
 
-// pauseIn waits; it reports false where ctx ended first.
-func pauseIn(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
+// heartbeat sends one. However late it is answered, it counts from its sending.
+func (s *session) heartbeat() {
+	q := protocol.SessionRequest{Action: protocol.SessionHeartbeat, Session: s.id}
+	a := s.c.sessions.ask(s.lease, s.life, q, patience(s.ttl))
+	switch {
+	case a.err != nil:
+	case a.code == protocol.CodeOK:
+		s.ack(a.sent)
+	default:
+		s.end()
 	}
 }
 
@@ -213,6 +240,7 @@ func (m *sessions) openNew(ready chan struct{}) {
 		m.err = nil
 		m.c.spawn(s.watch)
 		m.c.spawn(s.beat)
+		m.c.spawn(func() { s.keeper.Run(s.lease) })
 		m.c.log.Debug("session open", "session", s.id, "ttl", s.ttl)
 	}
 	m.opening = nil
@@ -220,9 +248,9 @@ func (m *sessions) openNew(ready chan struct{}) {
 	m.mu.Unlock()
 }
 
-// establish opens a session; it returns nil when the client is closed. A UUID
-// is tried only for a part of the TTL, because the session counts from the
-// first attempt: any of them may be the one that opened it.
+// establish opens a session; it returns nil when the client is closed. The
+// session counts from the first attempt under its UUID: any of them may be the one
+// that opened it. So a UUID is tried for a part of the TTL only.
 func (m *sessions) establish() *session {
 	m.mu.Lock()
 	id := m.c.id
@@ -230,28 +258,20 @@ func (m *sessions) establish() *session {
 		rand.Read(id[:])
 	}
 	m.mu.Unlock()
-	first, in := time.Now(), m.c.life.Load()
 	for try := 0; m.c.ctx.Err() == nil; try++ {
-		if now := m.c.life.Load(); now != in || since(first, time.Now()) > m.c.cfg.sessionTTL/4 {
-			rand.Read(id[:])
-			first, in = time.Now(), now
-		}
-		code, body, err := m.exchange(m.c.ctx, in, protocol.SessionRequest{
+		first, in := time.Now(), m.c.life.Load()
+		a := m.ask(m.c.ctx, in, protocol.SessionRequest{
 			Action: protocol.SessionOpen, Client: id, TTL: uint32(m.c.cfg.sessionTTL / time.Millisecond),
-		})
+		}, patience(m.c.cfg.sessionTTL))
 		var state protocol.SessionState
-		if err == nil && code == protocol.CodeOK {
-			if err = protocol.Decode(body, &state); err == nil {
+		if a.err == nil && a.code == protocol.CodeOK {
+			if a.err = protocol.Decode(a.body, &state); a.err == nil {
 				return m.newSession(in, state, first)
 			}
+			m.failed(a)
 		}
-		if err == nil {
-			err = &refusal{code: code, detail: problemOf(protocol.Reply{Body: body}).Detail}
-		}
-		m.mu.Lock()
-		m.err = err
-		m.mu.Unlock()
-		if !pauseIn(m.c.ctx, backoff(try, 10*time.Millisecond, 300*time.Millisecond)) {
+		rand.Read(id[:])
+		if !contexts.Pause(m.c.ctx, backoff(try, 10*time.Millisecond, 300*time.Millisecond)) {
 			return nil
 		}
 	}
@@ -260,20 +280,106 @@ func (m *sessions) establish() *session {
 
 func (m *sessions) newSession(in *life, state protocol.SessionState, sent time.Time) *session {
 	s := &session{
-		c: m.c, life: in, id: state.Session, acked: sent,
+		c: m.c, life: in, id: state.Session, acked: sent, lost: make(chan struct{}),
 		ttl:   time.Duration(state.TTL) * time.Millisecond,
 		slots: make([]atomic.Pointer[slotTable], m.c.partitions),
 	}
 	if s.ttl <= 0 {
 		s.ttl = m.c.cfg.sessionTTL
 	}
-	s.lease, s.stop = context.WithCancelCause(m.c.ctx)
+	s.keeper = structures.NewKeeper(m.c, max(s.ttl/5, time.Second), m.c.cfg.holdMargin)
+	s.lease, s.stop = context.WithCancelCause(s.keeper.Lease(context.WithValue(m.c.ctx, leaseKey{}, s)))
 	return s
 }
 
+// leaseKey is the key of a lease's session.
+type leaseKey struct{}
+
+// of returns the session of a lease that a reply of this client had.
+func (m *sessions) of(o *op) (*session, error) {
+	s, ok := o.call.Lease.Value(leaseKey{}).(*session)
+	switch {
+	case !ok || s.c != m.c:
+		return nil, fmt.Errorf("%w: not a lease of this client", quorate.ErrInvalid)
+	case s.life != o.life:
+		return nil, quorate.ErrGridLost
+	case s.ended.Load():
+		return nil, quorate.ErrSessionLost
+	}
+	return s, nil
+}
+
+// sessionAnswer is what became of a session request.
+type sessionAnswer struct {
+	sent time.Time
+	code protocol.Code
+	body []byte
+	err  error // no answer; nil: code and body are set
+}
+
+// definite reports whether no other member would answer otherwise.
+func (a *sessionAnswer) definite() bool {
+	return a.err == nil && (a.code == protocol.CodeOK || a.code == protocol.CodeSessionEnded || a.code == protocol.CodeSessionUnknown)
+}
+
+// failed keeps why an answer is not what was hoped for.
+func (m *sessions) failed(a sessionAnswer) {
+	err := a.err
+	if err == nil {
+		err = &refusal{code: a.code, detail: problemOf(protocol.Reply{Body: a.body}).Detail}
+	}
+	m.mu.Lock()
+	m.err = err
+	m.mu.Unlock()
+}
+
+// ask asks the leader of the system group, for a given time at most, until there
+// is a definite answer; its time is when that very request was sent. A request that
+// is not answered within the time of an attempt stays in flight, since the link may
+// be long or the disks slow, and another follows, to whoever leads then, less and
+// less often.
+func (m *sessions) ask(ctx context.Context, in *life, q protocol.SessionRequest, most time.Duration) sessionAnswer {
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	answers := make(chan sessionAnswer)
+	send := func() {
+		a := m.exchange(ctx, in, q)
+		select {
+		case answers <- a:
+		case <-ctx.Done():
+		}
+	}
+	last := sessionAnswer{err: fmt.Errorf("%w: no answer about the session", context.DeadlineExceeded)}
+	for failures, silences := 0, 0; ctx.Err() == nil && in == m.c.life.Load(); {
+		if !m.c.spawn(send) {
+			return sessionAnswer{err: quorate.ErrClosed}
+		}
+		silence := time.NewTimer(attemptTime() << min(silences, 10))
+		select {
+		case a := <-answers:
+			if a.definite() {
+				silence.Stop()
+				return a
+			}
+			if ctx.Err() == nil {
+				last = a
+				m.failed(a)
+			}
+			contexts.Pause(ctx, backoff(failures, 20*time.Millisecond, 300*time.Millisecond))
+			failures++
+		case <-silence.C:
+			m.c.search()
+			silences++
+		case <-ctx.Done():
+		}
+		silence.Stop()
+	}
+	return last
+}
+
 // exchange makes one attempt to ask the leader of the system group of the grid
-// that is meant.
-func (m *sessions) exchange(ctx context.Context, in *life, q protocol.SessionRequest) (protocol.Code, []byte, error) {
+// that is meant. It waits until ctx ends.
+func (m *sessions) exchange(ctx context.Context, in *life, q protocol.SessionRequest) sessionAnswer {
 	c := m.c
 	r := c.routes.Load()
 	leader := c.seeds
@@ -282,47 +388,47 @@ func (m *sessions) exchange(ctx context.Context, in *life, q protocol.SessionReq
 	}
 	if leader == nil {
 		c.search()
-		return 0, nil, waitUntil(ctx, r.next, "the system group has no leader that is known")
+		return sessionAnswer{err: waitUntil(ctx, r.next, "the system group has no leader that is known")}
 	}
 	n := leader.ordinary.conn.Load()
 	if n == nil {
 		c.search()
 		if err := waitUntil(ctx, leader.ordinary.open(), "not connected to the leader of the system group"); err != nil {
 			if n = leader.ordinary.conn.Load(); n == nil {
-				return 0, nil, err
+				return sessionAnswer{err: err}
 			}
 		}
 	}
 	if n.life != in {
-		return 0, nil, errGone
+		return sessionAnswer{err: errGone}
 	}
-	f := &flight{done: make(chan struct{}, 1)}
+	f := &flight{done: make(chan struct{}, 1), apart: true}
 	q.Type = protocol.TypeSession
-	now := c.now()
-	err := n.sendMessage(f, now, now+attemptTime(), func(id uint64) []byte {
+	sent := time.Now()
+	err := n.sendMessage(f, c.now(), 0, func(id uint64) []byte {
 		q.ID = id
 		return protocol.Encode(&q)
 	})
 	if err != nil {
-		return 0, nil, err
+		return sessionAnswer{err: err}
 	}
 	select {
 	case <-f.done:
 	case <-ctx.Done():
 		if n.abandon(f) {
-			return 0, nil, context.Cause(ctx)
+			return sessionAnswer{err: context.Cause(ctx)}
 		}
 		<-f.done
 	}
 	if f.err != nil {
 		c.search()
-		return 0, nil, f.err
+		return sessionAnswer{err: f.err}
 	}
 	if f.reply.Code == protocol.CodeNotLeader {
 		c.hint(protocol.SystemGroup, n.member, problemOf(f.reply).Leader)
 		c.refresh()
 	}
-	return f.reply.Code, f.reply.Body, nil
+	return sessionAnswer{sent: sent, code: f.reply.Code, body: f.reply.Body}
 }
 
 // waitUntil waits for ch, for the time of an attempt at most, and returns an
@@ -345,8 +451,12 @@ func attemptTime() time.Duration {
 }
 
 // need returns the session for a mutation: the last one opened unless it has
-// ended, and with lease only one that is held.
+// ended, and with lease only one that is held. A call that has a lease gets the
+// session of that.
 func (m *sessions) need(ctx context.Context, o *op) (*session, error) {
+	if o.call.Lease != nil {
+		return m.of(o)
+	}
 	for {
 		s := m.current.Load()
 		if s != nil && s.life == o.life && !s.ended.Load() && (!o.waiting || s.lease.Err() == nil) {
@@ -377,16 +487,8 @@ func (m *sessions) close() {
 	if s == nil || s.ended.Load() || s.lease.Err() != nil {
 		return
 	}
-	s.stop(quorate.ErrClosed)
+	s.giveUp(quorate.ErrClosed)
 	ctx, cancel := context.WithTimeout(m.c.ctx, time.Second)
 	defer cancel()
-	for try := 0; ; try++ {
-		code, _, err := m.exchange(ctx, s.life, protocol.SessionRequest{Action: protocol.SessionClose, Session: s.id})
-		if err == nil && (code == protocol.CodeOK || code == protocol.CodeSessionEnded || code == protocol.CodeSessionUnknown) {
-			return
-		}
-		if !pauseIn(ctx, backoff(try, 10*time.Millisecond, 100*time.Millisecond)) {
-			return
-		}
-	}
+	m.ask(ctx, s.life, protocol.SessionRequest{Action: protocol.SessionClose, Session: s.id}, time.Second)
 }

@@ -12,15 +12,70 @@ import (
 )
 
 func TestHoldFor(t *testing.T) {
-	for ttl, want := range map[time.Duration]time.Duration{
-		2 * time.Second:  1437500 * time.Microsecond,
-		10 * time.Second: 8687500 * time.Microsecond,
-		time.Hour:        time.Hour - time.Hour/32 - time.Hour/10,
+	for _, tt := range []struct{ ttl, margin, want time.Duration }{
+		{2 * time.Second, 500 * time.Millisecond, 1437500 * time.Microsecond},
+		{10 * time.Second, time.Second, 8687500 * time.Microsecond},
+		{15 * time.Second, 6 * time.Second, 8531250 * time.Microsecond},
+		{time.Hour, time.Hour / 10, time.Hour - time.Hour/32 - time.Hour/10},
 	} {
-		if got := holdFor(ttl); got != want {
-			t.Errorf("TTL %v: got %v, want %v", ttl, got, want)
+		if got := holdFor(tt.ttl, tt.margin); got != tt.want {
+			t.Errorf("TTL %v, margin %v: got %v, want %v", tt.ttl, tt.margin, got, tt.want)
 		}
 	}
+}
+
+// TestHoldMargin: the margin is what it is set to, and is refused where it would
+// leave too little of the time to live.
+func TestHoldMargin(t *testing.T) {
+	for _, tt := range []struct {
+		ttl, margin, want time.Duration
+	}{
+		{0, 0, time.Second},
+		{2 * time.Second, 0, 500 * time.Millisecond},
+		{15 * time.Second, 6 * time.Second, 6 * time.Second},
+		{2 * time.Second, time.Second, time.Second},
+		{2 * time.Second, 1001 * time.Millisecond, 0},
+		{10 * time.Second, 999 * time.Millisecond, 0},
+		{10 * time.Second, -time.Second, 0},
+	} {
+		opts := []Option{WithHoldMargin(tt.margin)}
+		if tt.ttl != 0 {
+			opts = append(opts, WithSessionTTL(tt.ttl))
+		}
+		cfg, err := newConfig([]string{"127.0.0.1:7170"}, opts)
+		if tt.want == 0 && !errors.Is(err, quorate.ErrInvalid) || tt.want != 0 && (err != nil || cfg.holdMargin != tt.want) {
+			t.Errorf("TTL %v, margin %v: got %v, %v", tt.ttl, tt.margin, cfg.holdMargin, err)
+		}
+	}
+}
+
+// TestHoldersHaveTheMargin: from the end of the holder's context to the end of
+// the session at the grid at least the margin passes.
+func TestHoldersHaveTheMargin(t *testing.T) {
+	const ttl, margin = 15 * time.Second, 6 * time.Second
+	inBubble(t, 1, func(t *testing.T, members []*fakeMember, dial func(...Option) *Client) {
+		var silent atomic.Bool
+		var last atomic.Pointer[time.Time]
+		members[0].session = func(c *fakeConn, q *protocol.SessionRequest) {
+			if silent.Load() {
+				return
+			}
+			now := time.Now()
+			last.Store(&now)
+			c.session(q, 7, protocol.CodeOK)
+		}
+		c := dial(WithSessionTTL(ttl), WithHoldMargin(margin))
+		r, err := c.Invoke(t.Context(), testCall)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		silent.Store(true)
+		<-r.Lease.Done()
+		if left := time.Until(last.Load().Add(ttl)); left < margin || left > margin+time.Second {
+			t.Errorf("the holder has %v to stop", left)
+		}
+	})
 }
 
 func TestSinceIsTheLargerTime(t *testing.T) {
@@ -94,7 +149,7 @@ func TestGivenUpInTime(t *testing.T) {
 		silent.Store(true)
 		heard := time.Now()
 		<-r.Lease.Done()
-		if d := time.Since(heard); d > holdFor(10*time.Second) || d < holdFor(10*time.Second)-2*time.Second-500*time.Millisecond {
+		if d := time.Since(heard); d > holdFor(10*time.Second, time.Second) || d < holdFor(10*time.Second, time.Second)-2*time.Second-500*time.Millisecond {
 			t.Errorf("given up after %v", d)
 		}
 		if o := <-wait; !errors.Is(o.err, quorate.ErrSessionLost) || errors.Is(o.err, quorate.ErrOutcomeUnknown) {
@@ -191,12 +246,18 @@ func TestSlotTable(t *testing.T) {
 	}
 	_, _, first := table.acquire()
 	_, _, second := table.acquire()
+	_, _, third := table.acquire()
+	if _, _, ok := table.tryAcquire(); ok {
+		t.Error("got a slot while others wait for one")
+	}
+	table.giveUp(second)
 	table.release(69)
-	<-first
-	table.giveUp(first)
-	<-second
-	if slot, sequence, _ := table.acquire(); slot != 69 || sequence != 2 {
-		t.Errorf("got slot %d, sequence %d", slot, sequence)
+	if !first.has() || third.has() || first.slot != 69 || first.sequence != 2 {
+		t.Errorf("got slot %d, sequence %d", first.slot, first.sequence)
+	}
+	table.giveUp(first) // has it already: it goes to the next
+	if !third.has() || third.slot != 69 || third.sequence != 3 {
+		t.Errorf("got slot %d, sequence %d", third.slot, third.sequence)
 	}
 	for i := range 70 {
 		table.release(uint16(i))

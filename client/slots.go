@@ -24,10 +24,10 @@ type slotTable struct {
 
 	mu       sync.Mutex
 	limit    int
-	used     []uint64 // bit per slot
-	sequence []uint64 // last used, by slot
-	lowered  int      // acquisitions since highest was last lowered
-	waiters  []chan struct{}
+	used     []uint64      // bit per slot
+	sequence []uint64      // last used, by slot
+	lowered  int           // acquisitions since highest was last lowered
+	waiters  []*slotWaiter // those who wait for a slot, the oldest first; Invariant: none while a slot is free
 }
 
 // lowerEvery is how many acquisitions pass before highest follows the slots
@@ -35,17 +35,52 @@ type slotTable struct {
 // at once would let a request that overtakes another drop the other's reply.
 const lowerEvery = 1024
 
-// acquire takes the lowest free slot. Where there is none it returns a channel
-// that is closed when it is worth trying again.
-func (t *slotTable) acquire() (slot uint16, sequence uint64, wait <-chan struct{}) {
+// slotWaiter is one who waits for a slot.
+type slotWaiter struct {
+	ready    chan struct{} // closed when there is one
+	slot     uint16        // valid then
+	sequence uint64
+}
+
+// has reports whether there is a slot.
+func (w *slotWaiter) has() bool {
+	select {
+	case <-w.ready:
+		return true
+	default:
+		return false
+	}
+}
+
+// acquire takes the lowest free slot. Where there is none it returns a place in
+// the line of those who wait for one.
+func (t *slotTable) acquire() (slot uint16, sequence uint64, w *slotWaiter) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	i, ok := t.lowest()
 	if !ok {
-		ch := make(chan struct{})
-		t.waiters = append(t.waiters, ch)
-		return 0, 0, ch
+		w := &slotWaiter{ready: make(chan struct{})}
+		t.waiters = append(t.waiters, w)
+		return 0, 0, w
 	}
+	slot, sequence = t.take(i)
+	return slot, sequence, nil
+}
+
+// tryAcquire takes the lowest free slot, where there is one.
+func (t *slotTable) tryAcquire() (slot uint16, sequence uint64, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i, ok := t.lowest()
+	if !ok {
+		return 0, 0, false
+	}
+	slot, sequence = t.take(i)
+	return slot, sequence, true
+}
+
+// take uses a slot. mu is held.
+func (t *slotTable) take(i int) (slot uint16, sequence uint64) {
 	t.used[i/64] |= 1 << (i % 64)
 	t.sequence[i]++
 	if t.lowered++; t.lowered >= lowerEvery {
@@ -54,7 +89,7 @@ func (t *slotTable) acquire() (slot uint16, sequence uint64, wait <-chan struct{
 	} else if uint32(i) > t.highest.Load() {
 		t.highest.Store(uint32(i))
 	}
-	return uint16(i), t.sequence[i], nil
+	return uint16(i), t.sequence[i]
 }
 
 func (t *slotTable) lowest() (int, bool) {
@@ -91,35 +126,31 @@ func (t *slotTable) top() int {
 	return 0
 }
 
-// release frees a slot.
+// release frees a slot; who has waited longest has it next.
 func (t *slotTable) release(slot uint16) {
 	t.mu.Lock()
-	t.used[slot/64] &^= 1 << (slot % 64)
-	var wake chan struct{}
-	if len(t.waiters) > 0 {
-		wake = t.waiters[0]
-		t.waiters = t.waiters[1:]
+	defer t.mu.Unlock()
+	if len(t.waiters) == 0 {
+		t.used[slot/64] &^= 1 << (slot % 64)
+		return
 	}
-	t.mu.Unlock()
-	if wake != nil {
-		close(wake)
-	}
+	w := t.waiters[0]
+	t.waiters[0] = nil
+	t.waiters = t.waiters[1:]
+	w.slot, w.sequence = t.take(int(slot))
+	close(w.ready)
 }
 
-// giveUp withdraws a channel that acquire returned, so that what it stood for
-// goes to the next.
-func (t *slotTable) giveUp(wait <-chan struct{}) {
+// giveUp leaves the line. A slot that was got meanwhile is released.
+func (t *slotTable) giveUp(w *slotWaiter) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	for i, ch := range t.waiters {
-		if ch == wait {
+	for i := range t.waiters {
+		if t.waiters[i] == w {
 			t.waiters = append(t.waiters[:i], t.waiters[i+1:]...)
+			t.mu.Unlock()
 			return
 		}
 	}
-	// It has been closed already: pass the hint on.
-	if len(t.waiters) > 0 {
-		close(t.waiters[0])
-		t.waiters = t.waiters[1:]
-	}
+	t.mu.Unlock()
+	t.release(w.slot)
 }

@@ -10,13 +10,14 @@ type Stats struct {
 	Connections  int    // open now
 	InFlight     int    // requests not yet answered
 	Backlog      int    // calls that wait for room on a connection: nothing of them was sent
+	HeldBack     int    // waiting calls that wait in the client: too many of the same wait at the grid
 	SessionsLost uint64 // sessions whose holdings were given up
 	Epoch        protocol.Epoch
 }
 
 // Stats returns the client's counts.
 func (c *Client) Stats() Stats {
-	s := Stats{Reconnects: c.reconnects.Load(), SessionsLost: c.sessions.lost.Load(), Epoch: c.epoch()}
+	s := Stats{Reconnects: c.reconnects.Load(), SessionsLost: c.sessions.lost.Load(), Epoch: c.epoch(), HeldBack: c.admission.heldBack()}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s.Attempts, s.Repeats = c.pastAttempts, c.pastRepeats

@@ -3,33 +3,47 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/quorate/quorate"
+	"github.com/quorate/quorate/internal/contexts"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
 )
 
 const (
-	repeatEvery  = 5 * time.Second // of a waiting call, on the connection it waits on
-	withdrawTime = 2 * time.Second // that a caller waits for the answer to a cancel
-	confirmStep  = 500 * time.Millisecond
+	repeatEvery  = 5 * time.Second       // of a waiting call, on the connection it waits on
+	withdrawTime = 2 * time.Second       // that a caller waits for the answer to a cancel
+	confirmPause = 50 * time.Millisecond // between two confirms of which the first was refused
 )
 
 // errMoved ends a waiting call's stay on a connection: it goes to another.
 var errMoved = errors.New("the leader has changed")
 
+// errWaitOver ends a waiting call that was held back and has no time left.
+var errWaitOver = fmt.Errorf("%w: the time to wait is over", context.DeadlineExceeded)
+
 // invokeWaiting carries out a call whose answer may come with a later grant.
 // Its slot is kept until the grid has said what became of it.
 func (c *Client) invokeWaiting(ctx context.Context, o *op) (structures.Reply, error) {
-	o.waiting, o.grant = true, true
+	o.waiting, o.grant, o.apart = true, true, true
+	if over, err := c.admitWaiting(ctx, o); over || err != nil {
+		o.reply = protocol.Reply{Code: protocol.CodeTimedOut}
+		return c.finish(o, err)
+	}
 	err := c.run(ctx, o)
 	var definite *quorate.Error
 	switch {
 	case err == nil && o.reply.Code == protocol.CodeReserved:
-		err = c.confirm(ctx, o)
-	case err != nil && o.unsettled && !errors.As(err, &definite):
+		if err = c.accept(o); err == nil {
+			err = c.confirm(ctx, o)
+		}
+	case err == nil || !o.unsettled:
+	case !errors.As(err, &definite):
 		err = c.withdraw(o, err)
+	case definite.Unknown && !errors.Is(err, quorate.ErrSessionLost):
+		err = c.withdraw(o, definite.Cause)
 	}
 	return c.finish(o, err)
 }
@@ -38,13 +52,21 @@ func (c *Client) invokeWaiting(ctx context.Context, o *op) (structures.Reply, er
 func (c *Client) waitGrant(ctx context.Context, o *op, n *conn, r *routes) error {
 	repeat := time.NewTimer(repeatEvery)
 	defer repeat.Stop()
+	var over <-chan time.Time // the time to wait
+	if o.until != 0 {
+		t := time.NewTimer(max(o.until-c.now(), 0))
+		defer t.Stop()
+		over = t.C
+	}
 	for {
 		ends, moved := error(nil), false
 		select {
 		case <-o.done:
 			return nil
 		case <-ctx.Done():
-			ends = ctx.Err()
+			ends = contexts.Err(ctx)
+		case <-over:
+			ends = errWaitOver
 		case <-o.sess.lease.Done():
 			ends = context.Cause(o.sess.lease)
 		case <-n.gone:
@@ -90,7 +112,10 @@ func (c *Client) repeat(o *op, n *conn, r *routes) {
 	o.req.Flags |= protocol.FlagRepeat
 	o.req.Epoch = r.epoch
 	o.req.Highest = uint16(o.slots.highest.Load())
-	n.resend(&o.flight, &o.req, c.now())
+	if n.resend(&o.flight, &o.req, c.now()) {
+		// Whatever becomes of the repeat: the call may wait at the grid.
+		o.unsettled = true
+	}
 }
 
 // controlOp makes a control operation on the call o.
@@ -99,7 +124,7 @@ func (c *Client) controlOp(o *op, what protocol.Op) *op {
 		Kind: protocol.KindControl, Op: what, Verb: o.call.Verb, Label: o.call.Label,
 		Name: o.call.Name, Partition: o.call.Partition,
 	})
-	k.waiting, k.control, k.life = true, true, o.life
+	k.waiting, k.lane, k.control, k.life = true, o.lane, true, o.life
 	k.sess, k.slots, k.req.Caller = o.sess, o.slots, o.req.Caller
 	return k
 }
@@ -114,19 +139,22 @@ func (c *Client) withdraw(o *op, why error) error {
 	k.deadline = c.now() + withdrawTime
 	if err := c.run(c.ctx, k); err != nil {
 		c.settleLater(o, k)
+		if errors.Is(why, context.Canceled) {
+			why = fmt.Errorf("%w: %w", quorate.ErrUnavailable, why) // nobody has answered the cancel
+		}
 		return why
 	}
 	defer c.recycle(k)
 	switch code := k.reply.Code; {
+	case (code == protocol.CodeCancelled || code == protocol.CodeTimedOut) && why == errWaitOver:
+		o.reply = protocol.Reply{Code: protocol.CodeTimedOut}
+		return nil
 	case code == protocol.CodeCancelled, code == protocol.CodeTimedOut:
 		// Not unavailable: it waited, and took nothing.
 		return &quorate.Error{Op: o.call.Verb, Object: o.call.Object(), Cause: why}
 	case code == protocol.CodeOK, code >= protocol.CodeRoom:
 		o.reply = k.reply
 		return nil
-	case code == protocol.CodeReserved:
-		o.reply = k.reply
-		return c.confirm(c.ctx, o)
 	case code == protocol.CodeSessionEnded:
 		o.sess.end()
 		return o.refuse(code, "")
@@ -135,67 +163,107 @@ func (c *Client) withdraw(o *op, why error) error {
 	}
 }
 
+// accept asks the caller whether it takes what is reserved for it, and gives it
+// back where it does not.
+func (c *Client) accept(o *op) error {
+	if o.call.Accept == nil {
+		return nil
+	}
+	refused := o.call.Accept(structures.Reply{Code: protocol.CodeOK, Body: o.reply.Body, Version: o.reply.Version, Lease: o.sess.lease})
+	if refused == nil {
+		return nil
+	}
+	k := c.controlOp(o, protocol.OpCancel)
+	k.deadline = c.now() + withdrawTime
+	if c.run(c.ctx, k) != nil {
+		c.settleLater(o, k)
+		return refused
+	}
+	if k.reply.Code == protocol.CodeSessionEnded {
+		o.sess.end()
+	}
+	c.recycle(k)
+	return refused
+}
+
 // settleLater goes on cancelling a call whose caller has been told that the
 // outcome is unknown. The slot is its own until there is an answer: its record
 // may be a waiter, which the next use of the slot must not meet.
 func (c *Client) settleLater(o, k *op) {
 	slots, slot := o.slots, o.req.Caller.Slot
-	o.slots = nil
+	admitted, key, lane := o.admitted, waitKeyOf(o), o.lane
+	o.slots, o.admitted = nil, false
 	k.deadline = 0
 	late := o.call.Late
 	c.spawn(func() {
 		defer c.recycle(k)
-		if err := c.run(c.ctx, k); err != nil {
-			return // closed: the session has ended
+		for try := 0; ; try++ {
+			err := c.run(c.ctx, k)
+			if err == nil || c.ctx.Err() != nil || k.life != c.life.Load() {
+				if err != nil {
+					k.reply = protocol.Reply{} // with the session all is over
+					k.reply.Code = protocol.CodeSessionEnded
+				}
+				break
+			}
+			c.sleep(backoff(try, 50*time.Millisecond, 2*time.Second))
 		}
-		if k.reply.Code == protocol.CodeSessionEnded {
+		switch {
+		case k.reply.Code == protocol.CodeSessionEnded:
 			k.sess.end()
-		}
-		if late != nil && k.reply.Code == protocol.CodeOK {
-			late(structures.Reply{Code: k.reply.Code, Body: k.reply.Body, Revision: k.reply.Revision})
+		case late != nil && k.reply.Code == protocol.CodeOK:
+			late(structures.Reply{Code: k.reply.Code, Body: k.reply.Body, Version: k.reply.Version, Lease: k.sess.lease})
 		}
 		slots.release(slot)
+		if admitted {
+			c.admission.leave(key, lane)
+		}
 	})
+}
+
+// linger returns a context that ends with base, or some time after ctx has.
+func linger(base, ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	l, cancel := context.WithCancel(base)
+	stop := context.AfterFunc(ctx, func() {
+		if contexts.Pause(l, d) {
+			cancel()
+		}
+	})
+	return l, func() { stop(); cancel() }
 }
 
 // confirm takes what was reserved for a call. Once ctx has ended it waits only
 // a little longer.
 func (c *Client) confirm(ctx context.Context, o *op) error {
 	k := c.controlOp(o, protocol.OpConfirm)
-	for until := time.Duration(0); ; {
-		k.deadline = c.now() + confirmStep
-		err := c.run(c.ctx, k)
+	for {
+		while, stop := linger(c.ctx, ctx, withdrawTime)
+		err := c.run(while, k)
+		ended := while.Err() != nil
+		stop()
 		if err == nil {
 			break
 		}
-		if errors.Is(err, quorate.ErrGridLost) {
-			c.recycle(k)
-			o.unsettled = true
-			return err
-		}
-		ended := ctx.Err()
-		if ended == nil && c.ctx.Err() == nil {
-			continue
-		}
-		if until == 0 {
-			until = c.now() + withdrawTime
-		}
-		if c.ctx.Err() == nil && c.now() < until {
+		if !ended && !errors.Is(err, quorate.ErrGridLost) {
+			c.sleep(confirmPause)
 			continue
 		}
 		o.unsettled = true
-		if c.ctx.Err() != nil {
-			c.recycle(k)
-			return quorate.ErrClosed
+		switch {
+		case c.ctx.Err() != nil:
+			err = quorate.ErrClosed
+		case ended:
+			err = contexts.Err(ctx)
+			c.settleLater(o, c.controlOp(o, protocol.OpCancel))
 		}
-		cancel := c.controlOp(o, protocol.OpCancel)
 		c.recycle(k)
-		c.settleLater(o, cancel)
-		return ended
+		return err
 	}
 	defer c.recycle(k)
 	switch code := k.reply.Code; code {
-	case protocol.CodeOK, protocol.CodeReserved:
+	case protocol.CodeOK, protocol.CodeReserved, protocol.CodeReplyDropped:
+		// Dropped is the reply of a call that is done: an earlier confirm took it. The
+		// client has had it since it was reserved.
 		return nil
 	case protocol.CodeCancelled:
 		return o.refuse(protocol.CodeSessionEnded, "what was reserved has been given back")

@@ -181,7 +181,8 @@ func TestCancel(t *testing.T) {
 					if o.err != nil || o.reply.Code != test.answer {
 						t.Fatalf("got %+v", o)
 					}
-				} else if !errors.Is(o.err, test.is) || errors.Is(o.err, quorate.ErrOutcomeUnknown) != test.unknown || errors.Is(o.err, quorate.ErrUnavailable) {
+				} else if !errors.Is(o.err, test.is) || errors.Is(o.err, quorate.ErrOutcomeUnknown) != test.unknown ||
+					errors.Is(o.err, quorate.ErrUnavailable) != (test.answer == protocol.CodeUnknown) {
 					t.Fatalf("got %v", o.err)
 				}
 				if d := time.Since(started); d > 3*time.Second {
@@ -237,6 +238,7 @@ func TestReserved(t *testing.T) {
 	}{
 		{name: "taken", answers: []protocol.Code{protocol.CodeOK}},
 		{name: "taken after repeats", answers: []protocol.Code{protocol.CodeUnknown, protocol.CodeBusy, protocol.CodeOK}},
+		{name: "taken, and the reply dropped", answers: []protocol.Code{protocol.CodeUnknown, protocol.CodeReplyDropped}},
 		{name: "given back", answers: []protocol.Code{protocol.CodeCancelled}, is: quorate.ErrSessionLost},
 		{name: "session ended", answers: []protocol.Code{protocol.CodeSessionEnded}, is: quorate.ErrSessionLost},
 		{name: "session ended after silence", answers: []protocol.Code{protocol.CodeUnknown, protocol.CodeSessionEnded}, is: quorate.ErrSessionLost, unknown: true},
@@ -275,6 +277,8 @@ func TestReserved(t *testing.T) {
 	}
 }
 
+// TestWaitingConnectionKeepsRoomForCancels: connections that carry all the
+// waiting calls they may still carry what cancels these.
 func TestWaitingConnectionKeepsRoomForCancels(t *testing.T) {
 	inBubble(t, 1, func(t *testing.T, members []*fakeMember, dial func(...Option) *Client) {
 		members[0].limits.InFlight = 2
@@ -283,18 +287,23 @@ func TestWaitingConnectionKeepsRoomForCancels(t *testing.T) {
 		c := dial()
 		ctx, cancel := context.WithCancel(t.Context())
 		first := invokeLater(ctx, c, testWait())
+		for range waitLanes - 1 {
+			go c.Invoke(t.Context(), testWait())
+		}
 		synctest.Wait()
-		second := invokeLater(t.Context(), c, testWait())
-		synctest.Wait()
-		if w.count() != 1 {
+		if w.count() != waitLanes {
 			t.Fatalf("%d requests", w.count())
+		}
+		if _, err := c.Invoke(t.Context(), testWait()); !errors.Is(err, quorate.ErrOverloaded) {
+			t.Errorf("got %v", err)
 		}
 		cancel()
 		if o := <-first; !errors.Is(o.err, context.Canceled) || errors.Is(o.err, quorate.ErrOutcomeUnknown) {
 			t.Errorf("got %v", o.err)
 		}
+		second := invokeLater(t.Context(), c, testWait())
 		synctest.Wait()
-		w.grant(1, protocol.CodeOK, "")
+		w.grant(waitLanes, protocol.CodeOK, "")
 		if o := <-second; o.err != nil {
 			t.Error(o.err)
 		}

@@ -47,8 +47,9 @@ type window struct {
 	perReply time.Duration
 }
 
-func newWindow(limit int, now time.Duration) window {
-	return window{limit: limit, size: min(firstWindow, limit), since: now, last: now, shortSince: now}
+// newWindow returns the window of a connection whose handshake took so long.
+func newWindow(limit int, now, trip time.Duration) window {
+	return window{limit: limit, size: min(firstWindow, limit), since: now, last: now, short: [2]time.Duration{trip, 0}, shortSince: now}
 }
 
 // add takes in a reply to a request that was sent at the given time.

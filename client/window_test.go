@@ -35,7 +35,7 @@ func TestWindow(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			w := newWindow(4096, 0)
+			w := newWindow(4096, 0, 0)
 			now := w.answer(0, 100, 5*ms, 0, 0, false)
 			before := w.size
 			w.answer(now, 100, test.trip, test.refused, test.inFlight, test.wait)
@@ -47,7 +47,7 @@ func TestWindow(t *testing.T) {
 }
 
 func TestWindowStaysWithinBounds(t *testing.T) {
-	w := newWindow(1000, 0)
+	w := newWindow(1000, 0, 0)
 	now := w.answer(0, 100, ms, 0, 0, false)
 	for range 100 {
 		now = w.answer(now, 100, ms, 0, w.size, true)
@@ -67,14 +67,14 @@ func TestWindowStaysWithinBounds(t *testing.T) {
 	if w.size != leastWindow {
 		t.Errorf("%d with refusals, want %d", w.size, leastWindow)
 	}
-	if small := newWindow(2, 0); small.size != 2 {
+	if small := newWindow(2, 0, 0); small.size != 2 {
 		t.Errorf("%d where the member allows 2", small.size)
 	}
 }
 
 // A member that is far away is not a loaded one.
 func TestWindowOfLongWay(t *testing.T) {
-	w := newWindow(4096, 0)
+	w := newWindow(4096, 0, 0)
 	now := time.Duration(0)
 	for range 20 {
 		now = w.answer(now, 100, 180*ms, 0, 600, true)
@@ -85,7 +85,7 @@ func TestWindowOfLongWay(t *testing.T) {
 }
 
 func TestGuessOfWait(t *testing.T) {
-	w := newWindow(4096, 0)
+	w := newWindow(4096, 0, 0)
 	if got := w.wait(100); got != 0 {
 		t.Errorf("nothing is known: %v", got)
 	}

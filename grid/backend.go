@@ -1,15 +1,12 @@
 package grid
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"net"
 	"runtime/debug"
-	"slices"
 
 	"github.com/quorate/quorate/protocol"
-	"github.com/quorate/quorate/shardgroups/groupstate"
 	"github.com/quorate/quorate/shardgroups/systemstate"
 )
 
@@ -49,13 +46,25 @@ func (b *backend) Welcome() protocol.Welcome {
 	return w
 }
 
-func (b *backend) Session(q protocol.SessionRequest, done func(protocol.Reply)) {
+func (b *backend) PartitionOf(q *protocol.Request, partitions int) protocol.PartitionID {
+	return b.m.kinds.PartitionOf(q, partitions)
+}
+
+func (b *backend) OpenSessions(ctx context.Context, cluster protocol.UUID, opens []systemstate.Opening) ([]systemstate.Opened, error) {
+	return b.m.coordinator.OpenSessions(ctx, cluster, opens)
+}
+
+func (b *backend) RenewSessions(ctx context.Context, cluster protocol.UUID, ids []protocol.SessionID) ([]protocol.SessionID, error) {
+	return b.m.coordinator.RenewSessions(ctx, cluster, ids)
+}
+
+func (b *backend) Session(q protocol.SessionRequest, source string, done func(protocol.Reply)) {
 	h := b.m.coordinator.Host()
 	if h == nil {
 		done(protocol.Reply{ID: q.ID, Code: protocol.CodeNoLeader})
 		return
 	}
-	h.System().Session(q, done)
+	h.System().Session(q, source, done)
 }
 
 func (b *backend) Peer(ctx context.Context, q protocol.PeerRequest) protocol.Reply {
@@ -70,8 +79,8 @@ func (b *backend) Admin(ctx context.Context, q protocol.AdminRequest) protocol.R
 		answer = b.status()
 	case protocol.AdminHash:
 		answer, err = b.hash(ctx)
-	case protocol.AdminStructures:
-		answer = b.structures()
+	case protocol.AdminKinds:
+		answer = b.kinds()
 	default:
 		p := protocol.Problem{Detail: fmt.Sprintf("unknown question %q", q.What)}
 		return protocol.Reply{Code: protocol.CodeUnsupported, Body: p.Append(nil)}
@@ -108,7 +117,7 @@ func (b *backend) status() protocol.Status {
 		state := protocol.StateSilent
 		switch {
 		case o.Gone:
-			state = protocol.StateGone
+			state = protocol.StateDead
 		case o.Incarnation == self.Incarnation && !s.Ready:
 			state = protocol.StateForming
 		case o.Incarnation == self.Incarnation || c.Heard(o.Incarnation):
@@ -127,7 +136,7 @@ func (b *backend) status() protocol.Status {
 	missing := c.Missing()
 	for _, g := range v.Groups {
 		group := b.group(v, g)
-		group.Partitions, group.Missing, group.NoRoom = owned[g.ID], missing[g.ID], c.NoRoom(g.ID)
+		group.Partitions, group.Missing, group.NoHeadroom = owned[g.ID], missing[g.ID], c.NoRoom(g.ID)
 		s.Groups = append(s.Groups, group)
 	}
 	return s
@@ -146,7 +155,7 @@ func (b *backend) group(v *systemstate.Agreement, g systemstate.Group) protocol.
 	} else if local := h.Group(g.ID); local != nil {
 		status := local.Status()
 		s.Applied, s.Repeats, s.Waiting = status.Applied, status.Repeats, uint64(status.Waiting)
-		s.Snapshots = status.Snapshots
+		s.Snapshots, s.Rows = status.Snapshots, uint64(status.State.Rows)
 		if p := local.Pressure(); p != nil && status.Leader.Self {
 			s.Refuses = p.Detail
 		}
@@ -159,7 +168,7 @@ func (b *backend) group(v *systemstate.Agreement, g systemstate.Group) protocol.
 		o, _ := v.Member(r.Member)
 		switch {
 		case o.Gone:
-			state = protocol.ReplicaGone
+			state = protocol.ReplicaDead
 		case r.Member == leader:
 			state = protocol.ReplicaLeader
 		case r.NonVoting:
@@ -186,34 +195,13 @@ func (b *backend) hash(ctx context.Context) (protocol.HashReport, error) {
 	return r, nil
 }
 
-func (b *backend) structures() protocol.StructureReport {
-	r := protocol.StructureReport{
-		Member: uint64(b.Self()), Groups: []uint64{}, Structures: []protocol.StructureInfo{},
-	}
-	h := b.m.coordinator.Host()
-	if h == nil {
-		return r
-	}
-	names := map[protocol.KindID]string{}
-	for _, k := range kinds() {
-		names[k.ID] = k.Name
-	}
-	lengths := map[groupstate.Info]int64{} // by kind and name
-	for _, g := range h.Groups() {
-		if !g.Leader().Self {
-			continue
-		}
-		r.Groups = append(r.Groups, uint64(g.ID()))
-		for _, info := range g.Structures() {
-			lengths[groupstate.Info{Kind: info.Kind, Name: info.Name}] += info.Len
+func (b *backend) kinds() protocol.KindReport {
+	r := protocol.KindReport{Member: uint64(b.Self()), Kinds: []protocol.KindInfo{}}
+	for _, k := range b.m.kinds {
+		if k != nil {
+			r.Kinds = append(r.Kinds, k.Info())
 		}
 	}
-	for info, n := range lengths {
-		r.Structures = append(r.Structures, protocol.StructureInfo{Kind: names[info.Kind], Name: info.Name, Length: n})
-	}
-	slices.SortFunc(r.Structures, func(x, y protocol.StructureInfo) int {
-		return cmp.Or(cmp.Compare(x.Kind, y.Kind), cmp.Compare(x.Name, y.Name))
-	})
 	return r
 }
 

@@ -6,10 +6,13 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/quorate/quorate"
 )
 
 // Durability says what an acknowledged write survives.
@@ -42,6 +45,10 @@ const (
 
 // httpOffset is how far above the member's port HTTPAuto is.
 const httpOffset = 1000
+
+// unnamedCluster stands in the example configuration in deploy/. Clusters that
+// share a name and an address could be taken for one.
+const unnamedCluster = "CHANGE-ME"
 
 const (
 	maxName       = 64
@@ -134,7 +141,8 @@ func (c *Config) setDefaults() {
 	}
 }
 
-// Validate returns all that is wrong with the configuration, nil if nothing is.
+// Validate returns all that is wrong with the configuration, nil if nothing is. The
+// error Is quorate.ErrInvalid.
 func (c Config) Validate() error {
 	c.setDefaults()
 	var problems []error
@@ -155,6 +163,9 @@ func (c Config) Validate() error {
 	}
 	checkName("name", c.Name)
 	checkName("cluster", c.Cluster)
+	if c.Cluster == unnamedCluster {
+		bad("cluster %q: that is the name in the example: give this cluster one of its own", c.Cluster)
+	}
 	checkAddress := func(what, s string, zeroPort bool) string {
 		host, port, err := net.SplitHostPort(s)
 		if err != nil {
@@ -211,8 +222,19 @@ func (c Config) Validate() error {
 	if c.Tick != 0 && (c.Tick < time.Millisecond || c.Tick > time.Second) {
 		bad("tick %v: it is from 1 ms to 1 s", c.Tick)
 	}
-	return errors.Join(problems...)
+	if len(problems) > 0 {
+		return &invalidConfig{problems}
+	}
+	return nil
 }
+
+// invalidConfig is what is wrong with a configuration. It Is quorate.ErrInvalid.
+type invalidConfig struct{ problems []error }
+
+func (e *invalidConfig) Error() string { return errors.Join(e.problems...).Error() }
+
+// Unwrap returns the problems, and what they all are.
+func (e *invalidConfig) Unwrap() []error { return append(slices.Clip(e.problems), quorate.ErrInvalid) }
 
 func hasControl(s string) bool {
 	for _, r := range s {

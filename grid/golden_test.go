@@ -93,7 +93,7 @@ func checkGolden(t *testing.T, c *client.Client, life int64) {
 		t.Errorf("queue: %d elements, %v", n, err)
 	}
 	// Taken and put back at the end: after both lives the order has moved on.
-	job, ok, err := jobs.Poll(ctx, 0)
+	job, ok, err := jobs.Poll(ctx)
 	if want := golden.jobs[life]; err != nil || !ok || job != want {
 		t.Errorf("queue: %q, %t, %v, want %q", job, ok, err, want)
 	}

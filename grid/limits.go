@@ -81,7 +81,7 @@ func (m *Member) lookAtMemory() {
 		if s.Full {
 			m.log.Warn("memory is full: operations that grow are refused", "used", s.Used, "limit", s.Limit)
 		} else if was != nil {
-			m.log.Info("memory has room again", "used", s.Used, "limit", s.Limit)
+			m.log.Info("memory has headroom again", "used", s.Used, "limit", s.Limit)
 		}
 		m.coordinator.SetState(func(g *gossip.State) { g.MemoryFull = s.Full })
 	}
@@ -128,11 +128,11 @@ func (m *Member) lookAtDisk() time.Duration {
 		args := []any{"level", s.Level.String(), "free", bytesText(s.Free), "size", bytesText(s.Size)}
 		switch s.Level {
 		case disk.OK:
-			m.log.Info("the disk has room again", args...)
+			m.log.Info("the disk has free space again", args...)
 		case disk.Full:
-			m.log.Warn("the disk is nearly full: this member gives its leads away", args...)
+			m.log.Warn("the disk is nearly full: this member transfers its leaderships away", args...)
 		case disk.Hard:
-			m.log.Warn("the disk is full: replicas are stopped where their groups live without them, the other groups refuse writes", args...)
+			m.log.Warn("the disk is full: replicas are stopped if their groups can do without them, the other groups refuse writes", args...)
 		default:
 			m.log.Error("the disk is full and the reserve is used up: nothing is written to it", args...)
 		}
@@ -262,7 +262,7 @@ func pressureOnDisk(v *systemstate.Agreement, g systemstate.Group, states map[pr
 	slices.Sort(short)
 	return &shardgroups.Pressure{
 		Code:   protocol.CodeReadOnly,
-		Detail: "no room on the disk of " + strings.Join(short, ", "), Everything: out,
+		Detail: "no free space on the disk of " + strings.Join(short, ", "), Everything: out,
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/client"
 	"github.com/quorate/quorate/grid/internal/coordinator"
 	"github.com/quorate/quorate/grid/internal/disk"
@@ -21,6 +22,7 @@ import (
 	"github.com/quorate/quorate/grid/internal/tune"
 	"github.com/quorate/quorate/grid/internal/web"
 	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups/groupstate"
 )
 
 // handOverTimeout bounds how long Close tries to give its groups to others.
@@ -36,6 +38,7 @@ type Member struct {
 	address string // advertised
 	listens string
 	limits  protocol.Limits
+	kinds   *groupstate.Kinds
 
 	coordinator *coordinator.Coordinator
 	server      *server.Server
@@ -71,8 +74,9 @@ func Start(ctx context.Context, cfg Config) (*Member, error) {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
 	cfg.setDefaults()
+	served := tune.KindsFrom(ctx)
 	m := &Member{
-		cfg: cfg, net: network.From(ctx), limits: protocol.DefaultLimits(), done: make(chan struct{}), news: make(chan struct{}, 1),
+		cfg: cfg, net: network.From(ctx), limits: protocol.DefaultLimits(), kinds: groupstate.KindsOf(served), done: make(chan struct{}), news: make(chan struct{}, 1),
 		log: cfg.Logger.With("member", cfg.Name),
 	}
 	dir, err := m.identify()
@@ -80,6 +84,7 @@ func Start(ctx context.Context, cfg Config) (*Member, error) {
 		return nil, err
 	}
 	m.dir = dir
+	dir.BeforeWrite = tune.SensorsFrom(ctx).MemberFile
 	if err := m.checkDisk(tune.SensorsFrom(ctx).Disk); err != nil {
 		return nil, errors.Join(err, dir.Close())
 	}
@@ -101,10 +106,11 @@ func Start(ctx context.Context, cfg Config) (*Member, error) {
 	// The server needs the coordinator behind it, and the coordinator tells the
 	// server of changes: the lock holds those until both are there.
 	m.routing.Lock()
+	m.net.ServeOwn(m.address, m.serveOwn)
 	m.coordinator, err = coordinator.Start(coordinator.Config{
 		Dir: dir, Address: m.address, Join: cfg.Join, Expect: cfg.BootstrapExpect, ClusterName: cfg.Cluster,
 		Settings: cfg.settings(),
-		Network:  m.net, Packets: packets, Kinds: kinds(), Limits: m.limits, RTT: cfg.Tick, SlowOp: cfg.SlowOp, Disk: m.diskState.Load().Level, Tune: m.bounded(limit, tune.From(ctx)),
+		Network:  m.net, Packets: packets, Kinds: served, Limits: m.limits, RTT: cfg.Tick, SlowOp: cfg.SlowOp, Disk: m.diskState.Load().Level, Tune: m.bounded(limit, tune.From(ctx)),
 		Stepped: tune.StepsFrom(ctx), Room: m.memoryRoom,
 		Logger: m.log, Changed: m.changed, Announced: m.tell, Reset: m.reset,
 	})
@@ -150,7 +156,9 @@ func (m *Member) identify() (*identity.Dir, error) {
 }
 
 // Ready waits until the member serves. Its error says what it waits for, or
-// why it never will serve as it was started.
+// why it never will serve as it was started. Where ctx ends first it Is ctx's error
+// and its cause, and quorate.ErrUnavailable if that was a deadline; of a member that is
+// closed it Is quorate.ErrClosed.
 func (m *Member) Ready(ctx context.Context) error {
 	if err := m.coordinator.Ready(ctx); err != nil {
 		return fmt.Errorf("member %s: %w", m.cfg.Name, err)
@@ -162,11 +170,11 @@ func (m *Member) Ready(ctx context.Context) error {
 	m.mu.Unlock()
 	switch {
 	case closed:
-		return fmt.Errorf("member %s: closed", m.cfg.Name)
+		return fmt.Errorf("member %s: %w", m.cfg.Name, quorate.ErrClosed)
 	case have:
 		return nil
 	}
-	c, err := client.Dial(ctx, []string{m.address}, client.WithDialer(m.dial),
+	c, err := client.Dial(ctx, []string{m.address}, client.WithDialer(m.net.DialClient),
 		client.WithName(m.cfg.Name), client.WithLogger(m.log))
 	if err != nil {
 		return fmt.Errorf("member %s: %w", m.cfg.Name, err)
@@ -184,7 +192,8 @@ func (m *Member) Ready(ctx context.Context) error {
 }
 
 // Client returns the member's own client, which reaches it without the network.
-// It is there once Ready has returned nil, and nil before. It is closed with
+// It is there once Ready has returned nil, and nil before: calls of a
+// handle made with nil fail with quorate.ErrUnavailable. It is closed with
 // the member, and with its grid where that has lost its memory: Ready makes
 // another.
 func (m *Member) Client() *client.Client {
@@ -192,6 +201,10 @@ func (m *Member) Client() *client.Client {
 	defer m.mu.Unlock()
 	return m.client
 }
+
+// Status returns what the member knows of itself and of its grid, as `quorate
+// status` shows it. It asks nobody.
+func (m *Member) Status() protocol.Status { return (&backend{m}).status() }
 
 // Addr returns the address at which others reach the member.
 func (m *Member) Addr() string { return m.address }
@@ -229,6 +242,7 @@ func (m *Member) Close() error {
 		ctx, cancel := context.WithTimeout(context.Background(), min(handOverTimeout, m.cfg.ShutdownTimeout))
 		m.coordinator.HandOver(ctx)
 		cancel()
+		m.coordinator.EndLife() // the others ask back
 		m.server.Drain("the member is going away")
 	}
 	m.coordinator.Close(orderly)
@@ -258,18 +272,17 @@ func (m *Member) leaveTimeout() time.Duration {
 	return max(m.cfg.ShutdownTimeout-handOverTimeout-2*time.Second, m.cfg.ShutdownTimeout/2)
 }
 
-// dial opens a connection for the member's own client: to itself inside the
-// process, to others as they advertise.
-func (m *Member) dial(ctx context.Context, address string) (net.Conn, error) {
-	if address != m.address {
-		return m.net.DialClient(ctx, address)
+// serveOwn serves a connection of the member to itself. The server waits for it when
+// it closes.
+func (m *Member) serveOwn(c net.Conn) {
+	m.routing.Lock()
+	s := m.server
+	m.routing.Unlock()
+	if s == nil {
+		_ = c.Close() // Start has failed
+		return
 	}
-	near, far, err := m.net.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	go m.server.Serve(far) // the server waits for it when it closes
-	return near, nil
+	s.Serve(c)
 }
 
 // changed brings the server up to date with tables and leaders.

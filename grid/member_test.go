@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/grid"
 	"github.com/quorate/quorate/internal/ports"
 )
@@ -97,6 +98,9 @@ func TestValidate(t *testing.T) {
 				return
 			}
 			says(t, err, test.want...)
+			if !errors.Is(err, quorate.ErrInvalid) {
+				t.Errorf("%v is not invalid", err)
+			}
 		})
 	}
 }
@@ -143,8 +147,11 @@ func TestRefusedStarts(t *testing.T) {
 		says(t, try(grid.Config{DataDir: d, Listen: "127.0.0.1:0"}), "holiday.jpg", "empty directory")
 	})
 	t.Run("another cluster", func(t *testing.T) {
-		err := try(grid.Config{DataDir: t.TempDir(), Listen: "127.0.0.1:0", Join: []string{m.Addr()}, Cluster: "test"})
-		says(t, err, `"prod"`, `"test"`, "--cluster")
+		x := start(t, grid.Config{DataDir: t.TempDir(), Join: []string{m.Addr()}, Cluster: "test"})
+		eventually(t, "it says whose address it was given", func() bool {
+			w := x.Status().Waiting
+			return strings.Contains(w, `"prod"`) && strings.Contains(w, `"test"`) && strings.Contains(w, "--cluster")
+		})
 	})
 	t.Run("other groups", func(t *testing.T) {
 		err := try(grid.Config{DataDir: t.TempDir(), Listen: "127.0.0.1:0", Join: []string{m.Addr()}, Groups: 7})
@@ -169,7 +176,7 @@ func TestRefusedStarts(t *testing.T) {
 
 func TestWaitingIsTold(t *testing.T) {
 	a := start(t, grid.Config{DataDir: t.TempDir(), BootstrapExpect: 3, Name: "a"})
-	waitsFor(t, a, "1 of 3 expected members seen")
+	waitsFor(t, a, "1 of 3 are seen")
 	if a.Client() != nil {
 		t.Error("a client before the member is ready")
 	}
@@ -188,7 +195,7 @@ func waitsFor(t *testing.T, m *grid.Member, what string) {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
 		err := m.Ready(ctx)
-		if !errors.Is(err, context.DeadlineExceeded) {
+		if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, quorate.ErrUnavailable) {
 			t.Fatalf("got %v", err)
 		}
 		return strings.Contains(err.Error(), what)

@@ -6,13 +6,14 @@ import (
 	"log/slog"
 	"math"
 	"net"
-	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/quorate/quorate/grid/internal/coordinator"
 	"github.com/quorate/quorate/grid/internal/web"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups"
+	"github.com/quorate/quorate/shardgroups/groupstate"
 	"github.com/quorate/quorate/shardgroups/systemstate"
 	"github.com/quorate/quorate/structures"
 )
@@ -93,18 +94,23 @@ func (m *Member) health() web.Health {
 }
 
 // checkGroups tells of the groups; a member serves all the same where some are
-// without a leader.
+// without a leader, or are not restored.
 func (m *Member) checkGroups(v *systemstate.Agreement, add func(name string, ok bool, format string, args ...any)) {
 	var without []string
-	for _, g := range v.Groups {
-		if m.coordinator.LeaderOf(g.ID) == 0 {
-			without = append(without, groupLabel(g.ID))
-		}
+	for _, id := range m.coordinator.Leaderless() {
+		without = append(without, groupLabel(id))
 	}
 	if len(without) > 0 {
 		add("leaders", false, "none known of group %s", strings.Join(without, ", "))
 	} else {
 		add("leaders", true, "of all %d groups", len(v.Groups))
+	}
+	var loading []string
+	for _, id := range coordinator.Loading(v) {
+		loading = append(loading, groupLabel(id))
+	}
+	if len(loading) > 0 {
+		add("restored", false, "group %s is not restored", strings.Join(loading, ", "))
 	}
 	if err := m.coordinator.Full(); err != nil {
 		add("full", false, "%v", err)
@@ -160,6 +166,8 @@ func (m *Member) addServer(out web.Metrics) (refused map[protocol.Code]uint64) {
 	s := m.server.Stats()
 	out.Add("connections", float64(s.Clients), "client")
 	out.Add("connections", float64(s.Connections-s.Clients), "other")
+	out.Add("sessions_kept", float64(s.SessionsKept))
+	out.Add("sessions_not_opened_total", float64(s.SessionsNotOpened))
 	for reason, n := range s.Closed {
 		out.Add("connections_closed_total", float64(n), reason)
 	}
@@ -185,7 +193,7 @@ func (m *Member) addAgreement(out web.Metrics, v *systemstate.Agreement) {
 	for _, g := range v.Groups {
 		label := groupLabel(g.ID)
 		leader, term := m.coordinator.Leader(g.ID)
-		out.Add("group_leads", boolean(leader == mine && mine != 0), label)
+		out.Add("group_is_leader", boolean(leader == mine && mine != 0), label)
 		out.Add("group_has_leader", boolean(leader != 0), label)
 		out.Add("group_term", float64(term), label)
 		out.Add("group_partitions", float64(owned[g.ID]), label)
@@ -213,9 +221,11 @@ func (m *Member) addGroups(out web.Metrics, h *shardgroups.Host, refused map[pro
 		s := g.Status()
 		label := groupLabel(g.ID())
 		for name, n := range map[string]int{
-			"group_structures": s.State.Structures, "group_rows": s.State.Rows, "group_bytes": s.State.Bytes,
-			"group_records": s.State.Records, "group_events": s.State.Events, "group_sessions": s.State.Sessions,
-			"group_queued_requests": s.QueuedRequests, "group_queued_bytes": s.QueuedBytes, "group_waiting_calls": s.Waiting,
+			"group_structures": s.State.Distinct, "group_rows": s.State.Rows, "group_bytes": s.State.Bytes,
+			"group_records": s.State.Records, "group_events": s.State.Events, "group_history_bytes": s.State.History,
+			"group_history_limit_bytes": s.State.MaxHistory,
+			"group_sessions":            s.State.Sessions,
+			"group_queued_requests":     s.QueuedRequests, "group_queued_bytes": s.QueuedBytes, "group_waiting_calls": s.Waiting,
 		} {
 			out.Add(name, float64(n), label)
 		}
@@ -228,11 +238,11 @@ func (m *Member) addGroups(out web.Metrics, h *shardgroups.Host, refused map[pro
 	out.Add("entries_total", float64(entries))
 	out.Add("snapshots_total", float64(snapshots))
 	out.Add("reads_total", float64(reads), "index")
-	out.Add("reads_total", float64(rides), "ride")
+	out.Add("reads_total", float64(rides), "piggybacked")
 	for code, n := range sum.refused {
 		refused[code] += n
 	}
-	sum.show(out)
+	sum.show(out, m.kinds)
 }
 
 // meters adds up what the groups have counted.
@@ -273,29 +283,40 @@ func (m *meters) add(g shardgroups.Meters) {
 	m.sizes, m.replicate, m.apply = m.sizes.Plus(g.EntrySizes), m.replicate.Plus(g.Replicate), m.apply.Plus(g.Apply)
 }
 
-func (m *meters) show(out web.Metrics) {
-	all := kinds()
-	name := func(id protocol.KindID, op protocol.Op) (kind, operation string) {
+// show adds the sums to out. What kinds does not describe, such as an operation that
+// was refused because there is no such one, has one label for all of them: clients
+// choose the numbers.
+func (m *meters) show(out web.Metrics, kinds *groupstate.Kinds) {
+	control := structures.Control()
+	describe := func(id protocol.KindID, op protocol.Op) (kind, operation string) {
+		k := kinds[id]
 		if id == protocol.KindControl {
-			return "control", map[protocol.Op]string{protocol.OpCancel: "cancel", protocol.OpConfirm: "confirm"}[op]
+			k = &control
 		}
-		if i := slices.IndexFunc(all, func(k structures.Kind) bool { return k.ID == id }); i >= 0 {
-			return all[i].Name, all[i].OpName(op)
+		if k == nil {
+			return unknownLabel, unknownLabel
 		}
-		return strconv.Itoa(int(id)), ""
+		return k.Name, cmp.Or(k.OpName(op), unknownLabel)
 	}
+	operations := map[[2]string]uint64{}
 	for key, n := range m.operations {
-		kind, op := name(key.kind, key.op)
-		out.Add("operations_total", float64(n), kind, cmp.Or(op, strconv.Itoa(int(key.op))))
+		kind, op := describe(key.kind, key.op)
+		operations[[2]string{kind, op}] += n
+	}
+	for labels, n := range operations {
+		out.Add("operations_total", float64(n), labels[0], labels[1])
 	}
 	for key, h := range m.latency {
-		kind, _ := name(key.kind, 0)
+		kind, _ := describe(key.kind, 0)
 		addHistogram(out, "operation_seconds", h, seconds, kind, key.class.String())
 	}
 	addHistogram(out, "entry_requests", m.sizes, 1)
 	addHistogram(out, "entry_replicate_seconds", m.replicate, seconds)
 	addHistogram(out, "entry_apply_seconds", m.apply, seconds)
 }
+
+// unknownLabel is that of all that no kind describes.
+const unknownLabel = "unknown"
 
 const seconds = 1e-9 // a nanosecond
 

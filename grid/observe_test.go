@@ -46,7 +46,7 @@ func TestHTTP(t *testing.T) {
 	}
 	eventually(t, "readyz says what is waited for", func() bool {
 		code, body := fetch(t, m, "/readyz")
-		return code == 503 && strings.Contains(body, "1 of 2 expected members seen")
+		return code == 503 && strings.Contains(body, "1 of 2 are seen")
 	})
 	other := start(t, grid.Config{DataDir: t.TempDir(), BootstrapExpect: 2, Name: "b", Join: []string{m.Addr()}, Cluster: "watched"})
 	ready(t, m)
@@ -167,7 +167,7 @@ func TestSlowOperations(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	line := regexp.MustCompile(`level=WARN msg="slow operation" member=a kind=counter name=hits op=add group=\d+ partition=\d+ term=\d+ took=\S+ queued=\S+ replicated=\S+ applied=\S+ not_told=`)
+	line := regexp.MustCompile(`level=WARN msg="slow operation" member=a kind=counter name=hits op=add group=\d+ partition=\d+ term=\d+ took=\S+ queued=\S+ replicated=\S+ applied=\S+ suppressed=`)
 	if !line.MatchString(log.String()) {
 		t.Errorf("no line of a slow operation in\n%s", log.String())
 	}

@@ -14,7 +14,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/quorate/quorate/archive"
 	"github.com/quorate/quorate/grid/internal/identity"
+	"github.com/quorate/quorate/internal/contexts"
+	"github.com/quorate/quorate/kinds"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups"
 	"github.com/quorate/quorate/shardgroups/systemstate"
@@ -68,11 +71,16 @@ type RecoveredGroup struct {
 	Commit     uint64 `json:"commit"`          // up to which it knew entries to be committed
 	Last       uint64 `json:"last"`            // of its log: up to which it is recovered
 	Term       uint64 `json:"term"`
-	Tail       int    `json:"tail"` // entries beyond Commit, taken in
+	Tail       int    `json:"tail"`                 // entries beyond Commit, taken in
+	Unreadable uint64 `json:"unreadable,omitempty"` // the first entry that no replica can apply
+	Left       int    `json:"left,omitempty"`       // it and those behind it, left out
+	Reason     string `json:"reason,omitempty"`     // why it cannot be applied
 	Sessions   int    `json:"sessions"`
-	Structures int    `json:"structures"`
-	Rows       int    `json:"rows"`
-	Bytes      uint64 `json:"bytes"` // of the seed
+	// What the group's backup holds, as read from it again.
+	Structures uint64 `json:"structures"`
+	Rows       uint64 `json:"rows"`
+	Frames     uint64 `json:"frames"`
+	Bytes      uint64 `json:"bytes"` // of the file
 }
 
 // workFolder holds the copy of the survivor's log that is opened. It is removed
@@ -81,7 +89,8 @@ const workFolder = "work"
 
 // Recover makes a data directory from that of the survivor of a cluster, or of
 // a group, that has lost the data of its majority. It needs free disk for a copy
-// of the survivor's log and for the states of its groups.
+// of the survivor's log and for the backups of its groups, which it
+// verifies when it has written them.
 func Recover(ctx context.Context, cfg RecoverConfig) (*RecoverReport, error) {
 	r := &recovery{cfg: cfg}
 	if r.cfg.Progress == nil {
@@ -97,9 +106,9 @@ func Recover(ctx context.Context, cfg RecoverConfig) (*RecoverReport, error) {
 type recovery struct {
 	cfg     RecoverConfig
 	from    *identity.Inspection
-	salvage *shardgroups.Salvage
+	extract *shardgroups.Extractor
 	report  RecoverReport
-	seeds   string
+	backups string
 }
 
 func (r *recovery) run(ctx context.Context) (_ *RecoverReport, err error) {
@@ -121,7 +130,7 @@ func (r *recovery) run(ctx context.Context) (_ *RecoverReport, err error) {
 	}
 	defer func() {
 		if err != nil { // so that it can be tried again
-			err = errors.Join(err, os.RemoveAll(r.seeds))
+			err = errors.Join(err, os.RemoveAll(r.backups))
 		}
 	}()
 	defer func() { err = errors.Join(err, os.RemoveAll(filepath.Join(r.cfg.To, workFolder))) }()
@@ -134,8 +143,8 @@ func (r *recovery) run(ctx context.Context) (_ *RecoverReport, err error) {
 			return nil, err
 		}
 	}
-	r.salvage, err = shardgroups.OpenSalvage(shardgroups.SalvageConfig{
-		Dir: work, Cluster: m.Cluster, Name: m.ClusterName, Incarnation: m.Incarnation, Kinds: kinds(), Logger: r.cfg.Logger,
+	r.extract, err = shardgroups.OpenExtractor(shardgroups.ExtractConfig{
+		Dir: work, Cluster: m.Cluster, Name: m.ClusterName, Incarnation: m.Incarnation, Kinds: kinds.All(), Logger: r.cfg.Logger,
 		Progress: func(g protocol.GroupID, index, last uint64) {
 			r.cfg.Progress(fmt.Sprintf("group %d: entry %d of %d", g, index, last))
 		},
@@ -143,7 +152,7 @@ func (r *recovery) run(ctx context.Context) (_ *RecoverReport, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, r.salvage.Close()) }()
+	defer func() { err = errors.Join(err, r.extract.Close()) }()
 	if err := r.recoverGroups(ctx); err != nil {
 		return nil, err
 	}
@@ -162,7 +171,7 @@ func (r *recovery) chooseLog() error {
 	}
 	r.report.Unread = r.from.Aside
 	if len(r.from.Member.Started) == 0 && r.from.Aside != "" {
-		return fmt.Errorf("the member has come back without its data and has no replica: what it had before is in %s: read that (--lost)", r.from.Aside)
+		return fmt.Errorf("the member has rejoined without its data and has no replica: what it had before is in %s: read that (--lost)", r.from.Aside)
 	}
 	return nil
 }
@@ -201,8 +210,8 @@ func (r *recovery) prepare() error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	r.seeds = filepath.Join(to, identity.SeedFolder)
-	if err := os.MkdirAll(r.seeds, 0o700); err != nil {
+	r.backups = filepath.Join(to, identity.BackupFolder)
+	if err := os.MkdirAll(r.backups, 0o700); err != nil {
 		return err
 	}
 	size, last, err := sizeOf(r.from.RaftDir)
@@ -214,7 +223,7 @@ func (r *recovery) prepare() error {
 	free, known := identity.FreeBytes(to)
 	r.cfg.Progress(fmt.Sprintf("the survivor's log has %s; up to %s of free disk are needed", megabytes(size), megabytes(need)))
 	if known && free < need {
-		return fmt.Errorf("%s has %s of free disk: up to %s are needed for a copy of the log and the states", to, megabytes(free), megabytes(need))
+		return fmt.Errorf("%s has %s of free disk: up to %s are needed for a copy of the log and the backups", to, megabytes(free), megabytes(need))
 	}
 	return nil
 }
@@ -260,7 +269,7 @@ func (r *recovery) copyLog(ctx context.Context, work string) error {
 		case !d.Type().IsRegular():
 			return nil
 		}
-		if err := ctx.Err(); err != nil {
+		if err := contexts.Err(ctx); err != nil {
 			return err
 		}
 		n, err := copyFile(to, path)
@@ -299,9 +308,9 @@ func (r *recovery) recoverGroups(ctx context.Context) error {
 	for _, o := range v.Members {
 		r.report.Members = append(r.report.Members, o.Name+" at "+o.Address)
 	}
-	seed := system.Seed(func(protocol.GroupID) bool { return true })
-	if len(seed.Groups) > 0 {
-		r.report.HoldOff = seed.Groups[0].HoldOff
+	saved := system.SavedCluster(func(protocol.GroupID) bool { return true })
+	if len(saved.Groups) > 0 {
+		r.report.HoldOff = saved.Groups[0].HoldOff
 	}
 	if r.report.Whole {
 		if err := r.write(system, 0); err != nil {
@@ -317,7 +326,7 @@ func (r *recovery) recoverGroups(ctx context.Context) error {
 		if g.ID == protocol.SystemGroup || !r.report.Whole && !slices.Contains(r.cfg.Groups, uint64(g.ID)) {
 			continue
 		}
-		if err := ctx.Err(); err != nil {
+		if err := contexts.Err(ctx); err != nil {
 			return err
 		}
 		if err := r.recoverGroup(v, g.ID); err != nil {
@@ -355,36 +364,61 @@ func (r *recovery) recoverGroup(v *systemstate.Agreement, id protocol.GroupID) e
 	return r.write(s, partitions)
 }
 
-func (r *recovery) read(id protocol.GroupID) (*shardgroups.Salvaged, error) {
+func (r *recovery) read(id protocol.GroupID) (*shardgroups.Extract, error) {
 	listed, ok := r.from.Member.Replica(id)
 	if !ok || !listed.Started {
 		return nil, fmt.Errorf("the survivor has no replica of group %d", id)
 	}
 	r.cfg.Progress(fmt.Sprintf("group %d: reading replica %d", id, listed.Replica))
-	s, err := r.salvage.Read(id, listed.Replica, listed.NonVoting)
+	s, err := r.extract.Read(id, listed.Replica, listed.NonVoting)
 	if err != nil && r.cfg.Lost { // whether it had a vote is not known
-		if copied, again := r.salvage.Read(id, listed.Replica, true); again == nil {
+		if copied, again := r.extract.Read(id, listed.Replica, true); again == nil {
 			return copied, nil
 		}
 	}
 	return s, err
 }
 
-func (r *recovery) write(s *shardgroups.Salvaged, partitions int) error {
-	r.cfg.Progress(fmt.Sprintf("group %d: writing its state", s.Group))
-	info, err := r.salvage.WriteSeed(r.seeds, s)
+// write writes the backup of a group, and reads it again.
+func (r *recovery) write(s *shardgroups.Extract, partitions int) error {
+	r.cfg.Progress(fmt.Sprintf("group %d: writing its backup", s.Group))
+	wrote, err := r.extract.WriteBackup(r.backups, s)
 	if err != nil {
 		return err
+	}
+	r.cfg.Progress(fmt.Sprintf("group %d: verifying its backup", s.Group))
+	counts, size, err := verifyBackup(r.backups, s.Group)
+	if err == nil && counts != wrote {
+		err = fmt.Errorf("%+v was written, and %+v is there", wrote, counts)
+	}
+	if err != nil {
+		return fmt.Errorf("the backup of group %d is not what was written, which its disk may be the reason of: %w", s.Group, err)
 	}
 	r.report.Groups = append(r.report.Groups, RecoveredGroup{
 		Group: uint64(s.Group), Replica: uint64(s.Replica), Partitions: partitions,
 		Snapshot: s.Snapshot, Commit: s.Commit, Last: s.Last, Term: s.Term, Tail: s.Tail, Sessions: len(s.Sessions),
-		Structures: s.Totals.Structures, Rows: s.Totals.Rows, Bytes: info.Length,
+		Unreadable: s.Unreadable, Left: s.Left, Reason: s.Reason,
+		Structures: counts.Structures, Rows: counts.Rows, Frames: counts.Frames, Bytes: size,
 	})
 	return nil
 }
 
-// Text returns the report for people.
+// verifyBackup reads the backup of a group to its end, and returns what it holds and
+// its size.
+func verifyBackup(dir string, g protocol.GroupID) (counts archive.Counts, size uint64, err error) {
+	b, err := shardgroups.OpenBackup(dir, g)
+	if err != nil {
+		return counts, 0, err
+	}
+	defer b.Close()
+	if counts, err = b.Verify(kinds.All()); err != nil {
+		return counts, 0, err
+	}
+	size, err = b.Size()
+	return counts, size, err
+}
+
+// Text returns the report, human-readable.
 func (r *RecoverReport) Text() string {
 	var b strings.Builder
 	p := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
@@ -414,7 +448,11 @@ func (r *RecoverReport) Text() string {
 		p("  group %d: %s", g.Group, what)
 		p("    replica %d, read up to log index %d of term %d (its snapshot reaches %d)", g.Replica, g.Last, g.Term, g.Snapshot)
 		p("    known to be committed up to %d; entries beyond that, taken in: %d", g.Commit, g.Tail)
-		p("    sessions ended: %d; saved state: %d bytes", g.Sessions, g.Bytes)
+		if g.Unreadable != 0 {
+			p("    ENTRY %d CANNOT BE APPLIED, by no replica: %s", g.Unreadable, g.Reason)
+			p("    it and what follows it, %d entries, are left out; none of them was acknowledged", g.Left)
+		}
+		p("    sessions ended: %d; backup: %s, %d bytes in %d frames, verified", g.Sessions, shardgroups.BackupName(protocol.GroupID(g.Group)), g.Bytes, g.Frames)
 	}
 	p("")
 	p("What may be missing, and what may be there too many")
@@ -432,14 +470,14 @@ func (r *RecoverReport) Text() string {
 	if r.Whole {
 		p("  1. Make sure that no member of the lost cluster runs any more, and keep the survivor's directory as it is.")
 		p("  2. quorate start --data-dir THIS-DIRECTORY with the survivor's --name and addresses, and without --bootstrap-expect.")
-		p("     It founds a new cluster of the same name and settings, and is ready once the saved states are loaded.")
-		p("  3. Start the other members with EMPTY data directories and --join. They get their copies by themselves.")
+		p("     It founds a new cluster of the same name and settings, and is ready once its groups are restored.")
+		p("  3. Start the other members with EMPTY data directories and --join. They get their replicas by themselves.")
 		p("     A member that still has a directory of the lost cluster is refused.")
 	} else {
-		p("  1. Start a member of the cluster with this: move the folder seed/ into the data directory of a member that is stopped, or")
+		p("  1. Start a member of the cluster with this: move the folder backup/ into the data directory of a member that is stopped, or")
 		p("     quorate start --data-dir THIS-DIRECTORY --join ADDRESSES as a new member.")
 		p("  2. Where the group has no leader and its majority is gone or silent, the cluster gives its partitions to a new group that")
-		p("     loads the saved state. The other members get their copies of it by themselves.")
+		p("     is restored from the backup. The other members get their replicas of it by themselves.")
 	}
 	return b.String()
 }

@@ -11,9 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quorate/quorate/archive"
 	"github.com/quorate/quorate/client"
 	"github.com/quorate/quorate/grid"
 	"github.com/quorate/quorate/grid/internal/identity"
+	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures/dcounter"
 	"github.com/quorate/quorate/structures/dmap"
 	"github.com/quorate/quorate/structures/dqueue"
@@ -145,8 +147,8 @@ func TestRecover(t *testing.T) {
 		}
 	}
 	check(one.Client())
-	if _, err := os.Stat(filepath.Join(to, "seed", "group-2")); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a seed that is loaded is there: %v", err)
+	if _, err := os.Stat(filepath.Join(to, "backup", "group-2.archive")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a backup that is restored is there: %v", err)
 	}
 
 	// A member that still has the data of the lost cluster is refused.
@@ -168,9 +170,88 @@ func TestRecover(t *testing.T) {
 		short, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
 		_, err := dsemaphore.New(one.Client(), "writers").Acquire(short, 1)
-		says(t, err, "hands out nothing")
+		says(t, err, "grants nothing")
 	}
 	check(one.Client())
+}
+
+// TestRecover_Backups: nothing is founded on backups that are not whole or do not
+// belong together, and the member says which and why.
+func TestRecover_Backups(t *testing.T) {
+	dir := t.TempDir()
+	m := start(t, grid.Config{Name: "n1", DataDir: dir, Groups: 2, Cluster: "prod"})
+	ready(t, m)
+	users := dmap.New[string, int](m.Client(), "users")
+	for i := range 50 {
+		if err := users.Put(t.Context(), fmt.Sprint("k", i), i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	to := filepath.Join(t.TempDir(), "new")
+	report, err := grid.Recover(t.Context(), grid.RecoverConfig{DataDir: dir, To: to})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := uint64(0)
+	for _, g := range report.Groups {
+		rows += g.Rows
+		st, err := os.Stat(filepath.Join(to, "backup", map[bool]string{true: "system.archive", false: fmt.Sprintf("group-%d.archive", g.Group)}[g.Group == 1]))
+		if err != nil || uint64(st.Size()) != g.Bytes || g.Frames < 2 {
+			t.Errorf("%+v: %v", g, err)
+		}
+	}
+	if rows < 50 || !strings.Contains(report.Text(), "frames, verified") {
+		t.Errorf("%d rows of 50 and more:\n%s", rows, report.Text())
+	}
+	second := filepath.Join(to, "backup", "group-2.archive")
+	good, err := os.ReadFile(second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	flipped := bytes.Clone(good)
+	flipped[len(good)/2] ^= 1
+	version := bytes.Clone(good)
+	version[19] = 2
+	third, err := os.ReadFile(filepath.Join(to, "backup", "group-3.archive"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var foreign bytes.Buffer
+	w, err := archive.NewWriter(&foreign, archive.Header{Cluster: protocol.UUID{9}, Name: "prod", Group: 2})
+	if err == nil {
+		_, err = w.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, b := range map[string][]byte{
+		"group-2.archive: frame ":       flipped,
+		"its footer is missing":         good[:len(good)-1],
+		"an archive of another version": version,
+		"not an archive":                []byte("quorate-seed-1\nwhatever it is"),
+		"it is the backup of group":     third,
+		"are of different clusters":     foreign.Bytes(),
+	} {
+		if err := os.WriteFile(second, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		again := start(t, grid.Config{Name: "n1", DataDir: to})
+		says(t, again.Ready(t.Context()), want)
+		if err := again.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(second, good, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	again := start(t, grid.Config{Name: "n1", DataDir: to})
+	ready(t, again)
+	if n, err := dmap.New[string, int](again.Client(), "users").Len(t.Context()); err != nil || n != 50 {
+		t.Errorf("%d entries, %v", n, err)
+	}
 }
 
 // TestRecover_Lost reads what a member has set aside as lost: the directory of

@@ -47,9 +47,12 @@ func TestUnformedFounderGivesUp(t *testing.T) {
 	eventually(t, "the founder lists the member that gave itself", func() bool {
 		return len(status(t, first).Members) == 2
 	})
-	if err := first.Close(); err != nil {
-		t.Fatal(err)
+	for _, m := range []*grid.Member{first, given} {
+		if err := m.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
+	given = start(t, grid.Config{DataDir: givenDir, Name: "given", BootstrapExpect: 3, Join: []string{formed.Addr()}})
 	first = start(t, grid.Config{
 		DataDir: founderDir, Name: "founder", BootstrapExpect: 3, Join: []string{given.Addr(), formed.Addr()},
 	})
@@ -68,7 +71,7 @@ func status(t *testing.T, m *grid.Member) protocol.Status {
 		t.Fatal(err)
 	}
 	var s protocol.Status
-	if err := protocol.Decode(b, &s); err != nil {
+	if err := protocol.DecodeAnswer(b, &s); err != nil {
 		t.Fatal(err)
 	}
 	return s

@@ -11,6 +11,7 @@ const (
 	RecordsLost       Bug = "records-lost"
 	AttachAfterEnd    Bug = "attach-after-end"
 	EndsOutOfOrder    Bug = "ends-out-of-order"
+	EndsPassedOver    Bug = "ends-passed-over"
 	OwnClock          Bug = "own-clock"
 	DeposedClock      Bug = "deposed-clock"
 	ExpiredVisible    Bug = "expired-visible"
@@ -23,6 +24,21 @@ const (
 	NotOwnedServed    Bug = "not-owned-served"
 	SnapshotAliased   Bug = "snapshot-aliased"
 	HoldOffForgotten  Bug = "hold-off-forgotten"
+	VanishEarly       Bug = "vanish-early"
+	SweepCountsCalls  Bug = "sweep-counts-calls"
+	TurnForgotten     Bug = "turn-forgotten"
+	ExpiryFirst       Bug = "expiry-first"
+	OffsetForgotten   Bug = "offset-forgotten"
+	FloorForgotten    Bug = "floor-forgotten"
+	DestroyUntold     Bug = "destroy-untold"
+	HistoryByChunk    Bug = "history-by-chunk"
+
+	// Revocations.
+	RevokedAtOnce       Bug = "revoked-at-once"
+	GraceUnacknowledged Bug = "grace-unacknowledged"
+	AcknowledgedKept    Bug = "acknowledged-kept"
+	AcknowledgedEarly   Bug = "acknowledged-early"
+	LateGrantKept       Bug = "late-grant-kept"
 
 	// The structures.
 	PermitTwice      Bug = "permit-twice"
@@ -31,6 +47,12 @@ const (
 	GiveBackAtTail   Bug = "give-back-at-tail"
 	OverCapacity     Bug = "over-capacity"
 	MapOrder         Bug = "map-order"
+	SumWraps         Bug = "sum-wraps"
+	SwapUncompared   Bug = "swap-uncompared"
+	AddAnswersOld    Bug = "add-answers-old"
+	ReplaceUnchecked Bug = "replace-unchecked"
+	TTLKept          Bug = "ttl-kept"
+	RemovedCounted   Bug = "removed-counted"
 
 	// Package shardgroups, and the member.
 	AckBeforeCommit Bug = "ack-before-commit"
@@ -41,10 +63,18 @@ const (
 	LossUnseen      Bug = "loss-unseen"
 	StaleTable      Bug = "stale-table"
 
+	// The system group, and who joins.
+	SessionsUnbounded Bug = "sessions-unbounded"
+	LateJoinReplaces  Bug = "late-join-replaces"
+	GossipUnlabelled  Bug = "gossip-unlabelled"
+
 	// The client.
-	HeldTooLate   Bug = "held-too-late"
-	UnknownIsSafe Bug = "unknown-is-safe"
-	NewIdentity   Bug = "new-identity"
+	WaitersTakeAll   Bug = "waiters-take-all"
+	LateBeatsDropped Bug = "late-beats-dropped"
+	HeldTooLate      Bug = "held-too-late"
+	LostBeforeHeld   Bug = "lost-before-held"
+	UnknownIsSafe    Bug = "unknown-is-safe"
+	NewIdentity      Bug = "new-identity"
 )
 
 // Mutant is a bug, and the check that must notice it.
@@ -64,6 +94,7 @@ var All = []Mutant{
 	{RecordsLost, "snapshots leave the exactly-once records out", "shardgroups/groupstate", "TestSnapshotsAtEveryEntry", 0},
 	{AttachAfterEnd, "a session is attached after its end", "shardgroups/groupstate", "TestGolden", 0},
 	{EndsOutOfOrder, "ended sessions are taken twice, or with a gap", "shardgroups/groupstate", "TestGolden", 0},
+	{EndsPassedOver, "sessions that end while a group follows no ends live on in it", "shardgroups/groupstate", "TestGolden", 0},
 	{OwnClock, "each replica's own clock decides what has expired", "shardgroups/groupstate", "TestSnapshotsAtEveryEntry", 0},
 	{DeposedClock, "a deposed leader's entries move time", "shardgroups/groupstate", "TestGolden", 0},
 	{FastTime, "log time is faster than real time", "grid/gridtest", "TestClock", 0},
@@ -76,20 +107,45 @@ var All = []Mutant{
 	{GiveBackAtTail, "an element comes back at the tail", "shardgroups/groupstate", "TestGolden", 0},
 	{OverCapacity, "a queue takes more than its capacity", "structures/dqueue", "TestCapacity", 0},
 	{MapOrder, "a reply has the order of a map", "structures/dqueue", "TestConformance", 0},
+	{SumWraps, "a sum that does not fit wraps round", "structures/dcounter", "TestCounter", 0},
+	{SwapUncompared, "a compare and set does not compare", "structures/dcounter", "TestCounter", 0},
+	{AddAnswersOld, "an add answers the value before it", "structures/dcounter", "TestCounter", 0},
+	{ReplaceUnchecked, "a replace overwrites another version", "structures/dmap", "TestOneKey", 0},
+	{TTLKept, "a write without a time to live keeps that of the entry", "structures/dmap", "TestTTL", 0},
+	{RemovedCounted, "an entry that was removed counts as one", "structures/dmap", "TestOneKey", 0},
 	{PermitTwice, "a permit is granted twice", "structures/dsemaphore", "TestFirstComeFirstServed", 0},
 	{PermitLeaked, "a permit does not come back from an ended session", "structures/dsemaphore", "TestSessionEndGivesBack", 0},
+	{RevokedAtOnce, "a hold that is revoked with a grace ends at once", "shardgroups/groupstate", "TestGolden", 0},
+	{GraceUnacknowledged, "the grace of a revoked hold ends before its holder has acknowledged it", "shardgroups/groupstate", "TestGolden", 0},
+	{AcknowledgedKept, "a hold whose revocation is acknowledged is never given back", "shardgroups/groupstate", "TestGolden", 0},
+	{AcknowledgedEarly, "a revocation is acknowledged while the holder's context lives", "structures", "TestKeeper_NeverAcknowledgesWhatLives", 0},
+	{LateGrantKept, "a grant that comes late is not given back", "structures", "TestAcquire_LateGrantIsReleased", 0},
 	{AcquireOvertaken, "an Acquire overtakes one that waits", "structures/dsemaphore", "TestFirstComeFirstServed", 0},
 	{TokenReused, "a token comes back after a structure is created anew", "structures/dsemaphore", "TestDestroy", 0},
 	{NotOwnedServed, "ownership is checked at dispatch only", "shardgroups", "TestGroup_RefusesWhatItDoesNotOwn", 0},
 	{SnapshotAliased, "a snapshot shares what is written later", "shardgroups/groupstate", "TestSnapshotsAtEveryEntry", 0},
 	{HoldOffForgotten, "a group that lost data grants before the old holders know", "shardgroups/groupstate", "TestHoldOff", 0},
+	{VanishEarly, "a structure ends its life while a call waits that is out of sight", "shardgroups/groupstate", "TestEmptyStructuresVanish", 0},
+	{SweepCountsCalls, "clean-up counts what it calls, not what that does", "shardgroups/groupstate", "TestWorkOfAnEntryIsBounded", 0},
+	{TurnForgotten, "a restored state forgets whose turn it is to be cleaned up", "shardgroups/groupstate", "TestExpiryBesideReleases", 0},
+	{OffsetForgotten, "a partition goes by its group's log time, not its own", "shardgroups/groupstate", "TestPartitionClock", 0},
+	{FloorForgotten, "events are dropped and nobody can tell", "shardgroups/groupstate", "TestHistoryAgainstModel", 0},
+	{DestroyUntold, "a structure is destroyed without an event", "shardgroups/groupstate", "TestHistoryAgainstModel", 0},
+	{HistoryByChunk, "events are dropped as they lie in memory, which another replica's do not", "shardgroups/groupstate", "TestHistoryAgainstModel", 0},
 	{AckBeforeCommit, "a write is acknowledged before it is committed", "grid/gridtest", "TestMinoritySide", 0},
 	{LateRider, "a read rides on an entry that was proposed before it came", "shardgroups", "TestGroup_LateRead_Entry", 0},
 	{ReadIndexReused, "a read is answered by a ReadIndex that was asked before it came", "shardgroups", "TestGroup_LateRead_Round", 0},
 	{StaleTable, "a member serves the table of before its last change", "grid/gridtest", "TestTablesAreFresh", 0},
 	{WipedReturns, "a replica returns under its old id after its data was lost", "grid/gridtest", "TestLostVoterDoesNotVote", 0},
 	{LossUnseen, "a log that has lost its end is taken for whole", "shardgroups", "TestWitness_Lost", 0},
+	{ExpiryFirst, "what an ended session held waits until nothing is due", "shardgroups/groupstate", "TestExpiryBesideReleases", 0},
+	{SessionsUnbounded, "what clients ask of their sessions is gathered without bound into one entry", "shardgroups", "TestSystem_GathersSessions", 0},
+	{LateJoinReplaces, "a late join replaces whoever has its name", "shardgroups/systemstate", "TestLateJoins", 0},
+	{GossipUnlabelled, "members hear the gossip of other clusters", "grid/internal/gossip", "TestLabels", 0},
+	{WaitersTakeAll, "waiting calls take all slots of a partition", "client", "TestReleasesHaveASlot", 0},
+	{LateBeatsDropped, "a heartbeat that is answered late does not count", "client", "TestSessionFromFar", 0},
 	{HeldTooLate, "the holder's context ends after the grid has given the permit away", "client", "TestHoldFor", 0},
+	{LostBeforeHeld, "a session is told to be lost before what it held has ended", "client", "TestLostAfterHeld", 0},
 	{UnknownIsSafe, "an unknown outcome is called safe to retry", "client", "TestOutcome", 0},
 	{NewIdentity, "a call that may have entered is sent under a new identity", "client", "TestSessionEnded", 0},
 }

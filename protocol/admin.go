@@ -2,9 +2,9 @@ package protocol
 
 // What an AdminRequest may ask for. Args is empty for all of them.
 const (
-	AdminStatus     = "status"     // answered with a Status
-	AdminHash       = "hash"       // answered with a HashReport
-	AdminStructures = "structures" // answered with a StructureReport
+	AdminStatus = "status" // answered with a Status
+	AdminHash   = "hash"   // answered with a HashReport
+	AdminKinds  = "kinds"  // answered with a KindReport
 )
 
 // The states of a member, as another member knows them.
@@ -12,7 +12,7 @@ const (
 	StateServing = "serving" // it answered, or was heard of lately
 	StateSilent  = "silent"  // not heard of
 	StateForming = "forming" // the answering member, before it serves
-	StateGone    = "gone"    // its data is lost: another incarnation gets its places
+	StateDead    = "dead"    // its data is lost: another incarnation takes over its replicas
 )
 
 // The states of a replica.
@@ -20,7 +20,7 @@ const (
 	ReplicaLeader    = "leader"
 	ReplicaFollower  = "follower"
 	ReplicaNonVoting = "non-voting"
-	ReplicaGone      = "gone" // its data is lost, and its place is being filled
+	ReplicaDead      = "dead" // its data is lost, and another replica is to replace it
 )
 
 // Status is how one member sees the grid. It needs no quorum and no cluster.
@@ -55,7 +55,7 @@ type StatusMemory struct {
 type StatusDisk struct {
 	Free  uint64 `json:"free"`
 	Size  uint64 `json:"size"`
-	Full  uint64 `json:"full"`  // below this the member is no place for leaders
+	Full  uint64 `json:"full"`  // below this the member is not to lead
 	Hard  uint64 `json:"hard"`  // below this its replicas stop, or refuse writes
 	Level string `json:"level"` // ok, full, hard, out
 }
@@ -78,25 +78,26 @@ type StatusGroup struct {
 	Term       uint64          `json:"term"`
 	Applied    uint64          `json:"applied"` // log index, by the answering member's replica
 	Partitions int             `json:"partitions"`
-	Repeats    uint64          `json:"repeats"`           // that the answering member did not apply again, since it started
-	Waiting    uint64          `json:"waiting"`           // calls at the answering member that wait for a grant
-	Snapshots  uint64          `json:"snapshots"`         // taken by the answering member, since it started
-	Missing    int             `json:"missing"`           // replicas to full strength; 0: one more member may go
-	NoRoom     string          `json:"no_room,omitempty"` // who has no room for a missing one, where the answering member leads the system group
-	Refuses    string          `json:"refuses,omitempty"` // why the answering member, leading, refuses writes
-	Sizes      []StatusSize    `json:"sizes"`             // by partition, of the answering member's replica
-	Generation uint64          `json:"generation"`        // how often data of its partitions was lost
-	Lost       string          `json:"lost,omitempty"`    // its majority's data is lost: who had it, and the way out
+	Repeats    uint64          `json:"repeats"`               // that the answering member did not apply again, since it started
+	Waiting    uint64          `json:"waiting"`               // calls at the answering member that wait for a grant
+	Snapshots  uint64          `json:"snapshots"`             // taken by the answering member, since it started
+	Missing    int             `json:"missing"`               // replicas that it lacks to be fully replicated; 0: one more member may fail
+	NoHeadroom string          `json:"no_headroom,omitempty"` // who lacks the memory for a missing one, if the answering member leads the system group
+	Refuses    string          `json:"refuses,omitempty"`     // why the answering member, as the leader, refuses writes
+	Rows       uint64          `json:"rows"`                  // of structures, those that are due and not cleaned up among them, of the answering member's replica
+	Sizes      []StatusSize    `json:"sizes"`                 // by partition, of the answering member's replica
+	Generation uint64          `json:"generation"`            // rises when data of its partitions was lost; in memory it begins with the time
+	Lost       string          `json:"lost,omitempty"`        // its majority's data is lost: who had it, and the way out
 	Replicas   []StatusReplica `json:"replicas"`
 }
 
-// StatusSize is what a partition holds: keys, values and kept replies, in bytes.
+// StatusSize is what a partition holds: keys, values, kept replies and its history, in bytes.
 type StatusSize struct {
 	Partition uint64 `json:"partition"`
 	Bytes     uint64 `json:"bytes"`
 }
 
-// StatusReplica is one copy of a group.
+// StatusReplica is a replica of a group.
 type StatusReplica struct {
 	Replica uint64 `json:"replica"`
 	Member  uint64 `json:"member"`
@@ -117,17 +118,30 @@ type GroupHash struct {
 	Hash    uint64 `json:"hash"`
 }
 
-// StructureReport lists the structures in the groups that the answering member
-// leads. Those with keys are in many groups: add them up.
-type StructureReport struct {
-	Member     uint64          `json:"member"`
-	Groups     []uint64        `json:"groups"` // that the member leads
-	Structures []StructureInfo `json:"structures"`
+// KindReport lists the kinds of structures that the answering member knows, so that
+// a command of an earlier version can list, inspect, configure and destroy those that
+// came later.
+type KindReport struct {
+	Member uint64     `json:"member"`
+	Kinds  []KindInfo `json:"kinds"` // by ID
 }
 
-// StructureInfo is one structure, or its part in the groups of the report.
-type StructureInfo struct {
-	Kind   string `json:"kind"`
-	Name   string `json:"name"`
-	Length int64  `json:"length"`
+// KindInfo describes a kind of structure.
+type KindInfo struct {
+	ID       uint64        `json:"id"`
+	Name     string        `json:"name"`
+	Level    uint64        `json:"level"` // of a group's state from which it exists
+	Doc      string        `json:"doc"`
+	Unit     string        `json:"unit"`  // what its length counts, in the plural
+	Keyed    bool          `json:"keyed"` // it is spread over the partitions by the keys in it
+	Settings []SettingInfo `json:"settings"`
+}
+
+// SettingInfo describes a setting of a kind.
+type SettingInfo struct {
+	Name    string `json:"name"`
+	Type    string `json:"type"`         // integer, duration (milliseconds) or text
+	Default int64  `json:"default"`      // of integers and durations
+	Text    string `json:"text_default"` // of texts
+	Help    string `json:"help"`
 }

@@ -37,7 +37,7 @@ func BenchmarkRequestDecode(b *testing.B) {
 
 func BenchmarkReplyAppend(b *testing.B) {
 	b.ReportAllocs()
-	p := Reply{ID: 123_456, Epoch: 12, Revision: 1_000_000, Body: bytes.Repeat([]byte{7}, 120)}
+	p := Reply{ID: 123_456, Epoch: 12, Version: 1_000_000, Body: bytes.Repeat([]byte{7}, 120)}
 	dst := make([]byte, 0, 512)
 	for b.Loop() {
 		dst = p.Append(dst[:0])
@@ -47,7 +47,7 @@ func BenchmarkReplyAppend(b *testing.B) {
 
 func BenchmarkReplyDecode(b *testing.B) {
 	b.ReportAllocs()
-	p := Reply{ID: 123_456, Epoch: 12, Revision: 1_000_000, Body: bytes.Repeat([]byte{7}, 120)}
+	p := Reply{ID: 123_456, Epoch: 12, Version: 1_000_000, Body: bytes.Repeat([]byte{7}, 120)}
 	in := p.Append(nil)
 	b.SetBytes(int64(len(in)))
 	for b.Loop() {
@@ -99,6 +99,45 @@ func BenchmarkFrameReader(b *testing.B) {
 		if _, err := r.Next(); err != nil {
 			src.Reset(stream)
 			r = NewFrameReader(src, MaxFrame)
+		}
+	}
+}
+
+func benchTable() Table {
+	t := Table{Type: TypeTable, Epoch: 12, Partitions: make([]GroupID, 271)}
+	for p := range t.Partitions {
+		t.Partitions[p] = GroupID(2 + p%6)
+	}
+	for g := range GroupID(7) {
+		t.Groups = append(t.Groups, TableGroup{ID: g + 1, Term: 300, Leader: 2, Replicas: []MemberID{1, 2, 3}})
+	}
+	for m := range MemberID(3) {
+		t.Members = append(t.Members, TableMember{ID: m + 1, Name: "n1", Address: "10.0.0.1:7170"})
+	}
+	return t
+}
+
+func BenchmarkTableDecode(b *testing.B) {
+	b.ReportAllocs()
+	in := Encode(benchTable())
+	b.SetBytes(int64(len(in)))
+	for b.Loop() {
+		var t Table
+		if err := Decode(in, &t); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkTableDecodeExact is what decoding by type saves.
+func BenchmarkTableDecodeExact(b *testing.B) {
+	b.ReportAllocs()
+	in := Encode(benchTable())
+	b.SetBytes(int64(len(in)))
+	for b.Loop() {
+		var t Table
+		if err := DecodeExact(in, &t); err != nil {
+			b.Fatal(err)
 		}
 	}
 }

@@ -1,6 +1,10 @@
 package protocol
 
-import "github.com/quorate/quorate"
+import (
+	"slices"
+
+	"github.com/quorate/quorate"
+)
 
 // Code is the outcome of a request. Numbers are never used again.
 type Code uint16
@@ -39,6 +43,7 @@ const (
 	CodePanic       Code = 49 // a defect in a structure; nothing changed
 	CodeWrongGrid   Code = 50 // the member belongs to another cluster
 	CodeVersion     Code = 51 // a protocol version the member does not speak
+	CodeNotKept     Code = 55 // members keep the session: what holds needs one that its client keeps
 
 	// Done, with a condition: the body is the operation's, but what it holds is
 	// only reserved until the client has confirmed.
@@ -51,30 +56,64 @@ const (
 // NumCodes bounds the codes below CodeRoom that are in use: all are less.
 const NumCodes = 64
 
-// codeNames are the names of the codes that are not CodeOK, as metrics and
-// logs have them.
-var codeNames = [NumCodes]string{
-	CodeNotLeader: "not_leader", CodeNotOwner: "not_owner", CodeFrozen: "frozen", CodeBusy: "busy",
-	CodeSessionUnknown: "session_unknown", CodeSessionEnded: "session_ended", CodeExpired: "expired",
-	CodeMemoryFull: "memory_full", CodeReadOnly: "read_only", CodeShutdown: "shutdown", CodeNoLeader: "no_leader",
-	CodeUnknown: "unknown", CodeReplyDropped: "reply_dropped",
-	CodeInvalid: "invalid", CodeTooLarge: "too_large", CodeUnsupported: "unsupported", CodeStale: "stale",
-	CodeCancelled: "cancelled", CodeTimedOut: "timed_out", CodeDestroyed: "destroyed", CodeSettings: "settings",
-	CodeWaiters: "waiters", CodePanic: "panic", CodeWrongGrid: "wrong_grid", CodeVersion: "version",
-	CodeReserved: "reserved",
+// CodeInfo describes a code below CodeRoom.
+type CodeInfo struct {
+	Code    Code
+	Name    string // as metrics and logs have it
+	Meaning string // in a sentence without its full stop; sections are those of docs/protocol.md
+	Client  string // what a client does that gets it, "" where it reports it
 }
+
+// codeInfos describe the codes below CodeRoom, by number, ascending.
+var codeInfos = []CodeInfo{
+	{CodeOK, "ok", "it was carried out", ""},
+	{CodeNotLeader, "not_leader", "another member leads the group", "goes to `problem.leader`, or asks for the table"},
+	{CodeNotOwner, "not_owner", "the group does not own the partition", "asks for the table"},
+	{CodeFrozen, "frozen", "held back for now: the partition moves, its state is being loaded, or its group grants nothing yet after a loss", "tries again as hinted"},
+	{CodeBusy, "busy", "a queue is full", "waits for `problem.wait` ms"},
+	{CodeSessionUnknown, "session_unknown", "the group does not know the session", "tries again"},
+	{CodeSessionEnded, "session_ended", "the session has ended", "section 6"},
+	{CodeExpired, "expired", "the time left passed in the queue", "tries again if it still has time"},
+	{CodeMemoryFull, "memory_full", "a member of the group is short of memory", "waits, then reports it"},
+	{CodeReadOnly, "read_only", "no free space on disk", "waits, then reports it"},
+	{CodeShutdown, "shutdown", "the member is going away", "goes elsewhere"},
+	{CodeNoLeader, "no_leader", "no leader is known", "tries again"},
+	{CodeUnknown, "unknown", "leadership changed while it was in flight", "repeats it, unless it has forgotten this `id` for that of a repeat (waiting calls, section 6)"},
+	{CodeReplyDropped, "reply_dropped", "it was applied; its reply is no longer kept", "reports that"},
+	{CodeInvalid, "invalid", "malformed, an argument out of range, or another partition than that of the key", ""},
+	{CodeTooLarge, "too_large", "over a limit: section 2, welcome", ""},
+	{CodeUnsupported, "unsupported", "an operation the member does not know", ""},
+	{CodeStale, "stale", "a sequence below the slot's: never applied", ""},
+	{CodeCancelled, "cancelled", "the call was cancelled; it took nothing", ""},
+	{CodeTimedOut, "timed_out", "a waiting call's time ran out; it took nothing", ""},
+	{CodeDestroyed, "destroyed", "the structure was destroyed while the call waited", ""},
+	{CodeSettings, "settings", "other settings are in force", ""},
+	{CodeWaiters, "waiters", "too many calls wait", ""},
+	{CodePanic, "panic", "a defect in the structure", ""},
+	{CodeWrongGrid, "wrong_grid", "the member belongs to another cluster", ""},
+	{CodeVersion, "version", "a version the member does not speak", ""},
+	{CodeNotKept, "not_kept", "members keep the session, and the operation holds: section 6", "keeps the session by heartbeats"},
+	{CodeReserved, "reserved", "reserved: section 6", "confirms"},
+}
+
+// Codes returns the descriptions of the codes below CodeRoom, by number, ascending.
+func Codes() []CodeInfo { return slices.Clone(codeInfos) }
+
+// codeNames are the names of the codes.
+var codeNames = func() (names [NumCodes]string) {
+	for _, c := range codeInfos {
+		names[c.Code] = c.Name
+	}
+	return names
+}()
 
 // Name returns a code's name: "ok", "not_leader", ... and "other" for those
 // that have none.
 func (c Code) Name() string {
-	switch {
-	case c == CodeOK:
-		return "ok"
-	case int(c) < NumCodes && codeNames[c] != "":
+	if int(c) < NumCodes && codeNames[c] != "" {
 		return codeNames[c]
-	default:
-		return "other"
 	}
+	return "other"
 }
 
 // Class says what a code means for the request's effect.
@@ -87,6 +126,19 @@ const (
 	ClassUnknown                 // may have been applied: only the same identity may be sent again
 	ClassRefused                 // a definite answer, nothing changed
 )
+
+// String names the class: "done", "not_entered", "unknown", "refused".
+func (c Class) String() string {
+	switch c {
+	case ClassDone:
+		return "done"
+	case ClassNotEntered:
+		return "not_entered"
+	case ClassUnknown:
+		return "unknown"
+	}
+	return "refused"
+}
 
 // Class returns the class of c. A code this version does not know counts as
 // refused.

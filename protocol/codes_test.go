@@ -45,6 +45,7 @@ var codes = []struct {
 	{"CodePanic", 49, ClassRefused, quorate.ErrInvalid},
 	{"CodeWrongGrid", 50, ClassRefused, quorate.ErrInvalid},
 	{"CodeVersion", 51, ClassRefused, quorate.ErrUnsupported},
+	{"CodeNotKept", 55, ClassRefused, quorate.ErrInvalid},
 	{"CodeReserved", 60, ClassDone, nil},
 	{"CodeRoom", 1000, ClassRefused, nil},
 }
@@ -77,6 +78,18 @@ func TestCodes(t *testing.T) {
 	}
 	for name := range declared {
 		t.Errorf("%s is not tested", name)
+	}
+	described := Codes()
+	for i, c := range codes[:len(codes)-1] { // all but CodeRoom
+		if i == len(described) || described[i].Code != c.code {
+			t.Fatalf("%s is not described, or not in its place", c.name)
+		}
+		if d := described[i]; d.Name == "" || d.Name != c.code.Name() || d.Meaning == "" {
+			t.Errorf("%s is described as %+v", c.name, d)
+		}
+	}
+	if n := len(codes) - 1; len(described) != n {
+		t.Errorf("%d codes are described, there are %d", len(described), n)
 	}
 }
 

@@ -3,59 +3,10 @@ package protocol
 import (
 	"bytes"
 	"fmt"
+	"time"
 
 	"github.com/fxamacker/cbor/v2"
 )
-
-// WireVersion is the version of the protocol this package speaks.
-const WireVersion = 1
-
-// Hello opens a client connection. The member answers with a Welcome or with a
-// Reply whose code says why not.
-type Hello struct {
-	_       struct{} `cbor:",toarray"`
-	Type    MessageType
-	Version uint32
-	Cluster string // the cluster the client expects by name or id; empty: any
-	Client  UUID   // of the client process
-	Name    string // of the client, for people
-	Forward bool   // the client reaches this member only: forward for it
-}
-
-// Limits are the bounds a member enforces. The client refuses before sending.
-type Limits struct {
-	_           struct{} `cbor:",toarray"`
-	Name        uint32   // bytes of a structure's name
-	Key         uint32   // bytes of an encoded key
-	Value       uint32   // bytes of an encoded value
-	Frame       uint32   // bytes of a frame
-	PageEntries uint32   // entries of a page of an iteration
-	PageBytes   uint32   // bytes of a page, beyond its first entry
-	InFlight    uint32   // operations in flight on a connection
-	Slots       uint32   // slots of a client in a partition
-	Waiters     uint32   // waiting calls of a structure
-}
-
-// DefaultLimits are the limits of a cluster that sets none.
-func DefaultLimits() Limits {
-	return Limits{
-		Name: 255, Key: 4 << 10, Value: 1 << 20, Frame: MaxFrame,
-		PageEntries: 1000, PageBytes: 1 << 20, InFlight: 4096, Slots: 1024, Waiters: 10_000,
-	}
-}
-
-// Welcome accepts a connection.
-type Welcome struct {
-	_          struct{} `cbor:",toarray"`
-	Type       MessageType
-	Version    uint32
-	Cluster    UUID
-	Name       string // of the cluster
-	Member     MemberID
-	Durability string // "disk" or "memory"
-	Limits     Limits
-	Table      Table
-}
 
 // Table says where partitions are. A member sends it unasked when it changes
 // and in answer to a TableRequest.
@@ -66,6 +17,8 @@ type Table struct {
 	Partitions []GroupID // by PartitionID
 	Groups     []TableGroup
 	Members    []TableMember
+	Cluster    UUID   // whose table it is; zero before the cluster is formed
+	ID         uint64 // of the TableRequest that it answers, the latest of several; 0: pushed
 }
 
 // TableGroup is a group as the sending member knows it; the system group is
@@ -92,6 +45,7 @@ type TableRequest struct {
 	_    struct{} `cbor:",toarray"`
 	Type MessageType
 	Have Epoch
+	ID   uint64 // chosen by the client; the Table has it
 }
 
 // Goodbye says that the member is going away: send nothing more here. What is
@@ -110,6 +64,12 @@ const (
 	SessionOpen      SessionAction = 1 // open, or find, the session of a client's UUID
 	SessionHeartbeat SessionAction = 2
 	SessionClose     SessionAction = 3
+)
+
+// Bounds of the time to live of a session. What is asked for is brought into them.
+const (
+	MinSessionTTL = 2 * time.Second
+	MaxSessionTTL = time.Hour
 )
 
 // SessionRequest opens, keeps or closes a session. A Reply answers it; its
@@ -151,32 +111,47 @@ type PeerRequest struct {
 	Args []byte
 }
 
-var encMode, decMode, largeMode = modes()
+var (
+	encMode                        = encoder()
+	decMode, largeMode, answerMode = decoders()
+)
 
-func modes() (enc cbor.EncMode, dec, large cbor.DecMode) {
+func encoder() cbor.EncMode {
 	options := cbor.CoreDetEncOptions()
 	options.NilContainers = cbor.NilContainerAsEmpty // no message has a null where a slice is empty
 	enc, err := options.EncMode()
 	if err != nil {
 		panic("protocol: bug: " + err.Error())
 	}
+	return enc
+}
+
+func decoders() (exact, large, answer cbor.DecMode) {
+	mode := func(o cbor.DecOptions) cbor.DecMode {
+		m, err := o.DecMode()
+		if err != nil {
+			panic("protocol: bug: " + err.Error())
+		}
+		return m
+	}
 	opts := cbor.DecOptions{
-		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
-		IndefLength:       cbor.IndefLengthForbidden,
-		TagsMd:            cbor.TagsForbidden,
-		MaxNestedLevels:   8,
-		MaxArrayElements:  65536,
-		MaxMapPairs:       4096,
-		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
+		DupMapKey:        cbor.DupMapKeyEnforcedAPF,
+		IndefLength:      cbor.IndefLengthForbidden,
+		TagsMd:           cbor.TagsForbidden,
+		MaxNestedLevels:  8,
+		MaxArrayElements: 65536,
+		MaxMapPairs:      4096,
 	}
-	if dec, err = opts.DecMode(); err != nil {
-		panic("protocol: bug: " + err.Error())
-	}
+	exact = mode(opts)
 	opts.MaxArrayElements = 1 << 24
-	if large, err = opts.DecMode(); err != nil {
-		panic("protocol: bug: " + err.Error())
-	}
-	return enc, dec, large
+	large = mode(opts)
+	answer = mode(cbor.DecOptions{
+		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
+		FieldNameMatching: cbor.FieldNameMatchingCaseSensitive,
+		MaxNestedLevels:   maxSkipped,
+		MaxArrayElements:  1 << 24,
+	})
+	return exact, large, answer
 }
 
 // Encode returns the encoding of a control message or of a reply's body: the
@@ -189,9 +164,11 @@ func Encode(v any) []byte {
 	return b
 }
 
-// Decode reads what Encode wrote into v, a pointer. It is strict: what Encode
-// would write in another way is malformed, so a message has one encoding only.
-func Decode(b []byte, v any) error {
+// DecodeExact reads what Encode wrote into v, a pointer, and nothing else: what
+// Encode would write in another way, with more elements or with fewer, is
+// malformed. It is for what is kept: replicas that skipped what they do not know
+// would differ from those that know it.
+func DecodeExact(b []byte, v any) error {
 	if err := decMode.Unmarshal(b, v); err != nil {
 		return fmt.Errorf("%w: %v", ErrMalformed, err)
 	}
@@ -207,6 +184,16 @@ func Decode(b []byte, v any) error {
 	return nil
 }
 
+// DecodeAnswer reads the answer to an AdminRequest, a map, into v, a pointer to a
+// struct. Keys that this version does not know are skipped, and those that are
+// missing leave a field as it is.
+func DecodeAnswer(b []byte, v any) error {
+	if err := answerMode.Unmarshal(b, v); err != nil {
+		return fmt.Errorf("%w: %v", ErrMalformed, err)
+	}
+	return nil
+}
+
 // Key tags: the first byte of an encoded key says of which Go kind it is.
 const (
 	KeyText  byte = 1 // raw bytes of a string
@@ -216,8 +203,8 @@ const (
 	KeyCBOR  byte = 5 // a struct or array, deterministic CBOR
 )
 
-// EncodeLarge and DecodeLarge are Encode and Decode without the bounds of the
-// wire, for state that a member wrote itself.
+// EncodeLarge and DecodeLarge are Encode and DecodeExact without the bounds of
+// the wire, for state that a member wrote itself.
 func EncodeLarge(v any) []byte { return Encode(v) }
 
 // DecodeLarge reads what EncodeLarge wrote.

@@ -6,20 +6,29 @@ import (
 	"testing"
 )
 
-// fuzzControl holds Decode to one form: what it takes, Encode writes again.
+// fuzzControl holds Decode to one form of what is known: Encode writes it again,
+// and what another decoder takes for the message of exactly this version, it takes,
+// too.
 func fuzzControl[T any](f *testing.F) {
 	f.Helper()
 	seed(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		var v T
-		if err := Decode(b, &v); err != nil {
-			if !errors.Is(err, ErrMalformed) {
-				t.Fatalf("error %v is not ErrMalformed", err)
+		var v, exact T
+		err := Decode(b, &v)
+		isExact := DecodeExact(b, &exact) == nil
+		if err != nil {
+			if !errors.Is(err, ErrMalformed) || isExact {
+				t.Fatalf("error %v; it is exact: %v", err, isExact)
 			}
 			return
 		}
-		if again := Encode(&v); !bytes.Equal(again, b) {
-			t.Fatalf("%x became %x", b, again)
+		again := Encode(&v)
+		if bytes.Equal(again, b) != isExact {
+			t.Fatalf("%x became %x; it is exact: %v", b, again, isExact)
+		}
+		var w T
+		if err := DecodeExact(again, &w); err != nil || !bytes.Equal(Encode(&w), again) {
+			t.Fatalf("%x became %x, which is not read again: %v", b, again, err)
 		}
 	})
 }

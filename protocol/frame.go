@@ -30,8 +30,24 @@ const (
 	MaxFrame          = 4 << 20  // after it
 )
 
-// ErrFrame is the error of a frame whose length is out of bounds.
-var ErrFrame = errors.New("frame out of bounds")
+// ErrFrame is the error of a frame that is empty or larger than the limit. The
+// error of a FrameReader that Is it names size and limit.
+var ErrFrame = errors.New("a frame of a size that is not allowed")
+
+// frameError is ErrFrame with the size.
+type frameError struct {
+	size  uint32
+	limit int
+}
+
+func (e *frameError) Error() string {
+	if e.size == 0 {
+		return "the frame is empty: it must have at least 1 byte"
+	}
+	return fmt.Sprintf("the frame of %d bytes is larger than the limit of %d bytes", e.size, e.limit)
+}
+
+func (e *frameError) Unwrap() error { return ErrFrame }
 
 // AppendPreface appends the preface of a connection for purpose p.
 func AppendPreface(dst []byte, p Purpose) []byte {

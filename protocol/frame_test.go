@@ -120,8 +120,8 @@ func TestFramesOutOfBounds(t *testing.T) {
 func TestFrameLimitChanges(t *testing.T) {
 	stream := append(frame(make([]byte, 100)), frame(make([]byte, 100))...)
 	r := NewFrameReader(bytes.NewReader(stream), 99)
-	if _, err := r.Next(); !errors.Is(err, ErrFrame) {
-		t.Fatalf("error %v, want ErrFrame", err)
+	if _, err := r.Next(); !errors.Is(err, ErrFrame) || err.Error() != "the frame of 100 bytes is larger than the limit of 99 bytes" {
+		t.Fatalf("error %v", err)
 	}
 	r.SetMax(100)
 	for range 2 {

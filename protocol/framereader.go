@@ -2,7 +2,6 @@ package protocol
 
 import (
 	"encoding/binary"
-	"fmt"
 	"io"
 	"sync/atomic"
 )
@@ -85,7 +84,7 @@ func (f *FrameReader) Next() ([]byte, error) {
 	}
 	size := binary.BigEndian.Uint32(f.buf[f.r:])
 	if size == 0 || int64(size) > int64(f.max) {
-		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrFrame, size, f.max)
+		return nil, &frameError{size, f.max}
 	}
 	n := int(size)
 	f.r += 4

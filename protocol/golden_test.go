@@ -6,11 +6,14 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/quorate/quorate/internal/otherversion"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write the golden bytes in testdata")
@@ -23,6 +26,26 @@ type sample struct {
 	value  any // a pointer
 	encode func() []byte
 	decode func(b []byte) (any, error)
+	other  func(otherversion.Shape) []byte // as another version would encode it
+	hot    bool                            // has an encoder of its own
+	typed  bool                            // is a message, not a part of one
+}
+
+// extended returns what becomes of the message if it came with more elements.
+func (s *sample) extended() any {
+	switch v := s.value.(type) {
+	case *Request:
+		q := *v
+		q.Extended = true
+		return &q
+	case *Batch:
+		m := Batch{Requests: slices.Clone(v.Requests)}
+		for i := range m.Requests {
+			m.Requests[i].Extended = true
+		}
+		return &m
+	}
+	return s.value
 }
 
 // hot is a message with an encoder of its own.
@@ -30,9 +53,13 @@ func hot[T any, P interface {
 	*T
 	Append([]byte) []byte
 	Decode([]byte) error
-}](name string, v T) sample {
+}, M any](name string, v T, mirror func(T) M) sample {
 	return sample{
-		name: name, value: &v,
+		name: name, value: &v, hot: true, typed: strings.HasPrefix(name, "re"),
+		other: func(shape otherversion.Shape) []byte {
+			m := mirror(v)
+			return otherversion.Encode(&m, shape)
+		},
 		encode: func() []byte { return P(&v).Append(nil) },
 		decode: func(b []byte) (any, error) {
 			var got T
@@ -45,7 +72,14 @@ func hot[T any, P interface {
 // control is a message that Encode encodes.
 func control[T any](name string, v T) sample {
 	return sample{
-		name: name, value: &v,
+		name: name, value: &v, typed: name != "session state",
+		other: func(shape otherversion.Shape) []byte {
+			var v2 T // a copy
+			if err := Decode(Encode(&v), &v2); err != nil {
+				panic(err)
+			}
+			return otherversion.Encode(&v2, shape)
+		},
 		encode: func() []byte { return Encode(&v) },
 		decode: func(b []byte) (any, error) {
 			var got T
@@ -82,29 +116,35 @@ func samples() []sample {
 			{ID: 1, Term: 5, Leader: 1, Replicas: []MemberID{1, 2, 3}},
 			{ID: 2, Term: 300, Leader: 0, Replicas: []MemberID{1}},
 		},
-		Members: []TableMember{{ID: 1, Name: "n1", Address: "127.0.0.1:7170"}},
+		Members: []TableMember{{ID: 1, Name: "n1", Address: "127.0.0.1:7170"}}, Cluster: cluster,
 	}
+	answer := table
+	answer.ID = 1 << 20
 	return []sample{
-		hot("request get", get),
-		hot("request put", put),
+		hot("request get", get, mirrorRequest),
+		hot("request put", put, mirrorRequest),
 		hot("request cancel", Request{
 			ID: 9, Partition: 1, Kind: KindControl, Op: OpCancel, Name: "jobs",
 			Caller: Caller{Session: 1, Slot: 0, Sequence: 1}, Body: []byte{},
-		}),
+		}, mirrorRequest),
 		hot("request largest", Request{
 			ID: 1<<64 - 1, Partition: 1<<32 - 1, Epoch: 1<<64 - 1, TimeLeft: 1<<32 - 1, Flags: 255, Kind: 255, Op: 255,
 			Name: strings.Repeat("n", 255), Caller: Caller{Session: 1<<64 - 1, Slot: 1<<16 - 1, Sequence: 1<<64 - 1},
 			Highest: 1<<16 - 1, Body: bytes.Repeat([]byte{0xff}, 256),
-		}),
-		hot("reply ok", Reply{ID: 1, Code: CodeOK, Epoch: 7, Revision: 90_000, Body: []byte{0x80}}),
+		}, mirrorRequest),
+		hot("reply ok", Reply{ID: 1, Code: CodeOK, Epoch: 7, Version: 90_000, Body: []byte{0x80}}, mirrorReply),
 		hot("reply not leader", Reply{
 			ID: 2, Code: CodeNotLeader, Epoch: 8,
 			Body: (&Problem{Detail: "not the leader", Leader: 3}).Append(nil),
-		}),
-		hot("reply of a structure", Reply{ID: 3, Code: CodeRoom + 1, Epoch: 8, Revision: 1, Body: []byte{}}),
-		hot("problem", Problem{Detail: "the queue is full", Wait: 50, Leader: 0}),
+		}, mirrorReply),
+		hot("reply of a structure", Reply{ID: 3, Code: CodeRoom + 1, Epoch: 8, Version: 1, Body: []byte{}}, mirrorReply),
+		hot("problem", Problem{Detail: "the queue is full", Wait: 50, Leader: 0}, mirrorProblem),
 		{
-			name: "batch", value: &Batch{Requests: []Request{get, put}},
+			name: "batch", value: &Batch{Requests: []Request{get, put}}, hot: true, typed: true,
+			other: func(shape otherversion.Shape) []byte {
+				m := batchMirror{Type: uint8(TypeBatch), Requests: []requestMirror{mirrorRequest(get), mirrorRequest(put)}}
+				return otherversion.Encode(&m, shape)
+			},
 			encode: func() []byte { return (&Batch{Requests: []Request{get, put}}).Append(nil) },
 			decode: func(b []byte) (any, error) {
 				var got Batch
@@ -112,14 +152,18 @@ func samples() []sample {
 				return &got, err
 			},
 		},
-		control("hello", Hello{Type: TypeHello, Version: WireVersion, Cluster: "prod", Client: client, Name: "billing", Forward: true}),
+		control("hello", Hello{
+			Type: TypeHello, Oldest: 1, Newest: 1, Cluster: "prod", Client: client, Name: "billing",
+			Flags: HelloForward | HelloRoute | HelloNoTables, SessionTTL: 10_000,
+		}),
 		control("welcome", Welcome{
-			Type: TypeWelcome, Version: WireVersion, Cluster: cluster, Name: "prod", Member: 1, Durability: "disk",
-			Limits: DefaultLimits(), Table: table,
+			Type: TypeWelcome, Version: 1, Oldest: 1, Newest: 1, Cluster: cluster, Name: "prod", Member: 1, Durability: "disk",
+			Limits: DefaultLimits(), Body: 1_053_696, Partitions: 3, Table: table, Session: 1000, SessionTTL: 10_000,
 		}),
 		control("table", table),
+		control("table asked for", answer),
 		control("table empty", Table{Type: TypeTable}),
-		control("table request", TableRequest{Type: TypeTableRequest, Have: 3}),
+		control("table request", TableRequest{Type: TypeTableRequest, Have: 3, ID: 1 << 20}),
 		control("goodbye", Goodbye{Type: TypeGoodbye, Reason: "shutting down"}),
 		control("session open", SessionRequest{Type: TypeSession, ID: 1, Action: SessionOpen, Client: client, TTL: 10_000}),
 		control("session heartbeat", SessionRequest{Type: TypeSession, ID: 2, Action: SessionHeartbeat, Session: 1000}),

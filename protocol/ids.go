@@ -27,13 +27,21 @@ type Epoch uint64
 // Revision is a partition's own count of mutations.
 type Revision uint64
 
-// Version names a state of an entry: the partition's generation in the upper
-// 16 bits, the revision of the write in the lower 48. It only grows.
+// Version names a state of a partition, and of an entry that was written in it: the
+// partition's generation in the upper 16 bits, the revision of the mutation in the
+// lower 48. It only grows, also over a loss of data.
 type Version uint64
+
+// Revision returns the revision of the mutation.
+func (v Version) Revision() Revision { return Revision(v & (1<<48 - 1)) }
 
 // Token is a fencing number of the same form as Version: it only grows, so a
 // resource that remembers the largest token seen can refuse an older holder.
 type Token uint64
+
+// HoldID names something that a session holds: it is the version of the call that
+// asked for it, so no other hold of its structure ever has the same.
+type HoldID uint64
 
 // SessionID numbers a client's session, given out by the system group.
 type SessionID uint64

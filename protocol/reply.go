@@ -4,11 +4,11 @@ import "strings"
 
 // Reply answers one request of a connection.
 type Reply struct {
-	ID       uint64
-	Code     Code
-	Epoch    Epoch    // of the member's table: a newer one is worth asking for
-	Revision Revision // of the partition in the state that answered
-	Body     []byte   // of the operation; for a code that is not OK a Problem
+	ID      uint64
+	Code    Code
+	Epoch   Epoch   // of the member's table: a newer one is worth asking for
+	Version Version // of the partition in the state that answered; 0: it is not known there
+	Body    []byte  // of the operation; for a code that is not OK a Problem
 }
 
 const replyFields = 6
@@ -19,22 +19,23 @@ func (p *Reply) Append(dst []byte) []byte {
 	dst = AppendUint(dst, p.ID)
 	dst = AppendUint(dst, uint64(p.Code))
 	dst = AppendUint(dst, uint64(p.Epoch))
-	dst = AppendUint(dst, uint64(p.Revision))
+	dst = AppendUint(dst, uint64(p.Version))
 	return AppendBytes(dst, p.Body)
 }
 
 // Decode reads a reply; Body aliases b.
 func (p *Reply) Decode(b []byte) error {
 	r := NewReader(b)
-	r.Array(replyFields)
+	later := r.atLeast(replyFields)
 	if MessageType(r.small()) != TypeReply {
 		r.fail()
 	}
 	p.ID = r.Uint()
 	p.Code = Code(r.Uint16())
 	p.Epoch = Epoch(r.Uint())
-	p.Revision = Revision(r.Uint())
+	p.Version = Version(r.Uint())
 	p.Body = r.Bytes()
+	r.skipItems(later)
 	return r.Done()
 }
 
@@ -45,10 +46,12 @@ type Problem struct {
 	Leader MemberID // with CodeNotLeader: who leads, 0 if unknown
 }
 
+const problemFields = 3
+
 // Append appends the problem as one CBOR array. What is not UTF-8 in Detail,
 // which may quote what somebody sent, is replaced.
 func (p *Problem) Append(dst []byte) []byte {
-	dst = AppendArray(dst, 3)
+	dst = AppendArray(dst, problemFields)
 	dst = AppendString(dst, strings.ToValidUTF8(p.Detail, "\ufffd"))
 	dst = AppendUint(dst, uint64(p.Wait))
 	return AppendUint(dst, uint64(p.Leader))
@@ -61,9 +64,10 @@ func (p *Problem) Decode(b []byte) error {
 		return nil
 	}
 	r := NewReader(b)
-	r.Array(3)
+	later := r.atLeast(problemFields)
 	p.Detail = r.String()
 	p.Wait = r.Uint32()
 	p.Leader = MemberID(r.Uint())
+	r.skipItems(later)
 	return r.Done()
 }

@@ -22,9 +22,18 @@ const (
 // PeekType returns the type of an encoded message and 0 for anything else.
 func PeekType(b []byte) MessageType {
 	if len(b) < 2 || b[0]&0xe0 != majorArray || b[0]&0x1f > 23 || b[1] > 23 {
-		return 0
+		return peekLong(b)
 	}
 	return MessageType(b[1])
+}
+
+// peekLong is PeekType for more than 23 elements, or a type above 23.
+func peekLong(b []byte) MessageType {
+	r := NewReader(b)
+	if r.ArrayLen() == 0 {
+		return 0
+	}
+	return MessageType(r.small())
 }
 
 // KindID numbers a kind of structure on the wire, for ever.
@@ -36,11 +45,12 @@ const KindControl KindID = 0
 // Op numbers an operation of a kind, for ever.
 type Op uint8
 
-// The operations of KindControl. The request's Caller names the call that is
-// meant; both are idempotent.
+// The operations of KindControl. Of OpCancel and OpConfirm the request's Caller names
+// the call that is meant; both are idempotent. OpNames is a read.
 const (
 	OpCancel  Op = 1 // withdraw a waiting call, or return the reply it has had
 	OpConfirm Op = 2 // take what was reserved for a call
+	OpNames   Op = 3 // list the structures of a kind in a partition
 )
 
 // Flags of a Request.
@@ -68,6 +78,10 @@ type Request struct {
 	Caller    Caller
 	Highest   uint16 // highest slot in use by the client in this partition
 	Body      []byte // what the operation's definition says
+
+	// Extended says that the request came with elements that this version does not
+	// know. They are not in the other fields, and Append leaves them out.
+	Extended bool
 }
 
 // requestFields is the length of a request's array: the type and 13 fields.
@@ -98,8 +112,18 @@ func (q *Request) Decode(b []byte) error {
 	return r.Done()
 }
 
+// DecodeExact is Decode for what is kept: a request with elements that this
+// version does not know is malformed.
+func (q *Request) DecodeExact(b []byte) error {
+	err := q.Decode(b)
+	if err == nil && q.Extended {
+		err = ErrMalformed
+	}
+	return err
+}
+
 func (q *Request) read(r *Reader) {
-	r.Array(requestFields)
+	later := r.atLeast(requestFields)
 	if MessageType(r.small()) != TypeRequest {
 		r.fail()
 	}
@@ -116,6 +140,8 @@ func (q *Request) read(r *Reader) {
 	q.Caller.Sequence = r.Uint()
 	q.Highest = r.Uint16()
 	q.Body = r.Bytes()
+	q.Extended = later > 0
+	r.skipItems(later)
 }
 
 // small reads an unsigned integer of at most 8 bits.
@@ -134,9 +160,11 @@ type Batch struct {
 	Requests []Request
 }
 
+const batchFields = 2
+
 // Append appends the batch as one CBOR array.
 func (m *Batch) Append(dst []byte) []byte {
-	dst = append(dst, majorArray|2, byte(TypeBatch))
+	dst = append(dst, majorArray|batchFields, byte(TypeBatch))
 	dst = AppendArray(dst, len(m.Requests))
 	for i := range m.Requests {
 		dst = m.Requests[i].Append(dst)
@@ -144,21 +172,28 @@ func (m *Batch) Append(dst []byte) []byte {
 	return dst
 }
 
+// BatchLen returns how many requests an encoded batch says it has.
+func BatchLen(b []byte) (int, error) {
+	r, n, _ := readBatch(b)
+	return n, r.err
+}
+
 // EachRequest calls f for every request of an encoded batch, with the bytes it
 // was encoded in. It checks the whole batch before the first call. f may keep
 // both.
 func EachRequest(b []byte, f func(raw []byte, q *Request)) error {
 	var checked Request
-	r, n := readBatch(b)
+	r, n, later := readBatch(b)
 	for range n {
 		if checked.read(&r); r.err != nil {
 			return r.err
 		}
 	}
+	r.skipItems(later)
 	if err := r.Done(); err != nil {
 		return err
 	}
-	r, n = readBatch(b)
+	r, n, _ = readBatch(b)
 	for range n {
 		before := r.b
 		q := new(Request)
@@ -169,12 +204,13 @@ func EachRequest(b []byte, f func(raw []byte, q *Request)) error {
 	return nil
 }
 
-// readBatch returns a Reader at the first of n requests.
-func readBatch(b []byte) (r Reader, n int) {
+// readBatch returns a Reader at the first of n requests, which so many elements
+// follow.
+func readBatch(b []byte) (r Reader, n, later int) {
 	r = NewReader(b)
-	r.Array(2)
+	later = r.atLeast(batchFields)
 	if MessageType(r.small()) != TypeBatch {
 		r.fail()
 	}
-	return r, r.ArrayLen()
+	return r, r.ArrayLen(), later
 }

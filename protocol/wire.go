@@ -18,6 +18,9 @@ const (
 	majorBytes  = 2 << 5
 	majorText   = 3 << 5
 	majorArray  = 4 << 5
+	majorMap    = 5 << 5
+	majorTag    = 6 << 5
+	majorSimple = 7 << 5 // and floats
 	simpleFalse = 0xf4
 	simpleTrue  = 0xf5
 )
@@ -90,8 +93,8 @@ func AppendBool(dst []byte, v bool) []byte {
 	return append(dst, simpleFalse)
 }
 
-// Reader decodes what the Append functions wrote, and nothing else: no
-// indefinite lengths, tags or floats, and integers only in their shortest form.
+// Reader decodes what the Append functions wrote, and nothing else but for Skip:
+// no indefinite lengths, tags or floats, and integers only in their shortest form.
 // The first error sticks; after it every method returns a zero value. Slices
 // and strings alias the input. The zero Reader is empty.
 type Reader struct {
@@ -181,6 +184,17 @@ func (r *Reader) ArrayLen() int {
 	return int(n)
 }
 
+// atLeast reads the head of an array of at least n items and returns how many
+// more there are, which the caller skips after those that it knows.
+func (r *Reader) atLeast(n int) int {
+	more := r.head(majorArray) - uint64(n)
+	if more > uint64(len(r.b)) { // also if there are fewer
+		r.fail()
+		return 0
+	}
+	return int(more)
+}
+
 // Uint reads an unsigned integer.
 func (r *Reader) Uint() uint64 { return r.head(majorUint) }
 
@@ -245,6 +259,9 @@ func (r *Reader) String() string {
 	}
 	return unsafe.String(unsafe.SliceData(b), len(b))
 }
+
+// AtString reports whether a text string comes next.
+func (r *Reader) AtString() bool { return r.err == nil && len(r.b) > 0 && r.b[0]&0xe0 == majorText }
 
 func (r *Reader) take(major byte) []byte {
 	n := r.head(major)

@@ -43,7 +43,7 @@ func BenchmarkGroup(b *testing.B) {
 						q := add(s, p, seq)
 						q.Caller.Slot, q.Highest = slot, 1023
 						if seq%2 == 0 {
-							q = protocol.Request{Partition: p, Flags: protocol.FlagRead, Kind: dcounter.Kind().ID, Op: 1, Name: "hits", Body: protocol.AppendArray(nil, 0)}
+							q = protocol.Request{Partition: p, Flags: protocol.FlagRead, Kind: dcounter.Kind().ID, Op: 1, Name: hits(p), Body: protocol.AppendArray(nil, 0)}
 						}
 						if r := submit(g, q); r.Code != protocol.CodeOK {
 							b.Errorf("code %d: %q", r.Code, r.Body)

@@ -287,7 +287,7 @@ func (c *cluster) session(client byte, ttl time.Duration) protocol.SessionID {
 		done := make(chan protocol.Reply, 1)
 		h.System().Session(protocol.SessionRequest{
 			Type: protocol.TypeSession, Action: protocol.SessionOpen, Client: protocol.UUID{9, client}, TTL: uint32(ttl.Milliseconds()),
-		}, func(r protocol.Reply) { done <- r })
+		}, "", func(r protocol.Reply) { done <- r })
 		if r := <-done; r.Code == protocol.CodeOK {
 			var s protocol.SessionState
 			if err := protocol.Decode(r.Body, &s); err != nil {
@@ -325,7 +325,12 @@ func submit(g *shardgroups.Group, q protocol.Request) protocol.Reply { return <-
 // submitLater sends a request; when it returns the group has it.
 func submitLater(g *shardgroups.Group, q protocol.Request) <-chan protocol.Reply {
 	done := make(chan protocol.Reply, 1)
-	g.Submit(&shardgroups.Request{Request: q, Raw: q.Append(nil), Done: func(r protocol.Reply) { done <- r }})
+	raw := q.Append(nil)
+	if q.Extended {
+		raw[0]++
+		raw = append(raw, 0xf6)
+	}
+	g.Submit(&shardgroups.Request{Request: q, Raw: raw, Done: func(r protocol.Reply) { done <- r }})
 	return done
 }
 
@@ -341,7 +346,7 @@ func (c *cluster) get(p protocol.PartitionID) int64 {
 
 func read(p protocol.PartitionID) protocol.Request {
 	return protocol.Request{
-		Partition: p, Flags: protocol.FlagRead, Kind: dcounter.Kind().ID, Op: 1, Name: "hits", Body: protocol.AppendArray(nil, 0),
+		Partition: p, Flags: protocol.FlagRead, Kind: dcounter.Kind().ID, Op: 1, Name: hits(p), Body: protocol.AppendArray(nil, 0),
 	}
 }
 

@@ -105,7 +105,7 @@ func (e *engineFiles) do(path string, op func() error) error {
 	}
 	began := time.Now()
 	if e.waiting.Add(1) == 1 {
-		e.log.Error("no room is left on the disk: what this member has to log waits until there is",
+		e.log.Error("no free space is left on the disk: what this member has to log waits until there is",
 			"file", path, "error", err, "remedy", "make room on the file system of the data directory, or give it more: the member goes on by itself")
 	}
 	for isNoRoom(err) {
@@ -113,7 +113,7 @@ func (e *engineFiles) do(path string, op func() error) error {
 		err = op()
 	}
 	if e.waiting.Add(-1) == 0 {
-		e.log.Info("there is room on the disk: the log goes on", "after", time.Since(began).Round(time.Millisecond))
+		e.log.Info("there is free space on the disk: the log goes on", "after", time.Since(began).Round(time.Millisecond))
 	}
 	return err
 }

@@ -113,9 +113,9 @@ func (h *Host) tellLeader(id protocol.GroupID, old, l Leader) {
 	switch {
 	case old == l:
 	case l.Self:
-		log.Info("leads the group")
+		log.Info("became leader of the group")
 	case old.Self:
-		log.Info("leads the group no longer", "replica", uint64(l.Replica))
+		log.Info("no longer leader of the group", "replica", uint64(l.Replica))
 	default:
 		log.Debug("leader", "replica", uint64(l.Replica))
 	}

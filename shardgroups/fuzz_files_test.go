@@ -4,53 +4,13 @@ import (
 	"bytes"
 	"context"
 	"crypto/md5"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/lni/dragonboat/v4/raftpb"
-
-	"github.com/quorate/quorate/protocol"
 )
-
-// FuzzSeed shows that a seed of any bytes is opened or refused, and that one
-// that passes Check has all the bytes it says.
-func FuzzSeed(f *testing.F) {
-	file := filepath.Join(f.TempDir(), SeedName(2))
-	for _, state := range []string{"", "a state", string(make([]byte, 3000))} {
-		name := filepath.Join(f.TempDir(), "seed")
-		_, err := writeSeed(name, SeedInfo{Cluster: protocol.UUID{1}, Name: "c", Group: 2, Applied: 7}, func(w io.Writer) error {
-			_, err := io.WriteString(w, state)
-			return err
-		})
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(read(f, name))
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		write(t, file, b)
-		_, _ = Seeds(filepath.Dir(file))
-		s, err := OpenSeed(file)
-		if err != nil {
-			return
-		}
-		defer s.Close()
-		if s.Check() != nil {
-			return
-		}
-		if n, err := io.Copy(io.Discard, s.State()); err != nil || uint64(n) != s.Info.Length {
-			t.Errorf("%d bytes of %d, %v", n, s.Info.Length, err)
-		}
-		if s.Info.Length > 0 {
-			if c, err := s.chunk(s.Info.Length - 1); len(c) != 1 || err != nil {
-				t.Errorf("%d bytes in the last chunk, %v", len(c), err)
-			}
-		}
-	})
-}
 
 // FuzzSnapshotFile shows that a snapshot file of any bytes is found whole or
 // damaged.
@@ -120,13 +80,4 @@ func write(tb testing.TB, file string, b []byte) {
 	if err := os.WriteFile(file, b, 0o600); err != nil {
 		tb.Fatal(err)
 	}
-}
-
-func read(tb testing.TB, file string) []byte {
-	tb.Helper()
-	b, err := os.ReadFile(file)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return b
 }

@@ -3,6 +3,8 @@ package shardgroups
 import (
 	"errors"
 	"math/rand/v2"
+	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,6 +43,7 @@ const proposeTimeout = 5 * time.Second
 // Lock order: mu, then qmu, then an entry's mu. No lock is held while a
 // Request's Done runs.
 //
+//	Submit -> waiting, or an answer from the record: repeats of waiting calls
 //	Submit -> writes, reads -> run (one goroutine): build -> Raft -> Update: apply, answer
 //	                                    reads --> ReadIndex -> answer
 type Group struct {
@@ -48,12 +51,15 @@ type Group struct {
 	id      protocol.GroupID
 	replica protocol.ReplicaID
 	session *client.Session
-	kinds   *[256]*structures.Kind
+	kinds   *groupstate.Kinds
+	onPanic func(groupstate.Panic) // panicked
 
-	leader   atomic.Pointer[Leader]
-	level    atomic.Uint32            // of the applied state
-	holds    atomic.Bool              // the applied state refuses some kinds, or all
-	pressure atomic.Pointer[Pressure] // nil: none
+	leader atomic.Pointer[Leader]
+	level  atomic.Uint32 // of the applied state
+	// partitions is how many the cluster has; 0: the applied state does not say.
+	partitions atomic.Uint32
+	holds      atomic.Bool              // the applied state refuses some operations, or all
+	pressure   atomic.Pointer[Pressure] // nil: none
 
 	// mu guards the state: Update holds it, reads share it.
 	mu      sync.RWMutex
@@ -70,28 +76,30 @@ type Group struct {
 	done sync.WaitGroup
 
 	// qmu guards what follows.
-	qmu         sync.Mutex
-	stopped     bool
-	gated       int        // entries are held back for a transfer
-	held        []*Request // refused in a transfer, before the next leader is known
-	writes      []*Request
-	landedAt    time.Time // when an entry was applied that was proposed here
-	reads       []*Request
-	queuedBytes int
-	flying      map[uint64]*entry
-	number      uint64 // of the last entry
-	reading     int    // ReadIndex rounds under way
-	wantEntry   bool   // log an entry even without a request
-	claim       claim
-	sessions    sessions
-	endsApplied uint64 // number of the last ended session applied
-	endsFlying  uint64 // the entry that carries further ones; 0: none
-	owned       int    // partitions owned, as applied
-	ownFlying   uint64 // the entry that carries them; 0: none
-	raiseTo     uint32 // a level to log; 0: none
-	feeding     bool   // feed runs
-	feedProblem string // why it failed last; of feed alone
-	seedChunk   *seedChunk
+	qmu            sync.Mutex
+	stopped        bool
+	gated          int        // entries are held back for a transfer
+	held           []*Request // refused in a transfer, before the next leader is known
+	writes         []*Request
+	landedAt       time.Time // when an entry was applied that was proposed here
+	reads          []*Request
+	queuedBytes    int
+	flying         map[uint64]*entry
+	number         uint64 // of the last entry
+	reading        int    // ReadIndex rounds under way
+	wantEntry      bool   // log an entry even without a request
+	claim          claim
+	sessions       sessions
+	unkept         unkept
+	endsApplied    uint64 // number of the last ended session applied
+	endings        uint64 // known sessions that had ended when known ones were last forgotten
+	endsFlying     uint64 // the entry that carries further ones; 0: none
+	owned          int    // partitions owned, as applied
+	ownFlying      uint64 // the entry that carries them; 0: none
+	raiseTo        uint32 // a level to log; 0: none
+	restoring      bool   // restore runs
+	restoreProblem string // why it failed last; of restore alone
+	restoreBatch   *restoreBatch
 
 	stats groupStats
 }
@@ -138,12 +146,13 @@ func newGroup(h *Host, spec GroupSpec) *Group {
 	g := &Group{
 		host: h, id: spec.Group, replica: spec.Replica,
 		session: h.nh.GetNoOPSession(uint64(spec.Group)),
-		state:   groupstate.New(h.cfg.Kinds),
 		waiting: map[waitKey][]*Request{},
 		wake:    make(chan struct{}, 1),
 		stop:    make(chan struct{}),
 		flying:  map[uint64]*entry{},
 	}
+	g.onPanic = g.panicked
+	g.state = g.newState()
 	g.kinds = g.state.Kinds()
 	g.meter.kinds[protocol.KindControl] = new(kindMeter)
 	for id, k := range g.kinds {
@@ -153,9 +162,31 @@ func newGroup(h *Host, spec GroupSpec) *Group {
 	}
 	g.slow = h.slow
 	g.level.Store(g.state.Level())
-	g.state.SetMaxLevel(h.cfg.MaxLevel)
 	g.leader.Store(&Leader{})
 	return g
+}
+
+// newState returns the state before the first entry, or before a snapshot.
+func (g *Group) newState() *groupstate.State {
+	s := groupstate.New(g.host.cfg.Kinds)
+	s.SetMaxLevel(g.host.cfg.MaxLevel)
+	s.OnPanic(g.onPanic)
+	return s
+}
+
+// panicked logs that a structure has panicked, with the stack, unless another was
+// logged a moment ago: a client that knows how may cause as many as it likes.
+func (g *Group) panicked(p groupstate.Panic) {
+	more, ok := g.host.panics.allows(time.Now())
+	if !ok {
+		return
+	}
+	kind, op := "unknown", ""
+	if k := g.kinds[p.Kind]; k != nil {
+		kind, op = k.Name, k.OpName(p.Op)
+	}
+	g.host.cfg.Logger.Error("a structure has panicked", "group", uint64(g.id), "kind", kind, "name", strings.Clone(p.Name), "op", op,
+		"panic", p.Value, "stack", string(debug.Stack()), "suppressed", more)
 }
 
 // Leader returns who leads, as this member knows it.
@@ -168,18 +199,20 @@ func (g *Group) Submit(q *Request) {
 	if q.Arrived.IsZero() {
 		q.Arrived = time.Now()
 	}
-	if r := groupstate.Check(g.kinds, g.host.cfg.Limits, &q.Request); r.Code != protocol.CodeOK {
+	if r := g.check(&q.Request); r.Code != protocol.CodeOK {
 		q.answer(r, 0)
 		return
 	}
-	if k := g.kinds[q.Kind]; k != nil && k.Level > g.level.Load() {
-		q.answer(structures.Refuse(protocol.CodeUnsupported, "not every member knows this kind of structure yet"), 0)
-		return
-	}
 	read := q.Flags&protocol.FlagRead != 0
+	if !read {
+		q.cost = groupstate.Cost(g.kinds, &q.Request)
+		if q.Extended { // what this version does not know is not logged
+			q.Raw, q.Extended = q.Append(nil), false
+		}
+	}
 	if g.holds.Load() && !read && q.Kind != protocol.KindControl {
 		g.mu.RLock()
-		r, held := g.state.HoldsBack(q.Kind)
+		r, held := g.state.HoldsBack(q.Kind, q.Op)
 		g.mu.RUnlock()
 		if held {
 			q.answer(r, 0)
@@ -194,6 +227,19 @@ func (g *Group) Submit(q *Request) {
 		g.refuseFollower(q)
 		return
 	}
+	if g.gives(q) && !g.host.system.isKept(q.Caller.Session) {
+		g.askKeeper(q)
+		return
+	}
+	g.enter(q)
+}
+
+// enter is Submit for a request that is known to be in order.
+func (g *Group) enter(q *Request) {
+	read := q.Flags&protocol.FlagRead != 0
+	if g.waitsAlready(q) {
+		return
+	}
 	if !read && g.pressed(q) {
 		return
 	}
@@ -203,9 +249,7 @@ func (g *Group) Submit(q *Request) {
 		g.qmu.Unlock()
 		q.refuse(protocol.CodeShutdown)
 		return
-	case !g.Leader().Self:
-		// It led when it was asked above. Whoever ends that empties the queue after
-		// the leader was set: what comes later must not be queued.
+	case !g.leads(): // it led when it was asked above
 		g.qmu.Unlock()
 		g.refuseFollower(q)
 		return
@@ -215,12 +259,14 @@ func (g *Group) Submit(q *Request) {
 		return
 	case !read && q.Kind != protocol.KindControl && g.overrun(q.Arrived):
 		g.qmu.Unlock()
-		q.busy("more comes than the group can carry out", int(maxQueueTime/time.Millisecond))
+		q.busy("the group is overloaded: more requests come than it can carry out", int(maxQueueTime/time.Millisecond))
 		return
-	case q.Flags&protocol.FlagRepeat != 0 && !read && g.join(q):
-		g.qmu.Unlock()
-		g.stats.Repeats.Add(1)
-		return
+	case q.Flags&protocol.FlagRepeat != 0 && !read:
+		if joined, _ := g.join(q); joined {
+			g.qmu.Unlock()
+			g.stats.Repeats.Add(1)
+			return
+		}
 	}
 	if read && mutants.On(mutants.LateRider) && g.rideLate(q) {
 		g.qmu.Unlock()
@@ -236,34 +282,53 @@ func (g *Group) Submit(q *Request) {
 	g.poke()
 }
 
+// check decides whether a request is well formed, and came to where it belongs.
+func (g *Group) check(q *protocol.Request) structures.Result {
+	gate := groupstate.Gate{
+		Kinds: g.kinds, Limits: g.host.cfg.Limits, Level: g.level.Load(), Partitions: int(g.partitions.Load()), Panicked: g.onPanic,
+	}
+	if gate.Partitions == 0 { // a new group is told with the entry that this request may be in
+		gate.Partitions = len(g.host.system.View().Partitions)
+	}
+	r := gate.Check(q)
+	if r.Code == protocol.CodeOK && gate.Partitions == 0 {
+		r.Code = protocol.CodeNotOwner
+	}
+	return r
+}
+
 // overrun reports whether the queue is as long in time as it may be. A queue that
 // stands still is none of that: it waits for a leader or a majority. qmu is held.
 func (g *Group) overrun(now time.Time) bool {
 	return len(g.writes) >= shortQueue && now.Sub(g.writes[0].Arrived) > maxQueueTime && now.Sub(g.landedAt) < maxQueueTime
 }
 
+// maxJoined bounds the repeats that share the answer of one request in flight.
+// Further ones are queued as others are, and answered from its record.
+const maxJoined = 16
+
 // join lets a repeat share the answer of the same request in flight (rule 12).
-// Where the first still waits in the queue both are logged, and the second is
+// If the first still waits in the queue both are logged, and the second is
 // answered from the record of the first. qmu is held.
-func (g *Group) join(q *Request) bool {
+func (g *Group) join(q *Request) (joined, inFlight bool) {
 	for _, e := range g.flying {
 		for i, o := range e.requests {
 			if o.Partition != q.Partition || o.Caller != q.Caller || o.Kind != q.Kind {
 				continue
 			}
 			e.mu.Lock()
-			open := !e.over
-			if open {
+			inFlight = !e.over
+			if joined = inFlight && len(e.joined[i]) < maxJoined; joined {
 				if e.joined == nil {
 					e.joined = map[int][]*Request{}
 				}
 				e.joined[i] = append(e.joined[i], q)
 			}
 			e.mu.Unlock()
-			return open
+			return joined, inFlight
 		}
 	}
-	return false
+	return false, false
 }
 
 func (g *Group) poke() {
@@ -290,10 +355,11 @@ func (g *Group) run() {
 
 // step does one thing and reports whether there may be another.
 func (g *Group) step() bool {
-	if !g.Leader().Self {
+	g.qmu.Lock()
+	if !g.leads() {
+		g.qmu.Unlock()
 		return false
 	}
-	g.qmu.Lock()
 	canWrite := g.gated == 0 && len(g.flying) < maxEntriesFlying
 	if canWrite && (len(g.writes) > 0 || g.wantEntry) {
 		e, b := g.build()
@@ -323,19 +389,28 @@ func (g *Group) takeReads() []*Request {
 	return batch
 }
 
+// fitting returns how many of the first requests fit in one entry, and their
+// size.
+func fitting(queued []*Request) (n, size int) {
+	cost := 0
+	for n < len(queued) && n < maxEntryRequests {
+		q := queued[n]
+		more := len(q.Raw) + 4
+		if n > 0 && (size+more > maxEntryBytes || cost+q.cost > groupstate.MaxEntryCost) {
+			break
+		}
+		size += more
+		cost += q.cost
+		n++
+	}
+	return n, size
+}
+
 // build makes the next entry of what is queued. qmu is held.
 func (g *Group) build() (*entry, *groupstate.Builder) {
 	now := time.Now()
-	take, size := 0, 0
-	for take < len(g.writes) && take < maxEntryRequests {
-		n := len(g.writes[take].Raw) + 4
-		if take > 0 && size+n > maxEntryBytes {
-			break
-		}
-		size += n
-		take++
-	}
-	e := &entry{proposed: now, requests: make([]*Request, 0, take)}
+	take, size := fitting(g.writes)
+	requests := make([]*Request, 0, take)
 	var late, parked []*Request
 	for _, q := range g.writes[:take] {
 		g.queuedBytes -= len(q.Raw)
@@ -345,7 +420,7 @@ func (g *Group) build() (*entry, *groupstate.Builder) {
 		case !g.sessions.known(q.Caller.Session):
 			parked = append(parked, q)
 		default:
-			e.requests = append(e.requests, q)
+			requests = append(requests, q)
 		}
 	}
 	if take == len(g.writes) {
@@ -363,6 +438,11 @@ func (g *Group) build() (*entry, *groupstate.Builder) {
 			g.park(parked)
 		})
 	}
+	return g.seal(&entry{proposed: now, requests: requests}, size)
+}
+
+// seal builds an entry around its requests, which have size bytes. qmu is held.
+func (g *Group) seal(e *entry, size int) (*entry, *groupstate.Builder) {
 	g.number++
 	e.number = g.number
 	var b groupstate.Builder
@@ -382,7 +462,7 @@ func (g *Group) build() (*entry, *groupstate.Builder) {
 
 // header is the header of an entry that is proposed now. qmu is held.
 func (g *Group) header(number uint64) groupstate.Header {
-	h := groupstate.Header{Proposer: g.host.nonce, Number: number}
+	h := groupstate.Header{Proposer: g.host.nonce, Number: number, Level: g.level.Load()}
 	if g.claim.epoch != 0 {
 		h.ClockEpoch = g.claim.epoch
 		h.Elapsed = int64(g.host.mono.now() - g.claim.base)
@@ -498,22 +578,14 @@ func (g *Group) fail(e *entry, code protocol.Code) {
 			g.refuseWith(j, code)
 		}
 	}
-	if len(e.riders) > 0 {
-		if g.Leader().Self {
-			g.qmu.Lock()
-			g.reads = append(g.reads, e.riders...)
-			for _, q := range e.riders {
-				g.queuedBytes += len(q.Raw)
-			}
-			g.qmu.Unlock()
-		} else {
-			for _, q := range e.riders {
-				g.refuseFollower(q)
-			}
-		}
-	}
+	g.readAgain(e.riders, false)
 	g.poke()
 }
+
+// leads reports whether this replica leads and takes requests in. Whoever ends
+// that empties the queues afterwards, under qmu: what is queued while leads is
+// true is answered, and nothing may be queued otherwise. qmu is held.
+func (g *Group) leads() bool { return !g.stopped && g.Leader().Self }
 
 func (g *Group) refuseWith(q *Request, code protocol.Code) {
 	switch code {
@@ -613,8 +685,8 @@ func (q *Request) late(now time.Time) bool {
 }
 
 // answer calls Done with a result.
-func (q *Request) answer(r structures.Result, rev protocol.Revision) {
-	q.turnDown(protocol.Reply{ID: q.ID, Code: r.Code, Revision: rev, Body: r.Body})
+func (q *Request) answer(r structures.Result, v protocol.Version) {
+	q.turnDown(protocol.Reply{ID: q.ID, Code: r.Code, Version: v, Body: r.Body})
 }
 
 func (q *Request) refuse(c protocol.Code) { q.turnDown(protocol.Reply{ID: q.ID, Code: c}) }

@@ -2,20 +2,31 @@ package shardgroups_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/quorate/quorate/partition"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups"
 	"github.com/quorate/quorate/structures/dcounter"
 )
 
+// hits is the name of a counter that lies in a partition.
+func hits(p protocol.PartitionID) string {
+	for i := 0; ; i++ {
+		if name := fmt.Sprint("hits", i); partition.Of(partitions, name, nil) == p {
+			return name
+		}
+	}
+}
+
 func add(session protocol.SessionID, p protocol.PartitionID, seq uint64) protocol.Request {
 	return protocol.Request{
-		Partition: p, Kind: dcounter.Kind().ID, Op: 3, Name: "hits",
+		Partition: p, Kind: dcounter.Kind().ID, Op: 3, Name: hits(p),
 		Caller: protocol.Caller{Session: session, Sequence: seq}, Body: protocol.AppendInt(protocol.AppendArray(nil, 1), 1),
 	}
 }
@@ -36,6 +47,11 @@ func TestGroup_ServesAndRestarts(t *testing.T) {
 			}
 		}
 	}
+	later := add(s, 1, 21)
+	later.Extended = true // an element that this version does not know: it is not logged
+	if r := c.do(later); r.Code != protocol.CodeOK {
+		t.Fatalf("a request of a later version: code %d: %q", r.Code, r.Body)
+	}
 	if r := c.do(add(s, 0, 20)); r.Code != protocol.CodeOK {
 		t.Fatalf("a repeat: code %d", r.Code)
 	}
@@ -52,8 +68,33 @@ func TestGroup_ServesAndRestarts(t *testing.T) {
 		c.start(i, false)
 	}
 	for p := range protocol.PartitionID(partitions) {
-		if n := c.get(p); n != 20 {
-			t.Errorf("partition %d: %d, want 20", p, n)
+		want := int64(20)
+		if p == later.Partition {
+			want++
+		}
+		if n := c.get(p); n != want {
+			t.Errorf("partition %d: %d, want %d", p, n, want)
+		}
+	}
+}
+
+// TestGroup_RefusesAnotherPartition shows that no member takes a request whose
+// structure belongs to another partition than the one that it came with: a client
+// that hashes otherwise does not open a second structure of the same name.
+func TestGroup_RefusesAnotherPartition(t *testing.T) {
+	c := newCluster(t)
+	for i := range c.hosts {
+		c.start(i, true)
+	}
+	c.found()
+	s := c.session(1, time.Minute)
+	if r := c.do(add(s, 2, 1)); r.Code != protocol.CodeOK {
+		t.Fatalf("code %d: %q", r.Code, r.Body)
+	}
+	for seq, q := range []protocol.Request{add(s, 3, 2), read(3)} {
+		q.Name = hits(2)
+		if r := c.do(q); r.Code != protocol.CodeInvalid {
+			t.Errorf("request %d: code %d: %q, want CodeInvalid", seq, r.Code, r.Body)
 		}
 	}
 }

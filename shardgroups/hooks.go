@@ -16,6 +16,11 @@ type Hooks struct {
 	// Clock is the monotonic clock that entries carry, in place of the process's.
 	// What it gains is not bounded as the gap of a paused process is.
 	Clock func() time.Duration
+	// EndedSessions is how many ended sessions the system group lists, on all members
+	// alike; 0: as many as outside tests.
+	EndedSessions int
+	// ReadIndexTimeout bounds a ReadIndex round, in place of half a second.
+	ReadIndexTimeout func() time.Duration
 	// Opened is called with the Host before Open returns it.
 	Opened func(*Host)
 }

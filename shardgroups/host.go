@@ -39,6 +39,10 @@ type Config struct {
 	SnapshotBytes uint64 // logged between two snapshots; 0: 32 MiB, in memory 4 MiB
 	RetainBytes   uint64 // of log kept before a snapshot; 0: 32 MiB, in memory 12 MiB
 	QueueBytes    int    // of requests that wait in a group, each; 0: 64 MiB
+	// HistoryBytes is how many bytes of events a group keeps whose log begins while
+	// this member leads it; 0: groupstate.DefaultHistory. The log says it from then on,
+	// to all replicas, whatever their members are told.
+	HistoryBytes int
 	// LogBufferBytes is the size of a write buffer of the log store on disk, of
 	// which it has up to four; 0: 16 MiB.
 	LogBufferBytes int
@@ -47,8 +51,9 @@ type Config struct {
 	// Room returns how much may be written beside the log, for snapshots; nil: as
 	// much as there is to write.
 	Room func() uint64
-	// SeedDir holds the saved states that groups of this member load; empty: none.
-	SeedDir string
+	// BackupDir holds the backups from which groups of this member are restored; empty:
+	// none.
+	BackupDir string
 
 	// MaxLevel is the highest level of state that this version understands; 0:
 	// groupstate.MaxLevel. Tests make other versions of it.
@@ -93,7 +98,7 @@ type Leader struct {
 // Request is a request on its way through a group.
 type Request struct {
 	protocol.Request
-	Raw []byte // the encoding of Request
+	Raw []byte // the encoding of Request, with what else it came with
 	// Arrived is when it came; zero: with Submit. Where TimeLeft has passed since
 	// and the request is still queued, it is answered CodeExpired.
 	Arrived time.Time
@@ -102,6 +107,7 @@ type Request struct {
 	Done func(protocol.Reply)
 
 	group *Group // that it was submitted to
+	cost  int    // that it may have at most, of a mutation
 }
 
 // Host is one member's Raft engine with its replicas.
@@ -117,9 +123,10 @@ type Host struct {
 	system  *System
 	ctx     context.Context
 	cancel  context.CancelFunc
-	workers sync.WaitGroup
+	workers workers
 	events  events
 	slow    *slowLog // nil: slow operations are not told of
+	panics  logLimit // of structures
 
 	standing     sync.Map   // standKey: stand runs for it
 	snapshotting sync.Mutex // held while a snapshot is taken: one at a time
@@ -156,7 +163,7 @@ func Open(cfg Config) (*Host, error) {
 	}
 	h := &Host{
 		moved: moved, files: files, cfg: cfg, nonce: rand.Uint64(), mono: newMonotime(cfg.Hooks.Clock),
-		trans:  &transportFactory{dial: cfg.Dial},
+		trans:  &transportFactory{dial: cfg.Dial, reach: &reach{log: cfg.Logger}},
 		reg:    &registry{resolve: cfg.Resolve},
 		groups: map[protocol.GroupID]*Group{},
 		specs:  map[protocol.GroupID]GroupSpec{},
@@ -223,13 +230,13 @@ func (h *Host) Close() error {
 		}
 		h.nh.Close()
 		h.system.stepDown()
-		h.workers.Wait()
+		h.workers.wait()
 	})
 	return nil
 }
 
 // spawn runs f in a goroutine that Close waits for.
-func (h *Host) spawn(f func()) { h.workers.Go(f) }
+func (h *Host) spawn(f func()) { h.workers.run(f) }
 
 // ServeRaft reads Raft messages from a connection whose preface has been read,
 // until it ends. r reads from conn, and may have buffered some of it.

@@ -2,6 +2,7 @@ package shardgroups
 
 import (
 	"context"
+	"log/slog"
 	"net"
 	"testing"
 
@@ -46,6 +47,7 @@ func TestInquire(t *testing.T) {
 			defer l.Close()
 			ended := false
 			f := &transportFactory{
+				reach: &reach{log: slog.New(slog.DiscardHandler)},
 				ended: func(string) { ended = true },
 				dial: func(ctx context.Context, address string, _ protocol.Purpose) (net.Conn, error) {
 					return new(net.Dialer).DialContext(ctx, "tcp", address)

@@ -1,11 +1,13 @@
 package shardgroups
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"runtime"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/lni/dragonboat/v4/logger"
 )
@@ -34,8 +36,9 @@ func bridgeLogs(l *slog.Logger) {
 // on Panicf not to return.
 type raftLogger struct {
 	log   *slog.Logger
-	mu    sync.Mutex // guards level
+	mu    sync.Mutex // guards what follows
 	level logger.LogLevel
+	told  map[string]time.Time // when a format was last written; the engine has some hundred
 }
 
 var _ logger.ILogger = (*raftLogger)(nil)
@@ -71,11 +74,33 @@ func (r *raftLogger) Warningf(format string, args ...any) {
 }
 
 // Errorf is a warning: what dragonboat calls an error is mostly a connection
-// that a peer closed.
+// that a peer closed. It repeats what goes on, about once a second: of one format
+// the first is written, and one a minute after that; of a member that is not
+// reached the transport tells (reach).
 func (r *raftLogger) Errorf(format string, args ...any) {
-	if r.enabled(logger.ERROR) {
-		r.log.Warn("raft", "message", fmt.Sprintf(format, args...))
+	if !r.enabled(logger.ERROR) {
+		return
 	}
+	level := slog.LevelWarn
+	if strings.Contains(format, "failed to get a connection to") || !r.due(format) {
+		level = slog.LevelDebug
+	}
+	r.log.Log(context.Background(), level, "raft", "message", fmt.Sprintf(format, args...))
+}
+
+// due reports whether a line of a format is to be written, and notes that it is.
+func (r *raftLogger) due(format string) bool {
+	now := time.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if last, ok := r.told[format]; ok && now.Sub(last) < remindAfter {
+		return false
+	}
+	if r.told == nil {
+		r.told = map[string]time.Time{}
+	}
+	r.told[format] = now
+	return true
 }
 
 func (r *raftLogger) Panicf(format string, args ...any) {

@@ -78,16 +78,24 @@ func (h *Host) tryChange(ctx context.Context, g protocol.GroupID, change func(co
 }
 
 // CaughtUp waits until this member's replica of a group has applied all that
-// was committed when it was called. Its attempts are short: a follower's may be
-// lost on the way.
+// was committed when it was called. Its first attempts are short: a follower's may
+// be lost on the way. Over a long link none of them is answered, so that each one
+// that was not has twice the time.
 func (h *Host) CaughtUp(ctx context.Context, g protocol.GroupID) error {
-	for {
-		rs, err := h.nh.ReadIndex(uint64(g), attemptTimeout)
+	for limit := attemptTimeout; ; {
+		rs, err := h.nh.ReadIndex(uint64(g), limit)
 		if err == nil {
-			r := <-rs.ResultC()
-			rs.Release()
-			if r.Completed() {
-				return nil
+			select {
+			case r := <-rs.ResultC():
+				rs.Release()
+				if r.Completed() {
+					return nil
+				}
+				if r.Timeout() {
+					limit *= 2
+				}
+			case <-ctx.Done(): // the engine keeps what was asked until it is answered
+				return ctx.Err()
 			}
 		} else if errors.Is(err, dragonboat.ErrClosed) || errors.Is(err, dragonboat.ErrShardNotFound) {
 			return err

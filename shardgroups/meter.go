@@ -31,10 +31,6 @@ func (c Class) String() string {
 	}
 }
 
-// maxOps bounds the numbers of operations that are counted one by one; larger
-// ones share the last.
-const maxOps = 64
-
 // meter counts what a group has answered since it was started here. A group's
 // requests are answered by a goroutine or two at a time, so that plain atomics
 // of its own cost next to nothing; whoever looks adds up.
@@ -49,7 +45,7 @@ type meter struct {
 
 // kindMeter counts the operations of one kind of structure.
 type kindMeter struct {
-	ops     [maxOps]atomic.Uint64
+	ops     [256]atomic.Uint64
 	latency [numClasses]histogram
 }
 
@@ -184,7 +180,7 @@ func (g *Group) measure(q *Request, c Class, code protocol.Code, now time.Time) 
 		return 0
 	}
 	if k := g.meter.kinds[q.Kind]; k != nil {
-		k.ops[min(q.Op, maxOps-1)].Add(1)
+		k.ops[q.Op].Add(1)
 		k.latency[c].observeTime(took)
 	}
 	return took

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups"
 )
 
 // stray adds to a counter at its group and, as a member with an old table
@@ -67,5 +68,41 @@ func (c *cluster) submitTo(g protocol.GroupID, q protocol.Request) protocol.Repl
 func TestGroup_RefusesWhatItDoesNotOwn(t *testing.T) {
 	if err := stray(t); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestHistoryBudget: the log of a group says how much of its events it keeps, to all
+// members alike, whatever each is told, and after a start with another setting.
+func TestHistoryBudget(t *testing.T) {
+	told := 0
+	c := newTunedCluster(t, func(cfg *shardgroups.Config) {
+		told++
+		cfg.HistoryBytes = told << 20
+	})
+	for i := range c.hosts {
+		c.start(i, true)
+	}
+	c.found()
+	s := c.session(1, time.Minute)
+	agreed := map[protocol.GroupID]int{}
+	for p := range protocol.PartitionID(groups) {
+		c.do(add(s, p, 1))
+		g := protocol.SystemGroup + 1 + protocol.GroupID(p)
+		agreed[g] = c.hosts[c.leader(g)].Group(g).Status().State.MaxHistory
+		if agreed[g] < 1<<20 || agreed[g] > members<<20 {
+			t.Errorf("group %d keeps %d bytes, which nobody was told", g, agreed[g])
+		}
+		c.sameHash(g)
+	}
+	c.close(0)
+	c.open(0) // it is told 4 MiB
+	c.start(0, false)
+	for g, want := range agreed {
+		c.sameHash(g)
+		for i, h := range c.hosts {
+			if n := h.Group(g).Status().State.MaxHistory; n != want {
+				t.Errorf("group %d keeps %d bytes at member %d, %d were agreed", g, n, i, want)
+			}
+		}
 	}
 }

@@ -34,17 +34,26 @@ func (g *Group) pressed(q *Request) bool {
 	}
 	if !p.Everything {
 		k := g.kinds[q.Kind]
-		if k == nil || k.Grows == nil || !k.Grows(q.Op) {
+		if k == nil {
+			return false
+		}
+		if op := k.Op(q.Op); op == nil || !op.Grows {
 			return false
 		}
 	}
 	if q.Flags&protocol.FlagRepeat != 0 {
 		g.qmu.Lock()
-		joined := !g.stopped && g.join(q)
+		joined, inFlight := false, false
+		if !g.stopped {
+			joined, inFlight = g.join(q)
+		}
 		g.qmu.Unlock()
-		if joined {
+		switch {
+		case joined:
 			g.stats.Repeats.Add(1)
 			return true
+		case inFlight:
+			return false
 		}
 		// An entry lands under mu, and is applied before mu is let go: what is no
 		// longer in flight is seen here.

@@ -21,7 +21,11 @@ const readIndexTimeout = 500 * time.Millisecond
 func (g *Group) readIndex(batch []*Request) {
 	g.stats.Reads.Add(uint64(len(batch)))
 	asked := time.Now()
-	rs, err := g.host.nh.ReadIndex(uint64(g.id), readIndexTimeout)
+	limit := readIndexTimeout
+	if f := g.host.cfg.Hooks.ReadIndexTimeout; f != nil {
+		limit = f()
+	}
+	rs, err := g.host.nh.ReadIndex(uint64(g.id), limit)
 	if err != nil {
 		g.endRound()
 		for _, q := range batch {
@@ -40,7 +44,7 @@ func (g *Group) readIndex(batch []*Request) {
 			}
 			g.readNow(batch, asked)
 		case r.Dropped():
-			g.rideInstead(batch)
+			g.readAgain(batch, true)
 		default:
 			for _, q := range batch {
 				g.refuseWith(q, protocol.CodeNoLeader)
@@ -67,23 +71,30 @@ func (g *Group) endRound() {
 	}
 }
 
-// rideInstead lets reads that a fresh leader's ReadIndex dropped ride on an
-// empty entry.
-func (g *Group) rideInstead(batch []*Request) {
-	if !g.Leader().Self {
-		for _, q := range batch {
-			g.refuseFollower(q)
-		}
+// readAgain queues reads whose entry or ReadIndex came to nothing, before those
+// that came later. Those of a fresh leader, which drops every ReadIndex, ride on
+// an empty entry.
+func (g *Group) readAgain(batch []*Request, ride bool) {
+	if len(batch) == 0 {
 		return
 	}
 	g.qmu.Lock()
-	g.reads = append(batch, g.reads...)
-	for _, q := range batch {
-		g.queuedBytes += len(q.Raw)
+	leads := g.leads()
+	if leads {
+		g.reads = append(batch, g.reads...)
+		for _, q := range batch {
+			g.queuedBytes += len(q.Raw)
+		}
+		g.wantEntry = g.wantEntry || ride
 	}
-	g.wantEntry = true
 	g.qmu.Unlock()
-	g.poke()
+	if leads {
+		g.poke()
+		return
+	}
+	for _, q := range batch {
+		g.refuseFollower(q)
+	}
 }
 
 // readNow answers reads from the state as it is. asked is when they left the
@@ -98,6 +109,25 @@ func (g *Group) readNow(batch []*Request, asked time.Time) {
 // handed on: a batch of reads of large values must not be in memory at once.
 const maxAnswerBytes = 1 << 20
 
+// maxLooks bounds the rows that a batch of reads looks at under one hold of the
+// state's lock, which an entry that is to be applied waits for.
+const maxLooks = 2000
+
+// logTimeNow returns the log time of an entry that would be proposed now, 0 where
+// this replica cannot tell or nothing has a deadline. mu is held.
+func (g *Group) logTimeNow() protocol.LogTime {
+	if _, has := g.state.NextDue(); !has {
+		return 0
+	}
+	clock := g.state.Clock()
+	g.qmu.Lock()
+	defer g.qmu.Unlock()
+	if !g.leads() || g.claim.epoch == 0 || g.claim.epoch != clock.Epoch {
+		return 0
+	}
+	return clock.Base.Add(g.host.mono.now() - g.claim.base)
+}
+
 // readSome answers the first of a batch, and returns how many.
 func (g *Group) readSome(batch []*Request, asked time.Time) int {
 	var r groupstate.Reader
@@ -105,14 +135,15 @@ func (g *Group) readSome(batch []*Request, asked time.Time) int {
 	began := time.Now()
 	size := 0
 	g.mu.RLock()
+	r.Time = g.logTimeNow()
 	for _, q := range batch {
 		if q.late(began) {
 			answers = append(answers, protocol.Reply{ID: q.ID, Code: protocol.CodeExpired})
 			continue
 		}
-		res, rev := r.Read(g.state, &q.Request)
-		answers = append(answers, protocol.Reply{ID: q.ID, Code: res.Code, Revision: rev, Body: res.Body})
-		if size += len(res.Body); size > maxAnswerBytes {
+		res, v := r.Read(g.state, &q.Request)
+		answers = append(answers, protocol.Reply{ID: q.ID, Code: res.Code, Version: v, Body: res.Body})
+		if size += len(res.Body); size > maxAnswerBytes || r.Cost() > maxLooks {
 			break
 		}
 	}

@@ -8,9 +8,30 @@ import (
 	"time"
 )
 
-// slowInterval is the least time between two warnings of slow operations: a
-// slow disk makes all of them slow, and one line says it.
-const slowInterval = time.Second
+// logInterval is the least time between two logs of what may come with every
+// request: a slow disk makes all of them slow, and one line says it.
+const logInterval = time.Second
+
+// logLimit bounds how often something is logged.
+type logLimit struct {
+	mu   sync.Mutex // guards what follows
+	last time.Time
+	more int // that were not logged since
+}
+
+// allows reports whether something may be logged now, and how often it was not
+// since the last time that it was.
+func (l *logLimit) allows(now time.Time) (more int, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now.Sub(l.last) < logInterval {
+		l.more++
+		return 0, false
+	}
+	more = l.more
+	l.last, l.more = now, 0
+	return more, true
+}
 
 // slowLog tells of operations that took longer than they should. A nil slowLog
 // tells of none.
@@ -18,10 +39,7 @@ type slowLog struct {
 	limit time.Duration
 	log   *slog.Logger
 	count atomic.Uint64
-
-	mu   sync.Mutex // guards what follows
-	last time.Time
-	more int // that were not told of since
+	rate  logLimit
 }
 
 // stages are when a request went from one stage to the next.
@@ -36,15 +54,10 @@ func (l *slowLog) is(took time.Duration) bool { return l != nil && took >= l.lim
 // tell warns of a request, unless another was told of a moment ago.
 func (l *slowLog) tell(g *Group, q *Request, s stages) {
 	l.count.Add(1)
-	l.mu.Lock()
-	if s.applied.Sub(l.last) < slowInterval {
-		l.more++
-		l.mu.Unlock()
+	more, ok := l.rate.allows(s.applied)
+	if !ok {
 		return
 	}
-	more := l.more
-	l.last, l.more = s.applied, 0
-	l.mu.Unlock()
 	kind, op := "control", ""
 	if k := g.kinds[q.Kind]; k != nil {
 		kind, op = k.Name, k.OpName(q.Op)
@@ -55,5 +68,5 @@ func (l *slowLog) tell(g *Group, q *Request, s stages) {
 		"queued", s.left.Sub(q.Arrived).Round(time.Microsecond),
 		"replicated", s.began.Sub(s.left).Round(time.Microsecond),
 		"applied", s.applied.Sub(s.began).Round(time.Microsecond),
-		"not_told", more)
+		"suppressed", more)
 }

@@ -149,13 +149,13 @@ func (h *Host) maybeSnapshot(id protocol.GroupID, l *logged, now time.Time) {
 		h.snapshotting.Lock()
 		defer h.snapshotting.Unlock()
 		if need := h.snapshotBytes(id); h.cfg.Room != nil && h.cfg.Room() < need {
-			h.cfg.Logger.Debug("no room for a snapshot", "group", id, "bytes", need)
+			h.cfg.Logger.Debug("no free space for a snapshot", "group", id, "bytes", need)
 			l.later(every)
 			return
 		}
 		if err := h.snapshot(id, compact); err != nil {
 			if h.ctx.Err() == nil {
-				h.cfg.Logger.Warn("snapshot", "group", id, "error", err)
+				h.cfg.Logger.Warn("a snapshot could not be taken", "group", id, "error", err)
 			}
 			compact = 0
 		}

@@ -129,7 +129,7 @@ func (h *Host) stand(id protocol.GroupID, me protocol.ReplicaID, gone Leader, tu
 				return
 			}
 			if k == turn {
-				h.cfg.Logger.Info("stands for the lead: the leader's process has ended", "group", uint64(id), "term", l.Term, "leader", uint64(gone.Replica))
+				h.cfg.Logger.Info("campaigning early: the leader's process has ended", "group", uint64(id), "term", l.Term, "leader", uint64(gone.Replica))
 				h.takeUp(id, me, gone.Replica, l.Term)
 			}
 			select {

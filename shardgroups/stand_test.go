@@ -39,7 +39,7 @@ func TestHost_StandsWhereProcessEnded(t *testing.T) {
 	if r := c.do(add(s, 0, 2)); r.Code != protocol.CodeOK {
 		t.Errorf("a write at the next leader: code %d", r.Code)
 	}
-	if !strings.Contains(log.String(), "stands for the lead: the leader's process has ended") {
+	if !strings.Contains(log.String(), "campaigning early: the leader's process has ended") {
 		t.Errorf("member %d leads after member %d, and nobody stood because of its end:\n%s", next, victim, log.String())
 	}
 }

@@ -64,13 +64,6 @@ func (g *Group) Sizes(f func(id protocol.PartitionID, bytes int)) {
 // answered returns how many repeats were answered from records. mu is held.
 func (g *Group) answered() uint64 { return g.state.Answered() }
 
-// Structures returns the structures that have a life in the group.
-func (g *Group) Structures() []groupstate.Info {
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	return g.state.Structures()
-}
-
 // Hash returns a hash of the replicated state and the index it belongs to. It
 // reads the whole state, beside further entries.
 func (g *Group) Hash(context.Context) (applied, hash uint64, err error) {

@@ -18,8 +18,10 @@ import (
 	"github.com/quorate/quorate/shardgroups/systemstate"
 )
 
-// attemptTimeout bounds one attempt of a proposal or a read of the system
-// group: one that a follower forwarded may be dropped without notice.
+// attemptTimeout bounds the first attempt of a proposal or a read of the system
+// group: one that a follower forwarded may be dropped without notice. Each
+// further attempt has twice the time, because a slow disk or a long link answers
+// none within the first.
 const attemptTimeout = 500 * time.Millisecond
 
 // ErrNoSystem is the error of a question to a system group that is not there
@@ -38,23 +40,28 @@ type System struct {
 	log     logged
 	ends    atomic.Uint64 // number of the last ended session, without mu
 
-	// hmu guards what follows: the leader's hold on the clock, and the heartbeats
-	// of a tick.
+	// hmu guards what follows: the leader's hold on the clock, and what clients ask
+	// of their sessions.
 	hmu   sync.Mutex
 	claim claim
-	beats []beat
-}
-
-type beat struct {
-	q    protocol.SessionRequest
-	done func(protocol.Reply)
+	asked sessionQueue
 }
 
 func newSystem(h *Host) *System {
 	s := &System{host: h, state: systemstate.New(), due: make(chan struct{}, 1)}
 	s.leader.Store(&Leader{})
-	s.state.SetMaxLevel(h.cfg.MaxLevel)
+	s.tune(s.state)
 	return s
+}
+
+// tune makes a state that of another version, or with shorter lists, in a test.
+func (s *System) tune(state *systemstate.State) {
+	if n := s.host.cfg.MaxLevel; n > 0 {
+		state.SetMaxLevel(n)
+	}
+	if n := s.host.cfg.Hooks.EndedSessions; n > 0 {
+		state.SetMaxEnded(n)
+	}
 }
 
 // View returns what is agreed as this member has applied it. It must not be
@@ -82,6 +89,14 @@ func (s *System) LongestTTL() time.Duration {
 	return s.state.LongestTTL()
 }
 
+// Highest returns above what a cluster after this one is to begin, as this member
+// knows it.
+func (s *System) Highest() systemstate.Floor {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.state.Highest()
+}
+
 // Applied returns the index of the last entry applied.
 func (s *System) Applied() uint64 {
 	s.mu.RLock()
@@ -107,16 +122,21 @@ func (s *System) barrier(ctx context.Context) error {
 }
 
 // Propose carries out a command; commands are idempotent, and it repeats this
-// one until ctx ends. It returns after this member has applied it.
+// one until ctx ends. It returns after this member has applied it, and with it
+// all that was agreed before: the engine answers whoever proposed an entry once
+// the entry is applied where it was proposed.
 func (s *System) Propose(ctx context.Context, c systemstate.Command) (systemstate.Answer, error) {
 	var a systemstate.Answer
-	for {
-		err := s.try(ctx, c, &a)
+	if err := systemstate.Check(systemstate.Encode(groupstate.Header{}, c)); err != nil {
+		return a, fmt.Errorf("the command is not proposed: %w", err)
+	}
+	for limit := attemptTimeout; ; limit *= 2 {
+		err := s.try(ctx, limit, c, &a)
 		switch {
 		case err == nil && a.Problem != "":
 			return a, errors.New(a.Problem)
 		case err == nil:
-			return a, s.barrier(ctx)
+			return a, nil
 		case errors.Is(err, dragonboat.ErrClosed), errors.Is(err, dragonboat.ErrShardNotFound), ctx.Err() != nil:
 			return a, fmt.Errorf("%w: %v", ErrNoSystem, err)
 		}
@@ -125,11 +145,14 @@ func (s *System) Propose(ctx context.Context, c systemstate.Command) (systemstat
 			return a, fmt.Errorf("%w: %v", ErrNoSystem, err)
 		case <-time.After(20 * time.Millisecond):
 		}
+		if !errors.Is(err, dragonboat.ErrTimeout) {
+			limit = attemptTimeout / 2 // refused, not slow
+		}
 	}
 }
 
-func (s *System) try(ctx context.Context, c systemstate.Command, a *systemstate.Answer) error {
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+func (s *System) try(ctx context.Context, limit time.Duration, c systemstate.Command, a *systemstate.Answer) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	r, err := s.host.nh.SyncPropose(ctx, s.host.nh.GetNoOPSession(uint64(protocol.SystemGroup)),
 		systemstate.Encode(s.header(), c))
@@ -144,7 +167,7 @@ func (s *System) try(ctx context.Context, c systemstate.Command, a *systemstate.
 func (s *System) header() groupstate.Header {
 	s.hmu.Lock()
 	defer s.hmu.Unlock()
-	h := groupstate.Header{Proposer: s.host.nonce}
+	h := groupstate.Header{Proposer: s.host.nonce, Level: s.View().Level}
 	if s.claim.epoch != 0 && s.Leader().Self {
 		h.ClockEpoch = s.claim.epoch
 		h.Elapsed = int64(s.host.mono.now() - s.claim.base)
@@ -164,18 +187,46 @@ func (s *System) lookup(ctx context.Context, id protocol.SessionID) (lives bool,
 }
 
 // endsAfter returns ended sessions after a number, as this member knows them:
-// the list only grows, so an old view is a shorter one.
-func (s *System) endsAfter(from uint64, limit int) []protocol.SessionID {
+// the list only grows, so an old view is a shorter one. It is false if the list
+// does not reach back to the number.
+func (s *System) endsAfter(from uint64, limit int) ([]protocol.SessionID, bool) {
 	if s.ends.Load() <= from {
-		return nil
+		return nil, true
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	ids, ok := s.state.EndsAfter(from, limit)
-	if !ok {
-		s.host.cfg.Logger.Error("the list of ended sessions does not reach back far enough", "from", from)
+	return s.state.EndsAfter(from, limit)
+}
+
+// over reports whether a session is over, see systemstate.State.Over.
+func (s *System) over(id protocol.SessionID) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.state.Over(id)
+}
+
+// upTo returns how far this member knows the sessions, see systemstate.State.UpTo.
+func (s *System) upTo() (ends uint64, next protocol.SessionID) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.state.UpTo()
+}
+
+// endedOf returns those of a part of the sessions that have ended. It is false if
+// this member does not know the ends that were passed over, or the sessions.
+func (s *System) endedOf(c groupstate.Checked) ([]protocol.SessionID, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if end, next := s.state.UpTo(); end < c.End || next < c.To {
+		return nil, false
 	}
-	return ids
+	var ended []protocol.SessionID
+	for _, id := range c.IDs {
+		if s.state.Ended(id) {
+			ended = append(ended, id)
+		}
+	}
+	return ended, true
 }
 
 // ownershipOf returns what a group is told when it is new; it owns nothing
@@ -184,9 +235,9 @@ func (s *System) ownershipOf(id protocol.GroupID) groupstate.Ownership {
 	a := s.View()
 	listed, _ := a.Group(id)
 	o := groupstate.Ownership{
-		Partitions: len(a.Partitions), Limits: a.Settings.Limits,
+		Partitions: len(a.Partitions), Limits: a.Settings.Limits, History: s.host.cfg.HistoryBytes,
 		Generation: listed.Generation, Revision: listed.Revision, HoldOff: listed.HoldOff,
-		Ends: listed.Ends, Loading: listed.Seed != 0,
+		Ends: listed.Ends, Loading: listed.Backup != 0,
 	}
 	for p, g := range a.Partitions {
 		if g == id {
@@ -210,6 +261,11 @@ func (s *System) TransferLeader(ctx context.Context, to protocol.ReplicaID, read
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, s.host.transferTime(), errTransfer)
 	defer cancel()
+	if s.Sessions() > 0 {
+		if _, err := s.Propose(ctx, systemstate.Command{Kind: systemstate.KeepSessions}); err != nil {
+			return err // the time that has passed for the sessions, see Group.logTime
+		}
+	}
 	if ready != nil {
 		if err := s.host.beReady(ctx, s.Applied(), ready); err != nil {
 			return err
@@ -226,119 +282,6 @@ func (s *System) TransferLeader(ctx context.Context, to protocol.ReplicaID, read
 	return nil
 }
 
-// Session opens, keeps or closes a session. Heartbeats are gathered into one
-// entry a tick. Done is called once; it must not block.
-func (s *System) Session(q protocol.SessionRequest, done func(protocol.Reply)) {
-	l := s.Leader()
-	if !l.Self {
-		r := protocol.Reply{ID: q.ID, Code: protocol.CodeNoLeader}
-		if l.Replica != 0 {
-			p := protocol.Problem{Leader: s.memberOf(protocol.SystemGroup, l.Replica)}
-			r.Code, r.Body = protocol.CodeNotLeader, p.Append(nil)
-		}
-		done(r)
-		return
-	}
-	if q.Action == protocol.SessionHeartbeat {
-		s.hmu.Lock()
-		s.beats = append(s.beats, beat{q, done})
-		s.hmu.Unlock()
-		return
-	}
-	s.host.spawn(func() { done(s.session(q)) })
-}
-
-func (s *System) session(q protocol.SessionRequest) protocol.Reply {
-	c := systemstate.Command{Kind: systemstate.OpenSession, Client: q.Client, TTL: time.Duration(q.TTL) * time.Millisecond}
-	switch q.Action {
-	case protocol.SessionOpen:
-	case protocol.SessionClose:
-		c = systemstate.Command{Kind: systemstate.CloseSession, Sessions: []protocol.SessionID{q.Session}}
-	default:
-		return protocol.Reply{ID: q.ID, Code: protocol.CodeUnsupported}
-	}
-	ctx, cancel := context.WithTimeout(s.host.ctx, lookupTimeout)
-	defer cancel()
-	a, err := s.Propose(ctx, c)
-	if err != nil {
-		code := protocol.CodeUnknown
-		if a.Problem != "" {
-			code = protocol.CodeBusy
-		}
-		p := protocol.Problem{Detail: err.Error(), Wait: busyWaitHint}
-		return protocol.Reply{ID: q.ID, Code: code, Body: p.Append(nil)}
-	}
-	body := protocol.Encode(protocol.SessionState{Session: a.Session, TTL: uint32(a.TTL / time.Millisecond)})
-	return protocol.Reply{ID: q.ID, Body: body}
-}
-
-// poke has tick called where it may have something to do: it does nothing on a
-// leader of a grid without sessions, nor on a follower that has never led.
-func (s *System) poke() {
-	leads := s.Leader().Self
-	s.hmu.Lock()
-	wants := len(s.beats) > 0 || !leads && s.claim.nonce != 0
-	s.hmu.Unlock()
-	if !wants && (!leads || s.Sessions() == 0) {
-		return
-	}
-	select {
-	case s.due <- struct{}{}:
-	default:
-	}
-}
-
-// tick claims the clock where this replica has come to lead, logs the
-// heartbeats of the last tick, and lets time pass where a session may be over.
-func (s *System) tick() {
-	if !s.Leader().Self {
-		s.stepDown()
-		return
-	}
-	s.mu.RLock()
-	clock := s.state.Clock()
-	deadline, has := s.state.NextDeadline()
-	s.mu.RUnlock()
-	s.hmu.Lock()
-	beats := s.beats
-	s.beats = nil
-	claimed := s.claim
-	if claimed.epoch != 0 && clock.Holder != claimed.nonce {
-		s.claim, claimed = claim{}, claim{}
-	}
-	s.hmu.Unlock()
-	if claimed.epoch == 0 {
-		if has || len(beats) > 0 {
-			s.takeClock()
-		}
-	}
-	due := has && claimed.epoch != 0 && deadline <= clock.Base.Add(s.host.mono.now()-claimed.base)
-	if len(beats) == 0 && !due {
-		return
-	}
-	c := systemstate.Command{Kind: systemstate.Heartbeat}
-	for _, b := range beats {
-		c.Sessions = append(c.Sessions, b.q.Session)
-	}
-	ctx, cancel := context.WithTimeout(s.host.ctx, lookupTimeout)
-	defer cancel()
-	a, err := s.Propose(ctx, c)
-	gone := map[protocol.SessionID]bool{}
-	for _, id := range a.Gone {
-		gone[id] = true
-	}
-	for _, b := range beats {
-		r := protocol.Reply{ID: b.q.ID}
-		switch {
-		case err != nil:
-			r.Code = protocol.CodeUnknown
-		case gone[b.q.Session]:
-			r.Code = protocol.CodeSessionEnded
-		}
-		b.done(r)
-	}
-}
-
 // takeClock claims the clock and notes when the claim was applied.
 func (s *System) takeClock() {
 	nonce := rand.Uint64() | 1
@@ -348,16 +291,6 @@ func (s *System) takeClock() {
 	ctx, cancel := context.WithTimeout(s.host.ctx, lookupTimeout)
 	defer cancel()
 	_, _ = s.Propose(ctx, systemstate.Command{Kind: systemstate.Claim, Nonce: nonce})
-}
-
-func (s *System) stepDown() {
-	s.hmu.Lock()
-	beats := s.beats
-	s.beats, s.claim = nil, claim{}
-	s.hmu.Unlock()
-	for _, b := range beats {
-		b.done(protocol.Reply{ID: b.q.ID, Code: protocol.CodeNoLeader})
-	}
 }
 
 // systemMachine is the System as dragonboat sees it.
@@ -429,7 +362,7 @@ func (m *systemMachine) SaveSnapshot(ctx any, w io.Writer, _ sm.ISnapshotFileCol
 
 func (m *systemMachine) RecoverFromSnapshot(r io.Reader, _ []sm.SnapshotFile, _ <-chan struct{}) error {
 	state := systemstate.New()
-	state.SetMaxLevel(m.s.host.cfg.MaxLevel)
+	m.s.tune(state)
 	applied, err := readIndex(r)
 	if err != nil {
 		return err

@@ -30,13 +30,13 @@ func TestSystem_ClaimAppliedTwice(t *testing.T) {
 	s.claim = claim{nonce: 7}
 	claims := systemstate.Command{Kind: systemstate.Claim, Nonce: 7}
 	apply(claims)
-	apply(systemstate.Command{Kind: systemstate.OpenSession, Client: protocol.UUID{1}, TTL: 2 * time.Second})
+	apply(systemstate.Command{Kind: systemstate.KeepSessions, Opens: []systemstate.Opening{{Client: protocol.UUID{1}, TTL: 2 * time.Second}}})
 	apply(claims)
 	if s.claim.epoch != s.state.Clock().Epoch {
 		t.Errorf("the leader counts time in epoch %d, and the state is in epoch %d", s.claim.epoch, s.state.Clock().Epoch)
 	}
 	s.claim.base -= 3 * time.Second // three seconds go by
-	apply(systemstate.Command{Kind: systemstate.Heartbeat})
+	apply(systemstate.Command{Kind: systemstate.KeepSessions})
 	if n := s.Sessions(); n != 0 {
 		t.Errorf("%d sessions live after their time", n)
 	}

@@ -10,13 +10,13 @@ import (
 )
 
 var (
-	errTransfer = errors.New("the transfer of the lead was not taken up")
+	errTransfer = errors.New("the leadership was not taken over")
 	errLags     = errors.New("the next leader has not caught up")
 )
 
 // TransferLeader hands the lead to another replica, and returns when it is
 // known who leads. It holds the group's entries back, waits until none is in
-// flight, and asks: under writes a transfer fails half of the time, because a
+// flight, logs the time, and asks: under writes a transfer fails half of the time, because a
 // replica that has something left to apply does not stand, and then nobody
 // writes for an election timeout. That the other has applied as much as this
 // replica is for ready to find out, where it is not nil; its error ends the
@@ -41,11 +41,10 @@ func (g *Group) TransferLeader(ctx context.Context, to protocol.ReplicaID, ready
 	}()
 	ctx, cancel := context.WithTimeoutCause(ctx, g.host.transferTime(), errTransfer)
 	defer cancel()
-	if err := g.until(ctx, func() bool {
-		g.qmu.Lock()
-		defer g.qmu.Unlock()
-		return len(g.flying) == 0
-	}); err != nil {
+	if err := g.until(ctx, g.drained); err != nil {
+		return err
+	}
+	if err := g.logTime(ctx); err != nil {
 		return err
 	}
 	if ready != nil {
@@ -63,8 +62,35 @@ func (g *Group) TransferLeader(ctx context.Context, to protocol.ReplicaID, ready
 	return nil
 }
 
+// drained reports whether no entry is in flight.
+func (g *Group) drained() bool {
+	g.qmu.Lock()
+	defer g.qmu.Unlock()
+	return len(g.flying) == 0
+}
+
+// logTime logs an entry with nothing but the time, where anything has a deadline,
+// and waits until it is applied: the next leader goes on from there.
+func (g *Group) logTime(ctx context.Context) error {
+	g.mu.RLock()
+	_, has := g.state.NextDue()
+	g.mu.RUnlock()
+	if !has {
+		return nil
+	}
+	g.qmu.Lock()
+	if !g.leads() {
+		g.qmu.Unlock()
+		return errNotLeader
+	}
+	e, b := g.seal(&entry{proposed: time.Now()}, 0)
+	g.qmu.Unlock()
+	g.propose(e, b)
+	return g.until(ctx, g.drained)
+}
+
 func (h *Host) tellHandedOver(id protocol.GroupID, to protocol.ReplicaID, began time.Time) {
-	h.cfg.Logger.Info("handed the group over", "group", uint64(id), "replica", uint64(to), "held", time.Since(began))
+	h.cfg.Logger.Info("leadership transferred", "group", uint64(id), "replica", uint64(to), "gated", time.Since(began))
 }
 
 // until waits for a condition, and for the group to be stopped.

@@ -56,6 +56,7 @@ type transport struct {
 	ballots  *ballots
 	dial     func(ctx context.Context, address string, p protocol.Purpose) (net.Conn, error)
 	ended    func(address string) // the process there has
+	reach    *reach
 	messages raftio.MessageHandler
 	chunks   raftio.ChunkHandler
 	ctx      context.Context // until Close
@@ -74,6 +75,7 @@ var _ raftio.ITransport = (*transport)(nil)
 type transportFactory struct {
 	dial      func(ctx context.Context, address string, p protocol.Purpose) (net.Conn, error)
 	ended     func(address string)
+	reach     *reach
 	ballots   *ballots
 	witnesses witnesses
 	t         *transport
@@ -81,7 +83,7 @@ type transportFactory struct {
 
 func (f *transportFactory) Create(_ config.NodeHostConfig, m raftio.MessageHandler, c raftio.ChunkHandler) raftio.ITransport {
 	f.t = &transport{
-		seen: &f.witnesses, ballots: f.ballots, dial: f.dial, ended: f.ended, messages: m, chunks: c,
+		seen: &f.witnesses, ballots: f.ballots, dial: f.dial, ended: f.ended, reach: f.reach, messages: m, chunks: c,
 		conns: map[net.Conn]struct{}{}, inquiring: map[string]bool{},
 	}
 	f.t.ctx, f.t.cancel = context.WithCancel(context.Background())
@@ -218,13 +220,25 @@ func (t *transport) GetSnapshotConnection(ctx context.Context, target string) (r
 
 func (t *transport) connect(ctx context.Context, target string) (*raftConn, error) {
 	c := &raftConn{
-		dial: func(ctx context.Context) (net.Conn, error) { return t.dial(ctx, target, protocol.PurposeRaft) },
+		dial: func(ctx context.Context) (net.Conn, error) { return t.dialRaft(ctx, target) },
 		lost: func() { t.lost(target) }, ballots: t.ballots,
 	}
 	if err := c.open(ctx); err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+// dialRaft opens a connection, and has it told when an address is not reached.
+func (t *transport) dialRaft(ctx context.Context, address string) (net.Conn, error) {
+	c, err := t.dial(ctx, address, protocol.PurposeRaft)
+	switch {
+	case err == nil:
+		t.reach.reached(address)
+	case ctx.Err() == nil:
+		t.reach.failed(address, err)
+	}
+	return c, err
 }
 
 // lost is called when a connection to an address has ended.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"testing"
 	"testing/iotest"
@@ -43,6 +44,7 @@ func TestTransport_MemberStartedAgain(t *testing.T) {
 		}
 	}
 	f := &transportFactory{
+		reach: &reach{log: slog.New(slog.DiscardHandler)},
 		ended: func(string) {}, ballots: newBallots(time.Second),
 		dial: func(ctx context.Context, address string, _ protocol.Purpose) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "tcp", address)

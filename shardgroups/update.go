@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	sm "github.com/lni/dragonboat/v4/statemachine"
@@ -27,6 +26,7 @@ func (m *groupMachine) Update(entries []sm.Entry) ([]sm.Entry, error) {
 	bytes := 0
 	sinks := make([]applySink, 0, len(entries))
 	began := time.Now()
+	own := uint64(0)
 	g.mu.Lock()
 	for i := range entries {
 		cmd := entries[i].Cmd
@@ -38,6 +38,7 @@ func (m *groupMachine) Update(entries []sm.Entry) ([]sm.Entry, error) {
 		}
 		sink := applySink{g: g}
 		if h.Proposer == g.host.nonce {
+			own = h.Number
 			if sink.e = g.land(h.Number); sink.e != nil {
 				sink.joined = sink.e.finish()
 			}
@@ -58,9 +59,10 @@ func (m *groupMachine) Update(entries []sm.Entry) ([]sm.Entry, error) {
 	}
 	after := appliedState{
 		clock: g.state.Clock(), unfinished: g.state.Unfinished(), ends: g.state.Ends(), owned: g.state.Owned(),
-		index: g.applied,
+		index: g.applied, own: own, endings: g.state.Endings(),
 	}
 	g.level.Store(g.state.Level())
+	g.partitions.Store(uint32(g.state.Partitions()))
 	g.mu.Unlock()
 
 	applied := time.Now()
@@ -85,11 +87,13 @@ func (m *groupMachine) Update(entries []sm.Entry) ([]sm.Entry, error) {
 
 // appliedState is what the leader's loop needs to know of the state.
 type appliedState struct {
+	endings    uint64
 	clock      groupstate.Clock
 	unfinished bool
 	ends       uint64
 	owned      int
 	index      uint64
+	own        uint64 // number of the last entry of this process's; 0: none was applied
 }
 
 // afterApply keeps what the leader knows of the state up to date.
@@ -100,18 +104,20 @@ func (g *Group) afterApply(a appliedState) {
 		switch {
 		case a.clock.Holder == g.claim.nonce && g.claim.epoch == 0:
 			g.claim.epoch, g.claim.base = a.clock.Epoch, g.host.mono.now()
-		case a.clock.Holder != g.claim.nonce && g.claim.epoch != 0:
-			g.claim = claim{} // another has claimed since: claim again
+		case a.clock.Holder != g.claim.nonce && (g.claim.epoch != 0 || a.own >= g.claim.entry):
+			// Another has claimed since, perhaps in the very batch of entries that
+			// brought this claim: a deposed leader's may lie behind it. Claim again.
+			g.claim = claim{}
 		}
 	}
 	if a.unfinished {
 		g.wantEntry = true
 	}
-	if a.ends != g.endsApplied {
-		g.endsApplied = a.ends
+	if a.endings != g.endings {
+		g.endings = a.endings
 		g.sessions.forgetKnown()
 	}
-	g.owned = a.owned
+	g.endsApplied, g.owned = a.ends, a.owned
 }
 
 // applySink collects the outcomes of one entry, so that callers are answered
@@ -124,40 +130,30 @@ type applySink struct {
 	known   []bool // whether the sessions that the entry attached are known now
 }
 
-func (s *applySink) Replied(i int, q *protocol.Request, r structures.Result, rev protocol.Revision) {
+func (s *applySink) Replied(i int, q *protocol.Request, r structures.Result, v protocol.Version) {
 	if s.e == nil {
 		return
 	}
 	if s.answers == nil {
 		s.answers = make([]answer, 0, len(s.e.requests))
 	}
-	s.reply(s.e.requests[i], r, rev)
+	s.reply(s.e.requests[i], r, v)
 	for _, j := range s.joined[i] {
-		s.reply(j, r, rev)
+		s.reply(j, r, v)
 	}
 }
 
-// maxWaitingPerCall bounds how many repeats of one waiting call are kept.
-const maxWaitingPerCall = 4
-
-func (s *applySink) reply(q *Request, r structures.Result, rev protocol.Revision) {
+func (s *applySink) reply(q *Request, r structures.Result, v protocol.Version) {
 	if !r.IsWaiting() {
-		s.answers = append(s.answers, answer{q, ClassWrite, protocol.Reply{ID: q.ID, Code: r.Code, Revision: rev, Body: r.Body}})
+		s.answers = append(s.answers, answer{q, ClassWrite, protocol.Reply{ID: q.ID, Code: r.Code, Version: v, Body: r.Body}})
 		return
 	}
-	// A call may wait for days: what it was sent in need not.
-	q.Raw, q.Body, q.Name = nil, nil, strings.Clone(q.Name)
-	key := waitKey{q.Partition, q.Caller}
-	qs := s.g.waiting[key]
-	if len(qs) >= maxWaitingPerCall {
-		old := qs[0]
+	if old := s.g.await(q); old != nil {
 		s.answers = append(s.answers, answer{old, ClassWait, protocol.Reply{ID: old.ID, Code: protocol.CodeUnknown}})
-		qs = append(qs[:0], qs[1:]...)
 	}
-	s.g.waiting[key] = append(qs, q)
 }
 
-func (s *applySink) Granted(p protocol.PartitionID, c protocol.Caller, r structures.Result, rev protocol.Revision) {
+func (s *applySink) Granted(p protocol.PartitionID, c protocol.Caller, r structures.Result, v protocol.Version) {
 	key := waitKey{p, c}
 	qs, ok := s.g.waiting[key]
 	if !ok {
@@ -165,7 +161,7 @@ func (s *applySink) Granted(p protocol.PartitionID, c protocol.Caller, r structu
 	}
 	delete(s.g.waiting, key)
 	for _, q := range qs {
-		s.answers = append(s.answers, answer{q, ClassWait, protocol.Reply{ID: q.ID, Code: r.Code, Revision: rev, Body: r.Body}})
+		s.answers = append(s.answers, answer{q, ClassWait, protocol.Reply{ID: q.ID, Code: r.Code, Version: v, Body: r.Body}})
 	}
 }
 
@@ -180,6 +176,9 @@ func (s *applySink) finish(began, applied time.Time) {
 	}
 	for i := range s.answers {
 		a := &s.answers[i]
+		if a.reply.Code == protocol.CodeSessionUnknown {
+			s.g.forgetSession(a.q.Caller.Session)
+		}
 		took := s.g.measure(a.q, a.class, a.reply.Code, applied)
 		if a.class == ClassWrite && s.g.slow.is(took) {
 			s.g.slow.tell(s.g, a.q, stages{proposed, began, applied})
@@ -249,8 +248,7 @@ func (m *groupMachine) SaveSnapshot(ctx any, w io.Writer, _ sm.ISnapshotFileColl
 
 // RecoverFromSnapshot replaces the state.
 func (m *groupMachine) RecoverFromSnapshot(r io.Reader, _ []sm.SnapshotFile, stop <-chan struct{}) error {
-	state := groupstate.New(m.g.host.cfg.Kinds)
-	state.SetMaxLevel(m.g.host.cfg.MaxLevel)
+	state := m.g.newState()
 	applied, err := readIndex(r)
 	if err != nil {
 		return fmt.Errorf("group %d: %w", m.g.id, err)
@@ -264,8 +262,14 @@ func (m *groupMachine) RecoverFromSnapshot(r io.Reader, _ []sm.SnapshotFile, sto
 	m.g.mu.Lock()
 	m.g.state, m.g.applied = state, applied
 	m.g.level.Store(state.Level())
+	m.g.partitions.Store(uint32(state.Partitions()))
 	m.g.holds.Store(state.Holding())
+	ends, owned := state.Ends(), state.Owned()
 	m.g.mu.Unlock()
+	m.g.qmu.Lock()
+	m.g.endsApplied, m.g.owned, m.g.endings = ends, owned, 0
+	m.g.sessions.forgetKnown()
+	m.g.qmu.Unlock()
 	return nil
 }
 

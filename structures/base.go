@@ -1,11 +1,6 @@
 package structures
 
-import (
-	"fmt"
-	"time"
-
-	"github.com/quorate/quorate/protocol"
-)
+import "time"
 
 // Base is embedded by a Machine whose rows have no deadlines and no owners and
 // whose calls never wait. The methods that such a Machine never meets panic.
@@ -32,30 +27,4 @@ const MaxWait = 10 * 365 * 24 * time.Hour
 // WaitMilliseconds returns d as a wait on the wire, where 0 has no end.
 func WaitMilliseconds(d time.Duration) int64 {
 	return int64((min(d, MaxWait) + time.Millisecond - 1) / time.Millisecond)
-}
-
-// CheckRead returns an error where the flags are not those of a read.
-func CheckRead(flags protocol.Flags) error {
-	if flags&^(protocol.FlagStale|protocol.FlagRepeat) != protocol.FlagRead {
-		return fmt.Errorf("%w: the flags %#x of a read", protocol.ErrMalformed, uint8(flags))
-	}
-	return nil
-}
-
-// CheckMutation returns an error where the flags are not those of a mutation
-// that never waits.
-func CheckMutation(flags protocol.Flags) error {
-	if flags&^protocol.FlagRepeat != 0 {
-		return fmt.Errorf("%w: the flags %#x of a mutation", protocol.ErrMalformed, uint8(flags))
-	}
-	return nil
-}
-
-// CheckWaiting returns an error where the flags are not those of a mutation
-// that may wait.
-func CheckWaiting(flags protocol.Flags) error {
-	if flags&^protocol.FlagRepeat != protocol.FlagWait {
-		return fmt.Errorf("%w: the flags %#x of a waiting call", protocol.ErrMalformed, uint8(flags))
-	}
-	return nil
 }

@@ -2,6 +2,7 @@ package structures
 
 import (
 	"context"
+	"time"
 
 	"github.com/quorate/quorate/protocol"
 )
@@ -17,10 +18,24 @@ type Call struct {
 	Partition protocol.PartitionID
 	Flags     protocol.Flags
 	Body      []byte // must stay unchanged until the call returns
-	// Late, where set, is called with the reply of a waiting call that turns out
-	// to have been carried out after Invoke has returned an unknown outcome, so
-	// that what it was granted can be given back. It must not block.
+	// Wait is, with FlagWait, how long the call may wait, as its body says; 0: until
+	// its context ends. The time that it is held back in the client counts.
+	Wait time.Duration
+	// Late is set for an operation that holds: what it is granted is held by the
+	// session until it is given back. It is called with what was granted to a call
+	// whose caller does not have it, so that it can be given back: because Invoke
+	// has returned an unknown outcome, after which it cancels the call until it knows
+	// the outcome, or because the session was lost before it could return. It must
+	// not block. The giving back is a call with the Lease of the reply.
 	Late func(Reply)
+	// Accept, where set, is called with the reply of a waiting call for which
+	// something is reserved, before that is taken for good. An error gives it back,
+	// and is the call's.
+	Accept func(Reply) error
+	// Lease, where set, is that of an earlier Reply: the call is made under the
+	// session of that reply and no other. Where that has ended it is
+	// quorate.ErrSessionLost.
+	Lease context.Context
 }
 
 // Object names the structure for an error: "map users".
@@ -29,9 +44,11 @@ func (c *Call) Object() string { return c.Label + " " + c.Name }
 // Reply is the definite answer to a Call. Code is CodeOK, CodeTimedOut or one
 // of the structure's own (CodeRoom and above); every other outcome is an error.
 type Reply struct {
-	Code     protocol.Code
-	Body     []byte // may be kept
-	Revision protocol.Revision
+	Code protocol.Code
+	Body []byte // may be kept
+	// Version is that of the partition in the state that answered: of a mutation
+	// that in which it was applied, however late a repeat of the call is answered.
+	Version protocol.Version
 	// Lease ends when the session under which the mutation was made is lost, or
 	// is about to be: before anyone else can be granted what it holds. nil for
 	// reads.

@@ -2,7 +2,9 @@ package structures
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 
@@ -31,8 +33,9 @@ const (
 	codecPrivate = 128
 )
 
-// CBOR encodes any value, deterministically: times with nanoseconds, strings
-// with any bytes. It honours json tags and ignores unknown fields. Read into an
+// CBOR encodes any value, deterministically: times with nanoseconds (in UTC where
+// the offset of one has seconds), strings with any bytes. It honours json tags and
+// ignores unknown fields. Read into an
 // any, maps are map[string]any and integers int64, or *big.Int beyond it.
 var CBOR Codec = cborCodec{}
 
@@ -54,8 +57,14 @@ func CheckCodec(c Codec) error {
 }
 
 // AppendValue appends the codec's number and the encoding of v. A value the
-// codec cannot encode is ErrInvalid.
+// codec cannot encode, or could not decode again, is ErrInvalid.
 func AppendValue(dst []byte, codec Codec, v any) ([]byte, error) {
+	if e, ok := v.(Encoded); ok {
+		if len(e) == 0 {
+			return dst, fmt.Errorf("%w: an empty Encoded", quorate.ErrInvalid)
+		}
+		return append(dst, e...), nil
+	}
 	out, err := codec.Append(append(dst, codec.ID()), v)
 	if err != nil {
 		return dst, fmt.Errorf("%w: encode a %T: %v", quorate.ErrInvalid, v, err)
@@ -69,6 +78,10 @@ func AppendValue(dst []byte, codec Codec, v any) ([]byte, error) {
 func DecodeValue(codec Codec, b []byte, v any) error {
 	if len(b) == 0 {
 		return fmt.Errorf("%w: the value is empty", quorate.ErrCodec)
+	}
+	if e, ok := v.(*Encoded); ok {
+		*e = bytes.Clone(b)
+		return nil
 	}
 	if b[0] != codec.ID() {
 		return fmt.Errorf("%w: the value was written by codec %s, this handle has %s",
@@ -114,8 +127,29 @@ func (cborCodec) Append(dst []byte, v any) ([]byte, error) {
 	if err := valueEnc.MarshalToBuffer(v, b); err != nil {
 		return dst, err
 	}
+	encoded := b.Bytes()[len(dst):]
+	if bytes.IndexByte(encoded, tagTime) >= 0 {
+		inUTC, err := checkTimes(v)
+		if err == nil && inUTC {
+			b = bytes.NewBuffer(dst)
+			err = valueEncUTC.MarshalToBuffer(v, b)
+		}
+		if err != nil {
+			return dst, err
+		}
+		encoded = b.Bytes()[len(dst):]
+	}
+	// What is nested deeper, or has more elements, is longer.
+	if len(encoded) > maxNested {
+		if err := valueDec.Wellformed(encoded); err != nil {
+			return dst, err
+		}
+	}
 	return b.Bytes(), nil
 }
+
+// tagTime is the byte that every time begins with: tag 0.
+const tagTime = 0xc0
 
 func (cborCodec) Decode(b []byte, v any) error {
 	r := protocol.NewReader(b)
@@ -145,8 +179,27 @@ func (jsonCodec) ID() byte { return codecJSON }
 
 func (jsonCodec) Append(dst []byte, v any) ([]byte, error) {
 	b, err := json.Marshal(v)
-	return append(dst, b...), err
+	if err != nil {
+		return dst, err
+	}
+	if bytes.IndexByte(b, 'T') >= 0 {
+		if inUTC, err := checkTimes(v); err != nil || inUTC {
+			return dst, cmp.Or(err, errOffset)
+		}
+	}
+	if len(b) > maxNestedJSON && !json.Valid(b) {
+		return dst, errNested
+	}
+	return append(dst, b...), nil
 }
+
+// maxNestedJSON is how deep encoding/json reads.
+const maxNestedJSON = 10_000
+
+var (
+	errOffset = errors.New("the offset of a time has seconds, for which JSON has no form: convert it to UTC")
+	errNested = fmt.Errorf("nested deeper than %d levels", maxNestedJSON)
+)
 
 func (jsonCodec) Decode(b []byte, v any) error { return json.Unmarshal(b, v) }
 
@@ -197,7 +250,10 @@ func (rawCodec) Decode(b []byte, v any) error {
 
 var errNotRaw = fmt.Errorf("the raw codec takes []byte and string")
 
-var valueEnc, valueDec = valueModes()
+var valueEnc, valueEncUTC, valueDec = valueModes()
+
+// maxNested is how deep a value of CBOR may be nested.
+const maxNested = 1000
 
 // valueOptions are the choices that docs/protocol.md describes. The bounds on
 // reading are only there because the library wants some: what a value may be is
@@ -213,21 +269,20 @@ func valueOptions() (cbor.EncOptions, cbor.DecOptions) {
 		IntDec:           cbor.IntDecConvertSignedOrBigInt,
 		BigIntDec:        cbor.BigIntDecodePointer,
 		TextUnmarshaler:  cbor.TextUnmarshalerTextString,
-		MaxNestedLevels:  1000,
+		MaxNestedLevels:  maxNested,
 		MaxArrayElements: 1 << 24,
 		MaxMapPairs:      1 << 24,
 	}
 }
 
-func valueModes() (cbor.UserBufferEncMode, cbor.DecMode) {
+func valueModes() (enc, encUTC cbor.UserBufferEncMode, dec cbor.DecMode) {
 	e, d := valueOptions()
 	enc, err := e.UserBufferEncMode()
-	if err != nil {
+	e.Time = cbor.TimeRFC3339NanoUTC
+	encUTC, errUTC := e.UserBufferEncMode()
+	dec, errDec := d.DecMode()
+	if err := errors.Join(err, errUTC, errDec); err != nil {
 		panic("structures: bug: " + err.Error())
 	}
-	dec, err := d.DecMode()
-	if err != nil {
-		panic("structures: bug: " + err.Error())
-	}
-	return enc, dec
+	return enc, encUTC, dec
 }

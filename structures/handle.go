@@ -2,6 +2,8 @@ package structures
 
 import (
 	"context"
+	"fmt"
+	"reflect"
 
 	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/protocol"
@@ -11,27 +13,55 @@ import (
 // of one structure, and names the structure in errors. It is safe for
 // concurrent use.
 type Handle struct {
-	inv   Invoker
-	kind  protocol.KindID
-	label string
-	name  string
-	bad   error // of the handle itself: every call's error
+	inv  Invoker
+	kind *Kind
+	name string
+	bad  error // of the handle itself: every call's error
 }
 
 // NewHandle returns the handle of the structure of a kind and name. A bad name,
 // or a bad that is not nil, is the error of every call.
-func NewHandle(inv Invoker, kind Kind, name string, bad error) Handle {
+//
+// The description of the kind must not be changed any more.
+//
+// A nil invoker, as Member.Client is before Member.Ready has returned, makes
+// every call fail with quorate.ErrUnavailable.
+func NewHandle(inv Invoker, kind *Kind, name string, bad error) Handle {
+	if v := reflect.ValueOf(inv); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
+		inv, bad = notReady{}, errNotReady
+	}
 	if err := CheckName(name, inv.Limits()); err != nil {
 		bad = err
 	}
-	return Handle{inv: inv, kind: kind.ID, label: kind.Name, name: name, bad: bad}
+	return Handle{inv: inv, kind: kind, name: name, bad: bad}
 }
+
+var errNotReady = fmt.Errorf("%w: the member is not ready: wait for Member.Ready", quorate.ErrUnavailable)
+
+// notReady stands for an invoker that is not there.
+type notReady struct{}
+
+func (notReady) Invoke(context.Context, Call) (Reply, error) { return Reply{}, errNotReady }
+
+func (notReady) InvokeAll(_ context.Context, calls []Call) ([]Reply, []error) {
+	errs := make([]error, len(calls))
+	for i := range errs {
+		errs[i] = errNotReady
+	}
+	return make([]Reply, len(calls)), errs
+}
+
+func (notReady) Partition(string, []byte) protocol.PartitionID { return 0 }
+
+func (notReady) Partitions() int { return 1 }
+
+func (notReady) Limits() protocol.Limits { return protocol.DefaultLimits() }
 
 // Name returns the name of the structure.
 func (h *Handle) Name() string { return h.name }
 
 // Object names the structure for an error: "map users".
-func (h *Handle) Object() string { return h.label + " " + h.name }
+func (h *Handle) Object() string { return h.kind.Name + " " + h.name }
 
 // Limits returns the limits of the grid.
 func (h *Handle) Limits() protocol.Limits { return h.inv.Limits() }
@@ -46,21 +76,27 @@ func (h *Handle) Partition(key []byte) protocol.PartitionID { return h.inv.Parti
 // Call returns a call; the verb names the operation for errors.
 func (h *Handle) Call(verb string, op protocol.Op, flags protocol.Flags, p protocol.PartitionID, body []byte) Call {
 	return Call{
-		Kind: h.kind, Op: op, Verb: verb, Label: h.label, Name: h.name,
+		Kind: h.kind.ID, Op: op, Verb: verb, Label: h.kind.Name, Name: h.name,
 		Partition: p, Flags: flags, Body: body,
 	}
 }
 
-// Invoke carries out a call of the structure.
+// Invoke carries out a call of the structure. An answer with another code than
+// protocol.CodeOK is an error: of the structure's own codes the one that its kind
+// describes, for protocol.CodeTimedOut quorate.ErrNotInTime. The answer comes with it.
 func (h *Handle) Invoke(ctx context.Context, call Call) (Reply, error) {
 	if h.bad != nil {
 		return Reply{}, h.Fail(call.Verb, h.bad, "")
 	}
-	return h.inv.Invoke(ctx, call)
+	reply, err := h.inv.Invoke(ctx, call)
+	if err == nil && reply.Code != protocol.CodeOK {
+		err = h.refused(call.Verb, reply)
+	}
+	return reply, err
 }
 
-// InvokeAll carries out many calls of the structure; the i-th answer is that of
-// calls[i].
+// InvokeAll carries out many calls of the structure, each as Invoke does; the i-th
+// answer is that of calls[i].
 func (h *Handle) InvokeAll(ctx context.Context, calls []Call) ([]Reply, []error) {
 	if h.bad != nil {
 		errs := make([]error, len(calls))
@@ -69,7 +105,13 @@ func (h *Handle) InvokeAll(ctx context.Context, calls []Call) ([]Reply, []error)
 		}
 		return make([]Reply, len(calls)), errs
 	}
-	return h.inv.InvokeAll(ctx, calls)
+	replies, errs := h.inv.InvokeAll(ctx, calls)
+	for i := range errs {
+		if errs[i] == nil && replies[i].Code != protocol.CodeOK {
+			errs[i] = h.refused(calls[i].Verb, replies[i])
+		}
+	}
+	return replies, errs
 }
 
 // Fail returns the error of an operation that changed nothing.
@@ -77,18 +119,37 @@ func (h *Handle) Fail(verb string, cause error, detail string) error {
 	return &quorate.Error{Op: verb, Object: h.Object(), Cause: cause, Detail: detail}
 }
 
-// Refused returns the error of a reply with a code of the structure's own, for
-// which cause stands; what the member says about it is the detail.
-func (h *Handle) Refused(verb string, cause error, reply Reply) error {
+// refused returns the error of a reply whose code is not CodeOK; what the member
+// says about it is the detail.
+func (h *Handle) refused(verb string, reply Reply) error {
+	cause := error(nil)
+	if reply.Code == protocol.CodeTimedOut {
+		cause = quorate.ErrNotInTime
+	}
+	for i := range h.kind.Codes {
+		if h.kind.Codes[i].Code == reply.Code {
+			cause = h.kind.Codes[i].Err
+		}
+	}
+	if cause == nil {
+		return h.Garbled(verb, reply)
+	}
 	var p protocol.Problem
 	_ = p.Decode(reply.Body) // a detail that cannot be read is no detail
 	return h.Fail(verb, cause, p.Detail)
 }
 
+// Unreadable returns the error of a mutation that was carried out, but whose
+// result cannot be handed over; what it did is the detail.
+func (h *Handle) Unreadable(verb string, cause error, did string) error {
+	return &quorate.Error{Op: verb, Object: h.Object(), Cause: cause, Unknown: true, Detail: did}
+}
+
 // Garbled returns the error of an answer that cannot be understood, by a code
 // or a body: the operation may well have been carried out.
 func (h *Handle) Garbled(verb string, reply Reply) error {
-	e := &quorate.Error{Op: verb, Object: h.Object(), Cause: protocol.ErrMalformed, Unknown: true}
+	// A read has changed nothing; it has no lease.
+	e := &quorate.Error{Op: verb, Object: h.Object(), Cause: protocol.ErrMalformed, Unknown: reply.Lease != nil}
 	if reply.Code != protocol.CodeOK {
 		e.Cause, e.Unknown = quorate.ErrUnsupported, false
 		e.Detail = "an answer this client does not know"

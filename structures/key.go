@@ -45,6 +45,8 @@ func AppendKey[K comparable](dst []byte, key K) ([]byte, error) {
 		return appendUintKey(dst, uint64(*k)), nil
 	case *[16]byte:
 		return append(append(dst, protocol.KeyBytes), k[:]...), nil
+	case *EncodedKey:
+		return k.append(dst)
 	}
 	return appendKey(dst, key)
 }
@@ -105,6 +107,10 @@ func appendKey[K comparable](dst []byte, key K) ([]byte, error) {
 
 func decodeKey[K comparable](b []byte) (K, error) {
 	var key K
+	if k, ok := any(&key).(*EncodedKey); ok && len(b) > 0 {
+		k.encoded = string(b)
+		return key, nil
+	}
 	if err := CheckKeyType[K](); err != nil {
 		return key, err
 	}

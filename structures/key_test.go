@@ -29,10 +29,10 @@ type (
 	}
 	hidden   struct{ a, B int }
 	Left     struct{ A int }
-	Right    struct{ A int }
+	Middle   struct{ A int }
 	shadowed struct { // CBOR leaves out both fields A
 		Left
-		Right
+		Middle
 	}
 )
 
@@ -117,7 +117,7 @@ func TestKeyRefused(t *testing.T) {
 	refuseKey(t, struct{ N struct{ F float64 } }{})
 	refuseKey(t, time.Now())
 	refuseKey(t, hidden{a: 1})
-	refuseKey(t, shadowed{Left{1}, Right{2}})
+	refuseKey(t, shadowed{Left{1}, Middle{2}})
 	refuseKey(t, struct {
 		A int `json:"-"`
 	}{1})

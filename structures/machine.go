@@ -6,33 +6,6 @@ import (
 	"github.com/quorate/quorate/protocol"
 )
 
-// Kind is one kind of structure: what a room exports and grid/kinds.go lists.
-type Kind struct {
-	ID      protocol.KindID
-	Name    string // as commands and errors print it, for example "counter"
-	Level   uint32 // the level of group state from which it exists; the first is 1
-	Machine Machine
-	Ops     []string // the operations' names by number, for logs and metrics
-
-	// Holds says that the kind hands out what a session holds, such as permits.
-	// A group that has lost its majority's data refuses all its mutations, not
-	// entered, until nobody can believe any more to hold what was lost.
-	Holds bool
-
-	// Grows reports whether a mutation may leave more behind than was there: such
-	// are refused while a member is short of memory or disk. Removals, and what
-	// gives back or takes from what is there, do not grow. Nil: none does.
-	Grows func(op protocol.Op) bool
-}
-
-// OpName returns the name of an operation, empty for one that has none.
-func (k *Kind) OpName(op protocol.Op) string {
-	if int(op) >= len(k.Ops) {
-		return ""
-	}
-	return k.Ops[op]
-}
-
 // Machine is the replicated half of a structure. Every method must be
 // deterministic; the package documentation says what that excludes. One Machine
 // serves all structures of its kind, so it keeps no state of its own.
@@ -40,10 +13,10 @@ func (k *Kind) OpName(op protocol.Op) string {
 // Rows passed to a Machine, and slices read from an Env, must not be changed
 // and are valid until it returns.
 type Machine interface {
-	// Check reports whether a request is well formed and within the limits. The
-	// leader calls it before the request is logged, so Apply and Read meet only
-	// bodies that passed it. Its error goes to the caller as it is.
-	Check(op protocol.Op, flags protocol.Flags, body []byte) error
+	// Check reports whether the body of an operation of the kind is well formed and
+	// within the limits. The leader calls it before the request is logged, so Apply
+	// and Read meet only bodies that passed it. Its error goes to the caller as it is.
+	Check(op protocol.Op, body []byte) error
 
 	// Apply carries out a mutation.
 	Apply(env Env, op protocol.Op, body []byte) Result
@@ -55,9 +28,9 @@ type Machine interface {
 	// row since; Due deletes it, or puts it again with another deadline.
 	Due(env Env, key []byte, row Row)
 
-	// Ended is called for a row whose owner's session has ended, and for a
-	// reserved row whose call was cancelled before it was confirmed. It deletes
-	// the row and gives back what the row stands for.
+	// Ended is called for a row whose owner's session has ended, for a hold that
+	// was revoked, and for a reserved row whose call was cancelled before it was
+	// confirmed. It deletes the row and gives back what the row stands for.
 	Ended(env Env, key []byte, row Row)
 
 	// Confirmed is called for a reserved row when the call it was reserved for
@@ -77,27 +50,37 @@ type Machine interface {
 type Row struct {
 	Value    []byte
 	Version  protocol.Version   // of the mutation that wrote the row; set by Put
-	Deadline protocol.LogTime   // when the row is due; 0: never
+	Deadline protocol.LogTime   // when the row is due, as View.Now counts; 0: never
 	Owner    protocol.SessionID // with whose session the row ends; 0: nobody's
 }
+
+// AtOnce is the deadline of a row by which a mutation leaves work for later: Due
+// is called for it before anything expires.
+const AtOnce protocol.LogTime = 1
 
 // View is what a read sees of one structure inside one partition. A row that
 // is due is absent. Keys are the structure's own: other structures, and an
 // earlier life of the same name, are out of sight.
 type View interface {
-	// Now is the group's log time.
+	// Now is the partition's time: log time, which goes on where it stood when the
+	// partition comes to another group.
 	Now() protocol.LogTime
+	// Time is Now, or later in a read at the leader: the time that has passed since
+	// anything was logged counts as well. It is for times left that are shown; what
+	// is there and what is not is decided by Now.
+	Time() protocol.LogTime
 	// Exists reports whether the structure exists in this partition.
 	Exists() bool
-	// Settings returns what SetSettings agreed, nil before.
-	Settings() []byte
+	// Settings returns the settings that were agreed, nil before.
+	Settings() *Settings
 	// Limits are the replicated limits of the group.
 	Limits() protocol.Limits
 	// Get returns the row under key.
 	Get(key []byte) (Row, bool)
 	// Ascend calls f for the rows from key on, in the order of their keys, until
-	// f returns false.
-	Ascend(from []byte, f func(key []byte, row Row) bool)
+	// f returns false. Where it has passed over many rows that are due it stops
+	// and returns where to go on; else it returns nil.
+	Ascend(from []byte, f func(key []byte, row Row) bool) (rest []byte)
 	// Overdue returns how many rows are due and not yet cleaned up: out of sight,
 	// but still counted by a structure that counts its rows as they come and go.
 	Overdue() int
@@ -125,16 +108,20 @@ type Env interface {
 	// a write onto it can emit its expiry first.
 	WasDue(key []byte) (Row, bool)
 
+	// Room returns how many waiting calls this mutation may grant, at least one.
+	// Where more could be granted it puts a row that is due AtOnce, whose Due goes
+	// on.
+	Room() int
+
 	// Put writes a row. Key and Value are copied. Version is set to Version().
 	Put(key []byte, row Row)
 	// Delete removes a row; a row that is not there is left alone.
 	Delete(key []byte)
-	// SetSettings agrees the structure's settings; b is copied.
-	SetSettings(b []byte)
 	// Destroy ends the structure's life: its rows are out of sight at once and
 	// cleared later, its waiting calls are answered with CodeDestroyed.
 	Destroy()
-	// Emit appends an event to the partition's ring. Key and Value are copied.
+	// Emit appends an event to the partition's history. Key, Value and Old are
+	// copied. A kind whose Watch is not WatchEntries has no events: nothing is done.
 	Emit(e Event)
 
 	// Wait makes the call being applied a waiting one; Apply returns what Wait
@@ -152,8 +139,12 @@ type Env interface {
 // Waiter is a waiting call.
 type Waiter struct {
 	Caller  protocol.Caller
+	Op      protocol.Op // that waits
 	Payload []byte
-	Order   uint64 // the place in the line; names the waiter inside its structure
+	Order   uint64           // the place in the line; names the waiter inside its structure
+	Since   protocol.LogTime // when it began to wait, as View.Now counts
+	Until   protocol.LogTime // when its time has run out; 0: never
+	Version protocol.Version // of the call that waits: its hold has that number
 }
 
 // Result is what a Machine answers. The zero Result is OK without a body.
@@ -179,21 +170,29 @@ func Waiting() Result { return Result{waiting: true} }
 // IsWaiting reports whether the reply will come with a later grant.
 func (r Result) IsWaiting() bool { return r.waiting }
 
-// EventType says what happened to a row. Numbers are never used again.
+// EventType says what happened to an entry. Numbers are never used again.
 type EventType uint8
 
-// The types of events.
+// The types of events. 6 to 8 are kept for later, and never emitted.
 const (
-	EventPut     EventType = 1
-	EventRemoved EventType = 2
-	EventExpired EventType = 3
-	EventCleared EventType = 4
+	EventPut          EventType = 1
+	EventRemoved      EventType = 2
+	EventExpired      EventType = 3
+	EventCleared      EventType = 4
+	EventSessionEnded EventType = 5 // the session that owned it has ended
+	// EventDestroyed has no key: the structure is gone, with all of its entries in
+	// this partition. Machines do not emit it: Env.Destroy brings it.
+	EventDestroyed EventType = 9
+	EventEvicted   EventType = 10 // to make room
 )
 
-// Event is one change as watchers will see it. Its revision is that of the
+// Event is one change of an entry, as watchers see it. Its version is that of the
 // mutation that emitted it.
 type Event struct {
-	Type  EventType
-	Key   []byte
-	Value []byte
+	Type     EventType
+	Key      []byte
+	Value    []byte           // of a put
+	Previous protocol.Version // of the entry before; 0: there was none
+	// Old is the value before, where the settings of the structure ask for it.
+	Old []byte
 }

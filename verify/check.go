@@ -111,7 +111,7 @@ func (h *History) context(op *Operation) any {
 		}
 		return in
 	case queueInput:
-		if out, ok := op.Output.(queueOutput); ok && in.op == queuePut && !out.ok {
+		if out, ok := op.Output.(queueOutput); ok && (in.op == queuePut && !out.ok || in.op == queuePutAll && out.n < int64(len(in.values))) {
 			in.contended = overlaps(true)
 		}
 		return in

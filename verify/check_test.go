@@ -159,7 +159,10 @@ func TestSemaphoreModel(t *testing.T) {
 	in := func(o semaphoreOp, n int64, grant int) semaphoreInput {
 		return semaphoreInput{op: o, n: n, grant: grant}
 	}
-	granted := func(token int) semaphoreOutput { return semaphoreOutput{granted: true, token: protocol.Token(token)} }
+	grant := func(hold, token int) semaphoreOutput {
+		return semaphoreOutput{granted: true, hold: protocol.HoldID(hold), token: protocol.Token(token)}
+	}
+	granted := func(token int) semaphoreOutput { return grant(token, token) }
 	done := semaphoreOutput{}
 	start := op{1, 2, in(semaphoreInit, 2, 0), done}
 	run(t, semaphores, []history{
@@ -176,6 +179,13 @@ func TestSemaphoreModel(t *testing.T) {
 			{5, 6, in(semaphoreAcquire, 1, 2), granted(2)},
 			{7, 8, in(semaphoreRelease, 2, 1), done},
 		}},
+		{name: "tokens are shared", want: Linearizable, ops: []op{
+			start, {3, 6, in(semaphoreAcquire, 1, 1), grant(1, 3)}, {4, 7, in(semaphoreAcquire, 1, 2), grant(2, 3)},
+		}},
+		{name: "overtaken", want: Illegal, ops: []op{
+			start, {3, 4, in(semaphoreAcquire, 1, 1), grant(2, 3)}, {5, 6, in(semaphoreAcquire, 1, 2), grant(1, 4)},
+		}},
+		{name: "token before the call", want: Illegal, ops: []op{start, {3, 4, in(semaphoreAcquire, 1, 1), grant(2, 1)}}},
 		{name: "tokens fall", want: Illegal, ops: []op{
 			start, {3, 4, in(semaphoreAcquire, 1, 1), granted(2)}, {5, 6, in(semaphoreAcquire, 1, 2), granted(1)},
 		}},
@@ -184,6 +194,25 @@ func TestSemaphoreModel(t *testing.T) {
 			{3, 4, in(semaphoreAcquire, 2, 1), granted(1)},
 			{5, 0, in(semaphoreRelease, 2, 1), nil},
 			{6, 9, in(semaphoreAcquire, 2, 2), granted(2)},
+		}},
+		{name: "revoked", want: Linearizable, ops: []op{
+			start,
+			{3, 4, in(semaphoreAcquire, 2, 1), granted(1)},
+			{5, 0, in(semaphoreRelease, 2, 1), nil}, // it was revoked at 5
+			{4, 9, in(semaphoreAcquire, 2, 2), granted(2)},
+		}},
+		{name: "granted before it is revoked", want: Illegal, ops: []op{
+			start,
+			{3, 4, in(semaphoreAcquire, 2, 1), granted(1)},
+			{7, 0, in(semaphoreRelease, 2, 1), nil},
+			{5, 6, in(semaphoreAcquire, 2, 2), granted(2)},
+		}},
+		{name: "granted to two when one is revoked", want: Illegal, ops: []op{
+			start,
+			{3, 4, in(semaphoreAcquire, 2, 1), granted(1)},
+			{5, 0, in(semaphoreRelease, 2, 1), nil},
+			{6, 7, in(semaphoreAcquire, 1, 2), granted(2)},
+			{6, 9, in(semaphoreAcquire, 2, 3), granted(3)},
 		}},
 		{name: "unknown acquire that holds", want: Linearizable, ops: []op{
 			start,
@@ -222,7 +251,8 @@ func TestSemaphoreModel(t *testing.T) {
 func TestQueueModel(t *testing.T) {
 	put := func(v string) queueInput { return queueInput{op: queuePut, value: v} }
 	done := queueOutput{ok: true}
-	take := queueInput{op: queueTake}
+	take, takeN := queueInput{op: queueTake}, queueInput{op: queueTakeN}
+	many := func(values ...string) queueInput { return queueInput{op: queuePutAll, values: values} }
 	got := func(v string) queueOutput { return queueOutput{ok: true, value: v} }
 	maybe := func(o queueOp) queueInput { return queueInput{op: o, take: 1} }
 	run(t, queues, []history{
@@ -276,6 +306,26 @@ func TestQueueModel(t *testing.T) {
 			{3, 4, put("a"), done},
 			{5, 6, put("b"), queueOutput{}},
 			{7, 8, queueInput{op: queueLen}, queueOutput{n: 1}},
+		}},
+		{name: "many in order", want: Linearizable, ops: []op{
+			{1, 2, many("a", "b", "c"), queueOutput{n: 3}}, {3, 4, takeN, queueOutput{taken: []string{"a", "b"}}}, {5, 6, take, got("c")},
+		}},
+		{name: "many out of order", want: Illegal, ops: []op{
+			{1, 2, many("a", "b", "c"), queueOutput{n: 3}}, {3, 4, takeN, queueOutput{taken: []string{"b", "a"}}},
+		}},
+		{name: "others between many that came at once", want: Illegal, ops: []op{
+			{1, 4, many("a", "b"), queueOutput{n: 2}}, {1, 4, put("x"), done}, {5, 6, takeN, queueOutput{taken: []string{"a", "x", "b"}}},
+		}},
+		{name: "more taken than there are", want: Illegal, ops: []op{
+			{1, 2, put("a"), done}, {3, 4, takeN, queueOutput{taken: []string{"a", "a"}}},
+		}},
+		{name: "as many as there is room for", want: Linearizable, ops: []op{
+			{1, 2, queueInput{op: queueConfigure, n: 2}, queueOutput{}},
+			{3, 4, many("a", "b", "c"), queueOutput{n: 2}},
+			{5, 6, queueInput{op: queueLen}, queueOutput{n: 2}},
+		}},
+		{name: "fewer than there is room for", want: Illegal, ops: []op{
+			{1, 2, queueInput{op: queueConfigure, n: 2}, queueOutput{}}, {3, 4, many("a", "b", "c"), queueOutput{n: 1}},
 		}},
 		{name: "over the capacity", want: Illegal, ops: []op{
 			{1, 2, queueInput{op: queueConfigure, n: 1}, queueOutput{}}, {3, 4, put("a"), done}, {5, 6, put("b"), done},

@@ -8,6 +8,8 @@ import (
 
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
+	"github.com/quorate/quorate/structures/dsemaphore"
+	"github.com/quorate/quorate/structures/structurestest"
 )
 
 func TestCheckEntries(t *testing.T) {
@@ -57,7 +59,12 @@ func TestCheckLife(t *testing.T) {
 
 func TestGrants(t *testing.T) {
 	hold := func(lease context.Context, token protocol.Token) *structures.Held {
-		return structures.NewHeld(lease, "x", token, func(context.Context) error { return nil })
+		grid := structurestest.Echo{Lease: lease, Body: structures.Granted(1, token).Body}
+		held, err := dsemaphore.New(grid, "x").Acquire(lease, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return held
 	}
 	lease, lose := context.WithCancel(t.Context())
 	g := NewGrants(2)

@@ -137,8 +137,8 @@ func (r *trial) load() {
 		})
 		s := verify.NewSemaphore(r.history, i, "permits", dsemaphore.New(c, "permits"))
 		r.work(i, func(ctx context.Context, rng *rand.Rand) {
-			held, ok, err := s.TryAcquire(ctx, 1, 200*time.Millisecond)
-			if err == nil && ok {
+			held, err := s.Acquire(ctx, 1, dsemaphore.Wait(200*time.Millisecond))
+			if err == nil {
 				pause(rng)
 				_ = held.Release(ctx)
 			}

@@ -1,12 +1,15 @@
 package verify
 
 import (
+	"context"
 	"errors"
 	"math"
 	"sync"
 	"time"
 
 	"github.com/quorate/quorate"
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/structures"
 )
 
 // Pending is the Return of an operation that may still take effect.
@@ -50,6 +53,14 @@ type History struct {
 	next int // number of the next grant, or of the next Take
 	line []wait
 	held map[*Held]bool // grants that were not released
+	// revoked has when a hold was first revoked; 0: somebody may have, at any time.
+	revoked map[revoked]int64
+}
+
+// revoked is a hold that was revoked.
+type revoked struct {
+	object object
+	hold   protocol.HoldID
 }
 
 // wait is a span in which a call may have stood in an object's line, so that
@@ -61,7 +72,9 @@ type wait struct {
 }
 
 // NewHistory returns an empty history that begins now.
-func NewHistory() *History { return &History{start: time.Now(), held: map[*Held]bool{}} }
+func NewHistory() *History {
+	return &History{start: time.Now(), held: map[*Held]bool{}, revoked: map[revoked]int64{}}
+}
 
 // Len returns how many operations were recorded.
 func (h *History) Len() int {
@@ -78,15 +91,37 @@ func (h *History) Operations() []Operation {
 }
 
 // operations returns the operations, with the return of the permits of sessions
-// that have ended. h.mu is held.
+// that have ended, and of those that were revoked. h.mu is held.
 func (h *History) operations() []Operation {
 	ops := append([]Operation(nil), h.ops...)
 	for held := range h.held {
 		if held.Context().Err() != nil {
-			ops = append(ops, held.semaphore.returns(held.call, held.grant))
+			ops = append(ops, held.semaphore.returns(h.since(held), held.grant))
 		}
 	}
 	return ops
+}
+
+// since returns from when on what held has may have come back without a release: when
+// a session has ended no client can tell, but what was revoked was held until then.
+// h.mu is held.
+func (h *History) since(held *Held) int64 {
+	at, ok := h.revoked[revoked{held.semaphore.object, held.ID()}]
+	if cause := context.Cause(held.Context()); !ok || !errors.Is(cause, structures.ErrRevoked) && !errors.Is(cause, structures.ErrReleased) {
+		return held.call
+	}
+	return max(at, held.call)
+}
+
+// revoke notes that a hold was revoked at a time.
+func (h *History) revoke(o object, hold protocol.HoldID, at int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r := revoked{o, hold}
+	if first, ok := h.revoked[r]; ok {
+		at = min(at, first)
+	}
+	h.revoked[r] = at
 }
 
 func (h *History) now() int64 { return int64(time.Since(h.start)) }

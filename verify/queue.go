@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/anishathalye/porcupine"
 
@@ -35,21 +34,25 @@ const (
 	queueReserve // a Take that failed may have held the head for a while
 	queueReturn  // and have given it back
 	queueDestroy
+	queuePutAll // into what room there is at once
+	queueTakeN
 )
 
 type queueInput struct {
 	op        queueOp
 	value     string
-	n         int64 // capacity
-	take      int   // of reserve and return: which Take
-	contended bool  // of a put that found no room: others waited
+	values    []string // of put all
+	n         int64    // capacity
+	take      int      // of reserve and return: which Take
+	contended bool     // of a put that found no room: others waited
 }
 
 type queueOutput struct {
 	ok    bool // of put, take and peek
 	value string
-	n     int64 // of len
-	err   error // a condition of the queue's own
+	n     int64    // of len, and of put all: how many of the first
+	taken []string // of take n
+	err   error    // a condition of the queue's own
 }
 
 // Configure records dqueue.Queue.Configure with a capacity.
@@ -66,11 +69,11 @@ func (q *Queue) Configure(ctx context.Context, capacity int64) error {
 }
 
 // Put records dqueue.Queue.Put.
-func (q *Queue) Put(ctx context.Context, v string) error {
+func (q *Queue) Put(ctx context.Context, v string, opts ...dqueue.WaitOption) error {
 	call := q.history.now()
-	err := q.queue.Put(ctx, v)
+	err := q.queue.Put(ctx, v, opts...)
 	end := q.history.now()
-	if err != nil {
+	if err != nil && !notInTime(err) {
 		end = Pending // it may stand in the line until its session has ended
 	}
 	q.history.waited(wait{object: q.object, puts: true, call: call, end: end})
@@ -78,8 +81,30 @@ func (q *Queue) Put(ctx context.Context, v string) error {
 	if errors.Is(err, quorate.ErrSessionLost) || errors.Is(err, quorate.ErrClosed) {
 		// It may be let in before its session has ended.
 		q.history.add(Operation{Client: q.client, Object: q.object, Call: call, Return: Pending, Input: in})
+	} else if notInTime(err) {
+		q.record(call, in, queueOutput{}, nil)
 	} else {
 		q.answer(call, in, queueOutput{ok: true}, err)
+	}
+	return err
+}
+
+func notInTime(err error) bool { return is(err, quorate.ErrNotInTime) != nil }
+
+// PutAll records dqueue.Queue.PutAll of so many values that they are one part, into
+// the room that there is at once.
+func (q *Queue) PutAll(ctx context.Context, values []string) error {
+	call := q.history.now()
+	err := q.queue.PutAll(ctx, values, dqueue.Wait(0))
+	in, out := queueInput{op: queuePutAll, values: values}, queueOutput{n: int64(len(values))}
+	if e, ok := errors.AsType[*dqueue.PartialError](err); ok {
+		out.n = int64(e.Put)
+		for _, v := range values[e.Put : e.Put+e.Unknown] {
+			q.record(call, queueInput{op: queuePut, value: v}, nil, err)
+		}
+	}
+	if err == nil || errors.Is(err, quorate.ErrNotInTime) {
+		q.record(call, in, out, nil)
 	}
 	return err
 }
@@ -93,17 +118,38 @@ func (q *Queue) Offer(ctx context.Context, v string) (bool, error) {
 }
 
 // Take records dqueue.Queue.Take.
-func (q *Queue) Take(ctx context.Context) (string, error) {
+func (q *Queue) Take(ctx context.Context, opts ...dqueue.WaitOption) (string, error) {
 	call := q.history.now()
-	v, err := q.queue.Take(ctx)
-	q.took(ctx, call, v, true, err)
+	v, err := q.queue.Take(ctx, opts...)
+	if notInTime(err) {
+		q.took(ctx, call, v, false, nil)
+	} else {
+		q.took(ctx, call, v, true, err)
+	}
 	return v, err
 }
 
-// Poll records dqueue.Queue.Poll.
-func (q *Queue) Poll(ctx context.Context, wait time.Duration) (string, bool, error) {
+// TakeN records dqueue.Queue.TakeN.
+func (q *Queue) TakeN(ctx context.Context, n int, opts ...dqueue.WaitOption) ([]string, error) {
 	call := q.history.now()
-	v, ok, err := q.queue.Poll(ctx, wait)
+	taken, err := q.queue.TakeN(ctx, n, opts...)
+	switch {
+	case err == nil:
+		q.record(call, queueInput{op: queueTakeN}, queueOutput{taken: taken}, nil)
+	case notInTime(err):
+		q.took(ctx, call, "", false, nil)
+	default:
+		for range n {
+			q.took(ctx, call, "", false, err)
+		}
+	}
+	return taken, err
+}
+
+// Poll records dqueue.Queue.Poll.
+func (q *Queue) Poll(ctx context.Context) (string, bool, error) {
+	call := q.history.now()
+	v, ok, err := q.queue.Poll(ctx)
 	q.took(ctx, call, v, ok, err)
 	return v, ok, err
 }
@@ -206,8 +252,8 @@ var queueModel = porcupine.Model{
 	},
 	DescribeOperation: func(input, output any) string {
 		in := input.(queueInput)
-		names := []string{"", "configure", "put", "take", "peek", "len", "reserve", "return", "destroy"}
-		return fmt.Sprintf("%s(%q, %d) take %d -> %+v", names[in.op], in.value, in.n, in.take, output)
+		names := []string{"", "configure", "put", "take", "peek", "len", "reserve", "return", "destroy", "put all", "take n"}
+		return fmt.Sprintf("%s(%q%q, %d) take %d -> %+v", names[in.op], in.value, in.values, in.n, in.take, output)
 	},
 }
 
@@ -228,6 +274,29 @@ func (e elements) step(in queueInput, out queueOutput, known bool) (bool, elemen
 		}
 		e.free = append(slices.Clone(e.free), element{number: e.next, value: in.value})
 		e.next++
+		return true, e
+	case queuePutAll:
+		// Those who wait to take do so beyond the capacity.
+		room := int64(len(in.values))
+		if e.capacity > 0 {
+			room = min(room, max(e.capacity-int64(len(e.free)), 0))
+		}
+		if out.n < room && !in.contended {
+			return false, e
+		}
+		e.free = slices.Clone(e.free)
+		for _, v := range in.values[:out.n] {
+			e.free = append(e.free, element{number: e.next, value: v})
+			e.next++
+		}
+		return true, e
+	case queueTakeN:
+		for i, v := range out.taken {
+			if i == len(e.free) || e.free[i].value != v {
+				return false, e
+			}
+		}
+		e.free = e.free[len(out.taken):]
 		return true, e
 	case queueTake:
 		if !out.ok {

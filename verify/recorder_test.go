@@ -66,7 +66,7 @@ func use(ctx context.Context, h *History, client int, c *structurestest.Client, 
 		soon, cancel := context.WithTimeout(ctx, time.Duration(random.IntN(3))*time.Millisecond)
 		v := fmt.Sprintf("%s-%d", values, i)
 		key := fmt.Sprint(random.IntN(2))
-		switch random.IntN(14) {
+		switch random.IntN(17) {
 		case 0:
 			_, _ = counter.Add(ctx, random.Int64N(5))
 		case 1:
@@ -88,7 +88,7 @@ func use(ctx context.Context, h *History, client int, c *structurestest.Client, 
 				held = append(held, got)
 			}
 		case 8:
-			if got, ok, err := s.TryAcquire(ctx, 1, 0); ok && err == nil {
+			if got, ok, err := s.TryAcquire(ctx, 1); ok && err == nil {
 				held = append(held, got)
 			}
 		case 9:
@@ -101,7 +101,15 @@ func use(ctx context.Context, h *History, client int, c *structurestest.Client, 
 		case 12:
 			_, _ = q.Take(soon)
 		case 13:
-			_, _, _ = q.Poll(ctx, 0)
+			_, _, _ = q.Poll(ctx)
+		case 14:
+			_ = q.PutAll(ctx, []string{v, v + "+", v + "++"})
+		case 15:
+			_, _ = q.TakeN(soon, 2)
+		case 16:
+			_ = q.Put(ctx, v, dqueue.Wait(0))
+			_, _ = q.Take(ctx, dqueue.Wait(0))
+			_, _ = q.TakeN(ctx, 2, dqueue.Wait(0))
 		}
 		cancel()
 	}

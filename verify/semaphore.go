@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/anishathalye/porcupine"
 
@@ -49,6 +48,7 @@ type semaphoreInput struct {
 type semaphoreOutput struct {
 	n       int64 // of available and drain
 	granted bool  // of acquire
+	hold    protocol.HoldID
 	token   protocol.Token
 	err     error // a condition of the semaphore's own
 }
@@ -62,18 +62,21 @@ func (s *Semaphore) Init(ctx context.Context, n int64) error {
 }
 
 // Acquire records dsemaphore.Semaphore.Acquire, and what becomes of the grant.
-func (s *Semaphore) Acquire(ctx context.Context, n int64) (*Held, error) {
+func (s *Semaphore) Acquire(ctx context.Context, n int64, opts ...dsemaphore.WaitOption) (*Held, error) {
 	call := s.history.now()
-	held, err := s.semaphore.Acquire(ctx, n)
+	held, err := s.semaphore.Acquire(ctx, n, opts...)
+	if notInTime(err) {
+		return s.acquired(call, n, true, held, nil), err
+	}
 	return s.acquired(call, n, true, held, err), err
 }
 
 // TryAcquire records dsemaphore.Semaphore.TryAcquire, and what becomes of the
 // grant.
-func (s *Semaphore) TryAcquire(ctx context.Context, n int64, wait time.Duration) (*Held, bool, error) {
+func (s *Semaphore) TryAcquire(ctx context.Context, n int64) (*Held, bool, error) {
 	call := s.history.now()
-	held, ok, err := s.semaphore.TryAcquire(ctx, n, dsemaphore.Wait(wait))
-	return s.acquired(call, n, wait > 0, held, err), ok, err
+	held, ok, err := s.semaphore.TryAcquire(ctx, n)
+	return s.acquired(call, n, false, held, err), ok, err
 }
 
 func (s *Semaphore) acquired(call, n int64, waits bool, held *structures.Held, err error) *Held {
@@ -87,7 +90,7 @@ func (s *Semaphore) acquired(call, n int64, waits bool, held *structures.Held, e
 	}
 	switch {
 	case held != nil:
-		s.record(call, in, semaphoreOutput{granted: true, token: held.Token()}, nil)
+		s.record(call, in, semaphoreOutput{granted: true, hold: held.ID(), token: held.Token()}, nil)
 		return s.hold(call, in, held)
 	case unknown(err), errors.Is(err, quorate.ErrSessionLost), errors.Is(err, quorate.ErrClosed):
 		// It may hold until its session has ended, unseen.
@@ -136,9 +139,12 @@ func (h *Held) Release(ctx context.Context) error {
 		h.err = h.Held.Release(ctx)
 		in := h.grant
 		in.op = semaphoreRelease
-		if h.err != nil {
+		switch {
+		case errors.Is(h.err, structures.ErrNotHeld):
+			return // it has come back before: since when says who has revoked it, perhaps later
+		case h.err != nil:
 			s.lost(h.call, in)
-		} else {
+		default:
 			s.record(call, in, semaphoreOutput{}, nil)
 		}
 		s.history.mu.Lock()
@@ -146,6 +152,25 @@ func (h *Held) Release(ctx context.Context) error {
 		delete(s.history.held, h)
 	})
 	return h.err
+}
+
+// Revoke records dsemaphore.Semaphore.Revoke: what is revoked may come back at any time
+// from the call on, and not before.
+func (s *Semaphore) Revoke(ctx context.Context, hold protocol.HoldID, opts ...structures.RevokeOption) (existed bool, err error) {
+	call := s.history.now()
+	existed, err = s.semaphore.Revoke(ctx, hold, opts...)
+	switch {
+	case unknown(err):
+		s.history.revoke(s.object, hold, 0)
+	case existed:
+		s.history.revoke(s.object, hold, call)
+	}
+	return existed, err
+}
+
+// Inspect is dsemaphore.Semaphore.Inspect, which is not recorded.
+func (s *Semaphore) Inspect(ctx context.Context) (structures.Inspection, error) {
+	return s.semaphore.Inspect(ctx)
 }
 
 // Available records dsemaphore.Semaphore.Available.
@@ -197,7 +222,8 @@ func (s *Semaphore) conditional(call int64, in semaphoreInput, out semaphoreOutp
 type permits struct {
 	initialized bool
 	init, free  int64
-	held        []grant // in the order of their numbers
+	held        []grant         // in the order of their numbers
+	hold        protocol.HoldID // that was granted last
 	token       protocol.Token
 }
 
@@ -214,8 +240,8 @@ func (p permits) most() int64 {
 	return max(p.init, all)
 }
 
-// semaphoreModel is a set of grants. That nobody is overtaken shows in tokens,
-// which grow from grant to grant.
+// semaphoreModel is a set of grants. That nobody is overtaken shows in the numbers
+// of holds, which grow from grant to grant; tokens never fall.
 var semaphoreModel = porcupine.Model{
 	Init: func() any { return permits{} },
 	Step: func(state, input, output any) (bool, any) {
@@ -226,7 +252,7 @@ var semaphoreModel = porcupine.Model{
 	},
 	Equal: func(a, b any) bool {
 		p, q := a.(permits), b.(permits)
-		return p.initialized == q.initialized && p.init == q.init && p.free == q.free && p.token == q.token &&
+		return p.initialized == q.initialized && p.init == q.init && p.free == q.free && p.hold == q.hold && p.token == q.token &&
 			slices.Equal(p.held, q.held)
 	},
 	DescribeOperation: func(input, output any) string {
@@ -258,7 +284,7 @@ func (p permits) step(in semaphoreInput, out semaphoreOutput, known bool) (permi
 		}
 		return p, nil
 	case semaphoreDestroy:
-		return permits{token: p.token}, nil
+		return permits{hold: p.hold, token: p.token}, nil
 	case semaphoreRelease:
 		i := slices.IndexFunc(p.held, func(g grant) bool { return g.number == in.grant })
 		if i < 0 {
@@ -287,12 +313,12 @@ func (p permits) step(in semaphoreInput, out semaphoreOutput, known bool) (permi
 		return p, dsemaphore.ErrTooMany
 	case known && !out.granted:
 		return p, possible(in.contended || in.n > p.free)
-	case in.n > p.free || known && out.token <= p.token:
+	case in.n > p.free || known && (out.hold <= p.hold || out.token < p.token || uint64(out.token) < uint64(out.hold)):
 		return p, possible(false)
 	}
 	p.free -= in.n
 	if known {
-		p.token = out.token
+		p.hold, p.token = out.hold, out.token
 	}
 	p.held = slices.Clone(p.held)
 	i, _ := slices.BinarySearchFunc(p.held, in.grant, func(g grant, n int) int { return g.number - n })

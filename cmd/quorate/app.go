@@ -30,6 +30,9 @@ type grammar struct {
 	Demo      demoCommand       `cmd:"" help:"Show the grid at work on real input, with a member killed on the way."`
 	Status    statusCommand     `cmd:"" help:"Show the members and groups of a grid."`
 	Ls        lsCommand         `cmd:"" help:"List the structures of a grid."`
+	Inspect   inspectCommand    `cmd:"" help:"Show what one structure holds, where it lives and its settings."`
+	Configure configureCommand  `cmd:"" help:"Agree the settings of a structure, or print them."`
+	Revoke    revokeCommand     `cmd:"" help:"Take a hold of a structure away from who has it."`
 	Destroy   destroyCommand    `cmd:"" help:"Destroy a structure with all it holds."`
 	Map       mapCommands       `cmd:"" help:"Read and write maps."`
 	Counter   counterCommands   `cmd:"" help:"Read and change counters."`
@@ -37,11 +40,13 @@ type grammar struct {
 	Queue     queueCommands     `cmd:"" help:"Put into queues and take from them."`
 	Bench     benchCommands     `cmd:"" help:"Measure a grid."`
 	Verify    verifyCommands    `cmd:"" help:"Torture a grid and check that it keeps its promises."`
+	Conform   conformCommand    `cmd:"" help:"Test whether a client in any language keeps the rules of the protocol."`
 	Recover   recoverCommand    `cmd:"" help:"Save what a survivor has of a grid that lost the data of its majority."`
 	Version   versionCommand    `cmd:"" help:"Print the version."`
 
 	Completion    completionCommand    `cmd:"" help:"Print a script that completes commands in a shell."`
 	CompleteWords completeWordsCommand `cmd:"" hidden:"" help:"What completion scripts ask."`
+	ConformClient conformClient        `cmd:"" hidden:"" help:"This project's client, to be tested by conform."`
 	DemoWorker    demoWorkerCommand    `cmd:"" hidden:"" help:"A worker process of the demo."`
 }
 
@@ -52,7 +57,7 @@ const description = `A distributed in-memory data grid: maps, counters, semaphor
   quorate map put users ada '{"logins": 1}'     talk to the grid on this machine
   quorate status --endpoints 10.0.0.1:7170      or to another
 
-Exit status: 0 done; 1 no (absent, empty, refused, not in time); 2 wrong usage; 3 unavailable, nothing changed; 4 outcome unknown; 78 start: wrong configuration.`
+Exit status: 0 done; 1 no (absent, empty, refused, not in time); 2 wrong usage; 3 unavailable, nothing changed; 4 outcome unknown; 5 there is something, but it cannot be read, has another codec or was never initialized; 78 start: wrong configuration.`
 
 // run parses the arguments, runs the command and returns the exit status.
 func (a *app) run(args []string) int {
@@ -60,7 +65,7 @@ func (a *app) run(args []string) int {
 	a.starts = len(args) > 0 && args[0] == "start"
 	var g grammar
 	exited := -1
-	parser, err := kong.New(&g, kong.Name("quorate"), kong.Description(description), kong.Writers(a.stdout, a.stderr),
+	parser, err := kong.New(&g, kong.Name("quorate"), kong.Description(description), kong.Writers(a.stdout, a.stderr), vars(),
 		kong.Exit(func(code int) { exited = code; panic(helpShown{}) }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 110}))
 	if err != nil {
@@ -79,14 +84,24 @@ func (a *app) run(args []string) int {
 		if errors.As(err, &of) { // a configuration file: the grammar has nothing to say about it
 			return a.fail(of)
 		}
-		return a.fail(&exitError{code: exitUsage, err: fmt.Errorf("%s; see quorate --help", unhide(err.Error()))})
+		return a.fail(&exitError{code: exitUsage, err: fmt.Errorf("%w; see quorate --help", err)})
 	}
 	// The first signal ends the command, the second one the process.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), a.endSignals()...)
 	defer stop()
 	defer context.AfterFunc(ctx, stop)()
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	return a.fail(parsed.Run(a))
+}
+
+// endSignals are the signals that end a command in order. A hang-up ends all but
+// a member, and those that shall outlive their terminal (nohup).
+func (a *app) endSignals() []os.Signal {
+	all := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !a.starts && !signal.Ignored(syscall.SIGHUP) {
+		all = append(all, syscall.SIGHUP)
+	}
+	return all
 }
 
 // helpShown ends parsing after the help text was printed.
@@ -100,7 +115,7 @@ func parse(parser *kong.Kong, args []string) (parsed *kong.Context, err error) {
 			}
 		}
 	}()
-	return parser.Parse(hideNegative(args))
+	return parser.Parse(arrange(parser.Model.Node, args))
 }
 
 // wantsJSON finds -o json before anything is parsed, so that a usage error is

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -17,7 +18,7 @@ func ask(ctx context.Context, address, what string, answer any) error {
 	if err != nil {
 		return err
 	}
-	return protocol.DecodeLarge(b, answer)
+	return protocol.DecodeAnswer(b, answer)
 }
 
 // answer is what a member answered, or why it did not.
@@ -76,8 +77,14 @@ func each[T any](s []T, f func(*T)) {
 	all.Wait()
 }
 
-// nobody is the error when no member has answered.
+// nobody is the error when no member has answered. An address that is none is the
+// caller's fault.
 func nobody(answers []answer) error {
+	for _, a := range answers {
+		if errors.Is(a.err, quorate.ErrInvalid) {
+			return a.err
+		}
+	}
 	e := &quorate.Error{Op: "status", Cause: quorate.ErrUnavailable}
 	for _, a := range answers {
 		if e.Detail != "" {

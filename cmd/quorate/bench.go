@@ -19,7 +19,7 @@ type benchCommands struct {
 	Baseline benchBaseline `cmd:"" hidden:"" help:"Measure bare dragonboat."`
 	Full     benchFull     `cmd:"" hidden:"" help:"Fill members that have little memory."`
 	Overload benchOverload `cmd:"" hidden:"" help:"Offer more than members can carry out."`
-	Recovery benchRecovery `cmd:"" hidden:"" help:"Measure how long until the grid is full again after a kill."`
+	Recovery benchRecovery `cmd:"" hidden:"" help:"Measure how long until the grid is fully replicated again after a kill."`
 	Hostile  benchHostile  `cmd:"" hidden:"" help:"Measure clients beside idle and hostile connections."`
 }
 
@@ -36,7 +36,7 @@ type benchRun struct {
 	Clients   int           `help:"Clients, with connections of their own." default:"1" placeholder:"N"`
 	Seed      uint64        `help:"Seed of the random choices." placeholder:"S"`
 	NoLoad    bool          `help:"The keys are there from an earlier run."`
-	Dev       bool          `help:"Bring a grid of three members in this process, in memory."`
+	Dev       bool          `help:"Start a grid of three members in this process, in memory."`
 }
 
 // Help is the long help of the command.

@@ -23,7 +23,7 @@ type benchHostile struct {
 	Duration   time.Duration `default:"15s" help:"How long the good clients are measured, without and with the others." placeholder:"D"`
 	Idle       int           `default:"10000" help:"Connections that do nothing, of all members together." placeholder:"N"`
 	Hostile    int           `default:"1000" help:"Hostile connections, of all members together." placeholder:"N"`
-	Again      time.Duration `default:"1s" help:"How soon one that was closed comes again." placeholder:"D"`
+	Again      time.Duration `default:"1s" help:"How soon one that was closed reconnects." placeholder:"D"`
 	InFlight   int           `default:"64" help:"Operations in flight of the good clients." placeholder:"N"`
 	Durability string        `default:"disk" enum:"disk,memory" help:"disk or memory." placeholder:"disk"`
 	Limit      int64         `default:"1024" help:"MiB of memory that each member has (GOMEMLIMIT)." placeholder:"N"`
@@ -270,7 +270,7 @@ var hostiles = []func(ctx context.Context, c net.Conn){halfFrame, slow, neverRea
 
 // greetMember does what a client does first, and returns whether it worked.
 func greetMember(c net.Conn) bool {
-	hello := protocol.Hello{Type: protocol.TypeHello, Version: protocol.WireVersion, Client: protocol.UUID{1}}
+	hello := protocol.NewHello(protocol.UUID{1}, "")
 	b := protocol.AppendPreface(nil, protocol.PurposeClient)
 	start := len(b)
 	b = append(protocol.BeginFrame(b), protocol.Encode(&hello)...)

@@ -17,6 +17,7 @@ import (
 	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/bench"
 	"github.com/quorate/quorate/client"
+	"github.com/quorate/quorate/internal/contexts"
 	"github.com/quorate/quorate/structures/dmap"
 )
 
@@ -278,7 +279,7 @@ func (cmd *benchOverload) open(ctx context.Context, a *app, g *localGrid, client
 	close(ended)
 	<-watched
 	if ctx.Err() != nil {
-		return l, ctx.Err()
+		return l, contexts.Err(ctx)
 	}
 	seconds := cmd.Duration.Seconds()
 	l.rate = float64(o.done.Load()) / seconds

@@ -23,14 +23,14 @@ type benchRecovery struct {
 	Rounds     int           `default:"6" help:"Members killed for each size." placeholder:"N"`
 	ValueSize  int           `default:"1000" help:"Bytes of a value." placeholder:"B"`
 	Writers    int           `default:"4" help:"Writes in flight meanwhile." placeholder:"N"`
-	Patience   time.Duration `default:"5m" help:"How long to wait for a grid to be full again." placeholder:"D"`
+	Patience   time.Duration `default:"5m" help:"How long to wait for a grid to be fully replicated again." placeholder:"D"`
 	Seed       uint64        `help:"Seed of the choice of members." placeholder:"S"`
 	Keep       bool          `help:"Keep the members' data and logs."`
 }
 
 // Help is the long help of the command.
 func (benchRecovery) Help() string {
-	return `Starts three member processes and fills a map. Then, under writes, kills one member after the other (SIGKILL), each after all groups are at full strength again, and takes the time until they are, and how much memory is resident in a member: at most before the first kill, and at most until the groups are full again. Exit status 1 if an operation failed or anything acknowledged is lost.`
+	return `Starts three member processes and fills a map. Then, under writes, kills one member after the other (SIGKILL), each after all groups are fully replicated again, and takes the time until they are, and how much memory is resident in a member: at most before the first kill, and at most until the groups are fully replicated again. Exit status 1 if an operation failed or anything acknowledged is lost.`
 }
 
 // Run runs the command.
@@ -186,7 +186,7 @@ func (r *recovery) waitFull(ctx context.Context) (time.Duration, error) {
 			return time.Since(began), nil
 		}
 		if err := sleep(ctx, 20*time.Millisecond); err != nil {
-			return 0, fmt.Errorf("not full again within %s: %v", r.Patience, lines)
+			return 0, fmt.Errorf("not fully replicated again within %s: %v", r.Patience, lines)
 		}
 	}
 }

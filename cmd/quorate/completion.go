@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -28,27 +29,51 @@ func (cmd *completionCommand) Run(a *app) error {
 }
 
 // completionScripts hand the words up to the cursor to complete-words. Where it
-// has no candidates, files are the shell's to complete.
+// has no candidates, files are the shell's to complete. What ends with = goes on
+// without a space.
 var completionScripts = map[string]string{
 	"bash": `# bash completion of quorate
 _quorate() {
-	local IFS=$'\n'
-	COMPREPLY=($("${COMP_WORDS[0]}" complete-words -- "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null | cut -f1))
+	local IFS=$'\n' rest=$COMP_LINE words=() n=-1 word before
+	# Bash has made several words of what has = or : in it.
+	for word in "${COMP_WORDS[@]:0:COMP_CWORD+1}"; do
+		if [[ $n == -1 || $rest == [[:space:]]* ]]; then
+			rest=${rest#"${rest%%[![:space:]]*}"}
+			n=$((n + 1))
+			words[n]=
+		fi
+		before=${words[n]}
+		words[n]+=$word
+		rest=${rest#"$word"}
+	done
+	[[ $word == [=:] ]] && before+=$word
+	COMPREPLY=($("${COMP_WORDS[0]}" complete-words -- "${words[@]:1}" 2>/dev/null | cut -f1))
+	COMPREPLY=("${COMPREPLY[@]#"$before"}")
+	if [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *= ]]; then
+		compopt -o nospace 2>/dev/null
+	fi
 }
 complete -o bashdefault -o default -F _quorate quorate
 `,
 	"zsh": `#compdef quorate
 _quorate() {
-	local -a candidates
-	local line
+	local -a candidates open
+	local line word
 	for line in "${(@f)$(${words[1]} complete-words -- "${(@)words[2,CURRENT]}" 2>/dev/null)}"; do
-		[[ -n $line ]] && candidates+=("${${line%%$'\t'*}//:/\\:}:${line#*$'\t'}")
+		[[ -n $line ]] || continue
+		word=${line%%$'\t'*}
+		if [[ $word == *= ]]; then
+			open+=("${word//:/\\:}:${line#*$'\t'}")
+		else
+			candidates+=("${word//:/\\:}:${line#*$'\t'}")
+		fi
 	done
-	if (( $#candidates )); then
-		_describe quorate candidates
-	else
-		_files
+	if (( $#candidates || $#open )); then
+		(( $#candidates )) && _describe quorate candidates
+		(( $#open )) && _describe quorate open -S ''
+		return 0
 	fi
+	_files
 }
 if [[ $funcstack[1] == _quorate ]]; then
 	_quorate
@@ -60,9 +85,14 @@ fi
 function __quorate_candidates
 	set -l words (commandline -opc)
 	set -l last (commandline -ct)
-	quorate complete-words -- $words[2..-1] "$last" 2>/dev/null
+	set -l found (quorate complete-words -- $words[2..-1] "$last" 2>/dev/null)
+	if test (count $found) -gt 0
+		printf '%s\n' $found
+	else
+		__fish_complete_path "$last"
+	end
 end
-complete -c quorate -a '(__quorate_candidates)'
+complete -c quorate -f -a '(__quorate_candidates)'
 `,
 }
 
@@ -71,12 +101,12 @@ type completeWordsCommand struct {
 }
 
 // Run prints the candidates for the last word, each with a tab and what it is.
-func (cmd *completeWordsCommand) Run(parsed *kong.Context, a *app) error {
+func (cmd *completeWordsCommand) Run(ctx context.Context, parsed *kong.Context, a *app) error {
 	words := cmd.Words
 	if len(words) > 0 && words[0] == "--" {
 		words = words[1:]
 	}
-	for _, c := range candidates(parsed.Model.Node, words) {
+	for _, c := range candidates(ctx, parsed.Model.Node, words) {
 		if _, err := fmt.Fprintf(a.stdout, "%s\t%s\n", c.word, c.help); err != nil {
 			return err
 		}
@@ -87,34 +117,34 @@ func (cmd *completeWordsCommand) Run(parsed *kong.Context, a *app) error {
 type candidate struct{ word, help string }
 
 // candidates returns what may stand for the last of the words, which may be
-// empty.
-func candidates(root *kong.Node, words []string) []candidate {
+// empty. For what the grid alone knows it asks the grid.
+func candidates(ctx context.Context, root *kong.Node, words []string) []candidate {
 	if len(words) == 0 {
 		words = []string{""}
 	}
 	before, last := words[:len(words)-1], words[len(words)-1]
-	// Bash makes three words of --flag=value.
-	if last == "=" {
-		before, last = append(before[:len(before):len(before)], "="), ""
-	}
-	node, flag, position := root, (*kong.Flag)(nil), 0
+	node, flag := root, (*kong.Flag)(nil)
+	var arguments []string
+	flags := map[string]string{}
 	for _, w := range before {
 		switch {
-		case w == "=" && flag != nil:
 		case flag != nil:
-			flag = nil // its value
+			flags[flag.Name] = w
+			flag = nil
 		case w == "--":
 			return nil // a command of somebody else's
 		case strings.HasPrefix(w, "-") && w != "-":
-			name, _, inline := strings.Cut(w, "=")
-			if f := findFlag(node, name); f != nil && !f.IsBool() && !inline {
+			name, value, inline := strings.Cut(w, "=")
+			if f := findFlag(node, name); f != nil && inline {
+				flags[f.Name] = value
+			} else if f != nil && !f.IsBool() {
 				flag = f
 			}
 		default:
 			if c := findCommand(node, w); c != nil {
-				node, position = c, 0
+				node, arguments = c, nil
 			} else {
-				position++
+				arguments = append(arguments, w)
 			}
 		}
 	}
@@ -124,10 +154,18 @@ func candidates(root *kong.Node, words []string) []candidate {
 			all = append(all, candidate{word, firstSentence(help)})
 		}
 	}
+	name, _, inline := strings.Cut(last, "=")
+	if inline = inline && strings.HasPrefix(last, "-"); inline {
+		flag = findFlag(node, name)
+	}
 	switch {
 	case flag != nil:
 		for _, v := range flag.EnumSlice() {
-			if v != "" {
+			switch {
+			case v == "":
+			case inline:
+				add(name+"="+v, flag.Help)
+			default:
 				add(v, flag.Help)
 			}
 		}
@@ -145,13 +183,30 @@ func candidates(root *kong.Node, words []string) []candidate {
 				add(c.Name, c.Help)
 			}
 		}
-		if position < len(node.Positional) {
-			for _, v := range node.Positional[position].EnumSlice() {
-				add(v, node.Positional[position].Help)
+		if p := argument(node, len(arguments)); p != nil {
+			for _, v := range p.EnumSlice() {
+				if v != "" {
+					add(v, p.Help)
+				}
 			}
+			s := &structureWords{command: node, given: arguments, last: last, add: add}
+			s.connect(flags)
+			s.complete(ctx, p.Name)
 		}
 	}
 	return all
+}
+
+// argument returns the i-th argument of a command, nil where it has fewer.
+func argument(node *kong.Node, i int) *kong.Positional {
+	n := len(node.Positional)
+	switch {
+	case i < n:
+		return node.Positional[i]
+	case n > 0 && node.Positional[n-1].IsCumulative():
+		return node.Positional[n-1]
+	}
+	return nil
 }
 
 func findFlag(node *kong.Node, name string) *kong.Flag {

@@ -11,6 +11,7 @@ import (
 // connection is the flags of every command that talks to a grid.
 type connection struct {
 	Endpoints []string      `help:"Addresses of members; one that answers is enough." env:"QUORATE_ENDPOINTS" default:"127.0.0.1:7170" placeholder:"A,B"`
+	Forward   bool          `help:"Have the member that answers forward what others lead, if they cannot be reached: behind NAT or a proxy. status asks each member all the same." env:"QUORATE_FORWARD"`
 	Cluster   string        `help:"Refuse any cluster but this one, by name or id." placeholder:"NAME"`
 	Timeout   time.Duration `help:"How long an operation may take; waiting for something is bounded by --wait instead." default:"10s" placeholder:"D"`
 	Output    string        `short:"o" help:"Form of the output: text, or json for one object a line." enum:"text,json" default:"text" placeholder:"FORM"`
@@ -31,12 +32,15 @@ func (c *connection) dial(ctx context.Context, opts ...client.Option) (*client.C
 	opts = append([]client.Option{
 		client.WithOperationTimeout(c.Timeout), client.WithClusterName(c.Cluster), client.WithName("quorate"),
 	}, opts...)
+	if c.Forward {
+		opts = append(opts, client.WithForward())
+	}
 	return client.Dial(ctx, c.Endpoints, opts...)
 }
 
 // with runs f with a client, and closes it.
-func (c *connection) with(ctx context.Context, f func(*client.Client) error) error {
-	cl, err := c.dial(ctx)
+func (c *connection) with(ctx context.Context, f func(*client.Client) error, opts ...client.Option) error {
+	cl, err := c.dial(ctx, opts...)
 	if err != nil {
 		return err
 	}

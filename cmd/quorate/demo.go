@@ -17,6 +17,7 @@ import (
 
 	"github.com/quorate/quorate/bench"
 	"github.com/quorate/quorate/client"
+	"github.com/quorate/quorate/internal/contexts"
 	"github.com/quorate/quorate/structures/dcounter"
 	"github.com/quorate/quorate/structures/dmap"
 	"github.com/quorate/quorate/structures/dqueue"
@@ -291,7 +292,7 @@ func (d *demo) watch(ctx context.Context, ended <-chan struct{}) error {
 		}
 		lastPercent = percent
 		if !running {
-			return ctx.Err()
+			return contexts.Err(ctx)
 		}
 		for _, m := range d.grid.members {
 			if m.process == nil {

@@ -35,37 +35,3 @@ func TestTallySeesGapsAndOverlaps(t *testing.T) {
 		t.Errorf("%d permits at once: one that ends when another begins does not overlap it; want 2", most)
 	}
 }
-
-func TestValues(t *testing.T) {
-	for _, c := range []struct {
-		arg  word
-		text bool
-		want any
-		show string
-	}{
-		{arg: `hello`, want: "hello", show: "hello"},
-		{arg: `"hello"`, want: "hello", show: "hello"},
-		{arg: `007`, want: "007", show: "007"},
-		{arg: `42`, want: int64(42), show: "42"},
-		{arg: `-1e3`, want: -1000.0, show: "-1000"},
-		{arg: `true`, want: true, show: "true"},
-		{arg: `true`, text: true, want: "true", show: "true"},
-		{arg: `null`, want: nil, show: "null"},
-		{arg: ``, want: "", show: ""},
-		{arg: `{"a":[1,{"b":2.5}]}`, want: map[string]any{"a": []any{int64(1), map[string]any{"b": 2.5}}}, show: `{"a":[1,{"b":2.5}]}`},
-		{arg: `{} {}`, want: "{} {}", show: "{} {}"},
-		{arg: `"<&>"`, want: "<&>", show: "<&>"},
-	} {
-		got, err := (&app{}).readValue(c.arg, c.text)
-		if err != nil {
-			t.Errorf("%s: %v", c.arg, err)
-			continue
-		}
-		if d := cmp.Diff(c.want, got); d != "" {
-			t.Errorf("%s (-want +got):\n%s", c.arg, d)
-		}
-		if s := showValue(got); s != c.show {
-			t.Errorf("%s is shown as %s, want %s", c.arg, s, c.show)
-		}
-	}
-}

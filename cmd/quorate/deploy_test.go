@@ -18,6 +18,8 @@ import (
 	"github.com/knadh/koanf/parsers/yaml"
 
 	"github.com/quorate/quorate/grid"
+	"github.com/quorate/quorate/kinds"
+	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures/dcounter"
 )
 
@@ -92,6 +94,28 @@ func TestAlertsAndDashboardNameRealMetrics(t *testing.T) {
 	if named < 50 {
 		t.Errorf("only %d names were found", named)
 	}
+	ops := operationNames()
+	for _, e := range expressions {
+		for _, m := range regexp.MustCompile(`\bop=~?"([^"]*)"`).FindAllStringSubmatch(e, -1) {
+			for op := range strings.SplitSeq(m[1], "|") {
+				if !ops[op] {
+					t.Errorf("%s, in %q, is no operation of a kind", op, e)
+				}
+			}
+		}
+	}
+}
+
+// operationNames are the names of the operations of all kinds.
+func operationNames() map[string]bool {
+	names := map[string]bool{}
+	for _, k := range kinds.All() {
+		for op := range 256 {
+			names[k.OpName(protocol.Op(op))] = true
+		}
+	}
+	delete(names, "")
+	return names
 }
 
 // alertExpressions checks the form of the rules and returns their expressions.
@@ -183,10 +207,18 @@ func dashboardExpressions(t *testing.T) []string {
 	return all
 }
 
-// The example configuration is one.
+// The example configuration is one, once the cluster has a name of its own.
 func TestDeployedConfigurationIsValid(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "quorate.yaml")
-	if err := os.WriteFile(file, deployFile(t, "quorate.yaml"), 0o600); err != nil {
+	example := string(deployFile(t, "quorate.yaml"))
+	if err := os.WriteFile(file, []byte(example), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	unnamed := &app{stdin: strings.NewReader(""), stdout: io.Discard, stderr: io.Discard}
+	if code := unnamed.run([]string{"start", "--config", file, "--print-config"}); code != exitConfig {
+		t.Errorf("exit status %d without a name of its own", code)
+	}
+	if err := os.WriteFile(file, []byte(strings.Replace(example, "CHANGE-ME", "orders", 1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var out, problems strings.Builder

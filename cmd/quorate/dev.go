@@ -45,11 +45,7 @@ func (cmd *devCommand) Run(ctx context.Context, a *app) (err error) {
 	addresses := strings.Join(g.addresses(), ",")
 	a.note("A grid of %d in this process, in memory: the data is gone when it ends. To reach it:\n\n  export QUORATE_ENDPOINTS=%s\n  quorate map put greetings en hello\n",
 		cmd.Members, addresses)
-	line, err := readyLine(ctx, g.addresses()[0])
-	if err != nil {
-		return err
-	}
-	fmt.Fprintln(a.stdout, line)
+	fmt.Fprintln(a.stdout, readyLine(g.members[0].Status()))
 	<-ctx.Done()
 	return nil
 }

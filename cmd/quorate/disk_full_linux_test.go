@@ -355,7 +355,7 @@ func TestFullDisk(t *testing.T) {
 	if _, err := dmap.New[string, []byte](d.client, "values").Delete(t.Context(), "none"); err != nil {
 		t.Errorf("delete: %v", err)
 	}
-	if err := dmap.New[string, string](d.client, "values").Put(t.Context(), "one more", "x"); !errors.Is(err, quorate.ErrReadOnly) || !strings.Contains(fmt.Sprint(err), "no room on the disk of") {
+	if err := dmap.New[string, string](d.client, "values").Put(t.Context(), "one more", "x"); !errors.Is(err, quorate.ErrReadOnly) || !strings.Contains(fmt.Sprint(err), "no free space on the disk of") {
 		t.Errorf("put: %v", err)
 	}
 	stop()
@@ -389,7 +389,7 @@ func TestFullDisk(t *testing.T) {
 		b, _ := os.ReadFile(d.logFile(small))
 		said = string(b)
 		ended, _ := small.process.ended()
-		return ended || strings.Contains(said, "no room is left on the disk")
+		return ended || strings.Contains(said, "no free space is left on the disk")
 	})
 	roomy()
 	d.empty(small)

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/quorate/quorate"
+	"github.com/quorate/quorate/structures/dsemaphore"
 )
 
 // Exit statuses. A command that semaphore acquire runs has its own, and these
@@ -15,6 +16,7 @@ const (
 	exitUsage       = 2
 	exitUnavailable = 3
 	exitUnknown     = 4
+	exitUnreadable  = 5  // or another codec, or not initialized: there is something, but not what was asked for
 	exitConfig      = 78 // of start, in place of exitUsage: Go's own status after a panic is 2, too, and that start is worth another try
 
 	exitInterrupted = 130 // verify: a signal came before it was done
@@ -52,6 +54,8 @@ func exitCode(err error) int {
 		return exitUnknown
 	case errors.Is(err, quorate.ErrInvalid):
 		return exitUsage
+	case errors.Is(err, quorate.ErrCodec), errors.Is(err, dsemaphore.ErrNotInitialized):
+		return exitUnreadable
 	case unavailable(err):
 		return exitUnavailable
 	default:
@@ -87,8 +91,10 @@ func reason(err error) string {
 		{quorate.ErrReadOnly, "read_only"},
 		{quorate.ErrMemoryFull, "memory_full"},
 		{quorate.ErrCodec, "codec"},
+		{dsemaphore.ErrNotInitialized, "not_initialized"},
 		{quorate.ErrSettings, "settings"},
 		{quorate.ErrDestroyed, "destroyed"},
+		{quorate.ErrNotInTime, "not_in_time"},
 		{quorate.ErrInvalid, "invalid"},
 		{quorate.ErrUnsupported, "unsupported"},
 		{context.DeadlineExceeded, "deadline"},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"io"
 	"os"
 	"path/filepath"
@@ -8,12 +9,14 @@ import (
 	"testing"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/quorate/quorate/structures"
 )
 
 // fuzzedParser returns a parser of the command line that prints nothing.
 func fuzzedParser(tb testing.TB) *kong.Kong {
 	tb.Helper()
-	parser, err := kong.New(new(grammar), kong.Name("quorate"), kong.Writers(io.Discard, io.Discard),
+	parser, err := kong.New(new(grammar), kong.Name("quorate"), vars(), kong.Writers(io.Discard, io.Discard),
 		kong.Exit(func(int) { panic(helpShown{}) }))
 	if err != nil {
 		tb.Fatal(err)
@@ -45,17 +48,17 @@ func FuzzCommandLine(f *testing.F) {
 // FuzzCompletion shows that any words before the cursor have candidates or none,
 // and that every candidate is the last word with something behind it.
 func FuzzCompletion(f *testing.F) {
-	for _, line := range []string{"", "ma", "map\nput\n--t", "status\n-o\n=\n", "completion\n", "semaphore\nacquire\nw\n--\nsle", "--endpoints\na:1\ncounter\n"} {
+	for _, line := range []string{"", "ma", "map\nput\n--t", "status\n--output=j", "inspect\nmap\nu", "configure\nqueue\njobs\nc", "completion\n", "semaphore\nacquire\nw\n--\nsle", "--endpoints\na:1\ncounter\n"} {
 		f.Add(line)
 	}
+	// No grid is asked: words may name any address.
+	nobody, cancel := context.WithCancel(f.Context())
+	cancel()
 	parser := fuzzedParser(f)
 	f.Fuzz(func(t *testing.T, line string) {
 		words := strings.Split(line, "\n")
 		last := words[len(words)-1]
-		if last == "=" { // of --flag=, by bash
-			last = ""
-		}
-		for _, c := range candidates(parser.Model.Node, words) {
+		for _, c := range candidates(nobody, parser.Model.Node, words) {
 			if !strings.HasPrefix(c.word, last) || strings.ContainsAny(c.word+c.help, "\t\n") {
 				t.Errorf("%q is offered for %q", c, words)
 			}
@@ -89,11 +92,17 @@ func FuzzValue(f *testing.F) {
 	for _, s := range []string{`{"a": [1, 2.5, null]}`, "text", "-1", "1e400", `"\ud800"`, "123456789012345678901234567890"} {
 		f.Add(s)
 	}
-	f.Fuzz(func(_ *testing.T, s string) {
-		v, err := parseJSON(s)
-		if err == nil {
-			_, _ = showValue(v), showInLine(v)
-			_ = jsonable(v)
+	f.Fuzz(func(t *testing.T, s string) {
+		v, err := form{}.read(&app{}, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := structures.AppendValue(nil, structures.CBOR, v)
+		if err != nil {
+			return // nested too deep
+		}
+		if s := show(b); s.err != nil || strings.ContainsAny(s.line, "\t\n\r") {
+			t.Errorf("%q, %q, %v", s.text, s.line, s.err)
 		}
 	})
 }

@@ -79,7 +79,7 @@ func TestCommandsAndHandlesReadEachOther(t *testing.T) {
 	}
 	texts := dqueue.New[string](c, "texts")
 	run("queue", "put", "texts", "42", "--text")
-	if s, ok, err := texts.Poll(ctx, 0); err != nil || !ok || s != "42" {
+	if s, ok, err := texts.Poll(ctx); err != nil || !ok || s != "42" {
 		t.Errorf("text from a queue: %q, %v, %v", s, ok, err)
 	}
 }

@@ -12,9 +12,11 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/quorate/quorate/client"
+	"github.com/quorate/quorate/internal/contexts"
 	"github.com/quorate/quorate/internal/ports"
 	"github.com/quorate/quorate/protocol"
 )
@@ -184,7 +186,7 @@ func unsettled(t protocol.Table, members int) string {
 func sleep(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():
-		return ctx.Err()
+		return contexts.Err(ctx)
 	case <-time.After(d):
 		return nil
 	}
@@ -287,6 +289,13 @@ func (p *process) wait(patience time.Duration) error {
 		_ = p.cmd.Process.Kill()
 		<-p.done
 		return fmt.Errorf("did not end within %v and was killed", patience)
+	}
+}
+
+// terminate asks a process to end; where there is no way to ask, it ends it.
+func terminate(p *os.Process) {
+	if err := p.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		_ = p.Kill()
 	}
 }
 

@@ -1,30 +1,28 @@
 package main
 
 import (
-	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/client"
-	"github.com/quorate/quorate/protocol"
-	"github.com/quorate/quorate/structures/dcounter"
-	"github.com/quorate/quorate/structures/dmap"
-	"github.com/quorate/quorate/structures/dqueue"
-	"github.com/quorate/quorate/structures/dsemaphore"
+	"github.com/quorate/quorate/kinds"
+	"github.com/quorate/quorate/structures"
 )
 
 type lsCommand struct {
 	connection
-	Kind string `arg:"" optional:"" enum:"map,counter,semaphore,queue," default:"" help:"Only structures of this kind: map, counter, semaphore or queue."`
+	Kind string `arg:"" optional:"" help:"Only structures of this kind: ${kinds}, or what the grid has beside them."`
 }
 
 // Help is the long help of the command.
 func (lsCommand) Help() string {
-	return `Prints kind, name and how much each structure holds, as the leaders of the groups know it.
+	return `Prints kind, name, how much each structure holds, and the bytes of its keys and values. What a map holds are entries, a queue elements; -o json names the unit. Groups without a leader cannot answer: what they hold is missing, and the exit status is 3.
 
   quorate ls
   quorate ls map -o json`
@@ -32,93 +30,101 @@ func (lsCommand) Help() string {
 
 // Run runs the command.
 func (cmd *lsCommand) Run(ctx context.Context, a *app) error {
-	answers := askAll(ctx, cmd.Endpoints, min(cmd.Timeout, 3*time.Second))
-	v := mergeStatus(answers)
-	if !v.Formed {
-		return nobody(answers)
-	}
-	type key struct{ kind, name string }
-	found := map[key]int64{}
-	led := map[uint64]bool{}
-	var reports []protocol.StructureReport
-	for _, an := range answers {
-		if an.err != nil {
-			continue
-		}
-		var r protocol.StructureReport
-		within, cancel := context.WithTimeout(ctx, cmd.Timeout)
-		err := ask(within, an.address, protocol.AdminStructures, &r)
-		cancel()
+	all := kinds.All()
+	if cmd.Kind != "" {
+		k, err := cmd.kind(ctx, cmd.Kind)
 		if err != nil {
-			a.note("quorate: %v", err)
-			continue
+			return err
 		}
-		reports = append(reports, r)
+		all = []structures.Kind{k}
 	}
-	for _, r := range reports {
-		for _, g := range r.Groups {
-			led[g] = true
-		}
-		for _, s := range r.Structures {
-			if cmd.Kind == "" || s.Kind == cmd.Kind {
-				found[key{s.Kind, s.Name}] += s.Length
+	return cmd.with(ctx, func(c *client.Client) error {
+		if cmd.Kind == "" {
+			later, err := cmd.laterKinds(ctx)
+			if err != nil && !errors.Is(err, quorate.ErrUnsupported) {
+				a.note("quorate: only the kinds that this command knows are listed: %v", err)
 			}
+			all = append(all, later...)
 		}
-	}
-	var keys []key
-	for k := range found {
-		keys = append(keys, k)
-	}
-	slices.SortFunc(keys, func(a, b key) int { return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.name, b.name)) })
-	t := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	for _, k := range keys {
-		if a.json {
-			if err := a.print("", object{"kind": k.kind, "name": k.name, "length": found[k]}); err != nil {
-				return err
-			}
-			continue
-		}
-		fmt.Fprintf(t, "%s\t%s\t%d\n", k.kind, showInLine(k.name), found[k])
-	}
-	if err := t.Flush(); err != nil {
-		return err
-	}
-	for _, g := range v.Groups {
-		if !led[g.ID] && g.ID != uint64(protocol.SystemGroup) {
-			return &quorate.Error{Op: "ls", Cause: quorate.ErrUnavailable, Detail: fmt.Sprintf("the leader of group %d did not answer: what it holds is missing", g.ID)}
-		}
-	}
-	return nil
+		return cmd.print(a, listedOf(ctx, c, cmd.Timeout, all))
+	})
 }
 
-type destroyCommand struct {
-	connection
-	Kind string `arg:"" enum:"map,counter,semaphore,queue" help:"map, counter, semaphore or queue."`
-	Name string `arg:"" help:"The structure."`
+// print prints what was listed; its error is the first of what is missing.
+func (cmd *lsCommand) print(a *app, all []kindListing) error {
+	t := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	header := "KIND\tNAME\tLENGTH\tBYTES\n"
+	var missing error
+	for _, k := range all {
+		if errors.Is(k.err, quorate.ErrUnsupported) && cmd.Kind == "" {
+			continue // the grid does not have this kind yet
+		}
+		if missing == nil {
+			missing = k.err
+		}
+		for _, l := range k.list {
+			if a.json {
+				err := a.print("", object{"kind": k.kind.Name, "name": l.Name, "length": l.Length, "unit": k.kind.Unit, "bytes": l.Bytes})
+				if err != nil {
+					return err
+				}
+				continue
+			}
+			fmt.Fprintf(t, "%s%s\t%s\t%d\t%d\n", header, k.kind.Name, lineOf(l.Name), l.Length, l.Bytes)
+			header = ""
+		}
+	}
+	if err := t.Flush(); err != nil {
+		return fmt.Errorf("write to stdout: %w", err)
+	}
+	return missing
 }
+
+// kindListing is the structures of a kind by name, with what all partitions have of each;
+// with an error what those have that answered.
+type kindListing struct {
+	kind structures.Kind
+	list []structures.Listed
+	err  error
+}
+
+// listedOf lists all kinds at once, within a time.
+func listedOf(ctx context.Context, c *client.Client, within time.Duration, all []structures.Kind) []kindListing {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	lists := make([]kindListing, len(all))
+	for i := range all {
+		lists[i].kind = all[i]
+	}
+	each(lists, func(l *kindListing) {
+		parts, err := partsOf(ctx, c, &l.kind, "", 0)
+		l.err = err
+		slices.SortStableFunc(parts, func(a, b part) int { return strings.Compare(a.Name, b.Name) })
+		for _, p := range parts {
+			if n := len(l.list); n > 0 && l.list[n-1].Name == p.Name {
+				l.list[n-1].Length += p.Length
+				l.list[n-1].Bytes += p.Bytes
+				continue
+			}
+			l.list = append(l.list, p.Listed)
+		}
+	})
+	return lists
+}
+
+type destroyCommand struct{ structure }
 
 // Help is the long help of the command.
 func (destroyCommand) Help() string {
-	return `Everything the structure holds is gone, and who waits for it is told so. The name can be used again at once.
+	return `Everything the structure holds is gone, and who waits for it is told so. The name can be used again at once. To destroy what does not exist is done at once, too.
 
   quorate destroy map users`
 }
 
 // Run runs the command.
 func (cmd *destroyCommand) Run(ctx context.Context, a *app) error {
-	return cmd.with(ctx, func(c *client.Client) error {
-		var err error
-		switch cmd.Kind {
-		case "map":
-			err = dmap.New[string, any](c, cmd.Name).Destroy(ctx)
-		case "counter":
-			err = dcounter.New(c, cmd.Name).Destroy(ctx)
-		case "semaphore":
-			err = dsemaphore.New(c, cmd.Name).Destroy(ctx)
-		case "queue":
-			err = dqueue.New[any](c, cmd.Name).Destroy(ctx)
-		}
-		if err != nil {
+	return cmd.with(ctx, func(_ *client.Client, _ *structures.Kind, h *structures.Handle) error {
+		if err := h.Destroy(ctx); err != nil {
 			return err
 		}
 		return a.print("", object{"kind": cmd.Kind, "name": cmd.Name, "destroyed": true})

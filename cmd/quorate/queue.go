@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/client"
+	"github.com/quorate/quorate/structures"
 	"github.com/quorate/quorate/structures/dqueue"
 )
 
@@ -22,7 +24,7 @@ type queueCommands struct {
 
 // Help is the long help of the family.
 func (queueCommands) Help() string {
-	return `Without --wait a full or an empty queue is waited for as long as it takes; --wait 0 never waits. A VALUE is as for map put. An element is taken at most once: one that was printed to nobody is gone.
+	return `Without --wait a full or an empty queue is waited for as long as it takes; --wait 0 never waits. A VALUE is as for map put. put keeps their order, and sends up to 1,000 at once. take waits for one element and takes up to -n that are there. An element is taken at most once: one that was printed to nobody is gone.
 
   quorate queue create jobs --capacity 1000
   quorate queue put jobs '{"id": 1}' '{"id": 2}'
@@ -36,8 +38,8 @@ type queueName struct {
 }
 
 // with runs f with the queue.
-func (cmd *queueName) with(ctx context.Context, f func(*dqueue.Queue[any]) error) error {
-	return cmd.connection.with(ctx, func(c *client.Client) error { return f(dqueue.New[any](c, cmd.Name)) })
+func (cmd *queueName) with(ctx context.Context, f func(*dqueue.Queue[structures.Encoded]) error) error {
+	return cmd.connection.with(ctx, func(c *client.Client) error { return f(dqueue.New[structures.Encoded](c, cmd.Name)) })
 }
 
 type queueCreate struct {
@@ -47,7 +49,7 @@ type queueCreate struct {
 
 // Run runs the command.
 func (cmd *queueCreate) Run(ctx context.Context, a *app) error {
-	return cmd.with(ctx, func(q *dqueue.Queue[any]) error {
+	return cmd.with(ctx, func(q *dqueue.Queue[structures.Encoded]) error {
 		if err := q.Configure(ctx, dqueue.Capacity(cmd.Capacity)); err != nil {
 			return err
 		}
@@ -57,70 +59,69 @@ func (cmd *queueCreate) Run(ctx context.Context, a *app) error {
 
 type queuePut struct {
 	queueName
-	Values []word         `arg:"" name:"value" help:"The elements; - reads one from stdin."`
-	Wait   *time.Duration `help:"How long to wait for room; 0: not at all." placeholder:"D"`
-	Text   bool           `help:"The values are text, also if they parse as JSON."`
+	Values []string       `arg:"" name:"value" help:"The elements; - reads one from stdin."`
+	Wait   *time.Duration `help:"How long to wait for free capacity; 0: not at all." placeholder:"D"`
+	form
 }
 
 // Run runs the command.
 func (cmd *queuePut) Run(ctx context.Context, a *app) error {
-	var values []any
+	var values []structures.Encoded
 	for _, arg := range cmd.Values {
-		v, err := a.readValue(arg, cmd.Text)
+		v, err := cmd.read(a, arg)
 		if err != nil {
 			return err
 		}
-		values = append(values, v)
+		e, err := structures.AppendValue(nil, structures.CBOR, v)
+		if err != nil {
+			return err
+		}
+		values = append(values, e)
 	}
 	ctx, cancel := waiting(ctx, cmd.Wait)
 	defer cancel()
-	return cmd.with(ctx, func(q *dqueue.Queue[any]) error {
-		for i, v := range values {
-			if err := cmd.put(ctx, q, v); err != nil {
-				if i > 0 {
-					return fmt.Errorf("after %d of %d: %w", i, len(values), err)
-				}
-				return err
+	return cmd.with(ctx, func(q *dqueue.Queue[structures.Encoded]) error {
+		err := q.PutAll(ctx, values, waitFor(cmd.Wait))
+		if errors.Is(err, quorate.ErrNotInTime) {
+			full := fmt.Errorf("queue %s is full", cmd.Name)
+			if e, ok := errors.AsType[*dqueue.PartialError](err); ok && e.Put > 0 {
+				full = fmt.Errorf("after %d of %d: %w", e.Put, len(values), full)
 			}
+			return no(full)
+		}
+		if err != nil {
+			return err
 		}
 		return a.print("", object{"queue": cmd.Name, "put": len(values)})
 	})
 }
 
-func (cmd *queuePut) put(ctx context.Context, q *dqueue.Queue[any], v any) error {
-	full := no(fmt.Errorf("queue %s is full", cmd.Name))
-	if cmd.Wait != nil && *cmd.Wait == 0 {
-		if ok, err := q.Offer(context.WithoutCancel(ctx), v); err != nil || ok {
-			return err
-		}
-		return full
+// waitFor is the option that --wait asks for.
+func waitFor(wait *time.Duration) structures.WaitOption {
+	if wait == nil {
+		return structures.WaitOption{}
 	}
-	err := q.Put(ctx, v)
-	if gaveUp(ctx, err) {
-		return full
-	}
-	return err
+	return structures.Wait(*wait)
 }
 
-// waiting returns a context that ends with ctx or, where the flag is given and
-// not 0, after it.
+// unanswered is how much longer than --wait a command waits for the grid's answer:
+// the time of a group without a leader stands still.
+const unanswered = 10 * time.Second
+
+// waiting returns a context that ends with ctx or, if --wait is given, when the grid
+// has left it unanswered.
 func waiting(ctx context.Context, wait *time.Duration) (context.Context, context.CancelFunc) {
-	if wait == nil || *wait == 0 {
+	if wait == nil {
 		return context.WithCancel(ctx)
 	}
-	return context.WithTimeout(ctx, *wait)
-}
-
-// gaveUp reports whether err says that a waiting call ended with ctx and took
-// nothing.
-func gaveUp(ctx context.Context, err error) bool {
-	return err != nil && ctx.Err() != nil && !errors.Is(err, quorate.ErrOutcomeUnknown) && errors.Is(err, ctx.Err())
+	return context.WithTimeout(ctx, *wait+unanswered)
 }
 
 type queueTake struct {
 	queueName
-	N    int            `short:"n" help:"How many to take at most." default:"1" placeholder:"N"`
-	Wait *time.Duration `help:"How long to wait for an element; 0: not at all." placeholder:"D"`
+	N    int            `short:"n" help:"How many to take at most: those that are there when the first one is." default:"1" placeholder:"N"`
+	Wait *time.Duration `help:"How long to wait for the first one; 0: not at all." placeholder:"D"`
+	Raw  bool           `help:"Print the bytes of a text, or of bytes, and nothing else."`
 }
 
 // Validate checks what the grammar cannot.
@@ -135,42 +136,47 @@ func (cmd *queueTake) Validate() error {
 func (cmd *queueTake) Run(ctx context.Context, a *app) error {
 	ctx, cancel := waiting(ctx, cmd.Wait)
 	defer cancel()
-	return cmd.with(ctx, func(q *dqueue.Queue[any]) error {
-		for taken := range cmd.N {
-			v, ok, err := cmd.take(ctx, q)
-			switch {
-			case err != nil:
-				return err
-			case !ok && taken == 0:
-				return no(fmt.Errorf("queue %s is empty", cmd.Name))
-			case !ok:
-				return nil
-			}
-			if err := a.printLine(showValue(v), object{"value": jsonable(v)}); err != nil {
-				return err
-			}
+	return cmd.with(ctx, func(q *dqueue.Queue[structures.Encoded]) error {
+		left := cmd.N
+		elements, err := q.TakeN(ctx, cmd.N, waitFor(cmd.Wait))
+		if errors.Is(err, quorate.ErrNotInTime) {
+			return no(fmt.Errorf("queue %s is empty", cmd.Name))
 		}
-		return nil
+		var unread error // of the first that cannot be read; it is taken all the same
+		for {
+			for _, v := range elements {
+				s := show(v)
+				if err := a.printValue(s, cmd.Raw, elementObject(v, s)); err != nil {
+					return err
+				}
+				unread = cmp.Or(unread, s.err)
+			}
+			left -= len(elements)
+			if err != nil || len(elements) == 0 || left == 0 {
+				return cmp.Or(err, unreadable(unread))
+			}
+			// It may not be all that is there: a page has its limits.
+			elements, err = q.Drain(ctx, min(left, 1000))
+		}
 	})
 }
 
-// take takes one element; it reports false when there was none in time.
-func (cmd *queueTake) take(ctx context.Context, q *dqueue.Queue[any]) (any, bool, error) {
-	if cmd.Wait != nil && *cmd.Wait == 0 {
-		return q.Poll(ctx, 0)
+func elementObject(e structures.Encoded, s shown) object {
+	o := object{"value": s.json}
+	if codec := e.Codec(); codec != "CBOR" {
+		o["codec"] = codec
 	}
-	v, err := q.Take(ctx)
-	if gaveUp(ctx, err) {
-		return nil, false, nil
-	}
-	return v, err == nil, err
+	return o
 }
 
-type queuePeek struct{ queueName }
+type queuePeek struct {
+	queueName
+	Raw bool `help:"Print the bytes of a text, or of bytes, and nothing else."`
+}
 
 // Run runs the command.
 func (cmd *queuePeek) Run(ctx context.Context, a *app) error {
-	return cmd.with(ctx, func(q *dqueue.Queue[any]) error {
+	return cmd.with(ctx, func(q *dqueue.Queue[structures.Encoded]) error {
 		v, ok, err := q.Peek(ctx)
 		if err != nil {
 			return err
@@ -178,7 +184,11 @@ func (cmd *queuePeek) Run(ctx context.Context, a *app) error {
 		if !ok {
 			return no(fmt.Errorf("queue %s is empty", cmd.Name))
 		}
-		return a.printLine(showValue(v), object{"value": jsonable(v)})
+		s := show(v)
+		if err := a.printValue(s, cmd.Raw, elementObject(v, s)); err != nil {
+			return err
+		}
+		return unreadable(s.err)
 	})
 }
 
@@ -186,7 +196,7 @@ type queueLen struct{ queueName }
 
 // Run runs the command.
 func (cmd *queueLen) Run(ctx context.Context, a *app) error {
-	return cmd.with(ctx, func(q *dqueue.Queue[any]) error {
+	return cmd.with(ctx, func(q *dqueue.Queue[structures.Encoded]) error {
 		n, err := q.Len(ctx)
 		if err != nil {
 			return err
@@ -199,7 +209,7 @@ type queueClear struct{ queueName }
 
 // Run runs the command.
 func (cmd *queueClear) Run(ctx context.Context, a *app) error {
-	return cmd.with(ctx, func(q *dqueue.Queue[any]) error {
+	return cmd.with(ctx, func(q *dqueue.Queue[structures.Encoded]) error {
 		if err := q.Clear(ctx); err != nil {
 			return err
 		}

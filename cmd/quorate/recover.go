@@ -20,13 +20,13 @@ type recoverCommand struct {
 
 // Help is the long help of the command.
 func (recoverCommand) Help() string {
-	return `For a grid with durability disk of which more members than a minority have lost their data for ever. It reads the newest survivor's snapshots and log, without changing them, writes the states as seeds into a new data directory, and says in report.txt what is there and what may be missing. Needs free disk for a copy of the survivor's log and for the states.
+	return `For a grid with durability disk of which more members than a minority have lost their data for ever. It reads the newest survivor's snapshots and log, without changing them, writes a backup of each group into a new data directory, reads it again to verify it, and says in report.txt what is there and what may be missing. Needs free disk for a copy of the survivor's log and for the backups.
 
   quorate recover --data-dir /var/lib/quorate --to /var/lib/quorate-recovered
   quorate start --data-dir /var/lib/quorate-recovered --name n1     a new cluster of one, of the same name and settings
   quorate start --data-dir /var/lib/quorate-empty --name n2 --join N1
 
-With --group N, where only a data group is lost: start a member of the grid with the folder seed in its data directory; it offers the saved state.`
+With --group N, where only a data group is lost: start a member of the grid with the folder backup in its data directory; it offers the backup.`
 }
 
 // Run runs the command.

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -38,8 +39,9 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"free":  scriptFree,
-			"await": scriptAwait,
+			"free":   scriptFree,
+			"await":  scriptAwait,
+			"hangup": scriptHangup,
 		},
 		RequireExplicitExec: true,
 	})
@@ -74,6 +76,13 @@ func scriptAwait(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		time.Sleep(200 * time.Millisecond)
 	}
+}
+
+// scriptHangup sends SIGHUP, which kill does not know, to the command that was
+// started last in the background.
+func scriptHangup(ts *testscript.TestScript, _ bool, _ []string) {
+	all := ts.BackgroundCmds()
+	ts.Check(all[len(all)-1].Process.Signal(syscall.SIGHUP))
 }
 
 func TestUnknownVariables(t *testing.T) {

@@ -14,6 +14,8 @@ import (
 	"github.com/knadh/koanf/parsers/yaml"
 	"github.com/knadh/koanf/providers/env/v2"
 	"github.com/knadh/koanf/v2"
+
+	"github.com/quorate/quorate/internal/nearest"
 )
 
 const variablePrefix = "QUORATE_"
@@ -114,7 +116,7 @@ func (c content) Read() (map[string]any, error) { return nil, errors.ErrUnsuppor
 func checkKey(key string, value any, flags map[string]*kong.Flag) error {
 	f := flags[key]
 	if f == nil {
-		if near := nearest(key, flags); near != "" {
+		if near := nearest.Name(key, sortedNames(flags)); near != "" {
 			return fmt.Errorf("unknown setting %q: did you mean %q?", key, near)
 		}
 		return fmt.Errorf("unknown setting %q: there are %s", key, strings.Join(sortedNames(flags), ", "))
@@ -225,44 +227,6 @@ func yamlValue(v any) string {
 	}
 }
 
-// nearest returns the name that a reader may have meant, empty where none is
-// near.
-func nearest[T any](name string, known map[string]T) string {
-	best, least := "", len(name)/2+1
-	for _, k := range sortedNames(known) {
-		if d := editDistance(strings.ToLower(strings.ReplaceAll(name, "_", "-")), k); d < least {
-			best, least = k, d
-		}
-	}
-	return best
-}
-
-// editDistance counts the letters to insert, delete or replace, and the pairs
-// to swap, that make b of a.
-func editDistance(a, b string) int {
-	rows := make([][]int, len(a)+1)
-	for i := range rows {
-		rows[i] = make([]int, len(b)+1)
-		rows[i][0] = i
-	}
-	for j := range rows[0] {
-		rows[0][j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		for j := 1; j <= len(b); j++ {
-			change := 1
-			if a[i-1] == b[j-1] {
-				change = 0
-			}
-			rows[i][j] = min(rows[i-1][j]+1, rows[i][j-1]+1, rows[i-1][j-1]+change)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+1)
-			}
-		}
-	}
-	return rows[len(a)][len(b)]
-}
-
 func sortedNames[T any](m map[string]T) []string {
 	names := make([]string, 0, len(m))
 	for name := range m {
@@ -279,7 +243,7 @@ type unknownVariable struct{ name, near string }
 // Those that Kubernetes makes for a Service called quorate are known: they are
 // addresses, not settings.
 func unknownVariables(env []string) []unknownVariable {
-	known := map[string]bool{"QUORATE_ENDPOINTS": true, "QUORATE_TOKEN": true}
+	known := map[string]bool{"QUORATE_ENDPOINTS": true, "QUORATE_FORWARD": true, "QUORATE_TOKEN": true}
 	settings := map[string]bool{} // as flags are written
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[startCommand]()) {
 		if name := f.Tag.Get("env"); name != "" {
@@ -295,7 +259,7 @@ func unknownVariables(env []string) []unknownVariable {
 			continue
 		}
 		u := unknownVariable{name: name}
-		if n := nearest(name[len(variablePrefix):], settings); n != "" {
+		if n := nearest.Name(name[len(variablePrefix):], sortedNames(settings)); n != "" {
 			u.near = variablePrefix + strings.ToUpper(strings.ReplaceAll(n, "-", "_"))
 		}
 		unknown = append(unknown, u)

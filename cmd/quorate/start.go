@@ -7,6 +7,8 @@ import (
 	"log"
 	"log/slog"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -16,7 +18,7 @@ import (
 )
 
 type startCommand struct {
-	Name            string        `help:"Name of the member, for people; the host's name if left out." env:"QUORATE_NAME" placeholder:"N"`
+	Name            string        `help:"Name of the member; the host's name if left out." env:"QUORATE_NAME" placeholder:"N"`
 	DataDir         string        `help:"Where the member keeps its data, if durability is disk; quorate-data if left out." env:"QUORATE_DATA_DIR" placeholder:"D"`
 	Listen          string        `help:"Address to listen on, TCP and UDP." env:"QUORATE_LISTEN" default:"127.0.0.1:7170" placeholder:"A"`
 	Advertise       string        `help:"Address at which others reach this member; the one it listens on if left out." env:"QUORATE_ADVERTISE" placeholder:"A"`
@@ -25,25 +27,25 @@ type startCommand struct {
 	Cluster         string        `help:"Name of the cluster; members of another are refused." env:"QUORATE_CLUSTER" placeholder:"NAME"`
 	Durability      string        `help:"disk or memory, fixed at the cluster's first start." env:"QUORATE_DURABILITY" enum:"disk,memory" default:"disk" placeholder:"disk"`
 	Groups          int           `help:"Raft groups of data, fixed at the cluster's first start; 3 if left out." env:"QUORATE_GROUPS" placeholder:"N"`
-	Replicas        int           `help:"Copies of the data, fixed at the cluster's first start; 3 if left out." env:"QUORATE_REPLICAS" placeholder:"N"`
+	Replicas        int           `help:"Replicas of each group, fixed at the cluster's first start; 3 if left out." env:"QUORATE_REPLICAS" placeholder:"N"`
 	Insecure        bool          `help:"Allow other addresses than loopback: connections are neither encrypted nor authenticated." env:"QUORATE_INSECURE"`
 	HTTP            string        `name:"http" help:"Address of /livez, /readyz, /metrics and /debug/pprof; auto: loopback, the port of --listen plus 1000; off: none." env:"QUORATE_HTTP" default:"auto" placeholder:"A|off"`
 	SlowOp          time.Duration `help:"Warn of operations that take longer; 0: of none." env:"QUORATE_SLOW_OP" default:"500ms" placeholder:"D"`
-	ShutdownTimeout time.Duration `help:"How long to take for an orderly end." env:"QUORATE_SHUTDOWN_TIMEOUT" default:"30s" placeholder:"D"`
+	ShutdownTimeout time.Duration `help:"How long a graceful shutdown may take." env:"QUORATE_SHUTDOWN_TIMEOUT" default:"30s" placeholder:"D"`
 	LogLevel        slog.Level    `help:"debug, info, warn or error." env:"QUORATE_LOG_LEVEL" default:"info" placeholder:"L"`
 	LogFormat       string        `help:"text or json." env:"QUORATE_LOG_FORMAT" enum:"text,json" default:"text" placeholder:"F"`
 	Config          string        `help:"YAML file with any of these settings, under the names of the flags. Flags count for more, then the environment, then the file." env:"QUORATE_CONFIG" placeholder:"F"`
-	PrintConfig     bool          `help:"Print the configuration in force, with the source of each value, and end."`
-	Check           bool          `help:"Check configuration, data directory and addresses, say all that is wrong, and end. Nothing is started."`
+	PrintConfig     bool          `help:"Print the configuration in force, with the source of each value, and exit."`
+	Check           bool          `help:"Check configuration, data directory and addresses, print all that is wrong, and exit. Nothing is started."`
 
-	EndWithStdin bool `hidden:"" help:"End when stdin closes: for members that must not outlive who started them."`
+	EndWithStdin bool `hidden:"" help:"Exit when stdin closes: for members that must not outlive who started them."`
 
 	settings *settings // where values that are not on the command line are from
 }
 
 // Help is the long help of the command.
 func (startCommand) Help() string {
-	return `Without flags this is a durable grid of one member on this machine. Every flag can be given as an environment variable, too: QUORATE_DATA_DIR for --data-dir, and in a file: data-dir. The last line it prints says that it is ready. The first SIGINT or SIGTERM ends it in order, the second one at once.
+	return `Without flags this is a durable grid of one member on this machine. Every flag can be given as an environment variable, too: QUORATE_DATA_DIR for --data-dir, and in a file: data-dir. The last line it prints says that it is ready. The first SIGINT or SIGTERM shuts it down gracefully, the second one at once; SIGHUP changes nothing.
 
 With --durability memory nothing is written to disk: what is acknowledged is in the memory of a majority, and a member that is started again is a new, empty one.
 
@@ -96,6 +98,7 @@ func (cmd *startCommand) Run(ctx context.Context, parsed *kong.Context, a *app) 
 	case cmd.PrintConfig:
 		return nil
 	}
+	defer ignoreHangups(cfg.Logger)()
 	cfg.MemoryLimit = tuneMemory(ctx)
 	if cmd.EndWithStdin {
 		var cancel context.CancelFunc
@@ -118,7 +121,7 @@ func (cmd *startCommand) Run(ctx context.Context, parsed *kong.Context, a *app) 
 	manager.tell("READY=1", "STATUS=not serving yet")
 	defer func() {
 		manager.tell("STOPPING=1", "STATUS=ending")
-		cfg.Logger.Info("ending", "member", cfg.EffectiveName(), "within", cmd.ShutdownTimeout)
+		cfg.Logger.Info("shutting down", "member", cfg.EffectiveName(), "within", cmd.ShutdownTimeout)
 		if closing := closeWithin(m, cmd.ShutdownTimeout); err == nil {
 			err = closing
 		}
@@ -129,24 +132,32 @@ func (cmd *startCommand) Run(ctx context.Context, parsed *kong.Context, a *app) 
 		}
 		return err
 	}
-	line, err := readyLine(ctx, m.Addr())
-	if err != nil {
-		return err
-	}
-	fmt.Fprintln(a.stdout, line)
+	fmt.Fprintln(a.stdout, readyLine(m.Status()))
 	manager.tell("STATUS=serving")
 	<-ctx.Done()
 	return nil
 }
 
-// readyLine says what a member that serves has become.
-func readyLine(ctx context.Context, address string) (string, error) {
-	var s protocol.Status
-	if err := ask(ctx, address, protocol.AdminStatus, &s); err != nil {
-		return "", err
+// ignoreHangups has SIGHUP end nothing, until the function that it returns is
+// called: to many services it means to read their configuration again.
+func ignoreHangups(logger *slog.Logger) (stop func()) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	go func() {
+		for range hangups {
+			logger.Warn("SIGHUP ignored: the configuration is read at the start only")
+		}
+	}()
+	return func() {
+		signal.Stop(hangups)
+		close(hangups)
 	}
+}
+
+// readyLine says what a member that serves has become.
+func readyLine(s protocol.Status) string {
 	return fmt.Sprintf("ready cluster=%s name=%s address=%s durability=%s members=%d",
-		s.ClusterName, s.Name, s.Address, s.Durability, len(s.Members)), nil
+		s.ClusterName, s.Name, s.Address, s.Durability, len(s.Members))
 }
 
 // closeGrace is what a member may take beyond its --shutdown-timeout.
@@ -161,6 +172,6 @@ func closeWithin(m *grid.Member, timeout time.Duration) error {
 	case err := <-done:
 		return err
 	case <-time.After(timeout + closeGrace):
-		return fmt.Errorf("the member did not end in order within --shutdown-timeout %v", timeout)
+		return fmt.Errorf("the member did not shut down gracefully within --shutdown-timeout %v", timeout)
 	}
 }

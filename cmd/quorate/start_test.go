@@ -1,12 +1,16 @@
 package main
 
 import (
+	"bufio"
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/quorate/quorate/internal/ports"
 )
 
 // TestStartThatPanics: a replica that the engine panics on when it is started
@@ -60,5 +64,45 @@ func TestStartThatPanics(t *testing.T) {
 	last := lines[len(lines)-1]
 	if status == nil || !strings.Contains(last, "cannot be started") || !strings.Contains(last, filepath.Base(spoilt)) || !strings.Contains(last, "set its data directory aside") {
 		t.Errorf("it ends with %v and says last:\n%s", status, last)
+	}
+}
+
+// TestStartWhereItDoesNotReachItself: a member at whose advertised address nobody
+// answers from its own host says that it serves, and goes on.
+func TestStartWhereItDoesNotReachItself(t *testing.T) {
+	free, err := ports.Free(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary, err := exec.LookPath("quorate")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary, "start", "--durability", "memory", "--http", "off", "--end-with-stdin",
+		"--name", "n1", "--listen", free[0], "--advertise", free[1])
+	end, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var logs strings.Builder
+	cmd.Stderr = &logs
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, _ := bufio.NewReader(out).ReadString('\n')
+	if !strings.HasPrefix(line, "ready ") || !strings.Contains(line, " address="+free[1]+" ") {
+		t.Errorf("it says %q", line)
+	}
+	if err := end.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("it ends with %v:\n%s", err, logs.String())
 	}
 }

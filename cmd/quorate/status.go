@@ -17,7 +17,7 @@ import (
 type statusCommand struct {
 	connection
 	Watch    bool `help:"Print it again every two seconds, until a signal."`
-	WaitFull bool `help:"Wait, at most --timeout, until every member answers and every group has all its replicas, caught up: until one more member may go."`
+	WaitFull bool `help:"Wait, at most --timeout, until every member answers and every group has all its replicas, caught up: until one more member may be stopped."`
 	Hash     bool `help:"Ask every replica for the hash of its state, and compare."`
 }
 
@@ -78,7 +78,7 @@ func (cmd *statusCommand) waitFull(ctx context.Context, a *app) error {
 			a.note("quorate: waiting: %s", said)
 		}
 		if sleep(ctx, 200*time.Millisecond) != nil {
-			return no(fmt.Errorf("not at full strength within %s: %s", cmd.Timeout, strings.Join(lines, "; ")))
+			return no(fmt.Errorf("not fully replicated within %s: %s", cmd.Timeout, strings.Join(lines, "; ")))
 		}
 	}
 }
@@ -116,13 +116,13 @@ type groupStatus struct {
 	Term       uint64                `json:"term"`
 	Applied    uint64                `json:"applied"`
 	Partitions int                   `json:"partitions"`
-	Missing    int                   `json:"missing"`           // replicas to full strength
-	Bytes      uint64                `json:"bytes"`             // of keys, values and kept replies
-	NoRoom     string                `json:"no_room,omitempty"` // who has no room for a missing one
-	Refuses    string                `json:"refuses,omitempty"` // why writes are refused
-	Sizes      []protocol.StatusSize `json:"sizes"`             // by partition
-	Generation uint64                `json:"generation"`        // how often data of it was lost
-	Lost       string                `json:"lost,omitempty"`    // its majority's data is lost, and the way out
+	Missing    int                   `json:"missing"`               // replicas that it lacks to be fully replicated
+	Bytes      uint64                `json:"bytes"`                 // of keys, values, kept replies and history
+	NoHeadroom string                `json:"no_headroom,omitempty"` // who lacks the memory for a missing one
+	Refuses    string                `json:"refuses,omitempty"`     // why writes are refused
+	Sizes      []protocol.StatusSize `json:"sizes"`                 // by partition
+	Generation uint64                `json:"generation"`            // rises when data of it was lost; in memory it begins with the time
+	Lost       string                `json:"lost,omitempty"`        // its majority's data is lost, and the way out
 	Replicas   []replicaStatus       `json:"replicas"`
 }
 
@@ -159,7 +159,7 @@ func mergeStatus(answers []answer) *statusView {
 		v.Durability, v.Epoch, v.Partitions = newest.Durability, newest.Epoch, newest.Partitions
 		for _, m := range newest.Members {
 			a := answered[m.Address]
-			if m.State == protocol.StateGone {
+			if m.State == protocol.StateDead {
 				a = nil // another incarnation may answer there
 			} else {
 				delete(answered, m.Address)
@@ -207,7 +207,7 @@ func whyNot(err error) string {
 func (v *statusView) addMember(m protocol.StatusMember, a *answer) {
 	s := memberStatus{ID: m.ID, Name: m.Name, Address: m.Address, Incarnation: m.Incarnation, State: stateUnreachable}
 	switch {
-	case m.State == protocol.StateGone:
+	case m.State == protocol.StateDead:
 		s.State = m.State
 	case a != nil && a.err == nil:
 		s.State, s.Version, s.Detail = protocol.StateServing, a.status.Version, a.status.Waiting
@@ -249,7 +249,7 @@ func (v *statusView) addGroups(answers []answer) {
 		for _, g := range a.status.Groups {
 			applied[[2]uint64{g.ID, a.status.Member}] = g.Applied
 			missing[g.ID] = max(missing[g.ID], g.Missing)
-			noRoom[g.ID] = cmp.Or(g.NoRoom, noRoom[g.ID])
+			noRoom[g.ID] = cmp.Or(g.NoHeadroom, noRoom[g.ID])
 			have, ok := newest[g.ID]
 			if !ok || g.Term > have.Term || g.Term == have.Term && have.Leader == 0 || g.Leader == a.status.Member && g.Term == have.Term {
 				newest[g.ID] = g
@@ -258,7 +258,7 @@ func (v *statusView) addGroups(answers []answer) {
 	}
 	for id, g := range newest {
 		s := groupStatus{
-			ID: id, Term: g.Term, Partitions: g.Partitions, Missing: missing[id], NoRoom: noRoom[id], Refuses: g.Refuses, Sizes: g.Sizes,
+			ID: id, Term: g.Term, Partitions: g.Partitions, Missing: missing[id], NoHeadroom: noRoom[id], Refuses: g.Refuses, Sizes: g.Sizes,
 			Generation: g.Generation, Lost: g.Lost, Replicas: []replicaStatus{},
 		}
 		for _, size := range g.Sizes {
@@ -270,7 +270,7 @@ func (v *statusView) addGroups(answers []answer) {
 		for _, r := range g.Replicas {
 			rs := replicaStatus{Member: v.name(r.Member), State: r.State, Applied: applied[[2]uint64{id, r.Member}], member: r.Member}
 			switch {
-			case r.State == protocol.ReplicaGone:
+			case r.State == protocol.ReplicaDead:
 			case !reachable[r.Member]:
 				rs.State = stateUnreachable
 			case r.State == protocol.ReplicaNonVoting:
@@ -445,9 +445,9 @@ func (v *statusView) warnings() []string {
 			lines = append(lines, fmt.Sprintf("group %d has no leader", g.ID))
 		}
 		if g.Missing > 0 {
-			line := fmt.Sprintf("group %d is not at full strength: %d missing", g.ID, g.Missing)
-			if g.NoRoom != "" {
-				line += ": " + g.NoRoom
+			line := fmt.Sprintf("group %d is under-replicated: %d missing", g.ID, g.Missing)
+			if g.NoHeadroom != "" {
+				line += ": " + g.NoHeadroom
 			}
 			lines = append(lines, line)
 		}

@@ -2,119 +2,98 @@ package main
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math"
+	"math/big"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
+
+	"github.com/quorate/quorate/structures"
 )
 
-// negativeMark stands before an argument like -5 while flags are parsed, so
-// that it is not taken for one. No argument of a process can hold a NUL.
-const negativeMark = "\x00"
-
-// hideNegative marks negative numbers up to "--".
-func hideNegative(args []string) []string {
-	out := make([]string, len(args))
-	for i, arg := range args {
-		if arg == "--" {
-			copy(out[i:], args[i:])
-			return out
-		}
-		out[i] = arg
-		if len(arg) > 1 && arg[0] == '-' && arg[1] >= '0' && arg[1] <= '9' {
-			out[i] = negativeMark + arg
-		}
-	}
-	return out
+// form is the flags that say what a VALUE is.
+type form struct {
+	Text bool `help:"The value is text, also if it parses as JSON." xor:"form"`
+	JSON bool `name:"json" help:"The value is JSON, also from stdin and with numbers that print differently." xor:"form"`
 }
 
-// unhide takes the marks out of a message that quotes an argument.
-func unhide(s string) string { return strings.ReplaceAll(s, `\x00-`, "-") }
-
-// word is an argument that may be a negative number.
-type word string
-
-// UnmarshalText reads an argument.
-func (w *word) UnmarshalText(b []byte) error {
-	*w = word(strings.TrimPrefix(string(b), negativeMark))
-	return nil
-}
-
-// integer is an argument that is one, perhaps negative.
-type integer int64
-
-// UnmarshalText reads an argument.
-func (n *integer) UnmarshalText(b []byte) error {
-	s := strings.TrimPrefix(string(b), negativeMark)
-	v, err := strconv.ParseInt(s, 10, 64)
-	if err != nil {
-		return fmt.Errorf("%q is not an integer of 64 bits", s)
-	}
-	*n = integer(v)
-	return nil
-}
-
-// readValue turns a VALUE argument into what is stored: "-" is what stdin
-// holds, what parses as JSON is that value, all else (and, if asText, all) is
-// text.
-func (a *app) readValue(arg word, asText bool) (any, error) {
-	s := string(arg)
-	if s == "-" {
+// read turns a VALUE argument into what is stored. JSON whose numbers print as
+// they are written is that value, all else is text. "-" is what stdin holds, byte
+// for byte: text, or bytes where it is not UTF-8.
+func (f form) read(a *app, arg string) (any, error) {
+	stdin := arg == "-"
+	if stdin {
 		b, err := io.ReadAll(a.stdin)
 		if err != nil {
 			return nil, fmt.Errorf("read stdin: %w", err)
 		}
-		s = string(b)
+		arg = string(b)
+		if !f.JSON && !utf8.ValidString(arg) {
+			return b, nil
+		}
 	}
-	if asText {
-		return s, nil
+	if f.Text || stdin && !f.JSON {
+		return arg, nil
 	}
-	v, err := parseJSON(s)
-	if errors.Is(err, errNotJSON) {
-		return s, nil
+	v, exact, err := parseJSON(arg)
+	switch {
+	case f.JSON && err != nil:
+		return nil, &exitError{code: exitUsage, err: fmt.Errorf("--json: %w", err)}
+	case f.JSON || err == nil && exact:
+		return v, nil
+	default:
+		return arg, nil
 	}
-	if err != nil {
-		return nil, &exitError{code: exitUsage, err: err}
-	}
-	return v, nil
 }
 
-var errNotJSON = errors.New("not JSON")
-
-// parseJSON returns the value of a JSON text with integers as int64, as a
-// handle for any returns them.
-func parseJSON(s string) (any, error) {
+// parseJSON returns the value of a JSON text with integers as int64, as a handle
+// for any returns them, and whether it prints all of its numbers and letters as
+// they are in the text.
+func parseJSON(s string) (v any, exact bool, err error) {
 	d := json.NewDecoder(strings.NewReader(s))
 	d.UseNumber()
-	var v any
 	if err := d.Decode(&v); err != nil {
-		return nil, errNotJSON
+		return nil, false, fmt.Errorf("not JSON: %w", err)
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return nil, errNotJSON
+		return nil, false, errors.New("not JSON: there is more than one value")
 	}
-	return numbers(v)
+	// What is not UTF-8, and half a surrogate pair, the decoder replaces.
+	const replaced = "\ufffd"
+	exact = utf8.ValidString(s)
+	if b, _ := json.Marshal(v); bytes.Contains(b, []byte(replaced)) && !strings.Contains(s, replaced) && !strings.Contains(strings.ToLower(s), `\ufffd`) {
+		exact = false
+	}
+	v, err = numbers(v, &exact)
+	return v, exact, err
 }
 
-// numbers replaces each json.Number by an int64, a uint64 or a float64.
-func numbers(v any) (any, error) {
+// numbers replaces each json.Number by an int64, a uint64 or a float64. It clears
+// exact where one would print differently.
+func numbers(v any, exact *bool) (any, error) {
 	var err error
 	switch v := v.(type) {
 	case json.Number:
-		return number(string(v))
+		n, err := number(string(v))
+		if b, _ := json.Marshal(n); string(b) != string(v) {
+			*exact = false
+		}
+		return n, err
 	case []any:
 		for i := range v {
-			if v[i], err = numbers(v[i]); err != nil {
+			if v[i], err = numbers(v[i], exact); err != nil {
 				return nil, err
 			}
 		}
 	case map[string]any:
 		for k := range v {
-			if v[k], err = numbers(v[k]); err != nil {
+			if v[k], err = numbers(v[k], exact); err != nil {
 				return nil, err
 			}
 		}
@@ -130,58 +109,161 @@ func number(s string) (any, error) {
 		return n, nil
 	}
 	if !strings.ContainsAny(s, ".eE") {
-		return nil, fmt.Errorf("the integer %s has more than 64 bits; --text stores it as text", s)
+		return nil, fmt.Errorf("the integer %s has more than 64 bits", s)
 	}
 	f, err := strconv.ParseFloat(s, 64)
 	if err != nil {
-		return nil, fmt.Errorf("the number %s is out of range; --text stores it as text", s)
+		return nil, fmt.Errorf("the number %s is out of range", s)
 	}
 	return f, nil
 }
 
-// showValue prints a value: text as it is, the rest as JSON.
-func showValue(v any) string {
-	if s, ok := v.(string); ok {
+// shown is a value as it is printed.
+type shown struct {
+	text string // as it is for text, JSON for what JSON has, else CBOR's notation
+	line string // the same where it breaks no line or column and is like nothing else
+	json any
+	raw  []byte // of text and bytes what they are, of the rest the text
+	err  error  // it cannot be read: what is shown is its bytes
+}
+
+// marks of what JSON has no form for: an object with one of these.
+const (
+	markBytes = "$base64"
+	markCBOR  = "$cbor" // diagnostic notation, RFC 8949
+)
+
+func base64Of(b []byte) any { return object{markBytes: base64.StdEncoding.EncodeToString(b)} }
+
+// show returns how a value is printed.
+func show(e structures.Encoded) shown {
+	v, err := e.Value()
+	if err == nil {
+		if s, ok := showDecoded(v); ok {
+			return s
+		}
+	}
+	// CBOR that no JSON is like: keys that are no text, tags.
+	if s, diagnosed := e.Diagnose(); diagnosed == nil {
+		return shown{text: s, line: s, json: object{markCBOR: s}, raw: []byte(s)}
+	}
+	notation := fmt.Sprintf("h'%x'", e.Bytes())
+	return shown{text: notation, line: notation, json: base64Of(e.Bytes()), raw: e.Bytes(), err: err}
+}
+
+func showDecoded(v any) (shown, bool) {
+	form, ok := jsonForm(v)
+	if !ok {
+		return shown{}, false
+	}
+	s := shown{json: form}
+	switch v := v.(type) {
+	case string:
+		s.text, s.line, s.raw = v, lineOf(v), []byte(v)
+	case []byte:
+		s.text, s.raw = fmt.Sprintf("h'%x'", v), v
+		s.line = s.text
+	default:
+		var b bytes.Buffer
+		if err := jsonEncoder(&b).Encode(form); err != nil {
+			return shown{}, false
+		}
+		s.text = strings.TrimSuffix(b.String(), "\n")
+		s.line, s.raw = s.text, []byte(s.text)
+	}
+	return s, true
+}
+
+// jsonForm returns what of JSON is a decoded value, with marks where there is
+// nothing. It reports false for what has no such form at all.
+func jsonForm(v any) (any, bool) {
+	switch v := v.(type) {
+	case nil, bool, int64, uint64, json.Number, *big.Int, time.Time:
+		return v, true
+	case big.Int:
+		return &v, true
+	case float64:
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return object{markCBOR: strings.TrimPrefix(strings.Replace(fmt.Sprint(v), "Inf", "Infinity", 1), "+")}, true
+		}
+		return v, true
+	case string:
+		if !utf8.ValidString(v) {
+			return base64Of([]byte(v)), true
+		}
+		return v, true
+	case []byte:
+		return base64Of(v), true
+	case []any:
+		all := make([]any, len(v))
+		for i, e := range v {
+			f, ok := jsonForm(e)
+			if !ok {
+				return nil, false
+			}
+			all[i] = f
+		}
+		return all, true
+	case map[string]any:
+		all := make(map[string]any, len(v))
+		for k, e := range v {
+			f, ok := jsonForm(e)
+			if !ok || !utf8.ValidString(k) {
+				return nil, false
+			}
+			all[k] = f
+		}
+		return all, true
+	}
+	return nil, false
+}
+
+// lineOf returns text as it is where it is plain and could not be taken for JSON
+// or for bytes, else as JSON, or as bytes.
+func lineOf(s string) string {
+	if !utf8.ValidString(s) {
+		return fmt.Sprintf("h'%x'", s)
+	}
+	if _, _, err := parseJSON(s); err != nil && !strings.HasPrefix(s, "h'") && !strings.ContainsAny(s, "\t\n\r\x00\x1b") {
 		return s
 	}
 	var b bytes.Buffer
-	if err := jsonEncoder(&b).Encode(jsonable(v)); err != nil {
-		return fmt.Sprint(v)
-	}
+	_ = jsonEncoder(&b).Encode(s)
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// showInLine prints a value so that it does not break a line or a column:
-// text as it is only where it is plain and could not be taken for JSON.
-func showInLine(v any) string {
-	s, ok := v.(string)
-	if !ok {
-		return showValue(v)
+// unreadable is the error of values that were shown as their bytes.
+func unreadable(err error) error {
+	if err == nil {
+		return nil
 	}
-	_, err := parseJSON(s)
-	if !errors.Is(err, errNotJSON) || !utf8.ValidString(s) || strings.ContainsAny(s, "\t\n\r\x00\x1b") {
-		var b bytes.Buffer
-		_ = jsonEncoder(&b).Encode(s)
-		return strings.TrimSuffix(b.String(), "\n")
-	}
-	return s
+	return &exitError{code: exitUnreadable, err: err}
 }
 
-// jsonable replaces what JSON has no form for: numbers that are not finite.
-func jsonable(v any) any {
-	switch v := v.(type) {
-	case float64:
-		if math.IsNaN(v) || math.IsInf(v, 0) {
-			return fmt.Sprint(v)
+// printValue prints a value: raw without anything beside it, else as a line.
+func (a *app) printValue(s shown, raw bool, o object) error {
+	if raw {
+		if _, err := a.stdout.Write(s.raw); err != nil {
+			return fmt.Errorf("write to stdout: %w", err)
 		}
-	case []any:
-		for i := range v {
-			v[i] = jsonable(v[i])
-		}
-	case map[string]any:
-		for k := range v {
-			v[k] = jsonable(v[k])
-		}
+		return nil
 	}
-	return v
+	return a.printLine(s.text, o)
+}
+
+// showKey returns how a key is printed: its text, its form in JSON, and what it
+// is, if it is not text.
+func showKey(k structures.EncodedKey) (text string, form any, kind string) {
+	switch v, _ := k.Value(); v := v.(type) {
+	case string:
+		f, _ := jsonForm(v)
+		return lineOf(v), f, ""
+	case int64:
+		return strconv.FormatInt(v, 10), v, "integer"
+	case uint64:
+		return strconv.FormatUint(v, 10), v, "unsigned"
+	case []byte:
+		return fmt.Sprintf("h'%x'", v), base64Of(v), "bytes"
+	}
+	return k.Diagnose(), object{markCBOR: k.Diagnose()}, "struct"
 }

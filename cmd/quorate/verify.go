@@ -25,8 +25,8 @@ type verifyCommands struct {
 type verifyGrid struct {
 	Members    int    `help:"Members of the grid that is started." default:"3" placeholder:"N"`
 	Durability string `help:"Durability of the grid that is started: ${enum}." enum:"disk,memory" default:"disk" placeholder:"D"`
-	Dir        string `help:"For data, logs and what a broken promise leaves; a temporary directory if left out, kept where a promise broke." placeholder:"D"`
-	Network    string `help:"What is between members: ${enum}. netns: each in a network namespace of its own (Linux, root); proxy: a proxy before each; auto: netns where it works; direct: nothing, and no faults of the network." enum:"auto,netns,proxy,direct" default:"auto" placeholder:"KIND"`
+	Dir        string `help:"For data, logs and what a broken promise leaves; a temporary directory if left out, kept if a promise broke." placeholder:"D"`
+	Network    string `help:"What is between members: ${enum}. netns: each in a network namespace of its own (Linux, root); proxy: a proxy before each; auto: netns if it works; direct: nothing, and no faults of the network." enum:"auto,netns,proxy,direct" default:"auto" placeholder:"KIND"`
 
 	smallDisk bool
 }
@@ -91,7 +91,7 @@ func (cmd *verifyGrid) makeDir() (dir string, remove func(), err error) {
 	return dir, func() {}, errors.Join(err, os.MkdirAll(dir, 0o700))
 }
 
-// start starts the grid and waits until it is at full strength.
+// start starts the grid and waits until it is fully replicated.
 func (cmd *verifyGrid) start(ctx context.Context, dir string) (*nemesis.Grid, error) {
 	cfg, err := cmd.config(dir)
 	if err != nil {

@@ -30,8 +30,8 @@ func (q *quantiles) compute() {
 // add takes in a round that was struck at a time.
 func (r *gapResult) add(gaps map[protocol.GroupID]interval, leads []nemesis.Lead, struck time.Time) {
 	for _, l := range leads {
-		if l.Held > 0 {
-			r.Transfers.add(l.Held)
+		if l.Gated > 0 {
+			r.Transfers.add(l.Gated)
 		}
 	}
 	for id, gap := range gaps {

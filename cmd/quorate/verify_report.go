@@ -13,25 +13,28 @@ import (
 // verifyReport is the verdict.
 type verifyReport struct {
 	workloads.Report
-	Passed      bool               `json:"passed"`
-	Interrupted bool               `json:"interrupted,omitempty"` // by a signal
-	Network     string             `json:"network,omitempty"`
-	Durability  string             `json:"durability"`
-	Members     int                `json:"members"`
-	Seed        uint64             `json:"seed"`
-	Seconds     float64            `json:"seconds"`
-	Load        float64            `json:"load_seconds"`  // of which faults and load went on
-	Asked       float64            `json:"asked_seconds"` // for how long they were to
-	Faults      map[string]int     `json:"faults"`
-	Impossible  []string           `json:"impossible,omitempty"`
-	Undone      []string           `json:"undone,omitempty"`
-	Gaps        map[string]float64 `json:"longest_gap_seconds"` // by fault
-	Damaged     uint64             `json:"damaged"`             // chunks and packets with a flipped bit
-	Hashes      bool               `json:"hashes_equal"`
-	Lost        []string           `json:"majority_lost,omitempty"`       // memory: what became of the grid
-	LossCalls   int64              `json:"majority_lost_calls,omitempty"` // of clients that lived through it
-	LossTold    int64              `json:"majority_lost_told,omitempty"`  // how often they were told
-	Violations  []string           `json:"violations,omitempty"`
+	Passed       bool               `json:"passed"`
+	Interrupted  bool               `json:"interrupted,omitempty"` // by a signal
+	Network      string             `json:"network,omitempty"`
+	Durability   string             `json:"durability"`
+	Members      int                `json:"members"`
+	Seed         uint64             `json:"seed"`
+	Seconds      float64            `json:"seconds"`
+	Load         float64            `json:"load_seconds"`  // of which faults and load went on
+	Asked        float64            `json:"asked_seconds"` // for how long they were to
+	Faults       map[string]int     `json:"faults"`
+	Impossible   []string           `json:"impossible,omitempty"`
+	Undone       []string           `json:"undone,omitempty"`
+	Gaps         map[string]float64 `json:"longest_gap_seconds"` // by fault
+	Holders      int                `json:"holders"`             // clients that held a permit all the time
+	LostSessions int64              `json:"sessions_lost"`       // of those, for whatever reason
+	Newcomers    int64              `json:"newcomers"`           // clients that came and were served
+	Damaged      uint64             `json:"damaged"`             // chunks and packets with a flipped bit
+	Hashes       bool               `json:"hashes_equal"`
+	Lost         []string           `json:"majority_lost,omitempty"`          // memory: what became of the grid
+	LossCalls    int64              `json:"majority_lost_calls,omitempty"`    // of clients that lived through it
+	LossTold     int64              `json:"majority_lost_notified,omitempty"` // how often they were notified
+	Violations   []string           `json:"violations,omitempty"`
 }
 
 func (v *verification) fillReport(r *verifyReport) {
@@ -45,6 +48,9 @@ func (v *verification) fillReport(r *verifyReport) {
 		r.Gaps[fault] = d.Seconds()
 	}
 	r.Violations = v.broken
+	if v.sessions != nil {
+		r.Holders, r.LostSessions, r.Newcomers = v.sessions.Holders(), v.sessions.Lost(), v.sessions.Came()
+	}
 	r.Load, r.Asked = v.lasted.Seconds(), v.asked.Seconds()
 	if v.grid != nil {
 		kind, lacks := v.grid.NetworkKind()
@@ -90,6 +96,8 @@ func (r *verifyReport) String() string {
 	if r.Undecided > 0 {
 		line("undecided", "%d histories: the search took too long", r.Undecided)
 	}
+	line("sessions", "%d clients held permits all the time and lost %d sessions; %d more came and were served", r.Holders, r.LostSessions, r.Newcomers)
+	line("revoked", "%d holds; %d holders that do not release were notified", r.Revoked, r.RevokedTold)
 	line("faults", "%d", total)
 	for _, name := range slices.Sorted(maps.Keys(r.Faults)) {
 		gap := "-"

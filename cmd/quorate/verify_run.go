@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,10 +30,13 @@ type verification struct {
 	grid       *nemesis.Grid // nil: the grid of others
 	seeds      []string
 	cutter     *nemesis.Cutter
-	clients    []*client.Client // of the workloads
+	direct     func(ctx context.Context, address string) (net.Conn, error) // past the cutter
+	clients    []*client.Client                                            // of the workloads
 	probing    []*client.Client
 	load       *workloads.Run
 	probes     *workloads.Probes
+	sessions   *workloads.Sessions // nil before they hold anything
+	loads      int                 // of their own, so far
 	faults     []nemesis.Fault
 	majority   []nemesis.Fault // memory: they take the data
 	impossible []string
@@ -69,7 +73,7 @@ func (v *verification) prepare(ctx context.Context) error {
 		v.note("network: %s", kind)
 		v.grid, v.seeds, dial = g, g.Seeds(), g.Dial
 	}
-	v.cutter = nemesis.NewCutter(dial)
+	v.cutter, v.direct = nemesis.NewCutter(dial), dial
 	if err := v.chooseFaults(); err != nil {
 		return err
 	}
@@ -96,7 +100,7 @@ func (v *verification) dial(ctx context.Context, name string, opts ...client.Opt
 }
 
 func (v *verification) target() *nemesis.Target {
-	return &nemesis.Target{Grid: v.grid, Seeds: v.seeds, Clients: v.cutter, Rand: v.rng, Client: v.holder}
+	return &nemesis.Target{Grid: v.grid, Seeds: v.seeds, Clients: v.cutter, Rand: v.rng, Client: v.holder, Load: v.startLoad}
 }
 
 // chooseFaults says which of the faults that were asked for cannot be had.
@@ -135,6 +139,9 @@ func (v *verification) run(told context.Context) {
 		Quiet: v.times.quiet, Broken: v.breaks,
 	})
 	v.probes = workloads.StartProbes(v.name, v.probing, workloads.Groups(v.probing[0]), v.gap)
+	if err := v.holdSessions(told); err != nil && told.Err() == nil {
+		v.breaks(fmt.Sprintf("clients that hold permits cannot come: %v", err), nil, verify.Verdict{})
+	}
 	v.asked = v.cmd.Duration
 	switch {
 	case v.cmd.Count > 0:
@@ -158,6 +165,9 @@ func (v *verification) run(told context.Context) {
 	<-over.Done()
 	stop()
 	<-reported
+	if v.sessions != nil {
+		v.sessions.Stop()
+	}
 	v.load.Stop()
 	v.probes.Stop()
 	v.lasted = time.Since(v.began)
@@ -235,7 +245,7 @@ func (v *verification) inject(ctx, over context.Context, f nemesis.Fault) bool {
 		return false // by a signal: finish waits for the grid, without load
 	}
 	if err := v.grid.AwaitFull(ctx); err != nil {
-		v.breaks(fmt.Sprintf("after %s %s the grid does not come back to full strength: %v", f.Name, in.Detail, err), nil, verify.Verdict{})
+		v.breaks(fmt.Sprintf("after %s %s the grid is not fully replicated again: %v", f.Name, in.Detail, err), nil, verify.Verdict{})
 		return false
 	}
 	return true
@@ -345,7 +355,7 @@ func (v *verification) finish(told context.Context) *verifyReport {
 		return err == nil
 	}
 	if v.grid != nil {
-		look("full strength at the end", func(ctx context.Context) error { return errors.Join(v.grid.StartAll(), v.grid.AwaitFull(ctx)) })
+		look("fully replicated at the end", func(ctx context.Context) error { return errors.Join(v.grid.StartAll(), v.grid.AwaitFull(ctx)) })
 	}
 	look("the last histories and what is left", func(ctx context.Context) error {
 		r.Report = v.load.Finish(ctx)

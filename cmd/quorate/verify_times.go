@@ -73,6 +73,20 @@ func (t *timeline) during(from, to time.Time) string {
 	return name
 }
 
+// only reports whether all faults that were in force in a span, or had just
+// ended, are such that ok says so.
+func (t *timeline) only(from, to time.Time, ok func(fault string) bool) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, s := range t.spans {
+		after := !s.to.IsZero() && s.to.Add(afterEffect).Before(from)
+		if !after && s.from.Before(to) && !ok(s.fault) {
+			return false
+		}
+	}
+	return true
+}
+
 func (s span) overlap(from, to time.Time) time.Duration {
 	if s.from.After(from) {
 		from = s.from

@@ -2,11 +2,13 @@ package gridtest_test
 
 import (
 	"math/rand/v2"
+	"net"
 	"testing"
 	"time"
 
 	"github.com/quorate/quorate/grid"
 	"github.com/quorate/quorate/grid/gridtest"
+	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures/dcounter"
 )
 
@@ -75,5 +77,52 @@ func oneCluster(t *testing.T, c *gridtest.Cluster, members int) {
 	n, err := dcounter.New(c.Client(t), "hits").Add(testContext(t), 1)
 	if err != nil || n != 1 {
 		t.Fatalf("counter %d, %v", n, err)
+	}
+}
+
+// TestTableNamesTheCluster has a client greet a member before the cluster is
+// formed, and wait for the table: it says which cluster it is of.
+func TestTableNamesTheCluster(t *testing.T) {
+	t.Parallel()
+	c := gridtest.Start(t, 1, gridtest.WithoutWait(), gridtest.WithDurability(grid.Memory),
+		gridtest.WithConfig(func(_ int, cfg *grid.Config) { cfg.BootstrapExpect = 2 }))
+	conn, err := net.Dial("tcp", c.Addrs()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	hello := protocol.Encode(protocol.NewHello(protocol.UUID{7}, ""))
+	b := protocol.AppendPreface(nil, protocol.PurposeClient)
+	b = append(b, protocol.EndFrame(append(protocol.BeginFrame(nil), hello...), 0)...)
+	if _, err := conn.Write(b); err != nil {
+		t.Fatal(err)
+	}
+	frames := protocol.NewFrameReader(conn, protocol.MaxFrame)
+	for formed := false; ; {
+		frame, err := frames.Next()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, c.Diagnose())
+		}
+		switch protocol.PeekType(frame) {
+		case protocol.TypeWelcome:
+			var w protocol.Welcome
+			if err := protocol.Decode(frame, &w); err != nil || len(w.Table.Partitions) != 0 || w.Table.Cluster != (protocol.UUID{}) {
+				t.Fatalf("before the cluster is formed: %+v, %v", w, err)
+			}
+			c.Add()
+			formed = true
+		case protocol.TypeTable:
+			var table protocol.Table
+			if err := protocol.Decode(frame, &table); err != nil || !formed {
+				t.Fatal(err)
+			}
+			if len(table.Partitions) == 0 {
+				continue
+			}
+			if s, err := c.Status(0); err != nil || s.Cluster != table.Cluster.String() {
+				t.Errorf("the table is of cluster %v, the member of %v, %v", table.Cluster, s.Cluster, err)
+			}
+			return
+		}
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/quorate/quorate/internal/ports"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups"
+	"github.com/quorate/quorate/structures"
 )
 
 // WaitTimeout bounds every wait of this package.
@@ -48,6 +49,12 @@ func WithTuning(f func(*shardgroups.Config)) Option {
 	return func(c *Cluster) { c.tune = f }
 }
 
+// WithKinds makes the members serve these kinds of structures in place of those that a
+// grid has: more, as a later version does, or fewer.
+func WithKinds(all []structures.Kind) Option {
+	return func(c *Cluster) { c.kinds = all }
+}
+
 // WithSteps has f told how far the coordinator of a member is with giving a
 // place to another, which it goes on with when f returns.
 func WithSteps(f func(member int, point string, g protocol.GroupID)) Option {
@@ -65,9 +72,11 @@ type Cluster struct {
 	dir       string
 	configure func(int, *grid.Config)
 	tune      func(*shardgroups.Config)
+	kinds     []structures.Kind // nil: those that a grid has
 	steps     func(member int, point string, g protocol.GroupID)
 	wait      bool
 	disks     bool          // in memory
+	apart     bool          // no member reaches its own address
 	clock     *atomic.Int64 // of the test; nil: everybody's own
 	seed      uint64
 	fabric    *network.Fabric
@@ -105,6 +114,9 @@ func Start(t testing.TB, n int, opts ...Option) *Cluster {
 		c.seed = rand.Uint64() | 1
 	}
 	c.fabric = network.NewFabric(c.seed)
+	if c.apart {
+		c.fabric.Unreflected()
+	}
 	c.clients = c.fabric.Network(network.Clients)
 	t.Cleanup(c.close)
 	for i := range n {
@@ -163,6 +175,9 @@ func (c *Cluster) tryStart(i int) error {
 		}
 		kill := n.net.Kill
 		n.disk.kill.Store(&kill)
+	}
+	if c.kinds != nil {
+		ctx = tune.WithKinds(ctx, c.kinds)
 	}
 	if c.steps != nil {
 		ctx = tune.WithSteps(ctx, func(point string, g protocol.GroupID) { c.steps(i, point, g) })
@@ -321,7 +336,7 @@ func (c *Cluster) dataDir(i int) string { return filepath.Join(c.dir, memberName
 func (c *Cluster) WaitFull() {
 	c.t.Helper()
 	c.WaitReady()
-	c.Eventually("every group at full strength", c.full)
+	c.Eventually("every group fully replicated", c.full)
 }
 
 func (c *Cluster) full() bool {
@@ -422,7 +437,7 @@ func (c *Cluster) ask(i int, what string, out any) error {
 	if err != nil {
 		return err
 	}
-	return protocol.Decode(b, out)
+	return protocol.DecodeAnswer(b, out)
 }
 
 // LeaderOf waits until the members that run, and are not paused, agree who leads

@@ -229,7 +229,7 @@ func TestDisk_GroupLost(t *testing.T) {
 	if len(report.Groups) != 1 || report.Whole {
 		t.Errorf("%+v", report)
 	}
-	if err := os.Rename(filepath.Join(to, "seed"), filepath.Join(dirs[survivor], "seed")); err != nil {
+	if err := os.Rename(filepath.Join(to, "backup"), filepath.Join(dirs[survivor], "backup")); err != nil {
 		t.Fatal(err)
 	}
 	c.Restart(survivor)

@@ -145,12 +145,12 @@ func TestNoRoomToReceive(t *testing.T) {
 		if ok && slices.ContainsFunc(g.Replicas, func(r protocol.StatusReplica) bool { return r.State == protocol.ReplicaNonVoting }) {
 			t.Fatalf("it gets a copy: %+v", g)
 		}
-		return ok && strings.Contains(g.NoRoom, "to receive, n3 has room for 10.2 MiB")
+		return ok && strings.Contains(g.NoHeadroom, "to receive, n3 has headroom for 10.2 MiB")
 	})
 	c.FillMemory(returns, 10)
 	c.WaitFull()
 	c.Eventually("nothing waits", func() bool {
 		g, ok := group()
-		return ok && g.NoRoom == "" && g.Missing == 0
+		return ok && g.NoHeadroom == "" && g.Missing == 0
 	})
 }

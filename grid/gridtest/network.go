@@ -37,6 +37,10 @@ type Link struct {
 // prints the one that was used.
 func WithSeed(seed uint64) Option { return func(c *Cluster) { c.seed = seed } }
 
+// WithoutReflection has no member reach its own address over the network, as where
+// a router does not send back what comes from inside (no hairpin).
+func WithoutReflection() Option { return func(c *Cluster) { c.apart = true } }
+
 // SetLink changes how what one sends to another fares: both are members, or
 // Clients.
 func (c *Cluster) SetLink(from, to int, l Link) {

@@ -2,6 +2,7 @@ package gridtest
 
 import (
 	"cmp"
+	"sync"
 	"sync/atomic"
 
 	"github.com/quorate/quorate/grid"
@@ -14,6 +15,7 @@ import (
 type sensors struct {
 	memory atomic.Int64 // percent of the limit that lives; 0: as it is
 	disk   atomic.Int64 // bytes that are free; 0: as it is
+	file   atomic.Pointer[func()]
 }
 
 // tune returns what replaces the measurements of a member.
@@ -35,6 +37,11 @@ func (s *sensors) tune(cfg grid.Config) *tune.Sensors {
 			}
 			return filesystem.Room(dir)
 		},
+		MemberFile: func() {
+			if f := s.file.Load(); f != nil {
+				(*f)()
+			}
+		},
 	}
 }
 
@@ -55,6 +62,21 @@ const (
 
 // FillDisk makes a member believe that its disk has that much room.
 func (c *Cluster) FillDisk(member int, r Room) { c.nodes[member].sensors.disk.Store(int64(r)) }
+
+// StallMemberFile has the disk of a member stand still with its next write of
+// member.json, until resume is called. What is returned is closed when that write
+// has begun.
+func (c *Cluster) StallMemberFile(member int) (stalled <-chan struct{}, resume func()) {
+	writes, resumed := make(chan struct{}), make(chan struct{})
+	begun, ended := sync.OnceFunc(func() { close(writes) }), sync.OnceFunc(func() { close(resumed) })
+	stall := func() {
+		begun()
+		<-resumed
+	}
+	c.nodes[member].sensors.file.Store(&stall)
+	c.t.Cleanup(ended)
+	return writes, ended
+}
 
 // FillMemory makes a member believe that so many percent of its memory's limit
 // are in use; 0 makes it measure again. Above 85 the groups with a copy there

@@ -74,7 +74,7 @@ func TestUpgrade(t *testing.T) {
 	if n, err := hits.Get(ctx); err != nil || n != done {
 		t.Errorf("counter %d, %v, want %d", n, err, done)
 	}
-	if v, ok, err := jobs.Poll(ctx, 0); err != nil || !ok || v != 1 {
+	if v, ok, err := jobs.Poll(ctx); err != nil || !ok || v != 1 {
 		t.Errorf("Poll = %d, %t, %v", v, ok, err)
 	}
 	sameHashes(t, c)

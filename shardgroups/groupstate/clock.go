@@ -1,9 +1,6 @@
 package groupstate
 
 import (
-	"encoding/binary"
-	"fmt"
-
 	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 )
@@ -30,14 +27,9 @@ func (c *clock) advance(h Header) {
 	}
 }
 
-func (c *clock) claim(payload []byte) error {
-	if len(payload) != 8 {
-		return fmt.Errorf("%w: a claim of %d bytes", ErrEntry, len(payload))
-	}
+func (c *clock) claim(v claim) {
 	c.Epoch++
-	c.Holder = binary.BigEndian.Uint64(payload)
-	c.Base = c.Now
-	return nil
+	c.Holder, c.Base = v.Nonce, c.Now
 }
 
 // Clock is the replicated clock as a leader needs it for its next entry.

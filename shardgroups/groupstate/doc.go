@@ -1,6 +1,6 @@
 // Package groupstate is the replicated state of one Raft group: the partitions
 // it owns with their rows, exactly-once records, waiting calls, deadlines and
-// events, the sessions it knows, and the replicated clock.
+// history, the sessions it knows, and the replicated clock.
 //
 // It is deterministic: the same entries in the same order give the same state,
 // byte for byte, on every replica and in every later version. It has no clock,

@@ -1,12 +1,15 @@
 package groupstate
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
 
+	"github.com/quorate/quorate/archive"
 	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups/levels"
 )
 
 // entryVersion is the first byte of every entry.
@@ -23,40 +26,72 @@ type Header struct {
 	Number     uint64 // of the entry, among those of Proposer
 	ClockEpoch uint64 // the claim under which Elapsed was measured
 	Elapsed    int64  // nanoseconds since the claim was applied at the leader
+
+	// Level is that of the state that the entry is for, as the leader knew it: the
+	// shape of all that follows. 0 stands for 1.
+	Level uint32
 }
 
-const headerSize = 1 + 4*8
+const headerSize = 1 + 4 + 4*8
 
 // command numbers what an entry holds. Numbers are never used again.
 type command byte
 
 const (
-	commandRequest command = 1 // a client's request, as it came
-	commandClaim   command = 2 // the leader takes the clock
-	commandAttach  command = 3 // a session becomes known
-	commandEnds    command = 4 // sessions have ended
-	commandOwn     command = 5 // the group's partitions and limits, once
-	commandLevel   command = 6 // raises the level
-	commandLoad    command = 7 // a chunk of a snapshot that the group takes over
-	commandLoaded  command = 8 // the snapshot's length and sum: the load is over
+	commandRequest command = 1  // a client's request, as it came
+	commandClaim   command = 2  // the leader takes the clock
+	commandAttach  command = 3  // a session becomes known
+	commandEnds    command = 4  // sessions have ended
+	commandOwn     command = 5  // the group's partitions and limits, once
+	commandLevel   command = 6  // raises the level
+	commandLoad    command = 7  // a frame of the archive that the group takes over
+	commandPass    command = 9  // ends are passed over that are listed no more
+	commandEnded   command = 10 // which of the sessions known before it have ended
+)
+
+// What the commands carry, in the shape of the entry's level. A request is carried as
+// it came, or as its proposer encodes it anew.
+type (
+	claim  struct{ Nonce uint64 }
+	attach struct {
+		Session protocol.SessionID
+		End     uint64
+	}
+	ends struct {
+		From uint64
+		IDs  []protocol.SessionID
+	}
+	passOver struct {
+		End  uint64
+		Next protocol.SessionID
+	}
+	frame struct {
+		N       uint64
+		Type    uint8
+		Content []byte
+	}
+	raise struct{ Level uint32 }
 )
 
 // Builder builds an entry. The zero Builder is empty; Reset starts one.
 type Builder struct {
 	buf      []byte
+	level    uint32
 	requests int
 	commands int
 }
 
 // Reset starts an entry, in a buffer of its own with room for size bytes.
 func (b *Builder) Reset(h Header, size int) {
+	h.Level = max(h.Level, 1)
 	buf := make([]byte, 0, headerSize+size)
 	buf = append(buf, entryVersion)
+	buf = binary.BigEndian.AppendUint32(buf, h.Level)
 	buf = binary.BigEndian.AppendUint64(buf, h.Proposer)
 	buf = binary.BigEndian.AppendUint64(buf, h.Number)
 	buf = binary.BigEndian.AppendUint64(buf, h.ClockEpoch)
 	buf = binary.BigEndian.AppendUint64(buf, uint64(h.Elapsed))
-	*b = Builder{buf: buf}
+	*b = Builder{buf: buf, level: h.Level}
 }
 
 // Bytes returns the entry.
@@ -67,6 +102,9 @@ func (b *Builder) Requests() int { return b.requests }
 
 // Commands returns how many commands the entry holds, requests among them.
 func (b *Builder) Commands() int { return b.commands }
+
+// addShaped adds a command other than a request, in the shape of the entry's level.
+func (b *Builder) addShaped(c command, v any) { b.add(c, levels.Append(nil, v, b.level)) }
 
 func (b *Builder) add(c command, payload []byte) {
 	b.buf = append(b.buf, byte(c))
@@ -83,29 +121,38 @@ func (b *Builder) Request(raw []byte) {
 
 // Claim adds the claim of the clock by a leader; nonce names this claim.
 func (b *Builder) Claim(nonce uint64) {
-	b.add(commandClaim, binary.BigEndian.AppendUint64(nil, nonce))
+	b.addShaped(commandClaim, claim{nonce})
 }
 
 // Attach makes session s known. The leader has read in the system group that s
 // lived when end had been the number of the last ended session.
 func (b *Builder) Attach(s protocol.SessionID, end uint64) {
-	b.add(commandAttach, protocol.AppendUint(protocol.AppendUint(nil, uint64(s)), end))
+	b.addShaped(commandAttach, attach{s, end})
 }
 
 // Ends adds the sessions that ended with the numbers from+1, from+2, ...
 func (b *Builder) Ends(from uint64, ids []protocol.SessionID) {
-	p := protocol.AppendArray(protocol.AppendUint(nil, from), len(ids))
-	for _, id := range ids {
-		p = protocol.AppendUint(p, uint64(id))
-	}
-	b.add(commandEnds, p)
+	b.addShaped(commandEnds, ends{from, ids})
 }
+
+// PassOver moves the cursor of the ends to end, over ends that are listed no
+// more. Sessions that were known before, up to the one before next, may have
+// ended with one of them: Ended has to say of each.
+func (b *Builder) PassOver(end uint64, next protocol.SessionID) {
+	b.addShaped(commandPass, passOver{end, next})
+}
+
+// Ended says which sessions of a part, its IDs, have ended, after ends were passed
+// over.
+func (b *Builder) Ended(c Checked) { b.addShaped(commandEnded, c) }
 
 // Ownership is what a new group is told, once.
 type Ownership struct {
 	Partitions int                    // of the cluster
 	Owned      []protocol.PartitionID // by the group
 	Limits     protocol.Limits
+	// History is how many bytes the group keeps of events; 0: DefaultHistory.
+	History int
 	// Generation of the partitions: it has risen where data was lost.
 	Generation uint16
 	// Revision is where the partitions' revisions begin.
@@ -122,71 +169,36 @@ type Ownership struct {
 	Loading bool
 }
 
-// ownFields is how many fields an Ownership is written with. A later version
-// that writes more, under a higher level, reads both.
-const ownFields = 8
-
 // Own gives a new group its partitions. A group that has them already ignores
 // it.
 func (b *Builder) Own(o Ownership) {
-	p := protocol.AppendArray(nil, ownFields)
-	p = protocol.AppendUint(p, uint64(o.Partitions))
-	p = protocol.AppendArray(p, len(o.Owned))
-	for _, id := range o.Owned {
-		p = protocol.AppendUint(p, uint64(id))
-	}
-	p = protocol.AppendBytes(p, protocol.Encode(o.Limits))
-	p = protocol.AppendUint(p, uint64(o.Generation))
-	p = protocol.AppendUint(p, uint64(o.Revision))
-	p = protocol.AppendUint(p, uint64(o.HoldOff))
-	p = protocol.AppendUint(p, o.Ends)
-	b.add(commandOwn, protocol.AppendBool(p, o.Loading))
+	o.History = cmp.Or(o.History, DefaultHistory)
+	b.addShaped(commandOwn, o)
 }
 
-// readOwnership reads what Own wrote.
-func readOwnership(r *protocol.Reader) (Ownership, error) {
-	var o Ownership
-	r.Array(ownFields)
-	o.Partitions = int(r.Uint32())
-	o.Owned = make([]protocol.PartitionID, r.ArrayLen())
-	for i := range o.Owned {
-		o.Owned[i] = protocol.PartitionID(r.Uint32())
+// Check reports why an ownership must not be logged: Apply would refuse it.
+func (o *Ownership) Check() error {
+	if o.Partitions < 0 || o.Partitions > maxPartitions || len(o.Owned) > maxPartitions || o.HoldOff < 0 || o.HoldOff > maxHoldOff || o.Revision > maxFirstRevision || o.History < 0 || o.History > maxHistory {
+		return fmt.Errorf("the ownership of %d partitions of %d, from revision %d, held off for %v, with %d bytes of history", len(o.Owned), o.Partitions, o.Revision, o.HoldOff, o.History)
 	}
-	limits := r.Bytes()
-	o.Generation = r.Uint16()
-	o.Revision = protocol.Revision(r.Uint())
-	o.HoldOff = time.Duration(r.Uint())
-	o.Ends, o.Loading = r.Uint(), r.Bool()
-	if o.Partitions > maxPartitions || o.HoldOff < 0 || o.HoldOff > maxHoldOff || o.Revision > maxFirstRevision {
-		return o, fmt.Errorf("%w: the ownership of %d partitions", ErrEntry, o.Partitions)
-	}
-	if r.Err() == nil {
-		if err := protocol.Decode(limits, &o.Limits); err != nil {
-			return o, fmt.Errorf("%w: limits: %v", ErrEntry, err)
-		}
-	}
-	return o, nil
+	return nil
 }
 
 const (
 	maxHoldOff       = 365 * 24 * time.Hour
 	maxFirstRevision = 1<<48 - 1
+	maxHistory       = 1 << 40
 )
 
-// Load adds a chunk of at most MaxLoadChunk bytes of a snapshot, from offset
-// on, to a group that was told to load one.
-func (b *Builder) Load(offset uint64, chunk []byte) {
-	b.add(commandLoad, protocol.AppendBytes(protocol.AppendUint(protocol.AppendArray(nil, 2), offset), chunk))
-}
-
-// Loaded ends a load: the snapshot had length bytes, with a LoadSum of sum.
-func (b *Builder) Loaded(length, sum uint64) {
-	b.add(commandLoaded, protocol.AppendUint(protocol.AppendUint(protocol.AppendArray(nil, 2), length), sum))
+// Load adds the n-th frame of an archive, counted from 0, to a group that was told
+// to load one.
+func (b *Builder) Load(n uint64, f archive.Frame) {
+	b.addShaped(commandLoad, frame{n, uint8(f.Type), f.Content})
 }
 
 // Level raises the level of the group's state.
 func (b *Builder) Level(level uint32) {
-	b.add(commandLevel, protocol.AppendUint(nil, uint64(level)))
+	b.addShaped(commandLevel, raise{level})
 }
 
 // ReadHeader reads the header of an entry and returns the rest of it.
@@ -194,8 +206,8 @@ func ReadHeader(entry []byte) (Header, []byte, error) {
 	if len(entry) < headerSize || entry[0] != entryVersion {
 		return Header{}, nil, fmt.Errorf("%w: %d bytes", ErrEntry, len(entry))
 	}
-	u := func(i int) uint64 { return binary.BigEndian.Uint64(entry[1+8*i:]) }
-	h := Header{Proposer: u(0), Number: u(1), ClockEpoch: u(2), Elapsed: int64(u(3))}
+	u := func(i int) uint64 { return binary.BigEndian.Uint64(entry[5+8*i:]) }
+	h := Header{Proposer: u(0), Number: u(1), ClockEpoch: u(2), Elapsed: int64(u(3)), Level: binary.BigEndian.Uint32(entry[1:])}
 	return h, entry[headerSize:], nil
 }
 

@@ -15,8 +15,8 @@ import (
 
 type deaf struct{}
 
-func (deaf) Replied(int, *protocol.Request, structures.Result, protocol.Revision)                {}
-func (deaf) Granted(protocol.PartitionID, protocol.Caller, structures.Result, protocol.Revision) {}
+func (deaf) Replied(int, *protocol.Request, structures.Result, protocol.Version)                {}
+func (deaf) Granted(protocol.PartitionID, protocol.Caller, structures.Result, protocol.Version) {}
 
 func fuzzedState() *groupstate.State {
 	return groupstate.New([]structures.Kind{dmap.Kind(), dcounter.Kind(), dsemaphore.Kind(), dqueue.Kind()})

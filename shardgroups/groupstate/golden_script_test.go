@@ -5,6 +5,7 @@ import (
 
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups/groupstate"
+	"github.com/quorate/quorate/structures"
 )
 
 // The structures of the script.
@@ -26,10 +27,12 @@ func (s *script) play() {
 	s.playCounters()
 	s.playMaps()
 	s.playSemaphores()
+	s.playRevocations()
 	s.playQueues()
 	s.playTime()
 	s.playEnds()
 	s.playGarbage()
+	s.playPassedOver()
 }
 
 func (s *script) begin() {
@@ -38,6 +41,7 @@ func (s *script) begin() {
 		s.b.Claim(77)
 	})
 	s.epoch = 1
+	s.state.SetOffset(protocol.LogTime(s.offset))
 	s.entry("its partitions again, which changes nothing; its level; sessions", 5, func() {
 		s.b.Own(groupstate.Ownership{Partitions: 8, Owned: []protocol.PartitionID{nobodysHere}, Limits: protocol.DefaultLimits()})
 		s.b.Level(1)
@@ -75,7 +79,7 @@ func (s *script) playCounters() {
 		s.request(protocol.Request{Partition: home, Kind: counters, Op: 3, Name: hits, Caller: c, Body: ints(1), Highest: 3})
 	})
 	s.entry("a counter is destroyed and begins anew", 13, func() {
-		s.call(in, counters, full, 5, ints())
+		s.call(in, counters, full, structures.OpDestroy, items())
 		s.call(in, counters, full, 3, ints(2))
 	})
 }
@@ -104,9 +108,11 @@ func (s *script) playMaps() {
 		s.call(in, maps, users, 2, items(key("late"), text("y"), -1))
 		s.call(in, maps, users, 9, items(key("ada"), 150))
 		s.call(in, maps, users, 9, items(key("nobody"), 150))
-		s.call(in, maps, users, 19, items(60_000))
-		s.call(in, maps, users, 19, items(70_000))
-		s.call(in, maps, users, 20, items(60_000, 40))
+		s.call(in, maps, users, structures.OpConfigure, items(word("ttl"), 60_000))
+		s.call(in, maps, users, structures.OpConfigure, items(word("ttl"), 70_000))
+		s.call(in, maps, users, structures.OpConfigure, items(word("ttl"), 60_000))
+		s.call(in, maps, users, structures.OpAdopt, items(40, word("ttl"), 50_000))
+		s.call(in, maps, users, structures.OpAdopt, items(1, word("ttl"), 40_000))
 		s.call(in, maps, users, 2, items(key("default"), text("z"), 0))
 		s.call(in, maps, users, 2, items(key("ever"), text("z"), -2))
 	})
@@ -126,7 +132,7 @@ func (s *script) playMaps() {
 		s.call(slot{bob, other, 0}, maps, "cleared", 12, items(0, key("p"), small(1), key("q"), small(2)))
 		s.call(slot{bob, other, 0}, maps, "cleared", 18, items([]byte{}))
 		s.call(slot{bob, other, 0}, maps, "gone", 2, items(key("p"), small(1), 0))
-		s.call(slot{bob, other, 0}, maps, "gone", 21, items())
+		s.call(slot{bob, other, 0}, maps, "gone", structures.OpDestroy, items())
 		s.call(slot{bob, other, 0}, maps, "gone", 2, items(key("q"), small(2), 0))
 	})
 }
@@ -162,32 +168,72 @@ func (s *script) playSemaphores() {
 		s.call(slot{dan, elsewhere, 0}, semaphores, doomed, 7, ints(1))
 		s.call(slot{dan, elsewhere, 1}, semaphores, doomed, 3, ints(1))
 		s.waiting(slot{dan, elsewhere, 3}, semaphores, doomed, 2, ints(1, 0))
-		s.call(slot{dan, elsewhere, 0}, semaphores, doomed, 8, ints())
+		s.call(slot{dan, elsewhere, 0}, semaphores, doomed, structures.OpDestroy, items())
 	})
+}
+
+// playRevocations takes holds away: at once, with a grace, and by asking.
+func (s *script) playRevocations() {
+	const kept = "kept"
+	a, b := slot{ann, elsewhere, 0}, slot{bob, elsewhere, 0}
+	s.entry("three are held, one waits", 61, func() {
+		s.call(a, semaphores, kept, 1, ints(3))
+		s.call(a, semaphores, kept, 3, ints(1))
+		s.call(a, semaphores, kept, 3, ints(1))
+		s.call(b, semaphores, kept, 3, ints(1))
+		s.waiting(slot{dan, elsewhere, 1}, semaphores, kept, 2, ints(1, 0))
+	})
+	revoke := func(hold, grace int, reason string) {
+		s.call(slot{dan, elsewhere, 0}, semaphores, kept, structures.OpRevoke, items(hold, grace, word(reason)))
+	}
+	acknowledge := func(in slot, hold int) { s.call(in, semaphores, kept, structures.OpAcknowledge, items(hold)) }
+	s.entry("asked for; revoked; with less grace, and with more; one that is not there; acknowledged too early and by another", 61, func() {
+		revoke(7, -1, "please")
+		acknowledge(a, 7)
+		revoke(7, 100, "host gone")
+		revoke(7, -1, "please")
+		revoke(7, 1, "now")
+		revoke(7, 50, "")
+		revoke(3, 50, "")
+		revoke(8, 40, "slowly")
+		acknowledge(b, 7)
+	})
+	s.entry("a grace is over, which its holder has not acknowledged: it holds on", 63, func() {
+		s.call(slot{dan, elsewhere, 2}, semaphores, kept, 3, ints(1))
+	})
+	s.entry("acknowledged after its grace: it goes at once, to who waits; and before it, which may still be shortened", 64, func() {
+		acknowledge(a, 7)
+		acknowledge(a, 7)
+		acknowledge(a, 8)
+		acknowledge(a, 8)
+		revoke(8, 30, "sooner")
+		revoke(8, 60, "later")
+	})
+	s.entry("revoked at once", 64, func() { revoke(9, 0, "by force") })
 }
 
 func (s *script) playQueues() {
 	a, b, c, d := slot{ann, elsewhere, 0}, slot{bob, elsewhere, 0}, slot{cyd, elsewhere, 0}, slot{dan, elsewhere, 2}
 	s.entry("a narrow queue: full, and a put that waits", 65, func() {
-		s.call(a, queues, narrow, 9, ints(1))
-		s.call(a, queues, narrow, 9, ints(2))
-		s.waiting(a, queues, narrow, 1, items(text("n1")))
+		s.call(a, queues, narrow, structures.OpConfigure, items(word("capacity"), 1))
+		s.call(a, queues, narrow, structures.OpConfigure, items(word("capacity"), 2))
+		s.waiting(a, queues, narrow, 1, items(text("n1"), 0))
 		s.call(a, queues, narrow, 2, items(text("n2")))
-		s.waiting(b, queues, narrow, 1, items(text("n3")))
-		s.call(a, queues, narrow, 4, items())
-		s.call(a, queues, narrow, 6, ints(10))
-		s.call(a, queues, narrow, 4, items())
+		s.waiting(b, queues, narrow, 1, items(text("n3"), 0))
+		s.call(a, queues, narrow, 4, ints(0))
+		s.call(a, queues, narrow, 6, ints(10, 0))
+		s.call(a, queues, narrow, 4, ints(0))
 	})
 	var taken, withdrawn, late protocol.Caller
 	s.entry("takes that wait: an element is reserved for each", 70, func() {
-		s.waiting(d, queues, jobs, 3, ints(20)) // times out
-		taken = s.waiting(a, queues, jobs, 3, ints(0))
-		withdrawn = s.waiting(b, queues, jobs, 3, ints(0))
-		s.control(elsewhere, s.waiting(slot{dan, elsewhere, 3}, queues, jobs, 3, ints(0)), protocol.OpCancel)
+		s.waiting(d, queues, jobs, 3, ints(20, 0)) // times out
+		taken = s.waiting(a, queues, jobs, 3, ints(0, 0))
+		withdrawn = s.waiting(b, queues, jobs, 3, ints(0, 0))
+		s.control(elsewhere, s.waiting(slot{dan, elsewhere, 3}, queues, jobs, 3, ints(0, 0)), protocol.OpCancel)
 	})
 	s.entry("elements come, after the first that waited has given up", 95, func() {
 		in := slot{ann, elsewhere, 1}
-		s.waiting(in, queues, jobs, 1, items(text("j1")))
+		s.waiting(in, queues, jobs, 1, items(text("j1"), 0))
 		s.call(in, queues, jobs, 2, items(text("j2")))
 	})
 	s.entry("one confirms, also twice; one cancels, and what it had comes back", 96, func() {
@@ -201,24 +247,38 @@ func (s *script) playQueues() {
 		in := slot{bob, elsewhere, 1}
 		late = protocol.Caller{Session: bob, Slot: 1, Sequence: 1}
 		s.control(elsewhere, late, protocol.OpCancel)
-		s.waiting(in, queues, jobs, 3, ints(0))
+		s.waiting(in, queues, jobs, 3, ints(0, 0))
 		s.control(elsewhere, late, protocol.OpConfirm)
 	})
 	s.entry("a take that finds an element has it; one that waits is to lose its session", 98, func() {
-		s.waiting(a, queues, jobs, 3, ints(0))
-		s.waiting(c, queues, jobs, 3, ints(0))
-		s.waiting(slot{cyd, elsewhere, 1}, queues, jobs, 3, ints(0))
+		s.waiting(a, queues, jobs, 3, ints(0, 0))
+		s.waiting(c, queues, jobs, 3, ints(0, 0))
+		s.waiting(slot{cyd, elsewhere, 1}, queues, jobs, 3, ints(0, 0))
 		s.call(slot{ann, elsewhere, 1}, queues, jobs, 2, items(text("j3")))
+	})
+	var all protocol.Caller
+	s.entry("many at once: for two that wait, and the rest at the tail; as many as there is room for", 99, func() {
+		in := slot{bob, elsewhere, 2}
+		all = s.waiting(slot{ann, elsewhere, 2}, queues, "batch", 12, ints(3, 0, 0))
+		s.waiting(slot{ann, elsewhere, 3}, queues, "batch", 12, ints(3, 1, 0))
+		s.call(in, queues, "batch", 11, items(text("b1"), text("b2"), text("b3"), text("b4")))
+		s.call(in, queues, "batch", 11, items(text("b5"), text("b6")))
+		s.waiting(slot{bob, elsewhere, 3}, queues, "batch", 12, ints(1, 0, 0))
+		s.call(in, queues, narrow, 11, items(text("n4"), text("n5"), text("n6")))
+		s.waiting(slot{bob, elsewhere, 3}, queues, narrow, 1, items(text("n7"), 1))
+	})
+	s.entry("what was reserved together comes back together", 99, func() {
+		s.control(elsewhere, all, protocol.OpCancel)
 	})
 	s.entry("drain, clear, and destroy while a call waits", 99, func() {
 		in := slot{bob, elsewhere, 2}
 		for i := range 5 {
 			s.call(in, queues, "many", 2, items(text(fmt.Sprint("m", i))))
 		}
-		s.call(in, queues, "many", 6, ints(2))
+		s.call(in, queues, "many", 6, ints(2, 0))
 		s.call(in, queues, "many", 8, ints(0))
-		s.waiting(slot{bob, elsewhere, 3}, queues, doomed, 3, ints(0))
-		s.call(in, queues, doomed, 10, ints())
+		s.waiting(slot{bob, elsewhere, 3}, queues, doomed, 3, ints(0, 0))
+		s.call(in, queues, doomed, structures.OpDestroy, items())
 		s.call(in, queues, doomed, 2, items(text("again")))
 	})
 }
@@ -274,7 +334,7 @@ func (s *script) playGarbage() {
 		})
 	}
 	s.entry("it is destroyed: its rows go a thousand at a time", 850, func() {
-		s.call(in, maps, "large", 21, items())
+		s.call(in, maps, "large", structures.OpDestroy, items())
 		s.call(in, maps, "large", 2, items(key("k"), small(1), 0))
 	})
 	s.entry("much that is due at once", 860, func() {
@@ -291,7 +351,7 @@ func (s *script) playGarbage() {
 		s.call(slot{dan, home, 0}, semaphores, "last", 1, ints(1))
 		s.waiting(slot{dan, home, 0}, semaphores, "last", 2, ints(1, 0))
 		s.waiting(slot{ann, home, 1}, semaphores, "last", 2, ints(1, 5000))
-		s.waiting(slot{ann, home, 2}, queues, "last", 3, ints(0))
+		s.waiting(slot{ann, home, 2}, queues, "last", 3, ints(0, 0))
 		s.call(slot{dan, home, 1}, queues, "last", 2, items(text("reserved")))
 		for part := range 3 {
 			all := []any{0}
@@ -300,6 +360,43 @@ func (s *script) playGarbage() {
 			}
 			s.call(in, maps, "garbage", 12, items(all...))
 		}
-		s.call(in, maps, "garbage", 21, items())
+		s.call(in, maps, "garbage", structures.OpDestroy, items())
 	})
+}
+
+// playPassedOver lets more sessions end than are listed.
+func (s *script) playPassedOver() {
+	const eva, fay, gil, hal = protocol.SessionID(70), protocol.SessionID(71), protocol.SessionID(72), protocol.SessionID(200)
+	s.entry("sessions that hold something, and one that waits", 1020, func() {
+		for _, id := range []protocol.SessionID{eva, fay, gil} {
+			s.b.Attach(id, 3)
+			s.call(slot{id, home, 0}, semaphores, "passed", 1, ints(2))
+		}
+		s.waiting(slot{eva, home, 1}, semaphores, "passed", 2, ints(1, 0))
+		s.waiting(slot{fay, home, 1}, semaphores, "passed", 2, ints(1, 0))
+		s.waiting(slot{gil, home, 1}, semaphores, "passed", 2, ints(1, 0))
+	})
+	s.entry("ends are passed over; what was read before is not accepted, what was read then is", 1030, func() {
+		s.b.PassOver(1000, 100)
+		s.b.PassOver(900, 50)
+		s.b.Ends(3, []protocol.SessionID{eva})
+		s.b.Attach(90, 999)
+		s.b.Attach(91, 1000)
+		s.b.Attach(hal, 1000)
+		s.call(slot{90, home, 0}, counters, hits, 3, ints(1))
+		s.call(slot{91, home, 0}, counters, hits, 3, ints(1))
+		s.call(slot{hal, home, 0}, counters, hits, 3, ints(1))
+	})
+	s.entry("the known sessions are looked up: of another end, from elsewhere, the first part, again", 1040, func() {
+		s.b.Ended(groupstate.Checked{End: 999, To: 72, IDs: []protocol.SessionID{eva}})
+		s.b.Ended(groupstate.Checked{End: 1000, From: 5, To: 72, IDs: []protocol.SessionID{eva}})
+		s.b.Ended(groupstate.Checked{End: 1000, To: 72, IDs: []protocol.SessionID{fay}})
+		s.b.Ended(groupstate.Checked{End: 1000, To: 72, IDs: []protocol.SessionID{eva}})
+	})
+	s.entry("further ends meanwhile", 1050, func() { s.b.Ends(1000, []protocol.SessionID{hal, 300}) })
+	s.entry("the rest", 1060, func() {
+		s.b.Ended(groupstate.Checked{End: 1000, From: 72, To: 100, IDs: []protocol.SessionID{gil, 73}})
+		s.b.Ended(groupstate.Checked{End: 1000, From: 100, To: 200, IDs: []protocol.SessionID{eva}})
+	})
+	s.entry("again, with nothing done of it yet", 1070, func() { s.b.PassOver(2000, 400) })
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -51,18 +52,18 @@ func (g *golden) apply(entry []byte) error {
 }
 
 // Replied implements groupstate.Sink.
-func (g *golden) Replied(i int, q *protocol.Request, r structures.Result, rev protocol.Revision) {
+func (g *golden) Replied(i int, q *protocol.Request, r structures.Result, v protocol.Version) {
 	if r.IsWaiting() {
-		fmt.Fprintf(&g.log, "  %d: waits at revision %d\n", i, rev)
+		fmt.Fprintf(&g.log, "  %d: waits at version %d\n", i, v)
 		return
 	}
-	fmt.Fprintf(&g.log, "  %d: code %d revision %d body %x\n", i, r.Code, rev, r.Body)
+	fmt.Fprintf(&g.log, "  %d: code %d version %d body %x\n", i, r.Code, v, r.Body)
 }
 
 // Granted implements groupstate.Sink.
-func (g *golden) Granted(p protocol.PartitionID, c protocol.Caller, r structures.Result, rev protocol.Revision) {
-	fmt.Fprintf(&g.log, "  session %d slot %d sequence %d in partition %d: code %d revision %d body %x\n",
-		c.Session, c.Slot, c.Sequence, p, r.Code, rev, r.Body)
+func (g *golden) Granted(p protocol.PartitionID, c protocol.Caller, r structures.Result, v protocol.Version) {
+	fmt.Fprintf(&g.log, "  session %d slot %d sequence %d in partition %d: code %d version %d body %x\n",
+		c.Session, c.Slot, c.Sequence, p, r.Code, v, r.Body)
 }
 
 func (g *golden) hash() uint64 { return g.state.Prepare().Hash() }
@@ -189,6 +190,12 @@ type script struct {
 	epoch     uint64
 	b         groupstate.Builder
 	sequences map[slot]uint64
+
+	// Where the group's first leader took the clock so long ago, and its partitions
+	// are so far ahead of it.
+	shift  time.Duration
+	offset time.Duration
+	note   func() // nil, or called after each entry
 }
 
 // entry applies an entry that was proposed some milliseconds after the claim
@@ -196,11 +203,18 @@ type script struct {
 func (s *script) entry(what string, elapsed int64, fill func()) {
 	s.t.Helper()
 	s.number++
-	s.b.Reset(groupstate.Header{Proposer: 0xfeed, Number: s.number, ClockEpoch: s.epoch, Elapsed: elapsed * 1e6}, 0)
+	h := groupstate.Header{Proposer: 0xfeed, Number: s.number, ClockEpoch: s.epoch, Elapsed: elapsed * 1e6, Level: s.state.Level()}
+	if s.epoch == 1 {
+		h.Elapsed += int64(s.shift)
+	}
+	s.b.Reset(h, 0)
 	fill()
 	fmt.Fprintf(&s.log, "# %s\n", what)
 	if err := s.apply(s.b.Bytes()); err != nil {
 		s.t.Fatal(err)
+	}
+	if s.note != nil {
+		s.note()
 	}
 }
 
@@ -228,7 +242,8 @@ func (s *script) control(p protocol.PartitionID, c protocol.Caller, op protocol.
 
 func (s *script) request(q protocol.Request) {
 	s.t.Helper()
-	if r := groupstate.Check(s.state.Kinds(), protocol.DefaultLimits(), &q); r.Code != protocol.CodeOK {
+	gate := s.state.Gate()
+	if r := gate.Check(&q); r.Code != protocol.CodeOK {
 		s.t.Fatalf("entry %d: a leader would refuse kind %d operation %d: code %d %q", s.number, q.Kind, q.Op, r.Code, r.Body)
 	}
 	s.b.Request(q.Append(nil))
@@ -252,10 +267,15 @@ func items(all ...any) []byte {
 			b = protocol.AppendBytes(b, item)
 		case int:
 			b = protocol.AppendInt(b, int64(item))
+		case word:
+			b = protocol.AppendString(b, string(item))
 		}
 	}
 	return b
 }
+
+// word is a text of items.
+type word string
 
 func key(s string) []byte { return append([]byte{protocol.KeyText}, s...) }
 

@@ -21,14 +21,29 @@ type partition struct {
 	generation uint16
 	revision   protocol.Revision
 
+	// offset is what the partition's time is ahead of its group's log time
+	// (decision 0016). All times in the partition are its own: deadlines, since when
+	// calls wait, what structures keep in values. They stay as they are when the
+	// partition goes on in another group, whose log time has nothing to do with the
+	// first one's; only offset changes. While the group loads its state, the
+	// partition's time stands, and offset is that time.
+	offset protocol.LogTime
+
 	names   *btree.Map[string, uint64]         // kind byte and name -> life
 	lives   *btree.Map[uint64, life]           // the structures, by the revision that created them
 	rows    *btree.Map[string, structures.Row] // life, row type, key
 	due     *btree.Map[string, struct{}]       // deadline, row key
+	urgent  *btree.Map[string, struct{}]       // the same of waiting calls and of work that goes on
 	owned   *btree.Map[string, struct{}]       // session, row key
 	records *btree.Map[uint64, record]         // session and slot
-	ring    ring
+	history history
 	garbage *btree.Map[uint64, protocol.KindID] // destroyed lives with rows still to clear
+
+	kept *btree.Map[uint64, int] // records whose reply may be dropped. Derived
+	// shares are the bytes of the replies in kept by session, and largest is the
+	// same by bytes. Derived, not replicated.
+	shares  *btree.Map[uint64, int]
+	largest *btree.Map[string, struct{}]
 
 	replyBytes int
 	rowBytes   int
@@ -38,26 +53,35 @@ type partition struct {
 	lastID uint64
 	last   life
 
-	// nextDue is not after the first deadline in due. Derived, not replicated.
-	nextDue protocol.LogTime
+	// nextDue and nextUrgent are not after the first deadline in due and urgent, in
+	// the partition's time. Derived, not replicated.
+	nextDue, nextUrgent protocol.LogTime
+
+	// overdue counts the rows in due by life, those whose deadline is not after
+	// counted. Derived; changed under the lock of Apply only.
+	overdue map[uint64]int
+	counted protocol.LogTime
+
+	// lines says of structures where calls wait, by life: those before that order
+	// are out of sight for good, because their session has ended or their time has
+	// run out, and will be withdrawn. Derived; changed under the lock of Apply only.
+	lines map[uint64]uint64
+
+	distinct map[string]int // of the State. Derived; changed under the lock of Apply only
 }
 
 // life is one life of a structure: from its first mutation to Destroy.
 type life struct {
 	kind     protocol.KindID
 	name     string
-	settings []byte
+	settings *structures.Settings // nil: none were agreed
 	waiters  int
 	// waiterBytes is the size of the waiting calls' rows: a Put that waits brings
 	// its element along.
 	waiterBytes int
-}
-
-// event is an element of the ring.
-type event struct {
-	revision protocol.Revision
-	life     uint64
-	structures.Event
+	// bytes is the size of the structure's rows in the partition, keys and values.
+	// Derived, and shared by all copies of the life: not read in a snapshot.
+	bytes *int
 }
 
 // Row types: the byte between life and key. Waiting calls come first, so that
@@ -73,7 +97,7 @@ const lifeSize = 9
 
 const never = protocol.LogTime(math.MaxInt64)
 
-func newPartition(id protocol.PartitionID) *partition {
+func newPartition(id protocol.PartitionID, distinct map[string]int) *partition {
 	return &partition{
 		id:      id,
 		names:   new(btree.Map[string, uint64]),
@@ -82,9 +106,14 @@ func newPartition(id protocol.PartitionID) *partition {
 		due:     new(btree.Map[string, struct{}]),
 		owned:   new(btree.Map[string, struct{}]),
 		records: new(btree.Map[uint64, record]),
-		ring:    newRing(),
 		garbage: new(btree.Map[uint64, protocol.KindID]),
-		nextDue: never,
+		urgent:  new(btree.Map[string, struct{}]),
+		kept:    new(btree.Map[uint64, int]),
+		shares:  new(btree.Map[uint64, int]),
+		largest: new(btree.Map[string, struct{}]),
+		nextDue: never, nextUrgent: never,
+		overdue: map[uint64]int{},
+		lines:   map[uint64]uint64{}, distinct: distinct,
 	}
 }
 
@@ -96,8 +125,11 @@ func (p *partition) copy() *partition {
 	if mutants.On(mutants.SnapshotAliased) {
 		c.rows = p.rows
 	}
-	c.due, c.owned, c.records = p.due.Copy(), p.owned.Copy(), p.records.Copy()
-	c.ring, c.garbage = p.ring.copy(), p.garbage.Copy()
+	c.records, c.garbage = p.records.Copy(), p.garbage.Copy()
+	c.history = p.history.copy()
+	// What is derived is not written.
+	c.due, c.urgent, c.owned, c.kept, c.overdue, c.lines, c.distinct = nil, nil, nil, nil, nil, nil, nil
+	c.shares, c.largest = nil, nil
 	return &c
 }
 
@@ -105,6 +137,66 @@ func (p *partition) copy() *partition {
 func (p *partition) setLife(id uint64, l life) {
 	p.lives.Set(id, l)
 	p.lastID, p.last = id, l
+	if l.waiters == 0 {
+		delete(p.lines, id)
+	}
+}
+
+// setName says which life has a name.
+func (p *partition) setName(name string, id uint64) {
+	if _, had := p.names.Set(name, id); !had {
+		p.distinct[name]++
+	}
+}
+
+// endLife forgets a structure.
+func (p *partition) endLife(id uint64, l life) {
+	name := string(append([]byte{byte(l.kind)}, l.name...))
+	if _, had := p.names.Delete(name); had {
+		if p.distinct[name]--; p.distinct[name] == 0 {
+			delete(p.distinct, name)
+		}
+	}
+	p.lives.Delete(id)
+	if p.lastID == id {
+		p.lastID = 0
+	}
+	delete(p.lines, id)
+	delete(p.overdue, id)
+}
+
+// vanish ends the life of a structure of which nothing is left: no row, no
+// settings, no waiting call. Those that are out of sight count, too: they have
+// not been told. Nobody can tell it from a structure that is empty.
+func (p *partition) vanish(id uint64) {
+	l, ok := p.lives.Get(id)
+	if !ok || l.settings != nil || l.waiters > 0 && !mutants.On(mutants.VanishEarly) {
+		return
+	}
+	if !p.hasRows(id) {
+		p.endLife(id, l)
+	}
+}
+
+// current is the version of the last mutation.
+func (p *partition) current() protocol.Version { return p.version(p.revision) }
+
+// time is the partition's time when its group's log time is now.
+func (p *partition) time(group protocol.LogTime) protocol.LogTime {
+	if mutants.On(mutants.OffsetForgotten) {
+		return group
+	}
+	return group + p.offset
+}
+
+// next is when something is due in the partition, in its group's log time. It is
+// not after the first deadline; never stays never.
+func (p *partition) next() protocol.LogTime {
+	next := min(p.nextDue, p.nextUrgent)
+	if next == never {
+		return never
+	}
+	return next - p.offset
 }
 
 func (p *partition) version(r protocol.Revision) protocol.Version {
@@ -116,14 +208,12 @@ func (p *partition) setRow(key string, row structures.Row) {
 	old, had := p.rows.Set(key, row)
 	if had {
 		p.unindex(key, old, row)
-		p.rowBytes -= len(old.Value)
+		p.grow(key, len(row.Value)-len(old.Value))
 	} else {
-		p.rowBytes += len(key)
+		p.grow(key, len(key)+len(row.Value))
 	}
-	p.rowBytes += len(row.Value)
 	if row.Deadline != 0 && (!had || old.Deadline != row.Deadline) {
-		p.due.Set(indexKey(uint64(row.Deadline), key), struct{}{})
-		p.nextDue = min(p.nextDue, row.Deadline)
+		p.setDue(key, row.Deadline)
 	}
 	if row.Owner != 0 && (!had || old.Owner != row.Owner) {
 		p.owned.Set(indexKey(uint64(row.Owner), key), struct{}{})
@@ -135,19 +225,122 @@ func (p *partition) deleteRow(key string) (structures.Row, bool) {
 	old, had := p.rows.Delete(key)
 	if had {
 		p.unindex(key, old, structures.Row{})
-		p.rowBytes -= len(key) + len(old.Value)
+		p.grow(key, -len(key)-len(old.Value))
 	}
 	return old, had
+}
+
+// grow counts n bytes more in the row under key. Rows of a destroyed structure are
+// counted with the partition only.
+func (p *partition) grow(key string, n int) {
+	p.rowBytes += n
+	id, _, _ := splitRowKey(key)
+	l := &p.last
+	if id != p.lastID {
+		of, ok := p.lives.Get(id)
+		if !ok {
+			return
+		}
+		l = &of
+	}
+	*l.bytes += n
 }
 
 // unindex removes old's index entries that row does not have.
 func (p *partition) unindex(key string, old, row structures.Row) {
 	if old.Deadline != 0 && old.Deadline != row.Deadline {
-		p.due.Delete(indexKey(uint64(old.Deadline), key))
+		p.unsetDue(key, old.Deadline)
 	}
 	if old.Owner != 0 && old.Owner != row.Owner {
 		p.owned.Delete(indexKey(uint64(old.Owner), key))
 	}
+}
+
+// isUrgent reports whether a row is handled before those that only expire.
+func isUrgent(key string, deadline protocol.LogTime) bool {
+	return deadline == structures.AtOnce || key[lifeSize-1] == rowWaiter
+}
+
+// setDue adds a row to those with a deadline.
+func (p *partition) setDue(key string, deadline protocol.LogTime) {
+	if isUrgent(key, deadline) {
+		p.urgent.Set(indexKey(uint64(deadline), key), struct{}{})
+		p.nextUrgent = min(p.nextUrgent, deadline)
+		return
+	}
+	p.due.Set(indexKey(uint64(deadline), key), struct{}{})
+	p.nextDue = min(p.nextDue, deadline)
+	if deadline <= p.counted {
+		id, _, _ := splitRowKey(key)
+		p.overdue[id]++
+	}
+}
+
+// unsetDue removes a row from those with a deadline.
+func (p *partition) unsetDue(key string, deadline protocol.LogTime) {
+	if isUrgent(key, deadline) {
+		p.urgent.Delete(indexKey(uint64(deadline), key))
+		return
+	}
+	p.due.Delete(indexKey(uint64(deadline), key))
+	if deadline <= p.counted {
+		id, _, _ := splitRowKey(key)
+		if p.overdue[id]--; p.overdue[id] <= 0 {
+			delete(p.overdue, id)
+		}
+	}
+}
+
+// firstDue returns the first row of an index whose deadline has come, and notes
+// in next when the first will.
+func (p *partition) firstDue(index *btree.Map[string, struct{}], next *protocol.LogTime, now protocol.LogTime) (indexed, key string, ok bool) {
+	if *next > now {
+		return "", "", false
+	}
+	indexed, _, ok = index.Min()
+	if !ok {
+		*next = never
+		return "", "", false
+	}
+	at, key := splitIndexKey(indexed)
+	*next = protocol.LogTime(at)
+	return indexed, key, *next <= now
+}
+
+// countOverdue goes on counting the rows that are due and not cleaned up, at
+// most as many of them and those with the same deadline as the last, and returns
+// how many.
+func (p *partition) countOverdue(now protocol.LogTime, most int) int {
+	n := 0
+	if p.counted >= now {
+		return n
+	}
+	p.dueAfter(p.counted, now, func(at protocol.LogTime, id uint64) bool {
+		if n >= most && at > p.counted {
+			now = p.counted
+			return false
+		}
+		n++
+		p.counted = at
+		p.overdue[id]++
+		return true
+	})
+	p.counted = now
+	return n
+}
+
+// dueAfter calls f for the rows in due whose deadline is after one time and not
+// after another, until f returns false.
+func (p *partition) dueAfter(after, until protocol.LogTime, f func(at protocol.LogTime, life uint64) bool) {
+	p.due.Ascend(indexKey(uint64(after)+1, ""), func(indexed string, _ struct{}) bool {
+		n, key := splitIndexKey(indexed)
+		at := protocol.LogTime(n)
+		if at > until {
+			return false
+		}
+		id, _, _ := splitRowKey(key)
+		return f(at, id)
+	})
 }
 
 // indexKey is a number and a row key, in the order of the number.

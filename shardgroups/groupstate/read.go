@@ -5,14 +5,43 @@ import (
 	"fmt"
 
 	"github.com/quorate/quorate"
+	routing "github.com/quorate/quorate/partition"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
 )
 
-// Check validates a request completely, against nothing but itself and the
-// limits. The leader calls it before the request is logged or read; it may run
+// Gate is what a leader knows of its group when it decides whether a request may
+// be logged or read.
+type Gate struct {
+	Kinds  *Kinds
+	Limits protocol.Limits
+	Level  uint32 // of the group's state
+	// Partitions is how many the cluster has. 0: which of them a request names is
+	// not checked, because the group has not been told, and owns none then.
+	Partitions int
+	// Panicked is told of a structure that has panicked; nil: nobody is.
+	Panicked func(Panic)
+}
+
+// Panic is what is known of a structure that has panicked. It is for the log of
+// this member only: what a panic says may differ from one replica to another.
+type Panic struct {
+	Kind  protocol.KindID
+	Name  string
+	Op    protocol.Op // 0: outside an operation, for example when a row was due
+	Value any
+}
+
+// panicked is the reply for all of them.
+func panicked() structures.Result {
+	return structures.Refuse(protocol.CodePanic, "the operation has failed, and has changed nothing: the log of the member that leads the group says why")
+}
+
+// Check validates a request completely, against nothing but itself and what the
+// Gate has. The leader calls it before the request is logged or read; it may run
 // beside anything.
-func Check(kinds *[256]*structures.Kind, limits protocol.Limits, q *protocol.Request) structures.Result {
+func (g *Gate) Check(q *protocol.Request) structures.Result {
+	limits := &g.Limits
 	read := q.Flags&protocol.FlagRead != 0
 	switch {
 	case read && q.Caller != (protocol.Caller{}):
@@ -21,20 +50,81 @@ func Check(kinds *[256]*structures.Kind, limits protocol.Limits, q *protocol.Req
 		return structures.Refuse(protocol.CodeInvalid, "a mutation needs a session and a sequence")
 	case !read && (uint32(q.Caller.Slot) >= limits.Slots || q.Caller.Slot >= MaxSlots):
 		return structures.Refuse(protocol.CodeInvalid, "no such slot")
-	case q.Kind == protocol.KindControl:
-		if read || (q.Op != protocol.OpCancel && q.Op != protocol.OpConfirm) || len(q.Body) != 0 {
+	case q.Kind == protocol.KindControl && read:
+		if _, _, _, err := readNames(q.Body); q.Op != protocol.OpNames || q.Name != "" || err != nil {
 			return structures.Refuse(protocol.CodeInvalid, "unknown control operation")
 		}
 		return structures.Result{}
+	case q.Kind == protocol.KindControl:
+		if (q.Op != protocol.OpCancel && q.Op != protocol.OpConfirm) || len(q.Body) != 0 {
+			return structures.Refuse(protocol.CodeInvalid, "unknown control operation")
+		}
+		if q.Name != "" { // nobody looks at it, and it is logged all the same
+			if err := structures.CheckName(q.Name, *limits); err != nil {
+				return refuseError(err)
+			}
+		}
+		return structures.Result{}
 	}
-	k := kinds[q.Kind]
+	k := g.Kinds[q.Kind]
 	if k == nil {
 		return structures.Refuse(protocol.CodeUnsupported, fmt.Sprintf("unknown kind of structure %d", q.Kind))
 	}
-	if err := structures.CheckName(q.Name, limits); err != nil {
+	op := k.Op(q.Op)
+	switch {
+	case op == nil:
+		return structures.Refuse(protocol.CodeUnsupported, fmt.Sprintf("unknown operation %d of a %s", q.Op, k.Name))
+	case k.Level > g.Level:
+		return structures.Refuse(protocol.CodeUnsupported, "not every member knows this kind of structure yet")
+	case op.Level > g.Level:
+		return structures.Refuse(protocol.CodeUnsupported, "not every member knows this operation yet")
+	}
+	if err := structures.CheckName(q.Name, *limits); err != nil {
 		return refuseError(err)
 	}
-	return checkBody(k, q)
+	if !op.Fits(q.Flags) {
+		return structures.Refuse(protocol.CodeInvalid, fmt.Sprintf("the flags %#x of %s", uint8(q.Flags), op.Name))
+	}
+	if r := g.checkBody(k, q); r.Code != protocol.CodeOK {
+		return r
+	}
+	return g.checkPartition(op.Route, q)
+}
+
+// checkPartition refuses a request that came with a partition to which what it
+// names does not belong.
+func (g *Gate) checkPartition(route structures.Route, q *protocol.Request) structures.Result {
+	if g.Partitions == 0 {
+		return structures.Result{}
+	}
+	belongs := q.Partition
+	if route.Fits(q.Partition, q.Body, func(key []byte) protocol.PartitionID {
+		belongs = routing.Of(g.Partitions, q.Name, key)
+		return belongs
+	}) {
+		return structures.Result{}
+	}
+	return structures.Refuse(protocol.CodeInvalid,
+		fmt.Sprintf("the request came with partition %d, and what it names belongs to partition %d of %d", q.Partition, belongs, g.Partitions))
+}
+
+// PartitionOf returns the partition that a request belongs to, also if it came with
+// another. What acts on the record of a call belongs where the structure is whose
+// name it has: those without keys alone have calls that wait.
+func (k *Kinds) PartitionOf(q *protocol.Request, partitions int) protocol.PartitionID {
+	of := func(key []byte) protocol.PartitionID { return routing.Of(partitions, q.Name, key) }
+	kind := k[q.Kind]
+	switch {
+	case q.Kind == protocol.KindControl && q.Name != "" && (q.Op == protocol.OpCancel || q.Op == protocol.OpConfirm):
+		return of(nil)
+	case kind == nil:
+		return q.Partition
+	}
+	op := kind.Op(q.Op)
+	if op == nil {
+		return q.Partition
+	}
+	return op.Route.Partition(q.Partition, q.Body, of)
 }
 
 // refuseError keeps the condition of an error that a check returned.
@@ -50,47 +140,71 @@ func refuseError(err error) structures.Result {
 }
 
 // checkBody asks the structure. A body it panics on is malformed.
-func checkBody(k *structures.Kind, q *protocol.Request) (r structures.Result) {
+func (g *Gate) checkBody(k *structures.Kind, q *protocol.Request) (r structures.Result) {
 	defer func() {
 		if e := recover(); e != nil {
-			r = structures.Refuse(protocol.CodePanic, fmt.Sprint(e))
+			if g.Panicked != nil {
+				g.Panicked(Panic{q.Kind, q.Name, q.Op, e})
+			}
+			r = panicked()
 		}
 	}()
-	if err := k.Machine.Check(q.Op, q.Flags, q.Body); err != nil {
+	var err error
+	if q.Op >= structures.FirstGeneric {
+		err = checkGeneric(k, q.Op, q.Body)
+	} else {
+		err = k.Machine.Check(q.Op, q.Body)
+	}
+	if err != nil {
 		return refuseError(err)
 	}
 	return structures.Result{}
 }
 
 // Kinds returns the kinds of structures by number.
-func (s *State) Kinds() *[256]*structures.Kind { return &s.kinds }
+func (s *State) Kinds() *Kinds { return s.kinds }
 
 // Reader reads a State; it holds scratch memory, so each goroutine has its own.
 type Reader struct {
+	// Time is the group's log time of an entry that would be proposed now, where the
+	// replica can tell; 0: it cannot.
+	Time protocol.LogTime
+
 	view reader
 }
 
+// Cost returns the cost of the reads so far: as many rows as were looked at.
+func (r *Reader) Cost() int { return r.view.cost }
+
 // Read answers a checked read. It may run beside other reads.
-func (r *Reader) Read(s *State, q *protocol.Request) (res structures.Result, rev protocol.Revision) {
+func (r *Reader) Read(s *State, q *protocol.Request) (res structures.Result, v protocol.Version) {
 	p := s.partition(q.Partition)
 	if p == nil {
 		return structures.Result{Code: protocol.CodeNotOwner}, 0
 	}
 	if s.load != nil {
-		res, _ = s.HoldsBack(q.Kind)
-		return res, p.revision
+		res, _ = s.HoldsBack(q.Kind, q.Op)
+		return res, p.current()
 	}
 	k := s.kinds[q.Kind]
-	if k == nil {
-		return structures.Refuse(protocol.CodeUnsupported, "unknown kind of structure"), p.revision
+	if k == nil && q.Kind != protocol.KindControl {
+		return structures.Refuse(protocol.CodeUnsupported, "unknown kind of structure"), p.current()
 	}
 	defer func() {
 		if e := recover(); e != nil {
-			res = structures.Refuse(protocol.CodePanic, fmt.Sprint(e))
+			s.report(Panic{q.Kind, q.Name, q.Op, e})
+			res = panicked()
 		}
 	}()
+	r.view.time = r.Time
+	if q.Kind == protocol.KindControl {
+		return r.view.names(s, p, q.Body), p.current()
+	}
 	r.view.open(s, p, q.Kind, q.Name)
-	return k.Machine.Read(&r.view, q.Op, q.Body), p.revision
+	if q.Op >= structures.FirstGeneric {
+		return r.view.readGeneric(k, q.Op, q.Body), p.current()
+	}
+	return k.Machine.Read(&r.view, q.Op, q.Body), p.current()
 }
 
 // Info describes one structure of a group, or its part in a group.
@@ -132,30 +246,33 @@ func (s *State) Structures() []Info {
 	return infos
 }
 
-// Sizes calls f with the bytes of each partition that the group owns: of rows
-// and of kept replies.
+// Sizes calls f with the bytes of each partition that the group owns: of rows, of
+// kept replies and of its history.
 func (s *State) Sizes(f func(id protocol.PartitionID, bytes int)) {
 	for _, p := range s.partitions {
 		if p != nil {
-			f(p.id, p.rowBytes+p.replyBytes)
+			f(p.id, p.rowBytes+p.replyBytes+p.history.bytes)
 		}
 	}
 }
 
-// Totals are counts of a group's state, for people.
+// Totals are counts of a group's state, for operators.
 type Totals struct {
 	Partitions int
-	Structures int
+	Structures int // parts of structures: a map has one in each partition with an entry
+	Distinct   int // structures, by kind and name
 	Rows       int
 	Bytes      int // of rows: keys and values
 	Records    int
 	Events     int
+	History    int // bytes of the events
+	MaxHistory int // above which the oldest events go, as the group's log says
 	Sessions   int
 }
 
 // Totals counts the group's state.
 func (s *State) Totals() Totals {
-	t := Totals{Partitions: s.owned, Sessions: s.sessions.Len()}
+	t := Totals{Partitions: s.owned, History: s.history.bytes, MaxHistory: s.history.budget, Sessions: s.sessions.Len(), Distinct: len(s.distinct)}
 	for _, p := range s.partitions {
 		if p == nil {
 			continue
@@ -164,7 +281,7 @@ func (s *State) Totals() Totals {
 		t.Rows += p.rows.Len()
 		t.Bytes += p.rowBytes
 		t.Records += p.records.Len()
-		t.Events += p.ring.len()
+		t.Events += p.history.events
 	}
 	return t
 }

@@ -1,6 +1,9 @@
 package groupstate
 
 import (
+	"encoding/binary"
+
+	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
 )
@@ -15,8 +18,9 @@ import (
 //	              \- cancel -> cancelled <--' cancel     cancel, ---'
 //	                                                     session's end
 //
-// A reply that would not fit in the partition's budget, or that the client no
-// longer asks for, becomes dropped: its sequence stays.
+// Replies have a budget in each partition. Where it is exceeded the session that
+// has most of it loses its largest; that one, and one that the client no longer
+// asks for, becomes dropped: its sequence stays.
 type record struct {
 	seq      uint64
 	state    recordState
@@ -34,6 +38,9 @@ const (
 	stateWaiting
 	stateReserved
 	stateCancelled
+	// stateHolds is stateDone of an operation that holds: its
+	// reply is neither counted nor dropped.
+	stateHolds
 )
 
 // SlotBits is the width of a slot's number in a record's key.
@@ -55,24 +62,92 @@ const tinyReply = 16
 
 // counted returns what a reply counts for.
 func (r *record) counted() int {
-	if len(r.reply) <= tinyReply {
+	if len(r.reply) <= tinyReply || r.state == stateHolds {
 		return 0
 	}
 	return len(r.reply)
 }
 
-// setRecord replaces a record and counts the reply's bytes.
-func (p *partition) setRecord(key uint64, r record) {
-	if p.replyBytes+r.counted() > maxReplyBytes && r.state == stateDone && r.counted() > 0 {
-		r.state, r.reply = stateDropped, nil
+// setRecord replaces a record and counts the reply's bytes. It reports whether
+// there was one.
+func (p *partition) setRecord(key uint64, r record) bool {
+	old, had := p.records.Set(key, r)
+	if n, was := r.counted(), old.counted(); n != 0 || was != 0 {
+		p.replyBytes += n - was
+		p.setKept(key, old.droppable(), r.droppable())
+		p.fitReplies()
 	}
-	old, _ := p.records.Set(key, r)
-	p.replyBytes += r.counted() - old.counted()
+	return had
+}
+
+// droppable returns the size of a reply that may be dropped; 0: it may not.
+func (r *record) droppable() int {
+	if r.state != stateDone {
+		return 0
+	}
+	return r.counted()
+}
+
+// setKept keeps the index of the replies that may be dropped, and how many bytes
+// of them each session has.
+func (p *partition) setKept(key uint64, was, is int) {
+	if was == is {
+		return
+	}
+	if is == 0 {
+		p.kept.Delete(key)
+	} else {
+		p.kept.Set(key, is)
+	}
+	session := key >> slotBits
+	before, _ := p.shares.Get(session)
+	after := before + is - was
+	if before != 0 {
+		p.largest.Delete(indexKey(uint64(before), shareKey(session)))
+	}
+	if after == 0 {
+		p.shares.Delete(session)
+		return
+	}
+	p.shares.Set(session, after)
+	p.largest.Set(indexKey(uint64(after), shareKey(session)), struct{}{})
+}
+
+func shareKey(session uint64) string {
+	return string(binary.BigEndian.AppendUint64(nil, session))
+}
+
+// fitReplies drops replies until the partition's budget holds: the largest of the
+// session that has most, of several the one in the lowest slot. That session has
+// more than the budget divided by all, so nobody loses a reply to others who has
+// less than a fair share.
+func (p *partition) fitReplies() {
+	for p.replyBytes > maxReplyBytes {
+		share, _, ok := p.largest.Max()
+		if !ok {
+			return
+		}
+		session := binary.BigEndian.Uint64(viewBytes(share[8:]))
+		drop, most := uint64(0), 0
+		p.kept.Ascend(session<<slotBits, func(k uint64, size int) bool {
+			if k>>slotBits != session {
+				return false
+			}
+			if size > most {
+				drop, most = k, size
+			}
+			return true
+		})
+		r, _ := p.records.Get(drop)
+		r.state, r.reply = stateDropped, nil
+		p.setRecord(drop, r)
+	}
 }
 
 func (p *partition) deleteRecord(key uint64) {
 	old, _ := p.records.Delete(key)
 	p.replyBytes -= old.counted()
+	p.setKept(key, old.droppable(), 0)
 }
 
 // trimAbove drops the replies of a session's slots above highest: the client
@@ -82,13 +157,11 @@ func (p *partition) trimAbove(s protocol.SessionID, highest uint16) {
 		return
 	}
 	var drop []uint64
-	p.records.Ascend(recordKey(s, highest+1), func(k uint64, r record) bool {
+	p.kept.Ascend(recordKey(s, highest+1), func(k uint64, _ int) bool {
 		if k>>slotBits != uint64(s) {
 			return false
 		}
-		if r.state == stateDone && r.counted() > 0 {
-			drop = append(drop, k)
-		}
+		drop = append(drop, k)
 		return true
 	})
 	for _, k := range drop {
@@ -121,4 +194,22 @@ func (s *State) Seen(id protocol.PartitionID, c protocol.Caller) bool {
 	}
 	r, ok := p.records.Get(recordKey(c.Session, c.Slot))
 	return ok && r.seq >= c.Sequence
+}
+
+// Recorded returns what Apply would answer to a repeat of a call of which the
+// partition has a record, and the record's revision. It is false where Apply would
+// do anything else than to look at that record.
+func (s *State) Recorded(q *protocol.Request) (structures.Result, protocol.Version, bool) {
+	p := s.partition(q.Partition)
+	if p == nil || q.Kind == protocol.KindControl || !s.Knows(q.Caller.Session) || mutants.On(mutants.RepeatsApplied) {
+		return structures.Result{}, 0, false
+	}
+	if _, held := s.HoldsBack(q.Kind, q.Op); held {
+		return structures.Result{}, 0, false
+	}
+	r, ok := p.records.Get(recordKey(q.Caller.Session, q.Caller.Slot))
+	if !ok || r.seq != q.Caller.Sequence {
+		return structures.Result{}, 0, false
+	}
+	return r.answer(), p.version(r.revision), true
 }

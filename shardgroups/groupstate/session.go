@@ -1,9 +1,10 @@
 package groupstate
 
 import (
+	"github.com/tidwall/btree"
+
 	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
-	"github.com/quorate/quorate/structures"
 )
 
 // session is what a group knows of a client's session. A session is known from
@@ -65,178 +66,112 @@ func (s *State) endSessions(from uint64, ids []protocol.SessionID) {
 			_, old, _ := s.recent.PopMin()
 			s.ended.Delete(old)
 		}
-		if sess, ok := s.sessions.Get(id); ok && !sess.ended {
-			s.sessions.Set(id, session{ended: true})
-			s.lastKnown = 0
-			s.ending.Set(id, struct{}{})
-		}
+		s.endSession(id)
 	}
 }
 
-// cleanUp does a bounded piece of the work that entries leave behind: due
-// rows, what ended sessions held, rows of destroyed structures.
-func (s *State) cleanUp(sink Sink) {
-	if s.load != nil {
+func (s *State) endSession(id protocol.SessionID) {
+	if sess, ok := s.sessions.Get(id); ok && !sess.ended {
+		s.sessions.Set(id, session{ended: true})
+		s.lastKnown = 0
+		s.ending.Set(id, struct{}{})
+		s.endings++
+	}
+}
+
+// Endings counts the known sessions that have ended since this replica was
+// started or has taken a snapshot over.
+func (s *State) Endings() uint64 { return s.endings }
+
+// check is what is left to look up after ends were passed over: the sessions that
+// were known then, from one to before another. It is zero if nothing is left.
+//
+// A group falls off the list of ended sessions if more end than are listed while
+// it follows none. Then it is told, by passOver, how far it goes on, to end E, and
+// which session N was not given out yet when E was the last end; and after that, a
+// part at a time, by endChecked, which of the sessions below N that it knew have
+// ended. Each of these is said by a leader, of the system group's state as its own
+// member knows it, which may be old, but not older than E. These are the
+// interleavings:
+//
+//   - Of a session below N that the system group does not list any more it is true
+//     for ever that it has ended: ids are given out once, in order. So a part that
+//     is applied late, again, or after another leader's, ends nobody who lives.
+//   - A session that ended with a number up to E is not listed in any state that has
+//     seen E, so the parts find it, whichever member makes them. One that ends later
+//     has a number above E, which the group, whose cursor is at E, is told of as
+//     ever, also before the parts are done.
+//   - A session that was attached before passOver is known to whoever makes the
+//     parts, since they are made of a state that has applied it. One that is attached
+//     after it was read to live at an end not below E: what was read before is
+//     refused, because passOver empties the ring, which reaches back no further than
+//     E from then on. It needs no part, and one that names it is true.
+//   - A session N or above was opened after E. It has not ended up to E.
+//   - Ends that an older leader logged from another cursor than E are not applied.
+//   - If the group falls off the list again before the parts are done, passOver
+//     begins anew, with another end and all it knows by then. A part names the end it
+//     was made for, so that one from before, which may lack who has ended since, is
+//     not applied.
+type check struct {
+	end       uint64 // that the cursor was moved to
+	at, below protocol.SessionID
+}
+
+// passOver moves the cursor to an end, over some that are listed no more.
+func (s *State) passOver(end uint64, next protocol.SessionID) {
+	if end <= s.ends {
 		return
 	}
-	budget := maxCleanup
-	if s.nextDue <= s.clock.Now {
-		s.sweep(&budget, sink)
-	}
-	if s.ending.Len() > 0 {
-		s.release(&budget, sink)
-	}
-	if s.garbage > 0 {
-		s.clearGarbage(&budget, sink)
+	s.ends = end
+	s.recent = new(btree.Map[uint64, protocol.SessionID])
+	s.ended = new(btree.Map[protocol.SessionID, uint64])
+	s.check = check{}
+	if next > 0 && !mutants.On(mutants.EndsPassedOver) {
+		s.check = check{end: end, below: next}
 	}
 }
 
-// sweep handles rows whose deadline has come.
-func (s *State) sweep(budget *int, sink Sink) {
-	next := never
-	for _, p := range s.partitions {
-		if p == nil {
-			continue
-		}
-		for p.nextDue <= s.clock.Now {
-			k, _, ok := p.due.Min()
-			if !ok {
-				p.nextDue = never
-				break
-			}
-			at, key := splitIndexKey(k)
-			if p.nextDue = protocol.LogTime(at); p.nextDue > s.clock.Now || *budget == 0 {
-				break
-			}
-			*budget--
-			s.expire(p, key, k, sink)
-		}
-		next = min(next, p.nextDue)
-	}
-	s.nextDue = next
-}
-
-// expire handles one due row.
-func (s *State) expire(p *partition, key, indexed string, sink Sink) {
-	row, ok := p.rows.Get(key)
-	if !ok {
-		p.due.Delete(indexed)
+// endChecked ends those of a part of the known sessions that have ended.
+func (s *State) endChecked(c Checked) {
+	if s.check.below == 0 || c.End != s.check.end || c.From != s.check.at || c.To <= c.From {
 		return
 	}
-	id, rowType, k := splitRowKey(key)
-	if rowType == rowWaiter {
-		w := readWaiter(viewBytes(k), row)
-		s.answerWaiter(p, w.Caller, record{seq: w.Caller.Sequence, state: stateDone, code: protocol.CodeTimedOut}, sink)
-		s.withdraw(p, key, sink)
-		return
+	for _, id := range c.IDs {
+		s.endSession(id)
 	}
-	s.callback(p, id, sink, func(m structures.Machine, t *tx) { m.Due(t, viewBytes(k), row) })
-	if left, ok := p.rows.Get(key); ok && left.Deadline == row.Deadline {
-		p.deleteRow(key)
+	if s.check.at = c.To; c.To >= s.check.below {
+		s.check = check{}
 	}
 }
 
-// release gives back what ended sessions held, and forgets them when all is
-// given back.
-func (s *State) release(budget *int, sink Sink) {
-	for *budget > 0 {
-		id, _, ok := s.ending.Min()
-		if !ok {
-			return
-		}
-		for _, p := range s.partitions {
-			if p != nil {
-				s.releaseIn(p, id, budget, sink)
-			}
-			if *budget == 0 {
-				return
-			}
-		}
-		s.sessions.Delete(id)
-		s.ending.Delete(id)
-	}
+// Checked is a part of the sessions that a group knows, from one to before
+// another, for the look-up of those that have ended after ends were passed over.
+type Checked struct {
+	End      uint64 // that the cursor was moved to
+	From, To protocol.SessionID
+	IDs      []protocol.SessionID
 }
 
-func (s *State) releaseIn(p *partition, id protocol.SessionID, budget *int, sink Sink) {
-	// What is given back may be granted to a call of the same session that still
-	// waits, so look again until it owns nothing.
-	for *budget > 0 && s.releaseRows(p, id, budget, sink) > 0 {
+// Unchecked returns the next sessions that have to be looked up after ends were
+// passed over, at most limit. It is false if there is nothing to look up.
+func (s *State) Unchecked(limit int) (Checked, bool) {
+	c := Checked{End: s.check.end, From: s.check.at, To: s.check.below}
+	if c.To == 0 {
+		return c, false
 	}
-	var records []uint64
-	p.records.Ascend(recordKey(id, 0), func(k uint64, _ record) bool {
-		if k>>slotBits != uint64(id) || len(records) == *budget {
+	s.sessions.Ascend(c.From, func(id protocol.SessionID, v session) bool {
+		switch {
+		case id >= s.check.below:
 			return false
+		case len(c.IDs) == limit:
+			c.To = id
+			return false
+		case !v.ended:
+			c.IDs = append(c.IDs, id)
 		}
-		records = append(records, k)
 		return true
 	})
-	*budget -= len(records)
-	for _, k := range records {
-		p.deleteRecord(k)
-	}
-}
-
-// releaseRows gives back rows an ended session owns, and returns how many.
-func (s *State) releaseRows(p *partition, id protocol.SessionID, budget *int, sink Sink) int {
-	var rows []string
-	p.owned.Ascend(indexKey(uint64(id), ""), func(k string, _ struct{}) bool {
-		n, key := splitIndexKey(k)
-		if n != uint64(id) || len(rows) == *budget {
-			return false
-		}
-		rows = append(rows, key)
-		return true
-	})
-	*budget -= len(rows)
-	for _, key := range rows {
-		row, ok := p.rows.Get(key)
-		if !ok || row.Owner != id {
-			continue
-		}
-		_, rowType, k := splitRowKey(key)
-		if rowType == rowWaiter {
-			w := readWaiter(viewBytes(k), row)
-			s.answerWaiter(p, w.Caller, record{seq: w.Caller.Sequence, state: stateDone, code: protocol.CodeSessionEnded}, sink)
-			s.withdraw(p, key, sink)
-			continue
-		}
-		s.settleRow(p, key, row, mutants.On(mutants.DeadTakerConsumes), sink)
-	}
-	return len(rows)
-}
-
-// clearGarbage removes rows of destroyed structures. Their waiting calls are
-// answered.
-func (s *State) clearGarbage(budget *int, sink Sink) {
-	for _, p := range s.partitions {
-		for p != nil && p.garbage.Len() > 0 {
-			if *budget == 0 {
-				return
-			}
-			id, _, _ := p.garbage.Min()
-			var keys []string
-			p.rows.Ascend(string(appendLife(nil, id, 0)), func(k string, _ structures.Row) bool {
-				if n, _, _ := splitRowKey(k); n != id || len(keys) == *budget {
-					return false
-				}
-				keys = append(keys, k)
-				return true
-			})
-			if len(keys) == 0 {
-				p.garbage.Delete(id)
-				s.garbage--
-				continue
-			}
-			*budget -= len(keys)
-			for _, key := range keys {
-				row, _ := p.deleteRow(key)
-				if _, rowType, k := splitRowKey(key); rowType == rowWaiter {
-					w := readWaiter(viewBytes(k), row)
-					s.answerWaiter(p, w.Caller, record{seq: w.Caller.Sequence, state: stateDone, code: protocol.CodeDestroyed}, sink)
-				}
-			}
-		}
-	}
+	return c, true
 }
 
 // NumberOfSessions returns how many sessions the group knows.

@@ -5,13 +5,13 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"math"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/tidwall/btree"
 
 	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups/levels"
 	"github.com/quorate/quorate/structures"
 )
 
@@ -33,12 +33,13 @@ type Snapshot struct {
 func (s *State) Prepare() *Snapshot {
 	c := &Snapshot{s: State{
 		level: s.level, limits: s.limits, clock: s.clock, total: s.total, owned: s.owned, ends: s.ends,
-		holdUntil: s.holdUntil,
-		sessions:  s.sessions.Copy(), recent: s.recent.Copy(),
+		holdUntil: s.holdUntil, check: s.check, turns: s.turns, history: histories{budget: s.history.budget},
+		sessions: s.sessions.Copy(), recent: s.recent.Copy(),
 		partitions: make([]*partition, len(s.partitions)),
 	}}
 	if s.load != nil {
-		l := *s.load // its tail is replaced, never changed
+		l := *s.load
+		l.progress = s.load.progress.Clone()
 		c.s.load = &l
 	}
 	for i, p := range s.partitions {
@@ -66,10 +67,10 @@ func (c *Snapshot) Hash() uint64 {
 // stop is closed.
 func (c *Snapshot) WriteTo(w io.Writer, stop <-chan struct{}) error {
 	s := &c.s
-	e := encoder{w: bufio.NewWriterSize(w, 256<<10), stop: stop}
+	e := encoder{w: bufio.NewWriterSize(w, 256<<10), stop: stop, level: s.level}
 	e.uint(snapshotVersion)
 	e.uint(uint64(s.level))
-	e.bytes(protocol.Encode(s.limits))
+	e.bytes(levels.Append(nil, s.limits, s.level))
 	e.uint(uint64(s.clock.Now))
 	e.uint(s.clock.Epoch)
 	e.uint(s.clock.Holder)
@@ -77,18 +78,27 @@ func (c *Snapshot) WriteTo(w io.Writer, stop <-chan struct{}) error {
 	e.uint(uint64(s.total))
 	e.uint(s.ends)
 	e.uint(uint64(s.holdUntil))
+	e.uint(s.check.end)
+	e.uint(uint64(s.check.at))
+	e.uint(uint64(s.check.below))
+	e.uint(uint64(s.turns.session))
+	e.uint(uint64(s.turns.timeouts))
+	e.uint(uint64(s.turns.expiry))
+	e.uint(uint64(s.turns.garbage))
+	e.uint(uint64(s.history.budget))
 	e.bytes(s.load.encode())
+	e.end()
 	e.uint(uint64(s.sessions.Len()))
 	s.sessions.Scan(func(id protocol.SessionID, v session) bool {
 		e.uint(uint64(id))
 		e.bool(v.ended)
-		return e.ok()
+		return e.end()
 	})
 	e.uint(uint64(s.recent.Len()))
 	s.recent.Scan(func(n uint64, id protocol.SessionID) bool {
 		e.uint(n)
 		e.uint(uint64(id))
-		return e.ok()
+		return e.end()
 	})
 	e.uint(uint64(s.owned))
 	for _, p := range s.partitions {
@@ -107,23 +117,25 @@ func (e *encoder) partition(p *partition) {
 	e.uint(uint64(p.id))
 	e.uint(uint64(p.generation))
 	e.uint(uint64(p.revision))
-	e.uint(p.ring.first)
+	e.uint(uint64(p.offset))
+	e.uint(uint64(p.history.floor))
+	e.end()
 	e.uint(uint64(p.lives.Len()))
 	p.lives.Scan(func(id uint64, l life) bool {
 		e.uint(id)
 		e.uint(uint64(l.kind))
 		e.string(l.name)
 		e.bool(l.settings != nil)
-		e.bytes(l.settings)
+		e.bytes(l.settings.Encoded())
 		e.uint(uint64(l.waiters))
 		e.uint(uint64(l.waiterBytes))
-		return e.ok()
+		return e.end()
 	})
 	e.uint(uint64(p.garbage.Len()))
 	p.garbage.Scan(func(id uint64, k protocol.KindID) bool {
 		e.uint(id)
 		e.uint(uint64(k))
-		return e.ok()
+		return e.end()
 	})
 	e.uint(uint64(p.rows.Len()))
 	p.rows.Scan(func(key string, row structures.Row) bool {
@@ -132,7 +144,7 @@ func (e *encoder) partition(p *partition) {
 		e.uint(uint64(row.Version))
 		e.uint(uint64(row.Deadline))
 		e.uint(uint64(row.Owner))
-		return e.ok()
+		return e.end()
 	})
 	e.uint(uint64(p.records.Len()))
 	p.records.Scan(func(key uint64, r record) bool {
@@ -143,17 +155,9 @@ func (e *encoder) partition(p *partition) {
 		e.uint(uint64(r.revision))
 		e.bytes(r.reply)
 		e.string(r.row)
-		return e.ok()
+		return e.end()
 	})
-	e.uint(uint64(p.ring.len()))
-	p.ring.each(func(_ uint64, v event) bool {
-		e.uint(uint64(v.revision))
-		e.uint(v.life)
-		e.uint(uint64(v.Type))
-		e.bytes(v.Key)
-		e.bytes(v.Value)
-		return e.ok()
-	})
+	e.history(&p.history)
 }
 
 // Restore replaces the state by a snapshot. After an error the state is
@@ -164,19 +168,24 @@ func (s *State) Restore(r io.Reader, stop <-chan struct{}) error {
 		return fmt.Errorf("a snapshot of version %d; this version reads %d: install a newer version", v, snapshotVersion)
 	}
 	n := &State{
-		kinds: s.kinds, maxLevel: s.maxLevel,
+		kinds: s.kinds, maxLevel: s.maxLevel, onPanic: s.onPanic,
+		distinct: map[string]int{},
 		sessions: new(btree.Map[protocol.SessionID, session]),
 		recent:   new(btree.Map[uint64, protocol.SessionID]),
 		ended:    new(btree.Map[protocol.SessionID, uint64]),
 		ending:   new(btree.Map[protocol.SessionID, struct{}]),
+		touched:  map[protocol.SessionID][]protocol.PartitionID{},
 		nextDue:  never,
 	}
-	n.level = uint32(d.uint())
-	if n.level > s.maxLevel && d.err == nil {
-		return fmt.Errorf("the group's state has level %d, this version knows %d: install a newer version", n.level, s.maxLevel)
+	level := d.uint()
+	if d.err == nil {
+		if err := levels.Known("the group's state", level, s.maxLevel); err != nil {
+			return err
+		}
 	}
+	n.level, d.level = uint32(level), uint32(level)
 	if b := d.bytes(); d.err == nil {
-		if err := protocol.Decode(b, &n.limits); err != nil {
+		if err := levels.Decode(b, &n.limits, n.level); err != nil {
 			return fmt.Errorf("snapshot: limits: %w", err)
 		}
 	}
@@ -188,14 +197,25 @@ func (s *State) Restore(r io.Reader, stop <-chan struct{}) error {
 	n.partitions = make([]*partition, n.total)
 	n.ends = d.uint()
 	n.holdUntil = protocol.LogTime(d.uint())
+	n.check = check{d.uint(), protocol.SessionID(d.uint()), protocol.SessionID(d.uint())}
+	n.turns.session = protocol.SessionID(d.uint())
+	for _, turn := range []*protocol.PartitionID{&n.turns.timeouts, &n.turns.expiry, &n.turns.garbage} {
+		*turn = protocol.PartitionID(d.count(maxPartitions))
+	}
+	if mutants.On(mutants.TurnForgotten) {
+		n.turns = turns{}
+	}
+	n.history.budget = int(d.count(maxHistory))
 	if b := d.bytes(); d.err == nil {
-		if n.load, d.err = decodeLoad(b, n.total); d.err != nil {
+		if n.load, d.err = decodeLoad(b); d.err != nil {
 			return fmt.Errorf("read snapshot: %w", d.err)
 		}
 	}
+	d.end()
 	for range d.count(1 << 32) {
 		id := protocol.SessionID(d.uint())
 		v := session{ended: d.bool()}
+		d.end()
 		n.sessions.Load(id, v)
 		if v.ended {
 			n.ending.Load(id, struct{}{})
@@ -206,6 +226,7 @@ func (s *State) Restore(r io.Reader, stop <-chan struct{}) error {
 	}
 	for range d.count(maxRecentEnds) {
 		num, id := d.uint(), protocol.SessionID(d.uint())
+		d.end()
 		n.recent.Load(num, id)
 		n.ended.Set(id, num)
 	}
@@ -213,24 +234,25 @@ func (s *State) Restore(r io.Reader, stop <-chan struct{}) error {
 		if !d.ok() {
 			break
 		}
-		p := newPartition(protocol.PartitionID(d.uint()))
+		p := newPartition(protocol.PartitionID(d.uint()), n.distinct)
 		if int(p.id) >= n.total {
 			d.fail("a partition out of range")
 			break
 		}
-		d.partition(p)
+		d.partition(n, p)
 		n.partitions[p.id] = p
 		n.owned++
+		n.history.restored(p)
 		n.garbage += p.garbage.Len()
 		if !mutants.On(mutants.DueForgotten) {
-			n.nextDue = min(n.nextDue, p.nextDue)
+			n.nextDue = min(n.nextDue, p.next())
 		}
 	}
 	if v := d.uint(); d.err == nil && v != snapshotVersion {
 		d.fail("its end is missing")
 	}
 	if l := n.load; d.err == nil && l != nil {
-		if l.phase >= phaseLives && l.phase <= phaseEvents && n.partition(l.part) == nil {
+		if id, ok := l.progress.Partition(); ok && n.partition(id) == nil {
 			d.fail("the partition that was being loaded is missing")
 		}
 		n.garbage, n.nextDue = 0, never // counted when it is loaded
@@ -242,27 +264,33 @@ func (s *State) Restore(r io.Reader, stop <-chan struct{}) error {
 	return nil
 }
 
-func (d *decoder) partition(p *partition) {
+func (d *decoder) partition(s *State, p *partition) {
 	p.generation = uint16(d.uint())
 	p.revision = protocol.Revision(d.uint())
-	p.ring.first = max(d.uint(), 1)
-	p.ring.next = p.ring.first
+	p.offset = protocol.LogTime(d.uint())
+	p.history.floor = protocol.Version(d.uint())
+	d.end()
 	for range d.count(1 << 40) {
 		id := d.uint()
-		l := life{kind: protocol.KindID(d.uint()), name: d.string()}
+		l := life{kind: protocol.KindID(d.uint()), name: d.string(), bytes: new(int)}
 		has, settings := d.bool(), d.bytes()
 		if has {
-			l.settings = append([]byte{}, settings...)
+			var err error
+			if l.settings, err = structures.ReadSettings(settings); err != nil {
+				d.fail("settings of the wrong form")
+			}
 		}
 		l.waiters, l.waiterBytes = int(d.uint()), int(d.uint())
+		d.end()
 		p.lives.Load(id, l)
-		p.names.Set(string([]byte{byte(l.kind)})+l.name, id)
+		p.setName(string([]byte{byte(l.kind)})+l.name, id)
 		if !d.ok() {
 			return
 		}
 	}
 	for range d.count(1 << 40) {
 		id, k := d.uint(), protocol.KindID(d.uint())
+		d.end()
 		p.garbage.Load(id, k)
 		if !d.ok() {
 			return
@@ -273,6 +301,7 @@ func (d *decoder) partition(p *partition) {
 		row := structures.Row{Value: d.bytes(), Version: protocol.Version(d.uint())}
 		row.Deadline = protocol.LogTime(d.uint())
 		row.Owner = protocol.SessionID(d.uint())
+		d.end()
 		if d.ok() && (len(key) < lifeSize || key[lifeSize-1] == rowWaiter && (len(key) != lifeSize+8 || len(row.Value) < waiterHead)) {
 			d.fail("a row of the wrong form")
 		}
@@ -280,45 +309,54 @@ func (d *decoder) partition(p *partition) {
 			return
 		}
 		p.rows.Load(key, row)
-		p.rowBytes += len(key) + len(row.Value)
+		p.grow(key, len(key)+len(row.Value))
 		if row.Deadline != 0 {
-			p.due.Set(indexKey(uint64(row.Deadline), key), struct{}{})
-			p.nextDue = min(p.nextDue, row.Deadline)
+			p.setDue(key, row.Deadline)
 		}
 		if row.Owner != 0 {
 			p.owned.Set(indexKey(uint64(row.Owner), key), struct{}{})
+			s.touch(row.Owner, p.id)
 		}
 	}
+	last := protocol.SessionID(0)
 	for range d.count(1 << 40) {
 		key := d.uint()
 		r := record{seq: d.uint(), state: recordState(d.uint()), code: protocol.Code(d.uint())}
 		r.revision = protocol.Revision(d.uint())
 		r.reply = d.bytes()
 		r.row = d.string()
+		d.end()
 		p.records.Load(key, r)
 		p.replyBytes += r.counted()
+		p.setKept(key, 0, r.droppable())
+		if id := protocol.SessionID(key >> slotBits); id != last {
+			last = id
+			s.touch(id, p.id)
+		}
 		if !d.ok() {
 			return
 		}
 	}
-	for range d.count(1 << 40) {
-		v := event{revision: protocol.Revision(d.uint()), life: d.uint()}
-		v.Type = structures.EventType(d.uint())
-		v.Key, v.Value = d.bytes(), d.bytes()
-		p.ring.append(v, math.MaxInt)
-		if !d.ok() {
-			return
-		}
-	}
+	d.history(p)
 }
 
 // encoder writes varints and byte strings; the first error sticks.
 type encoder struct {
-	w    *bufio.Writer
-	stop <-chan struct{}
-	err  error
-	n    int
-	buf  [binary.MaxVarintLen64]byte
+	w     *bufio.Writer
+	stop  <-chan struct{}
+	level uint32 // of the state; what has come with a later one is not written
+	err   error
+	n     int
+	buf   [binary.MaxVarintLen64]byte
+}
+
+// end ends an item: what is new of it under a level comes before, if e.level is not
+// below that.
+func (e *encoder) end() bool {
+	for range levels.MadeUp(e.level) {
+		e.uint(uint64(e.level))
+	}
+	return e.ok()
 }
 
 func (e *encoder) ok() bool {
@@ -357,10 +395,20 @@ func (e *encoder) string(s string) { e.bytes(viewBytes(s)) }
 
 // decoder reads what encoder wrote; the first error sticks.
 type decoder struct {
-	r    *bufio.Reader
-	stop <-chan struct{}
-	err  error
-	n    int
+	r     *bufio.Reader
+	stop  <-chan struct{}
+	level uint32 // at which it was written
+	err   error
+	n     int
+}
+
+// end reads what encoder.end wrote.
+func (d *decoder) end() {
+	for range levels.MadeUp(d.level) {
+		if d.uint() != uint64(d.level) {
+			d.fail("an item that does not end where it should")
+		}
+	}
 }
 
 func (d *decoder) ok() bool {
@@ -384,8 +432,11 @@ func (d *decoder) uint() uint64 {
 	if d.err != nil {
 		return 0
 	}
-	var u uint64
-	u, d.err = binary.ReadUvarint(d.r)
+	u, err := binary.ReadUvarint(d.r)
+	if err != nil { // u is what there was before it
+		d.err = err
+		return 0
+	}
 	return u
 }
 

@@ -6,36 +6,36 @@ import (
 
 	"github.com/tidwall/btree"
 
+	"github.com/quorate/quorate/archive"
 	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups/levels"
 	"github.com/quorate/quorate/structures"
 )
 
 // MaxLevel is the highest level of state this version understands.
-const MaxLevel = 1
+const MaxLevel = levels.Max
 
 // maxPartitions bounds the partitions of a cluster.
 const maxPartitions = 1 << 20
 
-// maxCleanup bounds the clean-up after an entry (rule 5).
-const maxCleanup = 1000
-
-// ringBytes is the budget of a group's event rings.
-const ringBytes = 8 << 20
-
 // Sink is told the outcomes of an entry while it is applied. Bodies must not be
 // changed.
 type Sink interface {
-	// Replied gives the answer to the i-th request of the entry; a waiting result
-	// means that Granted will follow, in this entry or a later one.
-	Replied(i int, q *protocol.Request, r structures.Result, rev protocol.Revision)
+	// Replied gives the answer to the i-th request of the entry, and the version of
+	// its partition that it is of; a waiting result means that Granted will follow, in
+	// this entry or a later one.
+	Replied(i int, q *protocol.Request, r structures.Result, v protocol.Version)
 	// Granted gives the answer to a call that was waiting.
-	Granted(p protocol.PartitionID, c protocol.Caller, r structures.Result, rev protocol.Revision)
+	Granted(p protocol.PartitionID, c protocol.Caller, r structures.Result, v protocol.Version)
 }
+
+// Kinds are the kinds of structures by number; nil: there is none.
+type Kinds [256]*structures.Kind
 
 // State is the replicated state of one group.
 type State struct {
-	kinds [256]*structures.Kind
+	kinds *Kinds // an object of its own: who has it holds no state
 
 	maxLevel   uint32 // that this version understands; MaxLevel outside tests
 	level      uint32
@@ -44,30 +44,52 @@ type State struct {
 	total      int          // partitions of the cluster; 0: not told yet
 	partitions []*partition // by id; nil: not owned
 	owned      int
-	holdUntil  protocol.LogTime // until then kinds that hold are refused
+	holdUntil  protocol.LogTime // until then operations that hold are refused
 	load       *load            // nil: the group has its state
 
 	sessions *btree.Map[protocol.SessionID, session]
 	ends     uint64                                 // number of the last ended session applied
 	recent   *btree.Map[uint64, protocol.SessionID] // the last maxRecentEnds of them
 	ended    *btree.Map[protocol.SessionID, uint64] // the same by session
+	check    check
+	turns    turns
+	history  histories // its budget is replicated
 
 	// Derived, not replicated.
 	answered uint64           // repeats answered from records since the start
-	nextDue  protocol.LogTime // not after the first deadline of any partition
+	endings  uint64           // see Endings
+	nextDue  protocol.LogTime // not after the first deadline of any partition, in log time
 	garbage  int              // destroyed lives that still have rows
 	ending   *btree.Map[protocol.SessionID, struct{}]
+	// distinct are the structures by kind byte and name, and in how many partitions
+	// each is.
+	distinct map[string]int
+	// touched are the partitions where a session has something, ascending.
+	touched map[protocol.SessionID][]protocol.PartitionID
 
 	// lastKnown is a session that is known and lives, so that most requests need
 	// no look-up.
 	lastKnown protocol.SessionID
 
-	tx tx
+	onPanic func(Panic) // nil: nobody is told
+
+	tx   tx
+	work work // of the entry that is being applied
+}
+
+// KindsOf returns kinds of structures by number.
+func KindsOf(kinds []structures.Kind) *Kinds {
+	by := new(Kinds)
+	for i := range kinds {
+		by[kinds[i].ID] = &kinds[i]
+	}
+	return by
 }
 
 // New returns the state of a group before its first entry.
 func New(kinds []structures.Kind) *State {
-	s := &State{
+	return &State{
+		kinds:    KindsOf(kinds),
 		maxLevel: MaxLevel,
 		level:    1,
 		limits:   protocol.DefaultLimits(),
@@ -75,17 +97,32 @@ func New(kinds []structures.Kind) *State {
 		recent:   new(btree.Map[uint64, protocol.SessionID]),
 		ended:    new(btree.Map[protocol.SessionID, uint64]),
 		ending:   new(btree.Map[protocol.SessionID, struct{}]),
+		touched:  map[protocol.SessionID][]protocol.PartitionID{},
+		distinct: map[string]int{},
 		nextDue:  never,
 	}
-	for i := range kinds {
-		s.kinds[kinds[i].ID] = &kinds[i]
-	}
-	return s
 }
 
 // SetMaxLevel makes the state that of an earlier or later version, for tests
 // only.
 func (s *State) SetMaxLevel(level uint32) { s.maxLevel = level }
+
+// OnPanic has f told of structures that panic, while it happens. It may be told
+// of several reads at a time.
+func (s *State) OnPanic(f func(Panic)) { s.onPanic = f }
+
+func (s *State) report(p Panic) {
+	if s.onPanic != nil {
+		s.onPanic(p)
+	}
+}
+
+// Gate returns what decides whether a request may be applied to this state, apart
+// from whether its partition is right.
+func (s *State) Gate() Gate { return Gate{Kinds: s.kinds, Limits: s.limits, Level: s.level} }
+
+// Partitions returns how many partitions the cluster has; 0: not told yet.
+func (s *State) Partitions() int { return s.total }
 
 // Clock returns the replicated clock.
 func (s *State) Clock() Clock { return Clock(s.clock) }
@@ -117,9 +154,9 @@ func (s *State) NextDue() (protocol.LogTime, bool) {
 }
 
 // Unfinished reports whether clean-up is left for the next entry.
-func (s *State) Unfinished() bool { return s.load == nil && (s.garbage > 0 || s.ending.Len() > 0) }
-
-func (s *State) ringBudget() int { return ringBytes / max(s.owned, 1) }
+func (s *State) Unfinished() bool {
+	return s.load == nil && (s.garbage > 0 || s.ending.Len() > 0 || s.nextDue <= s.clock.Now)
+}
 
 func (s *State) partition(id protocol.PartitionID) *partition {
 	if int(id) >= len(s.partitions) {
@@ -129,13 +166,28 @@ func (s *State) partition(id protocol.PartitionID) *partition {
 }
 
 // Apply applies one entry of the log. Its error is a broken invariant: the
-// replica must stop.
+// replica must stop, and stops again at each restart. So nothing that it refuses is
+// logged (TestBuiltIsApplied, FuzzAccepted). It refuses
+//
+//   - what is not an entry of this version, or a command that is not whole, not known,
+//     or of another form than Builder gives it: only a Builder makes entries;
+//   - a request that cannot be decoded: the member that proposes it has decoded these
+//     very bytes when they came, with the same function;
+//   - an ownership out of bounds: the leader asks Ownership.Check;
+//   - a level above what this version knows. It is logged when the system group has
+//     taken it on, which it does once every member understands it.
+//
+// All else that a request can bring about is its reply.
 func (s *State) Apply(entry []byte, sink Sink) error {
 	h, rest, err := ReadHeader(entry)
+	if err == nil {
+		err = levels.Known("a log entry of the group", uint64(h.Level), s.maxLevel)
+	}
 	if err != nil {
 		return err
 	}
 	s.clock.advance(h)
+	s.work = work{standing: h.ClockEpoch != s.clock.Epoch}
 	requests := 0
 	for len(rest) > 0 {
 		var c command
@@ -145,15 +197,15 @@ func (s *State) Apply(entry []byte, sink Sink) error {
 		}
 		if c == commandRequest {
 			var q protocol.Request
-			if err := q.Decode(payload); err != nil {
+			if err := q.DecodeExact(payload); err != nil {
 				return fmt.Errorf("%w: a request: %v", ErrEntry, err)
 			}
-			r, rev := s.applyRequest(&q, sink)
-			sink.Replied(requests, &q, r, rev)
+			r, v := s.applyRequest(&q, sink)
+			sink.Replied(requests, &q, r, v)
 			requests++
 			continue
 		}
-		if err := s.applyCommand(c, payload); err != nil {
+		if err := s.applyCommand(c, payload, h.Level); err != nil {
 			return err
 		}
 	}
@@ -161,55 +213,59 @@ func (s *State) Apply(entry []byte, sink Sink) error {
 	return nil
 }
 
-func (s *State) applyCommand(c command, payload []byte) error {
-	r := protocol.NewReader(payload)
+func (s *State) applyCommand(c command, payload []byte, level uint32) error {
 	switch c {
 	case commandClaim:
 		if mutants.On(mutants.WaitersLost) {
 			s.loseWaiters()
 		}
-		return s.clock.claim(payload)
+		return shaped(c, payload, level, s.clock.claim)
 	case commandAttach:
-		s.attach(protocol.SessionID(r.Uint()), r.Uint())
+		return shaped(c, payload, level, func(v attach) { s.attach(v.Session, v.End) })
 	case commandEnds:
-		from := r.Uint()
-		ids := make([]protocol.SessionID, r.ArrayLen())
-		for i := range ids {
-			ids[i] = protocol.SessionID(r.Uint())
-		}
-		if r.Err() == nil {
-			s.endSessions(from, ids)
-		}
+		return shaped(c, payload, level, func(v ends) { s.endSessions(v.From, v.IDs) })
+	case commandPass:
+		return shaped(c, payload, level, func(v passOver) { s.passOver(v.End, v.Next) })
+	case commandEnded:
+		return shaped(c, payload, level, s.endChecked)
 	case commandOwn:
-		o, err := readOwnership(&r)
-		if err != nil {
-			return err
+		var o Ownership
+		err := decode(c, payload, level, &o)
+		if err == nil {
+			if err = o.Check(); err == nil {
+				s.own(o)
+			}
 		}
-		if r.Err() == nil {
-			s.own(o)
-		}
+		return err
 	case commandLoad:
-		r.Array(2)
-		offset, chunk := r.Uint(), r.Bytes()
-		if r.Err() == nil {
-			s.take(offset, chunk)
-		}
-	case commandLoaded:
-		r.Array(2)
-		length, sum := r.Uint(), r.Uint()
-		if r.Err() == nil {
-			s.finishLoad(length, sum)
-		}
+		return shaped(c, payload, level, func(v frame) {
+			s.take(v.N, archive.Frame{Type: archive.FrameType(v.Type), Content: v.Content})
+		})
 	case commandLevel:
-		level := r.Uint32()
-		if level > s.maxLevel {
-			return fmt.Errorf("the group's state has level %d, this version knows %d: install a newer version", level, s.maxLevel)
+		var v raise
+		err := decode(c, payload, level, &v)
+		if err == nil {
+			if err = levels.Known("the group's state", uint64(max(v.Level, 1)), s.maxLevel); err == nil {
+				s.level = max(s.level, v.Level)
+			}
 		}
-		s.level = max(s.level, level)
-	default:
-		return fmt.Errorf("%w: command %d", ErrEntry, c)
+		return err
 	}
-	if err := r.Done(); err != nil {
+	return fmt.Errorf("%w: command %d", ErrEntry, c)
+}
+
+// shaped does with a command what it is for.
+func shaped[T any](c command, payload []byte, level uint32, do func(T)) error {
+	var v T
+	if err := decode(c, payload, level, &v); err != nil {
+		return err
+	}
+	do(v)
+	return nil
+}
+
+func decode(c command, payload []byte, level uint32, v any) error {
+	if err := levels.Decode(payload, v, level); err != nil {
 		return fmt.Errorf("%w: command %d: %v", ErrEntry, c, err)
 	}
 	return nil
@@ -221,11 +277,12 @@ func (s *State) own(o Ownership) {
 		return
 	}
 	s.total, s.limits, s.ends = o.Partitions, o.Limits, o.Ends
+	s.history.budget = o.History
 	s.partitions = make([]*partition, o.Partitions)
 	l := load{generation: o.Generation, revision: o.Revision, holdOff: o.HoldOff}
 	for _, id := range o.Owned {
 		if int(id) < o.Partitions && s.partitions[id] == nil {
-			s.partitions[id] = l.empty(id)
+			s.partitions[id] = l.empty(id, s.distinct)
 			s.owned++
 		}
 	}
@@ -238,23 +295,33 @@ func (s *State) own(o Ownership) {
 	}
 }
 
-// HoldsBack reports whether the group refuses, for now, mutations of a kind,
-// and says why: its state is being loaded, or it is a kind that hands out what
-// a session holds and the group's hold-off is not over.
-func (s *State) HoldsBack(kind protocol.KindID) (structures.Result, bool) {
+// HoldsBack reports whether the group refuses, for now, an operation, and says why:
+// its state is being loaded, or it is an operation that holds and the group's
+// hold-off is not over.
+func (s *State) HoldsBack(kind protocol.KindID, op protocol.Op) (structures.Result, bool) {
 	if s.load != nil {
 		return frozen("the group's data is being loaded", time.Second), true
 	}
-	if left := s.holdUntil - s.clock.Now; left > 0 && s.kinds[kind] != nil && s.kinds[kind].Holds {
+	if left := s.holdUntil - s.clock.Now; left > 0 && s.holding(kind, op) {
 		return frozen(holdOffDetail, time.Duration(left)), true
 	}
 	return structures.Result{}, false
 }
 
+// holding reports whether an operation hands out what somebody holds.
+func (s *State) holding(kind protocol.KindID, op protocol.Op) bool {
+	k := s.kinds[kind]
+	if k == nil {
+		return false
+	}
+	info := k.Op(op)
+	return info != nil && info.Holds
+}
+
 // Holding reports whether HoldsBack holds anything back.
 func (s *State) Holding() bool { return s.load != nil || s.holdUntil > s.clock.Now }
 
-const holdOffDetail = "the group has lost its majority's data: it hands out nothing until all who held something know that it is lost"
+const holdOffDetail = "the group is in its grace period, since its majority's data was lost: it grants nothing until every former holder must know"
 
 func frozen(detail string, wait time.Duration) structures.Result {
 	p := protocol.Problem{Detail: detail, Wait: uint32(min(max(wait, time.Millisecond), time.Second) / time.Millisecond)}
@@ -262,51 +329,54 @@ func frozen(detail string, wait time.Duration) structures.Result {
 }
 
 // applyRequest applies one mutation exactly once.
-func (s *State) applyRequest(q *protocol.Request, sink Sink) (structures.Result, protocol.Revision) {
+func (s *State) applyRequest(q *protocol.Request, sink Sink) (structures.Result, protocol.Version) {
 	p := s.partition(q.Partition)
 	if p == nil {
 		if !mutants.On(mutants.NotOwnedServed) || int(q.Partition) >= len(s.partitions) {
 			return structures.Result{Code: protocol.CodeNotOwner}, 0
 		}
-		p = newPartition(q.Partition)
+		p = newPartition(q.Partition, s.distinct)
 		s.partitions[q.Partition] = p
 	}
 	if s.load != nil {
-		r, _ := s.HoldsBack(q.Kind)
-		return r, p.revision
+		r, _ := s.HoldsBack(q.Kind, q.Op)
+		return r, p.current()
 	}
 	if q.Caller.Session != s.lastKnown || s.lastKnown == 0 {
 		sess, ok := s.sessions.Get(q.Caller.Session)
 		switch {
 		case !ok:
-			return structures.Result{Code: protocol.CodeSessionUnknown}, p.revision
+			return structures.Result{Code: protocol.CodeSessionUnknown}, p.current()
 		case sess.ended:
-			return structures.Result{Code: protocol.CodeSessionEnded}, p.revision
+			return structures.Result{Code: protocol.CodeSessionEnded}, p.current()
 		}
 		s.lastKnown = q.Caller.Session
 	}
 	if q.Kind == protocol.KindControl {
-		r := s.control(p, q, sink)
-		return r, p.revision
+		return s.control(p, q, sink)
 	}
 	if s.holdUntil > s.clock.Now {
-		if r, held := s.HoldsBack(q.Kind); held {
-			return r, p.revision
+		if r, held := s.HoldsBack(q.Kind, q.Op); held {
+			return r, p.current()
 		}
 	}
 	key := recordKey(q.Caller.Session, q.Caller.Slot)
-	if rec, ok := p.records.Get(key); ok && !mutants.On(mutants.RepeatsApplied) {
-		switch {
-		case q.Caller.Sequence == rec.seq:
-			s.answered++
-			return rec.answer(), p.revision
-		case q.Caller.Sequence < rec.seq && !mutants.On(mutants.LowerSequence):
-			return structures.Refuse(protocol.CodeStale, "a later call has used the slot"), p.revision
-		}
-		s.abandon(p, q.Caller, &rec, sink)
+	s.work.spent++
+	old, used := p.records.Get(key)
+	used = used && !mutants.On(mutants.RepeatsApplied)
+	switch {
+	case used && q.Caller.Sequence == old.seq:
+		s.answered++
+		return old.answer(), p.version(old.revision)
+	case used && q.Caller.Sequence < old.seq && !mutants.On(mutants.LowerSequence):
+		return structures.Refuse(protocol.CodeStale, "a later call has used the slot"), p.current()
+	case s.work.spent > maxSpent:
+		return overspent(), p.current()
+	case used:
+		s.abandon(p, q.Caller, &old, sink)
 	}
 	t := &s.tx
-	t.begin(q.Caller, q.Flags)
+	t.begin(q.Caller, q.Op, q.Flags)
 	t.open(s, p, q.Kind, q.Name)
 	if t.id != 0 {
 		p.lastID, p.last = t.id, t.life
@@ -316,14 +386,31 @@ func (s *State) applyRequest(q *protocol.Request, sink Sink) (structures.Result,
 		t.rollback()
 	}
 	row := t.waitRow
+	s.work.spent += t.cost + kib(len(r.Body))
 	t.commit(sink)
-	rec := record{seq: q.Caller.Sequence, state: stateDone, code: r.Code, revision: p.revision, reply: r.Body}
+	rec := record{seq: q.Caller.Sequence, state: s.done(q.Kind, q.Op), code: r.Code, revision: p.revision, reply: r.Body}
 	if r.IsWaiting() {
 		rec.state, rec.row = stateWaiting, row
 	}
-	p.setRecord(key, rec)
+	if !p.setRecord(key, rec) {
+		s.touch(q.Caller.Session, p.id)
+	}
 	p.trimAbove(q.Caller.Session, q.Highest)
-	return r, p.revision
+	return r, p.current()
+}
+
+// done is the state of the record of a call that has its answer.
+func (s *State) done(kind protocol.KindID, op protocol.Op) recordState {
+	if s.holding(kind, op) {
+		return stateHolds
+	}
+	return stateDone
+}
+
+// watched reports whether the changes of a kind's structures are events.
+func (s *State) watched(kind protocol.KindID) bool {
+	k := s.kinds[kind]
+	return k != nil && k.Watch == structures.WatchEntries
 }
 
 // runMachine lets the structure decide. A panic is a reply, and changes
@@ -331,47 +418,57 @@ func (s *State) applyRequest(q *protocol.Request, sink Sink) (structures.Result,
 func (s *State) runMachine(t *tx, q *protocol.Request) (r structures.Result) {
 	defer func() {
 		if e := recover(); e != nil {
-			r = structures.Refuse(protocol.CodePanic, fmt.Sprint(e))
+			s.report(Panic{q.Kind, q.Name, q.Op, e})
+			r = panicked()
 		}
 	}()
 	k := s.kinds[q.Kind]
 	if k == nil {
 		return structures.Refuse(protocol.CodeUnsupported, "unknown kind of structure")
 	}
+	if q.Op >= structures.FirstGeneric {
+		return t.applyGeneric(k, q.Op, q.Body)
+	}
 	return k.Machine.Apply(t, q.Op, q.Body)
 }
 
-// control acts on the record of a call: rules 18 and 19.
-func (s *State) control(p *partition, q *protocol.Request, sink Sink) structures.Result {
+// control acts on the record of a call: rules 18 and 19. What is answered from
+// the record has its revision.
+func (s *State) control(p *partition, q *protocol.Request, sink Sink) (structures.Result, protocol.Version) {
 	c := q.Caller
 	key := recordKey(c.Session, c.Slot)
+	s.work.spent++
 	rec, ok := p.records.Get(key)
 	switch {
 	case ok && c.Sequence < rec.seq:
-		return structures.Refuse(protocol.CodeStale, "a later call has used the slot")
+		return structures.Refuse(protocol.CodeStale, "a later call has used the slot"), p.current()
 	case q.Op == protocol.OpConfirm:
 		if !ok || c.Sequence > rec.seq {
-			return structures.Result{Code: protocol.CodeCancelled}
+			return structures.Result{Code: protocol.CodeCancelled}, p.current()
 		}
 		if rec.state == stateReserved {
 			s.settle(p, &rec, true, sink)
-			rec.state, rec.row, rec.code = stateDone, "", protocol.CodeOK
+			rec.state, rec.row, rec.code, rec.revision = stateDone, "", protocol.CodeOK, p.revision
 			p.setRecord(key, rec)
 		}
-		return rec.answer()
+		if rec.state == stateDropped {
+			return structures.Result{}, p.version(rec.revision) // who confirms has the reply
+		}
+		return rec.answer(), p.version(rec.revision)
 	case q.Op != protocol.OpCancel:
-		return structures.Refuse(protocol.CodeUnsupported, "unknown control operation")
+		return structures.Refuse(protocol.CodeUnsupported, "unknown control operation"), p.current()
 	}
 	if ok && c.Sequence == rec.seq && rec.state != stateWaiting && rec.state != stateReserved {
-		return rec.answer()
+		return rec.answer(), p.version(rec.revision)
 	}
 	if ok {
 		s.abandon(p, c, &rec, sink)
 	}
 	if ok || !mutants.On(mutants.CancelForgotten) {
 		p.setRecord(key, record{seq: c.Sequence, state: stateCancelled, revision: p.revision})
+		s.touch(c.Session, p.id)
 	}
-	return structures.Result{Code: protocol.CodeCancelled}
+	return structures.Result{Code: protocol.CodeCancelled}, p.current()
 }
 
 // abandon withdraws what a record's call waits for or has reserved, in favour
@@ -380,30 +477,53 @@ func (s *State) abandon(p *partition, c protocol.Caller, rec *record, sink Sink)
 	switch rec.state {
 	case stateWaiting:
 		c.Sequence = rec.seq
-		sink.Granted(p.id, c, structures.Result{Code: protocol.CodeCancelled}, p.revision)
-		s.withdraw(p, rec.row, sink)
+		sink.Granted(p.id, c, structures.Result{Code: protocol.CodeCancelled}, p.current())
+		if id, ok := s.unqueue(p, rec.row); ok {
+			s.withdrawn(p, id, sink)
+		}
 	case stateReserved:
 		s.settle(p, rec, mutants.On(mutants.CancelConsumes), sink)
 	}
 }
 
-// withdraw removes a waiting call's row and lets the structure look at those
-// behind it. The record is the caller's to change, and already is no longer
-// waiting or will not be when this entry is done.
-func (s *State) withdraw(p *partition, row string, sink Sink) {
-	id, _, _ := splitRowKey(row)
-	old, ok := p.deleteRow(row)
+// leave answers a waiting call that gets nothing and removes its row. withdrawn
+// follows, once for any number of calls that leave a structure.
+func (s *State) leave(p *partition, key string, code protocol.Code, sink Sink) {
+	row, ok := p.rows.Get(key)
 	if !ok {
 		return
 	}
+	_, _, k := splitRowKey(key)
+	w := readWaiter(viewBytes(k), row)
+	s.answerWaiter(p, w.Caller, record{seq: w.Caller.Sequence, state: stateDone, code: code}, sink)
+	s.unqueue(p, key)
+}
+
+// unqueue removes a waiting call's row, and returns the structure's life, if it
+// has not been destroyed. The record is the caller's to change, and already is no
+// longer waiting or will not be when this entry is done.
+func (s *State) unqueue(p *partition, row string) (id uint64, ok bool) {
+	id, _, _ = splitRowKey(row)
+	s.work.spent += 2
+	old, ok := p.deleteRow(row)
+	if !ok {
+		return id, false
+	}
 	l, ok := p.lives.Get(id)
 	if !ok {
-		return
+		return id, false
 	}
 	l.waiters--
 	l.waiterBytes -= len(old.Value)
 	p.setLife(id, l)
+	return id, true
+}
+
+// withdrawn lets a structure look at those who were behind the calls that have
+// left it.
+func (s *State) withdrawn(p *partition, id uint64, sink Sink) {
 	s.callback(p, id, sink, func(m structures.Machine, t *tx) { m.Withdrawn(t) })
+	p.vanish(id)
 }
 
 // settle ends a reservation: confirmed, or given back.
@@ -417,6 +537,10 @@ func (s *State) settle(p *partition, rec *record, confirmed bool, sink Sink) {
 
 func (s *State) settleRow(p *partition, key string, row structures.Row, confirmed bool, sink Sink) {
 	id, _, k := splitRowKey(key)
+	left := structures.EventSessionEnded
+	if confirmed {
+		left = structures.EventRemoved
+	}
 	s.callback(p, id, sink, func(m structures.Machine, t *tx) {
 		if confirmed {
 			m.Confirmed(t, viewBytes(k), row)
@@ -424,29 +548,32 @@ func (s *State) settleRow(p *partition, key string, row structures.Row, confirme
 			m.Ended(t, viewBytes(k), row)
 		}
 	})
-	// What the Machine left, or could not handle, ends here all the same.
-	if left, ok := p.rows.Get(key); ok && left.Owner == row.Owner && left.Version == row.Version {
-		p.deleteRow(key)
-	}
+	s.drop(p, key, row, left, sink)
 }
 
 // callback runs a Machine's hook in a transaction of its own. A hook that
 // panics has changed nothing.
 func (s *State) callback(p *partition, id uint64, sink Sink, f func(structures.Machine, *tx)) {
 	t := &s.tx
-	t.begin(protocol.Caller{}, 0)
+	t.begin(protocol.Caller{}, 0, 0)
 	if !t.openLife(s, p, id) || s.kinds[t.life.kind] == nil {
 		return
 	}
 	func() {
 		defer func() {
 			if e := recover(); e != nil {
+				s.report(Panic{Kind: t.life.kind, Name: t.life.name, Value: e})
 				t.rollback()
 			}
 		}()
 		f(s.kinds[t.life.kind].Machine, t)
 	}()
+	before := s.work.spent
+	s.work.spent += t.cost
 	t.commit(sink)
+	if mutants.On(mutants.SweepCountsCalls) {
+		s.work.spent = before + 1
+	}
 }
 
 // loseWaiters is a planted bug: rows of waiting calls go, their records stay.

@@ -16,12 +16,15 @@ type reader struct {
 	p    *partition
 	id   uint64 // of the life; 0: the structure does not exist
 	life life
-	key  []byte // scratch for row keys
+	key  []byte           // scratch for row keys
+	now  protocol.LogTime // of the partition
+	time protocol.LogTime // see Reader.Time; the group's
+	cost int              // of what was looked at, and by a tx written
 }
 
 // open looks a structure up.
 func (v *reader) open(s *State, p *partition, kind protocol.KindID, name string) {
-	v.s, v.p = s, p
+	v.s, v.p, v.now = s, p, p.time(s.clock.Now)
 	if p.lastID != 0 && p.last.kind == kind && p.last.name == name {
 		v.id, v.life = p.lastID, p.last
 		return
@@ -35,7 +38,7 @@ func (v *reader) open(s *State, p *partition, kind protocol.KindID, name string)
 
 // openLife looks a structure up by its life, which may have been destroyed.
 func (v *reader) openLife(s *State, p *partition, id uint64) bool {
-	v.s, v.p, v.id = s, p, id
+	v.s, v.p, v.id, v.now = s, p, id, p.time(s.clock.Now)
 	if id == p.lastID {
 		v.life = p.last
 		return true
@@ -51,19 +54,21 @@ func (v *reader) rowKey(rowType byte, key []byte) string {
 }
 
 func (v *reader) live(row structures.Row) bool {
-	return row.Deadline == 0 || row.Deadline > v.s.clock.Now || mutants.On(mutants.ExpiredVisible)
+	return row.Deadline == 0 || row.Deadline > v.now || mutants.On(mutants.ExpiredVisible)
 }
 
-func (v *reader) Now() protocol.LogTime   { return v.s.clock.Now }
-func (v *reader) Exists() bool            { return v.id != 0 }
-func (v *reader) Settings() []byte        { return v.life.settings }
-func (v *reader) Limits() protocol.Limits { return v.s.limits }
-func (v *reader) Waiting() int            { return v.life.waiters }
+func (v *reader) Now() protocol.LogTime          { return v.now }
+func (v *reader) Time() protocol.LogTime         { return v.p.time(max(v.time, v.s.clock.Now)) }
+func (v *reader) Exists() bool                   { return v.id != 0 }
+func (v *reader) Settings() *structures.Settings { return v.life.settings }
+func (v *reader) Limits() protocol.Limits        { return v.s.limits }
+func (v *reader) Waiting() int                   { return v.life.waiters }
 
 func (v *reader) Get(key []byte) (structures.Row, bool) {
 	if v.id == 0 {
 		return structures.Row{}, false
 	}
+	v.cost++
 	row, ok := v.p.rows.Get(v.rowKey(rowMachine, key))
 	if !ok || !v.live(row) {
 		return structures.Row{}, false
@@ -71,10 +76,25 @@ func (v *reader) Get(key []byte) (structures.Row, bool) {
 	return row, true
 }
 
-func (v *reader) Ascend(from []byte, f func(key []byte, row structures.Row) bool) {
-	v.ascend(rowMachine, from, f)
+func (v *reader) Ascend(from []byte, f func(key []byte, row structures.Row) bool) (rest []byte) {
+	passed := 0
+	v.ascend(rowMachine, from, func(key []byte, row structures.Row) bool {
+		v.cost++
+		switch {
+		case v.live(row):
+			return f(key, row)
+		case passed == maxPassed:
+			rest = key
+			return false
+		}
+		passed++
+		return true
+	})
+	return rest
 }
 
+// ascend calls f for the rows of a type from a key on, those that are due among
+// them.
 func (v *reader) ascend(rowType byte, from []byte, f func(key []byte, row structures.Row) bool) {
 	if v.id == 0 {
 		return
@@ -82,24 +102,18 @@ func (v *reader) ascend(rowType byte, from []byte, f func(key []byte, row struct
 	pivot := string(append(appendLife(nil, v.id, rowType), from...))
 	prefix := pivot[:lifeSize]
 	v.p.rows.Ascend(pivot, func(key string, row structures.Row) bool {
-		if len(key) < lifeSize || key[:lifeSize] != prefix {
-			return false
-		}
-		return !v.live(row) || f(viewBytes(key[lifeSize:]), row)
+		return len(key) >= lifeSize && key[:lifeSize] == prefix && f(viewBytes(key[lifeSize:]), row)
 	})
 }
 
 func (v *reader) Overdue() int {
-	n := 0
-	if v.id == 0 || v.p.nextDue > v.s.clock.Now {
-		return n
+	v.cost++
+	if v.id == 0 || v.p.nextDue > v.now {
+		return 0
 	}
-	v.p.due.Scan(func(indexed string, _ struct{}) bool {
-		at, key := splitIndexKey(indexed)
-		if protocol.LogTime(at) > v.s.clock.Now {
-			return false
-		}
-		if id, rowType, _ := splitRowKey(key); id == v.id && rowType == rowMachine {
+	n := v.p.overdue[v.id]
+	v.p.dueAfter(v.p.counted, v.now, func(_ protocol.LogTime, id uint64) bool {
+		if id == v.id {
 			n++
 		}
 		return true
@@ -107,32 +121,48 @@ func (v *reader) Overdue() int {
 	return n
 }
 
-func (v *reader) Waiters(f func(w structures.Waiter) bool) {
+func (v *reader) Waiters(f func(w structures.Waiter) bool) { v.waiters(f) }
+
+// waiters returns an order before which nobody is in sight, and how many that
+// are not it has passed over to find that.
+func (v *reader) waiters(f func(w structures.Waiter) bool) (first uint64, passed int) {
 	if v.life.waiters == 0 {
-		return
+		return 0, 0
 	}
-	v.ascend(rowWaiter, nil, func(key []byte, row structures.Row) bool {
+	first = uint64(v.p.revision) + 1
+	found := false
+	v.ascend(rowWaiter, waiterKey(v.p.lines[v.id]), func(key []byte, row structures.Row) bool {
 		// The calls of an ended session are out of sight until they are withdrawn:
 		// nothing may be granted to it.
-		if _, gone := v.s.ending.Get(row.Owner); gone {
+		if _, gone := v.s.ending.Get(row.Owner); gone || !v.live(row) {
+			if !found {
+				passed++
+			}
 			return true
 		}
-		return f(readWaiter(key, row))
+		v.cost++
+		w := readWaiter(key, row)
+		if !found {
+			found, first = true, w.Order
+		}
+		return f(w)
 	})
+	return first, passed
 }
 
-// A waiter's row: the key is its order, the value the call's slot and
-// sequence and the Machine's payload, the owner its session.
-const waiterHead = 2 + 8
+// A waiter's row: the key is its order, the value the call's slot, sequence and
+// operation, when it began to wait and the Machine's payload, the owner its session.
+const waiterHead = 2 + 8 + 1 + 8
 
 // maxWaiterBytes bounds the waiting calls of one structure, beside their
 // number, which is one of the limits of the cluster.
 const maxWaiterBytes = 16 << 20
 
-func waiterValue(c protocol.Caller, payload []byte) []byte {
+func waiterValue(c protocol.Caller, op protocol.Op, since protocol.LogTime, payload []byte) []byte {
 	b := make([]byte, 0, waiterHead+len(payload))
 	b = binary.BigEndian.AppendUint16(b, c.Slot)
 	b = binary.BigEndian.AppendUint64(b, c.Sequence)
+	b = binary.BigEndian.AppendUint64(append(b, byte(op)), uint64(since))
 	return append(b, payload...)
 }
 
@@ -143,8 +173,12 @@ func readWaiter(key []byte, row structures.Row) structures.Waiter {
 			Slot:     binary.BigEndian.Uint16(row.Value),
 			Sequence: binary.BigEndian.Uint64(row.Value[2:]),
 		},
+		Op:      protocol.Op(row.Value[10]),
+		Since:   protocol.LogTime(binary.BigEndian.Uint64(row.Value[11:])),
+		Until:   row.Deadline,
 		Payload: row.Value[waiterHead:],
 		Order:   binary.BigEndian.Uint64(key),
+		Version: row.Version,
 	}
 }
 
@@ -155,13 +189,14 @@ func waiterKey(order uint64) []byte { return binary.BigEndian.AppendUint64(nil, 
 type tx struct {
 	reader
 	caller protocol.Caller
+	op     protocol.Op
 	flags  protocol.Flags
 
 	wrote     bool
 	lastKey   []byte // of the last Put, as they were passed
 	lastValue []byte
 	destroyed bool
-	settings  []byte
+	settings  *structures.Settings
 	writes    []write
 	events    []event
 	grants    []grant
@@ -184,12 +219,12 @@ type grant struct {
 var _ structures.Env = (*tx)(nil)
 
 // begin starts a transaction; open or openLife follows.
-func (t *tx) begin(c protocol.Caller, flags protocol.Flags) {
-	t.caller, t.flags = c, flags
+func (t *tx) begin(c protocol.Caller, op protocol.Op, flags protocol.Flags) {
+	t.caller, t.op, t.flags, t.cost = c, op, flags, 0
 	t.rollback()
 }
 
-// rollback forgets what was written.
+// rollback forgets what was written. Its cost stays.
 func (t *tx) rollback() {
 	clear(t.writes)
 	clear(t.events)
@@ -219,14 +254,16 @@ func (t *tx) Get(key []byte) (structures.Row, bool) {
 	return t.reader.Get(key)
 }
 
-func (t *tx) Ascend(from []byte, f func(key []byte, row structures.Row) bool) {
+func (t *tx) Ascend(from []byte, f func(key []byte, row structures.Row) bool) []byte {
 	t.reading()
-	t.reader.Ascend(from, f)
+	return t.reader.Ascend(from, f)
 }
 
 func (t *tx) Waiters(f func(w structures.Waiter) bool) {
 	t.reading()
-	t.reader.Waiters(f)
+	if first, passed := t.reader.waiters(f); passed > 0 {
+		t.p.lines[t.id] = first
+	}
 }
 
 func (t *tx) WasDue(key []byte) (structures.Row, bool) {
@@ -234,6 +271,7 @@ func (t *tx) WasDue(key []byte) (structures.Row, bool) {
 	if t.id == 0 {
 		return structures.Row{}, false
 	}
+	t.cost++
 	row, ok := t.p.rows.Get(t.rowKey(rowMachine, key))
 	if !ok || t.live(row) {
 		return structures.Row{}, false
@@ -246,6 +284,7 @@ func (t *tx) Version() protocol.Version { return t.p.version(t.p.revision + 1) }
 
 func (t *tx) Put(key []byte, row structures.Row) {
 	t.writing()
+	t.cost += 1 + kib(len(row.Value))
 	k, v := newRow(t.id, rowMachine, key, row.Value)
 	t.lastKey, t.lastValue = key, row.Value
 	row.Value, row.Version = v, t.Version()
@@ -254,17 +293,14 @@ func (t *tx) Put(key []byte, row structures.Row) {
 
 func (t *tx) Delete(key []byte) {
 	t.writing()
+	t.cost++
 	k, _ := newRow(t.id, rowMachine, key, nil)
 	t.writes = append(t.writes, write{key: k, delete: true})
 }
 
-func (t *tx) SetSettings(b []byte) {
-	t.writing()
-	t.settings = append([]byte{}, b...)
-}
-
 func (t *tx) Destroy() {
 	t.writing()
+	t.cost++
 	t.destroyed = true
 }
 
@@ -274,17 +310,21 @@ func same(a, b []byte) bool {
 }
 
 func (t *tx) Emit(e structures.Event) {
-	t.writing()
-	if n := len(t.writes); n > 0 && !t.writes[n-1].delete && same(e.Key, t.lastKey) && same(e.Value, t.lastValue) {
-		w := &t.writes[n-1] // the event is of the row just put: it shares the copy
-		e.Key, e.Value = viewBytes(w.key[lifeSize:]), w.row.Value
-		t.events = append(t.events, event{Event: e})
+	if !t.s.watched(t.life.kind) {
 		return
 	}
-	b := make([]byte, 0, len(e.Key)+len(e.Value))
-	b = append(append(b, e.Key...), e.Value...)
-	e.Key, e.Value = b[:len(e.Key):len(e.Key)], b[len(e.Key):]
-	t.events = append(t.events, event{Event: e})
+	t.writing()
+	t.cost += 1 + kib(len(e.Old))
+	v := event{typ: e.Type, previous: e.Previous, old: string(e.Old)}
+	if n := len(t.writes); n > 0 && !t.writes[n-1].delete && same(e.Key, t.lastKey) && same(e.Value, t.lastValue) {
+		w := &t.writes[n-1] // the event is of the row just put: it shares the copy
+		v.key, v.value = w.key[lifeSize:], view(w.row.Value)
+	} else {
+		t.cost += kib(len(e.Value))
+		b := append(append(make([]byte, 0, len(e.Key)+len(e.Value)), e.Key...), e.Value...)
+		v.key, v.value = view(b[:len(e.Key)]), view(b[len(e.Key):])
+	}
+	t.events = append(t.events, v)
 }
 
 func (t *tx) Wait(payload []byte, timeout time.Duration) structures.Result {
@@ -297,11 +337,12 @@ func (t *tx) Wait(payload []byte, timeout time.Duration) structures.Result {
 	t.writing()
 	var deadline protocol.LogTime
 	if timeout > 0 {
-		deadline = t.s.clock.Now.Add(timeout)
+		deadline = t.now.Add(timeout)
 	}
 	order := uint64(t.p.revision) + 1
-	k, v := newRow(t.id, rowWaiter, waiterKey(order), waiterValue(t.caller, payload))
+	k, v := newRow(t.id, rowWaiter, waiterKey(order), waiterValue(t.caller, t.op, t.now, payload))
 	t.waitRow, t.waitBytes = k, len(v)
+	t.cost += 1 + kib(len(v))
 	t.writes = append(t.writes, write{key: k, row: structures.Row{
 		Value: v, Version: t.Version(), Deadline: deadline, Owner: t.caller.Session,
 	}})
@@ -310,11 +351,13 @@ func (t *tx) Wait(payload []byte, timeout time.Duration) structures.Result {
 
 func (t *tx) Grant(w structures.Waiter, r structures.Result) {
 	t.writing()
+	t.cost += 2 + kib(len(r.Body))
 	t.grants = append(t.grants, grant{waiter: w, result: r})
 }
 
 func (t *tx) Reserve(w structures.Waiter, r structures.Result, key []byte) {
 	t.writing()
+	t.cost += 2 + kib(len(r.Body))
 	k, _ := newRow(t.id, rowMachine, key, nil)
 	r.Code = protocol.CodeReserved
 	t.grants = append(t.grants, grant{waiter: w, result: r, row: k})
@@ -333,39 +376,59 @@ func (t *tx) commit(sink Sink) {
 	}
 	if !known && !t.destroyed {
 		name := string(append([]byte{byte(t.life.kind)}, t.life.name...))
-		t.life.name = name[1:]
-		p.names.Set(name, t.id)
+		t.life.name, t.life.bytes = name[1:], new(int)
+		p.setName(name, t.id)
 		p.setLife(t.id, t.life)
 	}
 	if t.settings != nil {
 		t.life.settings = t.settings
 	}
 	waiters := t.life.waiters
+	puts := 0
 	for i := range t.writes {
 		w := &t.writes[i]
 		if w.delete {
 			p.deleteRow(w.key)
-		} else {
-			p.setRow(w.key, w.row)
+			continue
+		}
+		puts++
+		p.setRow(w.key, w.row)
+		if w.row.Deadline != 0 {
+			t.s.work.due++
+		}
+		if w.row.Owner != 0 {
+			t.s.work.owned++
+			t.s.touch(w.row.Owner, p.id)
 		}
 	}
+	t.s.work.rows += puts
 	if t.waitRow != "" {
 		t.life.waiters++
 		t.life.waiterBytes += t.waitBytes
+		t.s.work.waits++
+	}
+	if n := len(t.grants); n > 1 {
+		t.s.work.grants += n - 1
 	}
 	for i := range t.grants {
 		t.grant(&t.grants[i], sink)
 	}
-	for _, e := range t.events {
-		e.revision, e.life = p.revision, t.id
-		p.ring.append(e, t.s.ringBudget())
+	if t.destroyed && known && t.s.watched(t.life.kind) && !mutants.On(mutants.DestroyUntold) {
+		t.events = append(t.events, event{typ: structures.EventDestroyed})
 	}
-	t.s.nextDue = min(t.s.nextDue, p.nextDue)
+	if len(t.events) > 0 {
+		before := p.history.bytes
+		for i := range t.events {
+			e := &t.events[i]
+			e.version, e.end, e.kind, e.name = p.current(), p.current(), t.life.kind, t.life.name
+			p.history.append(e)
+		}
+		t.s.appended(p, p.history.bytes-before)
+	}
+	t.s.nextDue = min(t.s.nextDue, p.next())
 	switch {
 	case t.destroyed && known:
-		p.names.Delete(string(append([]byte{byte(t.life.kind)}, t.life.name...)))
-		p.lives.Delete(t.id)
-		p.lastID = 0
+		p.endLife(t.id, t.life)
 		p.garbage.Set(t.id, t.life.kind)
 		t.s.garbage++
 		if mutants.On(mutants.TokenReused) {
@@ -373,6 +436,9 @@ func (t *tx) commit(sink Sink) {
 		}
 	case t.settings != nil || waiters != t.life.waiters:
 		p.setLife(t.id, t.life)
+	}
+	if puts == 0 && !t.destroyed {
+		p.vanish(t.id)
 	}
 }
 
@@ -386,7 +452,7 @@ func (t *tx) grant(g *grant, sink Sink) {
 	}
 	t.life.waiters--
 	t.life.waiterBytes -= len(row.Value)
-	state := stateDone
+	state := t.s.done(t.life.kind, w.Op)
 	if g.row != "" {
 		state = stateReserved
 	}
@@ -403,6 +469,7 @@ func (s *State) answerWaiter(p *partition, c protocol.Caller, rec record, sink S
 		return
 	}
 	rec.revision = p.revision
+	s.work.spent++
 	p.setRecord(key, rec)
-	sink.Granted(p.id, c, structures.Result{Code: rec.code, Body: rec.reply}, p.revision)
+	sink.Granted(p.id, c, structures.Result{Code: rec.code, Body: rec.reply}, p.current())
 }

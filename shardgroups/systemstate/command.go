@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 )
 
@@ -16,25 +17,22 @@ type Kind uint8
 const (
 	Claim         Kind = 1  // the leader takes the clock: Nonce
 	Found         Kind = 2  // the cluster: Cluster, Name, Settings, Member
-	AddMember     Kind = 3  // an incarnation: Member; answers its id. Another one of the name is gone
+	AddMember     Kind = 3  // an incarnation: Member; answers its id. That which it Replaces is gone
 	SetAddress    Kind = 4  // of an incarnation, with its name and level: Member
 	AddReplica    Kind = 5  // a place in a group: Group, Member.ID; answers the replica's id
 	SetReplica    Kind = 6  // a replica's kind: Group, Replica
 	RemoveReplica Kind = 7  // Group, Replica.ID
 	Form          Kind = 8  // the cluster is real
 	CreateGroups  Kind = 9  // Groups, Partitions
-	OpenSession   Kind = 10 // Client, TTL; answers the session
-	CloseSession  Kind = 11 // Sessions
-	Heartbeat     Kind = 12 // Sessions
+	KeepSessions  Kind = 10 // what is asked of sessions: Keeps, Renews, Closes, Opens; empty, it lets time pass
 	RemoveMember  Kind = 13 // Member.ID
-	ReplaceGroup  Kind = 14 // lost its majority's data: Group, and in Groups its successor's Replicas and Seed; answers its id
-	Seeded        Kind = 15 // a group has loaded its state: Group
+	ReplaceGroup  Kind = 14 // lost its majority's data: Group, and in Groups its successor's Replicas and Backup; answers its id
+	Restored      Kind = 15 // a group has been restored from its backup: Group
 	RaiseLevel    Kind = 16 // to Member.Level, where every member understands it
 )
 
 // Command is one agreement. Which fields count depends on its Kind.
 type Command struct {
-	_          struct{} `cbor:",toarray"`
 	Kind       Kind
 	Nonce      uint64
 	Cluster    protocol.UUID
@@ -45,21 +43,48 @@ type Command struct {
 	Replica    Replica
 	Groups     []Group
 	Partitions []protocol.GroupID
-	Client     protocol.UUID
-	TTL        time.Duration
-	Sessions   []protocol.SessionID
-	Seed       *Seed // of Found
+	Opens      []Opening
+	Keeps      []protocol.SessionID // heartbeats
+	Closes     []protocol.SessionID
+	Saved      *SavedCluster // of Found
+	// Replaces is the incarnation that has the name of the one which AddMember
+	// lists, and is known to be over. Zero: the name is free.
+	Replaces protocol.UUID
+	Floor    Floor // in memory: of Found, AddMember before the cluster is formed, and ReplaceGroup
+	// Renews are sessions that members keep, as their clients have sent something.
+	Renews []protocol.SessionID
 }
 
-// Seed is what a cluster that is founded anew keeps of the one that was lost.
-type Seed struct {
-	_          struct{} `cbor:",toarray"`
+// MaxKeep bounds the Keeps, Renews, Closes and Opens of one command together: what an
+// entry costs is bounded, and it is far below what can be decoded.
+const MaxKeep = 4096
+
+// Opening opens the session of a client, or finds the one it has.
+type Opening struct {
+	Client protocol.UUID
+	TTL    time.Duration
+	Source string // whence it comes: no source may have more sessions than are left for the others
+	// Greets says that it came with the client's Hello: members keep the session
+	// until the client does.
+	Greets bool
+}
+
+// Opened answers an Opening.
+type Opened struct {
+	_       struct{} `cbor:",toarray"`
+	Session protocol.SessionID
+	TTL     time.Duration
+	Problem string // why there is none; empty: there is
+}
+
+// SavedCluster is what a cluster that is founded anew keeps of the one that was lost.
+type SavedCluster struct {
 	Epoch      protocol.Epoch
 	Level      uint32             // of the state
 	Next       protocol.SessionID // the first session that was not given out
 	Ends       uint64             // number of the last session that had ended, all of them counted
 	NextGroup  protocol.GroupID
-	Groups     []Group // without replicas; those with a Seed load their state
+	Groups     []Group // without replicas; those with a Backup are restored from it
 	Partitions []protocol.GroupID
 }
 
@@ -69,10 +94,12 @@ type Answer struct {
 	Problem string   // why nothing was done; empty: it was
 	Member  protocol.MemberID
 	Replica protocol.ReplicaID
-	Session protocol.SessionID
-	TTL     time.Duration
-	Gone    []protocol.SessionID // of Heartbeat: those that do not live
+	Opened  []Opened             // one for each of Opens, in their order
+	Gone    []protocol.SessionID // of Keeps: those that do not live
 	Group   protocol.GroupID
+	// Dropped are those of Renews that members are not to renew any more: they do not
+	// live, or their clients keep them.
+	Dropped []protocol.SessionID
 }
 
 func refuse(why string) Answer { return Answer{Problem: why} }
@@ -83,17 +110,8 @@ func (s *State) run(c *Command) Answer {
 		s.clock.Epoch++
 		s.clock.Holder, s.clock.Base = c.Nonce, s.clock.Now
 		return Answer{}
-	case OpenSession:
-		return s.openSession(c)
-	case CloseSession:
-		for _, id := range c.Sessions {
-			if v, ok := s.sessions[id]; ok {
-				s.end(v)
-			}
-		}
-		return Answer{}
-	case Heartbeat:
-		return s.heartbeat(c)
+	case KeepSessions:
+		return s.keepSessions(c)
 	}
 	a := s.agreement.clone()
 	r := s.agree(a, c)
@@ -124,12 +142,17 @@ func (s *State) agree(a *Agreement, c *Command) Answer {
 			NextReplica: 2,
 		}}
 		a.NextGroup = protocol.SystemGroup + 1
-		if c.Seed != nil {
-			s.sow(a, c.Seed)
+		if c.Saved != nil {
+			s.restore(a, c.Saved)
 		}
+		s.raise(a, c.Floor)
 		return Answer{Member: c.Member.ID}
 	case AddMember:
-		return a.addMember(c.Member)
+		r := a.addMember(c.Member, c.Replaces)
+		if r.Problem == "" && !a.Formed {
+			s.raise(a, c.Floor)
+		}
+		return r
 	case RaiseLevel:
 		return a.raiseLevel(c.Member.Level)
 	case SetAddress:
@@ -164,13 +187,13 @@ func (s *State) agree(a *Agreement, c *Command) Answer {
 		return Answer{}
 	case ReplaceGroup:
 		return s.replaceGroup(a, c)
-	case Seeded:
+	case Restored:
 		i := slices.IndexFunc(a.Groups, func(g Group) bool { return g.ID == c.Group })
 		if i < 0 {
 			return refuse("no such group")
 		}
-		if a.Groups[i].Seed != 0 {
-			a.Groups[i].Seed = 0
+		if a.Groups[i].Backup != 0 {
+			a.Groups[i].Backup = 0
 			a.Epoch++
 		}
 		return Answer{}
@@ -178,9 +201,11 @@ func (s *State) agree(a *Agreement, c *Command) Answer {
 	return refuse("an unknown command")
 }
 
-// addMember lists an incarnation. The one that had its name before has lost its
-// data: names are unique, and its places are to be filled anew.
-func (a *Agreement) addMember(m Member) Answer {
+// addMember lists an incarnation. The one that it replaces has lost its data:
+// names are unique, and its places are to be filled anew. Whoever proposed it has
+// found out that the replaced one is over; another one that has the name by now
+// may live, so a command that comes late, or twice, replaces nobody else.
+func (a *Agreement) addMember(m Member, replaces protocol.UUID) Answer {
 	if old, ok := a.Incarnation(m.Incarnation); ok {
 		if old.Gone {
 			return refuse("another incarnation has taken the member's place")
@@ -191,8 +216,12 @@ func (a *Agreement) addMember(m Member) Answer {
 	if m.Level < a.Level {
 		return a.tooOld(m)
 	}
+	has, _ := a.Named(m.Name)
+	if has.Incarnation != replaces && !mutants.On(mutants.LateJoinReplaces) {
+		return refuse(fmt.Sprintf("the member called %s has been replaced in the meantime", m.Name))
+	}
 	for i := range a.Members {
-		if a.Members[i].Name == m.Name {
+		if a.Members[i].ID == has.ID {
 			a.Members[i].Gone = true
 		}
 	}
@@ -259,8 +288,8 @@ func (a *Agreement) setReplica(c *Command) Answer {
 		return refuse("no such group")
 	}
 	g := &a.Groups[i]
-	if g.Seed != 0 {
-		return refuse("the group loads its state")
+	if g.Backup != 0 {
+		return refuse("the group is being restored")
 	}
 	if c.Kind == AddReplica {
 		for _, r := range g.Replicas {
@@ -296,42 +325,4 @@ func (a *Agreement) setReplica(c *Command) Answer {
 	}
 	a.Epoch++
 	return Answer{Replica: c.Replica.ID}
-}
-
-// Bounds of a session's TTL.
-const (
-	minTTL = 2 * time.Second
-	maxTTL = time.Hour
-)
-
-func (s *State) openSession(c *Command) Answer {
-	if id, ok := s.clients[c.Client]; ok && id >= s.over {
-		v := s.sessions[id]
-		v.Deadline = max(v.Deadline, s.clock.Now.Add(v.TTL))
-		s.setSession(v)
-		return Answer{Session: id, TTL: v.TTL}
-	}
-	if len(s.sessions)-s.leaving >= maxSessions {
-		return refuse("too many sessions")
-	}
-	v := Session{ID: s.next, Client: c.Client, TTL: min(max(c.TTL, minTTL), maxTTL)}
-	s.next++
-	v.Deadline = s.clock.Now.Add(v.TTL)
-	s.clients[v.Client] = v.ID
-	s.setSession(v)
-	return Answer{Session: v.ID, TTL: v.TTL}
-}
-
-func (s *State) heartbeat(c *Command) Answer {
-	var a Answer
-	for _, id := range c.Sessions {
-		v, ok := s.sessions[id]
-		if !ok || v.Deadline <= s.clock.Now || id < s.over {
-			a.Gone = append(a.Gone, id)
-			continue
-		}
-		v.Deadline = s.clock.Now.Add(v.TTL)
-		s.setSession(v)
-	}
-	return a
 }

@@ -50,18 +50,27 @@ func golden() []struct {
 		{ID: 2, Replicas: replicas, NextReplica: 3}, {ID: 3, Replicas: replicas, NextReplica: 3, Revision: 7},
 	}})
 	for i := range byte(3) {
-		add(time.Second, Command{Kind: OpenSession, Client: protocol.UUID{7, i}, TTL: time.Duration(i+2) * time.Second})
+		add(time.Second, Command{Kind: KeepSessions, Opens: []Opening{{Client: protocol.UUID{7, i}, TTL: time.Duration(i+2) * time.Second, Source: "10.0.0.1"}}})
 	}
-	add(2*time.Second, Command{Kind: Heartbeat, Sessions: []protocol.SessionID{1, 2, 9}})
-	add(3*time.Second, Command{Kind: CloseSession, Sessions: []protocol.SessionID{2}})
-	add(5*time.Second, Command{Kind: Heartbeat})
+	add(2*time.Second, Command{Kind: KeepSessions, Keeps: []protocol.SessionID{1, 2, 9}})
+	add(3*time.Second, Command{Kind: KeepSessions, Closes: []protocol.SessionID{2}})
+	add(5*time.Second, Command{Kind: KeepSessions})
 	add(5*time.Second, Command{Kind: AddMember, Member: Member{Name: "n2", Incarnation: protocol.UUID{4}, Address: "c:1"}})
+	add(5*time.Second, Command{Kind: AddMember, Member: Member{Name: "n2", Incarnation: protocol.UUID{4}, Address: "c:1"}, Replaces: protocol.UUID{3}})
 	add(5*time.Second, Command{Kind: RemoveReplica, Group: 2, Replica: Replica{ID: 2}})
 	add(5*time.Second, Command{Kind: RemoveMember, Member: Member{ID: 2}})
-	add(5*time.Second, Command{Kind: OpenSession, Client: protocol.UUID{8}, TTL: time.Minute})
-	add(5*time.Second, Command{Kind: ReplaceGroup, Group: 3, Groups: []Group{{Replicas: []Replica{{Member: 3}}, Seed: 3}}})
-	add(6*time.Second, Command{Kind: OpenSession, Client: protocol.UUID{8}, TTL: time.Minute})
-	add(6*time.Second, Command{Kind: Seeded, Group: 4})
+	add(5*time.Second, Command{Kind: KeepSessions, Opens: []Opening{{Client: protocol.UUID{8}, TTL: time.Minute, Source: "10.0.0.1"}}})
+	add(5*time.Second, Command{Kind: ReplaceGroup, Group: 3, Groups: []Group{{Replicas: []Replica{{Member: 3}}, Backup: 3}}})
+	add(6*time.Second, Command{Kind: KeepSessions, Opens: []Opening{{Client: protocol.UUID{8}, TTL: time.Minute, Source: "10.0.0.1"}}})
+	add(6*time.Second, Command{
+		Kind: KeepSessions, Keeps: []protocol.SessionID{3, 5}, Closes: []protocol.SessionID{5, 99},
+		Opens: []Opening{{Client: protocol.UUID{9}, TTL: time.Minute, Source: "10.0.0.2"}, {Client: protocol.UUID{9}, TTL: time.Hour, Source: "10.0.0.2"}},
+	})
+	add(6*time.Second, Command{Kind: Restored, Group: 4})
+	add(6*time.Second, Command{Kind: KeepSessions, Opens: []Opening{
+		{Client: protocol.UUID{9}, TTL: time.Minute, Greets: true}, {Client: protocol.UUID{10}, TTL: time.Minute, Greets: true},
+	}})
+	add(7*time.Second, Command{Kind: KeepSessions, Renews: []protocol.SessionID{2, 6, 7, 8, 9}})
 	add(7*time.Second, Command{Kind: 99})
 	return steps
 }

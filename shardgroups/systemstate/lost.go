@@ -3,6 +3,7 @@ package systemstate
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -13,7 +14,7 @@ import (
 // replaceGroup gives the partitions of a group that has lost the data of its
 // majority to a new one (rule 27). Nothing that was replicated by the old group
 // is asked any more: what it held, who held it and which calls it had applied
-// are lost, or come back with a seed that may lack the last of them. So every
+// are lost, or come back from a backup that may lack the last of them. So every
 // session is over, whoever it belongs to: its client learns with its next
 // heartbeat or call that it holds nothing.
 func (s *State) replaceGroup(a *Agreement, c *Command) Answer {
@@ -23,10 +24,17 @@ func (s *State) replaceGroup(a *Agreement, c *Command) Answer {
 		return refuse("no such group, or no replicas for its successor")
 	case i < 0:
 		return Answer{} // it is replaced already
+	case a.Groups[i].Generation == math.MaxUint16:
+		return refuse("the generations of the group are used up")
 	}
 	g := Group{
 		ID: a.NextGroup, NextReplica: 1, Generation: a.Groups[i].Generation + 1, Revision: a.Groups[i].Revision,
-		HoldOff: s.longestTTL(), Ends: s.ends, Seed: c.Groups[0].Seed,
+		HoldOff: s.longestTTL(), Ends: s.ends, Backup: c.Groups[0].Backup,
+	}
+	if c.Floor > FloorOf(a.Groups[i].Generation, a.Groups[i].Revision) {
+		// Above all that it can have handed out, and not above what the clock says
+		// after the whole grid is lost.
+		g.Generation, g.Revision = c.Floor.Generation(), c.Floor.Revision()
 	}
 	for _, r := range c.Groups[0].Replicas {
 		if m, ok := a.Member(r.Member); !ok || m.Gone {
@@ -44,7 +52,7 @@ func (s *State) replaceGroup(a *Agreement, c *Command) Answer {
 	}
 	a.Epoch++
 	s.over = s.next
-	s.leaving = len(s.sessions)
+	s.leaving, s.sources = len(s.sessions), map[string]int{}
 	return Answer{Group: g.ID}
 }
 
@@ -58,15 +66,15 @@ func (s *State) longestTTL() time.Duration {
 	return longest
 }
 
-// sow lets a cluster that is founded begin with what is left of a lost one.
-func (s *State) sow(a *Agreement, seed *Seed) {
-	a.Epoch, a.NextGroup, a.Partitions = seed.Epoch+1, max(a.NextGroup, seed.NextGroup), seed.Partitions
-	a.Level = max(a.Level, seed.Level)
-	s.next, s.ends = max(s.next, seed.Next), seed.Ends
+// restore lets a cluster that is founded begin with what is left of a lost one.
+func (s *State) restore(a *Agreement, saved *SavedCluster) {
+	a.Epoch, a.NextGroup, a.Partitions = saved.Epoch+1, max(a.NextGroup, saved.NextGroup), saved.Partitions
+	a.Level = max(a.Level, saved.Level)
+	s.next, s.ends = max(s.next, saved.Next), saved.Ends
 	first := a.Groups[0].Replicas[0]
-	for _, g := range seed.Groups {
+	for _, g := range saved.Groups {
 		g.Replicas, g.NextReplica = []Replica{first}, first.ID+1
-		g.Ends = seed.Ends
+		g.Ends = saved.Ends
 		a.Groups = append(a.Groups, g)
 		a.NextGroup = max(a.NextGroup, g.ID+1)
 	}
@@ -83,12 +91,12 @@ const (
 	minHoldOff     = 10 * time.Second
 )
 
-// Seed returns what a cluster that is founded anew, after this one is lost,
-// keeps of it. Of the groups those that has names have a saved state; the
-// others begin empty.
-func (s *State) Seed(has func(protocol.GroupID) bool) *Seed {
+// SavedCluster returns what a cluster that is founded anew, after this one is lost,
+// keeps of it. Of the groups those that has names have a backup; the others
+// begin empty.
+func (s *State) SavedCluster(has func(protocol.GroupID) bool) *SavedCluster {
 	a := s.agreement
-	seed := &Seed{
+	saved := &SavedCluster{
 		Epoch: a.Epoch, Level: a.Level, Next: s.next + unseenSessions, Ends: s.ends + uint64(len(s.sessions)), NextGroup: a.NextGroup, Partitions: a.Partitions,
 	}
 	for _, g := range a.Groups {
@@ -97,11 +105,11 @@ func (s *State) Seed(has func(protocol.GroupID) bool) *Seed {
 		}
 		n := Group{ID: g.ID, Generation: g.Generation + 1, Revision: g.Revision, HoldOff: max(s.longestTTL(), minHoldOff)}
 		if has(g.ID) {
-			n.Seed = g.ID
+			n.Backup = g.ID
 		}
-		seed.Groups = append(seed.Groups, n)
+		saved.Groups = append(saved.Groups, n)
 	}
-	return seed
+	return saved
 }
 
 // SessionIDs returns the sessions that live, in their order.
@@ -112,8 +120,9 @@ func (s *State) SessionIDs() []protocol.SessionID {
 
 // LostMajority returns the members whose data is lost for ever where they hold
 // so many of a group's votes that it can never have a majority again, nil
-// otherwise.
-func (a *Agreement) LostMajority(g Group) []Member {
+// otherwise. A member that was replaced and lives all the same has its data; nil:
+// none does.
+func (a *Agreement) LostMajority(g Group, lives func(Member) bool) []Member {
 	var gone []Member
 	voters := 0
 	for _, r := range g.Replicas {
@@ -121,7 +130,7 @@ func (a *Agreement) LostMajority(g Group) []Member {
 			continue
 		}
 		voters++
-		if m, ok := a.Member(r.Member); ok && m.Gone {
+		if m, ok := a.Member(r.Member); ok && m.Gone && (lives == nil || !lives(m)) {
 			gone = append(gone, m)
 		}
 	}
@@ -138,7 +147,7 @@ func (a *Agreement) LostDetail(id protocol.GroupID) string {
 	if !ok {
 		return ""
 	}
-	gone := a.LostMajority(g)
+	gone := a.LostMajority(g, nil)
 	if gone == nil {
 		return ""
 	}

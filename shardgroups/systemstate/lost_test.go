@@ -25,7 +25,7 @@ func grown(t *testing.T) *State {
 
 func open(t *testing.T, s *State, client byte, ttl, at time.Duration) protocol.SessionID {
 	t.Helper()
-	return apply(t, s, at, Command{Kind: OpenSession, Client: protocol.UUID{7, client}, TTL: ttl}).Session
+	return apply(t, s, at, Command{Kind: KeepSessions, Opens: []Opening{{Client: protocol.UUID{7, client}, TTL: ttl}}}).Opened[0].Session
 }
 
 func TestReplaceGroup(t *testing.T) {
@@ -68,7 +68,7 @@ func TestReplaceGroup(t *testing.T) {
 	}
 
 	// The sessions are over for everybody who asks, and their clients get others.
-	if a := apply(t, s, 2*time.Second, Command{Kind: Heartbeat, Sessions: []protocol.SessionID{short, long}}); len(a.Gone) != 2 {
+	if a := apply(t, s, 2*time.Second, Command{Kind: KeepSessions, Keeps: []protocol.SessionID{short, long}}); len(a.Gone) != 2 {
 		t.Errorf("only %v are over", a.Gone)
 	}
 	if lives, _ := s.Lookup(long); lives {
@@ -88,50 +88,69 @@ func TestReplaceGroup(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, s := range []*State{s, n} {
-		apply(t, s, 5*time.Second, Command{Kind: Heartbeat, Sessions: []protocol.SessionID{again}})
+		apply(t, s, 5*time.Second, Command{Kind: KeepSessions, Keeps: []protocol.SessionID{again}})
 		if ids, _ := s.EndsAfter(0, 10); !cmp.Equal(ids, []protocol.SessionID{short}) {
 			t.Errorf("after 5 s ended: %v", ids)
 		}
 		if id := open(t, s, 1, time.Second, 6*time.Second); id != again {
 			t.Errorf("the client's session is %d, was %d", id, again)
 		}
-		apply(t, s, 9*time.Second, Command{Kind: Heartbeat, Sessions: []protocol.SessionID{again}})
-		apply(t, s, 13*time.Second, Command{Kind: Heartbeat, Sessions: []protocol.SessionID{again}})
-		apply(t, s, 17*time.Second, Command{Kind: Heartbeat, Sessions: []protocol.SessionID{again}})
-		apply(t, s, 20*time.Second, Command{Kind: Heartbeat, Sessions: []protocol.SessionID{again}})
+		apply(t, s, 9*time.Second, Command{Kind: KeepSessions, Keeps: []protocol.SessionID{again}})
+		apply(t, s, 13*time.Second, Command{Kind: KeepSessions, Keeps: []protocol.SessionID{again}})
+		apply(t, s, 17*time.Second, Command{Kind: KeepSessions, Keeps: []protocol.SessionID{again}})
+		apply(t, s, 20*time.Second, Command{Kind: KeepSessions, Keeps: []protocol.SessionID{again}})
 		if ids, _ := s.EndsAfter(0, 10); !cmp.Equal(ids, []protocol.SessionID{short, long}) || s.leaving != 0 {
 			t.Errorf("after 20 s ended: %v, %d are leaving", ids, s.leaving)
 		}
 	}
 	// A second loss raises the generation again.
-	second := Command{Kind: ReplaceGroup, Group: 4, Groups: []Group{{Replicas: []Replica{{Member: 2}}, Seed: 4}}}
+	second := Command{Kind: ReplaceGroup, Group: 4, Groups: []Group{{Replicas: []Replica{{Member: 2}}, Backup: 4}}}
 	if a := apply(t, s, 21*time.Second, second); a.Group != 5 {
 		t.Errorf("%+v", a)
 	}
-	if g, _ := s.Agreement().Group(5); g.Generation != 2 || g.Seed != 4 || g.Ends != 2 || g.HoldOff != 5*time.Second {
+	if g, _ := s.Agreement().Group(5); g.Generation != 2 || g.Backup != 4 || g.Ends != 2 || g.HoldOff != 5*time.Second {
 		t.Errorf("%+v", g)
 	}
 	if a := apply(t, s, 21*time.Second, Command{Kind: AddReplica, Group: 5, Member: Member{ID: 1}}); a.Problem == "" {
 		t.Error("a group that loads its state gets a replica")
 	}
 	for range 2 {
-		apply(t, s, 21*time.Second, Command{Kind: Seeded, Group: 5})
+		apply(t, s, 21*time.Second, Command{Kind: Restored, Group: 5})
 	}
 	if a := apply(t, s, 21*time.Second, Command{Kind: AddReplica, Group: 5, Member: Member{ID: 1}}); a.Problem != "" {
 		t.Error(a.Problem)
 	}
 }
 
-// TestFoundWithSeed founds a cluster from what is left of a lost one.
-func TestFoundWithSeed(t *testing.T) {
+// TestLostMajority shows that members that were replaced count as lost, those that
+// live all the same excepted.
+func TestLostMajority(t *testing.T) {
+	s := grown(t)
+	for i := range byte(2) {
+		apply(t, s, 0, Command{
+			Kind: AddMember, Member: Member{Name: string(rune('x' + i)), Incarnation: protocol.UUID{13 + i}}, Replaces: protocol.UUID{3 + i},
+		})
+		g, _ := s.Agreement().Group(2)
+		if gone := s.Agreement().LostMajority(g, nil); len(gone) != int(2*i) {
+			t.Errorf("with %d replaced: %+v are lost", i+1, gone)
+		}
+		lives := func(m Member) bool { return m.Incarnation == protocol.UUID{4} }
+		if gone := s.Agreement().LostMajority(g, lives); gone != nil {
+			t.Errorf("with %d replaced, one of which lives: %+v are lost", i+1, gone)
+		}
+	}
+}
+
+// TestFoundFromSavedCluster founds a cluster from what is left of a lost one.
+func TestFoundFromSavedCluster(t *testing.T) {
 	old := grown(t)
 	open(t, old, 1, 30*time.Second, 0)
 	gone := open(t, old, 2, 10*time.Second, 0)
-	apply(t, old, 0, Command{Kind: CloseSession, Sessions: []protocol.SessionID{gone}})
-	seed := old.Seed(func(g protocol.GroupID) bool { return g == 3 })
+	apply(t, old, 0, Command{Kind: KeepSessions, Closes: []protocol.SessionID{gone}})
+	saved := old.SavedCluster(func(g protocol.GroupID) bool { return g == 3 })
 
 	s := New()
-	found := Command{Kind: Found, Cluster: protocol.UUID{9}, Name: "test", Member: Member{Name: "n1", Incarnation: protocol.UUID{8}}, Seed: seed}
+	found := Command{Kind: Found, Cluster: protocol.UUID{9}, Name: "test", Member: Member{Name: "n1", Incarnation: protocol.UUID{8}}, Saved: saved}
 	for range 2 {
 		if a := apply(t, s, 0, found); a.Member != 1 {
 			t.Fatalf("%+v", a)
@@ -141,7 +160,7 @@ func TestFoundWithSeed(t *testing.T) {
 	want := []Group{
 		{ID: 1, Replicas: one, NextReplica: 2},
 		{ID: 2, Replicas: one, NextReplica: 2, Generation: 1, HoldOff: 30 * time.Second, Ends: 2},
-		{ID: 3, Replicas: one, NextReplica: 2, Generation: 1, HoldOff: 30 * time.Second, Ends: 2, Seed: 3},
+		{ID: 3, Replicas: one, NextReplica: 2, Generation: 1, HoldOff: 30 * time.Second, Ends: 2, Backup: 3},
 	}
 	a := s.Agreement()
 	if diff := cmp.Diff(want, a.Groups); diff != "" {

@@ -11,25 +11,15 @@ import (
 
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups/groupstate"
+	"github.com/quorate/quorate/shardgroups/levels"
 )
 
 // MaxLevel is the highest level of state this version understands.
-const MaxLevel = 1
-
-// maxEnded is how many ended sessions are listed. A group whose leader was
-// away while more have ended asks for each of its sessions instead.
-const maxEnded = 64 << 10
-
-// maxSessions bounds the sessions of a cluster.
-const maxSessions = 100_000
-
-// maxExpired bounds the sessions that one entry ends.
-const maxExpired = 1000
+const MaxLevel = levels.Max
 
 // Settings are fixed at the cluster's first start.
 type Settings struct {
-	_          struct{} `cbor:",toarray"`
-	Durability string   // "disk" or "memory"
+	Durability string // "disk" or "memory"
 	Partitions uint32
 	Groups     uint32
 	Replicas   uint32
@@ -38,7 +28,6 @@ type Settings struct {
 
 // Member is one incarnation of a member.
 type Member struct {
-	_           struct{} `cbor:",toarray"`
 	ID          protocol.MemberID
 	Name        string
 	Incarnation protocol.UUID
@@ -52,7 +41,6 @@ type Member struct {
 
 // Replica is a group's copy on a member.
 type Replica struct {
-	_         struct{} `cbor:",toarray"`
 	ID        protocol.ReplicaID
 	Member    protocol.MemberID
 	NonVoting bool
@@ -64,7 +52,6 @@ type Replica struct {
 
 // Group is a Raft group.
 type Group struct {
-	_           struct{} `cbor:",toarray"`
 	ID          protocol.GroupID
 	Replicas    []Replica // by ID
 	NextReplica protocol.ReplicaID
@@ -78,24 +65,14 @@ type Group struct {
 	HoldOff time.Duration
 	// Ends is the number of the last ended session when the group was made.
 	Ends uint64
-	// Seed is the group whose saved state it takes over, from a file that the
-	// member of its only replica has; 0: it has its state.
-	Seed protocol.GroupID
-}
-
-// Session is a client's liveness.
-type Session struct {
-	_        struct{} `cbor:",toarray"`
-	ID       protocol.SessionID
-	Client   protocol.UUID
-	TTL      time.Duration
-	Deadline protocol.LogTime
+	// Backup is the group from whose backup it is restored, a file that the member of
+	// its only replica has; 0: it has its state.
+	Backup protocol.GroupID
 }
 
 // Agreement is what everybody reads: everything but the sessions. It is never
 // changed once it can be seen.
 type Agreement struct {
-	_        struct{} `cbor:",toarray"`
 	Cluster  protocol.UUID
 	Name     string
 	Formed   bool
@@ -110,6 +87,8 @@ type Agreement struct {
 	Partitions []protocol.GroupID
 	// NextGroup is above the id of every group there ever was.
 	NextGroup protocol.GroupID
+	// Floor is where the first groups and sessions begin.
+	Floor Floor
 }
 
 // Member returns the member with an id.
@@ -189,6 +168,11 @@ type State struct {
 	over protocol.SessionID
 	// leaving is how many of sessions are below over. Derived, not replicated.
 	leaving int
+	// sources is how many of the others there are by source. Derived, not
+	// replicated.
+	sources map[string]int
+
+	maxEnded int // ended sessions that are listed; maxEnded outside tests
 
 	// soonest is not after the first deadline of a session, so that sessions are
 	// looked through only when one may be over. Derived, not replicated.
@@ -200,6 +184,8 @@ func New() *State {
 	return &State{
 		agreement: &Agreement{NextMember: 1, Level: 1},
 		maxLevel:  MaxLevel,
+		maxEnded:  maxEnded,
+		sources:   map[string]int{},
 		sessions:  map[protocol.SessionID]Session{},
 		clients:   map[protocol.UUID]protocol.SessionID{},
 		next:      1,
@@ -208,12 +194,6 @@ func New() *State {
 }
 
 const never = protocol.LogTime(math.MaxInt64)
-
-// setSession writes a session.
-func (s *State) setSession(v Session) {
-	s.sessions[v.ID] = v
-	s.soonest = min(s.soonest, v.Deadline)
-}
 
 // Agreement returns what is agreed. It must not be changed.
 func (s *State) Agreement() *Agreement { return s.agreement }
@@ -225,113 +205,81 @@ func (s *State) SetMaxLevel(level uint32) { s.maxLevel = level }
 // Clock returns the replicated clock.
 func (s *State) Clock() groupstate.Clock { return s.clock }
 
-// Sessions returns how many sessions live.
-func (s *State) Sessions() int { return len(s.sessions) }
-
-// Lookup reports whether a session lives, and the number of the last that has
-// ended.
-func (s *State) Lookup(id protocol.SessionID) (lives bool, end uint64) {
-	_, ok := s.sessions[id]
-	return ok && id >= s.over, s.ends
-}
-
-// EndsAfter returns the sessions that ended with the numbers from+1 to at most
-// from+limit; false where the list does not reach back to from.
-func (s *State) EndsAfter(from uint64, limit int) ([]protocol.SessionID, bool) {
-	oldest := s.ends - uint64(len(s.ended)) // number before the first listed
-	if from < oldest {
-		return nil, false
-	}
-	if from >= s.ends {
-		return nil, true
-	}
-	rest := s.ended[from-oldest:]
-	return slices.Clone(rest[:min(limit, len(rest))]), true
-}
-
-// NextDeadline returns a time not after the first deadline of a session, and
-// false without sessions.
-func (s *State) NextDeadline() (protocol.LogTime, bool) {
-	return s.soonest, len(s.sessions) > 0
-}
-
 // Apply applies one entry and returns the answer to its command, which Decode
-// of the command's answer type reads. Its error is a broken invariant.
+// of the command's answer type reads. Its error is a broken invariant: an entry that
+// Check would not have let be proposed, or a level that a member of the list
+// does not understand, which raiseLevel refuses. All else is in the answer.
 func (s *State) Apply(entry []byte) (answer []byte, changed bool, err error) {
-	h, rest, err := groupstate.ReadHeader(entry)
+	h, c, err := decode(entry, s.maxLevel)
 	if err != nil {
 		return nil, false, err
 	}
 	if h.ClockEpoch == s.clock.Epoch && h.Elapsed >= 0 {
 		s.clock.Now = max(s.clock.Now, s.clock.Base+protocol.LogTime(h.Elapsed))
 	}
-	var c Command
-	if err := protocol.Decode(rest, &c); err != nil {
-		return nil, false, fmt.Errorf("%w: %v", groupstate.ErrEntry, err)
-	}
 	before := s.agreement
-	if c.Kind == RaiseLevel && c.Member.Level > s.maxLevel {
-		return nil, false, s.tooNew(c.Member.Level)
-	}
 	a := s.run(&c)
+	if level := s.agreement.Level; level > s.maxLevel {
+		return nil, false, levels.TooNew("the system group's state", level, s.maxLevel) // it was raised: every member of the list understands it
+	}
 	s.expire()
 	return protocol.Encode(a), s.agreement != before, nil
 }
 
-// Encode returns the entry that carries a command.
+// Encode returns the entry that carries a command, in the shape of the header's
+// level.
 func Encode(h groupstate.Header, c Command) []byte {
+	h.Level = max(h.Level, 1)
 	var b groupstate.Builder
 	b.Reset(h, 256)
-	return append(b.Bytes(), protocol.Encode(c)...)
+	return levels.Append(b.Bytes(), &c, h.Level)
 }
 
-// expire ends sessions whose deadline has come, the earliest first.
-func (s *State) expire() {
-	if s.clock.Now < s.soonest {
-		return
+func decode(entry []byte, maxLevel uint32) (h groupstate.Header, c Command, err error) {
+	h, rest, err := groupstate.ReadHeader(entry)
+	if err == nil {
+		err = levels.Known("a log entry of the system group", uint64(h.Level), maxLevel)
 	}
-	var due []Session
-	later := never
-	for _, v := range s.sessions {
-		if v.Deadline <= s.clock.Now {
-			due = append(due, v)
-		} else {
-			later = min(later, v.Deadline)
-		}
+	if err != nil {
+		return h, c, err
 	}
-	slices.SortFunc(due, func(a, b Session) int {
-		if a.Deadline != b.Deadline {
-			return int(min(max(a.Deadline-b.Deadline, -1), 1))
-		}
-		return int(int64(a.ID) - int64(b.ID))
-	})
-	if len(due) <= maxExpired { // otherwise the rest go with the next entry
-		s.soonest = later
+	if err := levels.Decode(rest, &c, h.Level); err != nil {
+		return h, c, fmt.Errorf("%w: %v", groupstate.ErrEntry, err)
 	}
-	for _, v := range due[:min(len(due), maxExpired)] {
-		s.end(v)
-	}
+	return h, c, nil
 }
 
-func (s *State) end(v Session) {
-	delete(s.sessions, v.ID)
-	if s.clients[v.Client] == v.ID {
-		delete(s.clients, v.Client)
+// Bounds of what members say of themselves.
+const (
+	maxName    = 255
+	maxAddress = 512
+
+	maxPartitions = 64 << 10 // that a table has room for
+)
+
+// Check reports why an entry must not be logged: whatever is logged is applied
+// by every replica, now and at each restart, so that one which Apply cannot read
+// would end them all. The proposer asks (rule 2).
+func Check(entry []byte) error {
+	_, c, err := decode(entry, math.MaxUint32)
+	switch n := len(c.Keeps) + len(c.Renews) + len(c.Closes) + len(c.Opens); {
+	case err != nil:
+		return err
+	case n > MaxKeep:
+		return fmt.Errorf("a command about %d sessions, at most %d", n, MaxKeep)
+	case len(c.Partitions) > maxPartitions:
+		return fmt.Errorf("%d partitions, at most %d", len(c.Partitions), maxPartitions)
+	case len(c.Name) > maxName || len(c.Member.Name) > maxName:
+		return fmt.Errorf("a name of more than %d bytes", maxName)
+	case len(c.Member.Address) > maxAddress:
+		return fmt.Errorf("an address of more than %d bytes", maxAddress)
 	}
-	if v.ID < s.over {
-		s.leaving--
-	}
-	s.ended = append(s.ended, v.ID)
-	s.ends++
-	if len(s.ended) > 2*maxEnded {
-		s.ended = slices.Clone(s.ended[len(s.ended)-maxEnded:])
-	}
+	return nil
 }
 
-// snapshot is the encoding of a State.
+// snapshot is the encoding of a State. The version of the form and the level come
+// before it.
 type snapshot struct {
-	_         struct{} `cbor:",toarray"`
-	Version   uint32
 	Agreement Agreement
 	Now, Base protocol.LogTime
 	Epoch     uint64
@@ -348,14 +296,15 @@ const snapshotVersion = 1
 // Snapshot returns the encoding of the state.
 func (s *State) Snapshot() []byte {
 	v := snapshot{
-		Version: snapshotVersion, Agreement: *s.agreement,
-		Now: s.clock.Now, Base: s.clock.Base, Epoch: s.clock.Epoch, Holder: s.clock.Holder,
+		Agreement: *s.agreement,
+		Now:       s.clock.Now, Base: s.clock.Base, Epoch: s.clock.Epoch, Holder: s.clock.Holder,
 		Next: s.next, Ended: s.ended, Ends: s.ends, Over: s.over,
 	}
 	for _, id := range slices.Sorted(maps.Keys(s.sessions)) {
 		v.Sessions = append(v.Sessions, s.sessions[id])
 	}
-	return protocol.EncodeLarge(v)
+	level := max(s.agreement.Level, 1)
+	return levels.Append(protocol.AppendUint(protocol.AppendUint(nil, snapshotVersion), uint64(level)), &v, level)
 }
 
 // maxSnapshot bounds what Restore reads.
@@ -370,31 +319,32 @@ func (s *State) Restore(r io.Reader) error {
 	if len(b) > maxSnapshot {
 		return errors.New("the system group's snapshot is too large")
 	}
-	var v snapshot
-	if err := protocol.DecodeLarge(b, &v); err != nil {
-		return fmt.Errorf("the system group's snapshot: %w", err)
+	head := protocol.NewReader(b)
+	version, level := head.Uint(), head.Uint()
+	if head.Err() == nil && version != snapshotVersion {
+		return fmt.Errorf("the system group's snapshot has version %d, this version reads %d: install a newer version", version, snapshotVersion)
 	}
-	if v.Version != snapshotVersion {
-		return fmt.Errorf("the system group's snapshot has version %d, this version reads %d: install a newer version", v.Version, snapshotVersion)
-	}
-	if v.Agreement.Level > s.maxLevel {
-		return s.tooNew(v.Agreement.Level)
-	}
-	n := New()
-	n.agreement, n.maxLevel = &v.Agreement, s.maxLevel
-	n.clock = groupstate.Clock{Now: v.Now, Base: v.Base, Epoch: v.Epoch, Holder: v.Holder}
-	for _, x := range v.Sessions {
-		n.setSession(x)
-		n.clients[x.Client] = x.ID // of two the later, which lives
-		if x.ID < v.Over {
-			n.leaving++
+	if head.Err() == nil {
+		if err := levels.Known("the system group's state", level, s.maxLevel); err != nil {
+			return err
 		}
 	}
-	n.next, n.ended, n.ends, n.over = v.Next, v.Ended, v.Ends, v.Over
+	var v snapshot
+	if err := levels.Decode(b[len(b)-head.Len():], &v, uint32(level)); err != nil {
+		return fmt.Errorf("the system group's snapshot: %w", err)
+	}
+	if uint64(v.Agreement.Level) != level {
+		return fmt.Errorf("the system group's snapshot: %w: the state has another level", protocol.ErrMalformed)
+	}
+	n := New()
+	agreement := v.Agreement // a copy: who keeps it does not hold the sessions beside it
+	n.agreement, n.maxLevel, n.maxEnded = &agreement, s.maxLevel, s.maxEnded
+	n.over = v.Over
+	n.clock = groupstate.Clock{Now: v.Now, Base: v.Base, Epoch: v.Epoch, Holder: v.Holder}
+	for _, x := range v.Sessions {
+		n.add(x)
+	}
+	n.next, n.ended, n.ends = v.Next, v.Ended, v.Ends
 	*s = *n
 	return nil
-}
-
-func (s *State) tooNew(level uint32) error {
-	return fmt.Errorf("the system group's state has level %d, this version knows %d: install a newer version", level, s.maxLevel)
 }

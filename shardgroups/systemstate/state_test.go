@@ -57,22 +57,22 @@ func TestMembersAndReplicas(t *testing.T) {
 
 func TestSessions(t *testing.T) {
 	s := founded(t)
-	open := Command{Kind: OpenSession, Client: protocol.UUID{7}, TTL: 10 * time.Second}
-	id := apply(t, s, 0, open).Session
-	if again := apply(t, s, 0, open).Session; again != id {
+	opens := Command{Kind: KeepSessions, Opens: []Opening{{Client: protocol.UUID{7}, TTL: 10 * time.Second}}}
+	id := apply(t, s, 0, opens).Opened[0].Session
+	if again := apply(t, s, 0, opens).Opened[0].Session; again != id {
 		t.Errorf("a repeat opens session %d, want %d", again, id)
 	}
-	apply(t, s, 8*time.Second, Command{Kind: Heartbeat, Sessions: []protocol.SessionID{id}})
-	if lives, _ := func() (bool, uint64) { apply(t, s, 17*time.Second, Command{Kind: Heartbeat}); return s.Lookup(id) }(); !lives {
+	apply(t, s, 8*time.Second, Command{Kind: KeepSessions, Keeps: []protocol.SessionID{id}})
+	if lives, _ := func() (bool, uint64) { apply(t, s, 17*time.Second, Command{Kind: KeepSessions}); return s.Lookup(id) }(); !lives {
 		t.Error("a session ends before its TTL")
 	}
-	if a := apply(t, s, 18*time.Second, Command{Kind: Heartbeat, Sessions: []protocol.SessionID{id}}); len(a.Gone) != 1 {
+	if a := apply(t, s, 18*time.Second, Command{Kind: KeepSessions, Keeps: []protocol.SessionID{id}}); len(a.Gone) != 1 {
 		t.Error("a session lives beyond its TTL")
 	}
 	if ids, ok := s.EndsAfter(0, 10); !ok || !cmp.Equal(ids, []protocol.SessionID{id}) {
 		t.Errorf("ended %v, %t", ids, ok)
 	}
-	if again := apply(t, s, 18*time.Second, open).Session; again == id {
+	if again := apply(t, s, 18*time.Second, opens).Opened[0].Session; again == id {
 		t.Error("a session's id is used again")
 	}
 }
@@ -80,9 +80,9 @@ func TestSessions(t *testing.T) {
 func TestSnapshot(t *testing.T) {
 	s := founded(t)
 	for i := range byte(5) {
-		apply(t, s, time.Second, Command{Kind: OpenSession, Client: protocol.UUID{7, i}, TTL: time.Duration(i+2) * time.Second})
+		open(t, s, i, time.Duration(i+2)*time.Second, time.Second)
 	}
-	apply(t, s, 4*time.Second, Command{Kind: Heartbeat})
+	apply(t, s, 4*time.Second, Command{Kind: KeepSessions})
 	n := New()
 	if err := n.Restore(bytes.NewReader(s.Snapshot())); err != nil {
 		t.Fatal(err)
@@ -94,7 +94,7 @@ func TestSnapshot(t *testing.T) {
 
 // FuzzEntry shows that an entry of any bytes is applied or refused.
 func FuzzEntry(f *testing.F) {
-	f.Add(Encode(groupstate.Header{}, Command{Kind: OpenSession, Client: protocol.UUID{7}, TTL: time.Second}))
+	f.Add(Encode(groupstate.Header{}, Command{Kind: KeepSessions, Opens: []Opening{{Client: protocol.UUID{7}, TTL: time.Second}}}))
 	f.Add(Encode(groupstate.Header{}, Command{Kind: CreateGroups, Groups: []Group{{ID: 2}}, Partitions: []protocol.GroupID{2}}))
 	f.Fuzz(func(_ *testing.T, b []byte) { _, _, _ = New().Apply(b) })
 }
@@ -114,7 +114,7 @@ func TestNamesAreUnique(t *testing.T) {
 	if m, ok := s.Agreement().Named("n2"); !ok || m.ID != 2 {
 		t.Fatalf("n2 is %+v, %t", m, ok)
 	}
-	newer := Command{Kind: AddMember, Member: Member{Name: "n2", Incarnation: protocol.UUID{4}, Level: 1}}
+	newer := Command{Kind: AddMember, Member: Member{Name: "n2", Incarnation: protocol.UUID{4}, Level: 1}, Replaces: protocol.UUID{3}}
 	for range 2 {
 		if a := apply(t, s, 0, newer); a.Member != 3 {
 			t.Errorf("member %d, want 3", a.Member)
@@ -140,6 +140,66 @@ func TestNamesAreUnique(t *testing.T) {
 	apply(t, s, 0, Command{Kind: RemoveMember, Member: Member{ID: 2}})
 	if m, ok := s.Agreement().Named("n2"); !ok || m.ID != 3 {
 		t.Errorf("n2 is %+v, %t", m, ok)
+	}
+}
+
+// TestLateJoins shows that a command to list a member replaces the incarnation that
+// it names, and no other: one that comes late, twice or in another order condemns
+// nobody who has taken the name since.
+func TestLateJoins(t *testing.T) {
+	join := func(u, replaces byte) Command {
+		return Command{Kind: AddMember, Member: Member{Name: "n2", Incarnation: protocol.UUID{u}}, Replaces: protocol.UUID{replaces}}
+	}
+	for name, x := range map[string]struct {
+		commands []Command
+		has      byte   // who has the name afterwards
+		gone     []byte // who has lost it
+		refused  int
+	}{
+		"first, repeated":                          {[]Command{join(3, 0), join(3, 0)}, 3, nil, 0},
+		"two at once for a free name":              {[]Command{join(3, 0), join(4, 0)}, 3, nil, 1},
+		"for a free name that is taken":            {[]Command{join(4, 0), join(3, 0)}, 4, nil, 1},
+		"in order":                                 {[]Command{join(3, 0), join(4, 3), join(5, 4)}, 5, []byte{3, 4}, 0},
+		"two replace the same":                     {[]Command{join(3, 0), join(4, 3), join(5, 3)}, 4, []byte{3}, 1},
+		"reordered":                                {[]Command{join(3, 0), join(5, 4), join(4, 3)}, 4, []byte{3}, 1},
+		"the replaced one joins late":              {[]Command{join(3, 0), join(4, 3), join(3, 0)}, 4, []byte{3}, 1},
+		"the replaced one wants its place back":    {[]Command{join(3, 0), join(4, 3), join(3, 4)}, 4, []byte{3}, 1},
+		"the one before takes the place again":     {[]Command{join(3, 0), join(4, 3), join(5, 4), join(4, 3)}, 5, []byte{3, 4}, 1},
+		"one that has never been there":            {[]Command{join(3, 0), join(4, 9)}, 3, nil, 1},
+		"replaces one that is not there by itself": {[]Command{join(3, 3)}, 0, nil, 1},
+	} {
+		s := founded(t)
+		refused := 0
+		for _, c := range x.commands {
+			if apply(t, s, 0, c).Problem != "" {
+				refused++
+			}
+		}
+		has, _ := s.Agreement().Named("n2")
+		var gone []byte
+		for _, m := range s.Agreement().Members {
+			if m.Gone {
+				gone = append(gone, m.Incarnation[0])
+			}
+		}
+		if has.Incarnation != (protocol.UUID{x.has}) || !cmp.Equal(gone, x.gone) || refused != x.refused {
+			t.Errorf("%s: %v has the name, %v are gone, %d refused; want %d, %v, %d", name, has.Incarnation, gone, refused, x.has, x.gone, x.refused)
+		}
+		// When nothing is listed on the replaced ones any more, they are forgotten, and
+		// the same commands come once more.
+		for _, m := range s.Agreement().Members {
+			if m.Gone {
+				apply(t, s, 0, Command{Kind: RemoveMember, Member: Member{ID: m.ID}})
+			}
+		}
+		for _, c := range x.commands {
+			if c.Replaces != has.Incarnation { // which would be the next in order
+				apply(t, s, 0, c)
+			}
+		}
+		if after, _ := s.Agreement().Named("n2"); after.Incarnation != has.Incarnation && x.has != 0 {
+			t.Errorf("%s: afterwards %v has the name, want %v", name, after.Incarnation, has.Incarnation)
+		}
 	}
 }
 
@@ -187,11 +247,36 @@ func TestLevels(t *testing.T) {
 			t.Errorf("%s: %q", what, a.Problem)
 		}
 	}
+	same := New()
+	same.SetMaxLevel(2)
+	if err := same.Restore(bytes.NewReader(s.Snapshot())); err != nil || !bytes.Equal(same.Snapshot(), s.Snapshot()) {
+		t.Errorf("a later version restores its snapshot: %v", err)
+	}
+	open := Command{Kind: KeepSessions, Opens: []Opening{{Client: protocol.UUID{5}, TTL: time.Minute}}}
+	inNew, inOld := Encode(groupstate.Header{Level: 2}, open), Encode(groupstate.Header{Level: 1}, open)
+	if len(inNew) <= len(inOld) {
+		t.Error("nothing is new in an entry of a later version")
+	}
+	for _, entry := range [][]byte{inOld, inNew} {
+		if err := Check(entry); err != nil {
+			t.Error(err)
+		}
+		if _, _, err := same.Apply(entry); err != nil {
+			t.Errorf("a later version: %v", err)
+		}
+	}
 	older := New()
+	if _, _, err := older.Apply(inNew); err == nil || !strings.Contains(err.Error(), "has level 2, this version knows levels up to 1: install a newer version") {
+		t.Errorf("an earlier version applies an entry of a later one: %v", err)
+	}
 	if err := older.Restore(bytes.NewReader(s.Snapshot())); err == nil || !strings.Contains(err.Error(), "install a newer version") {
 		t.Errorf("an earlier version restores the snapshot: %v", err)
 	}
 	older = founded(t)
+	if _, _, err := older.Apply(Encode(groupstate.Header{}, raise)); err != nil {
+		t.Errorf("a command that raises nothing, because a member is left behind, ends a replica: %v", err)
+	}
+	apply(t, older, 0, Command{Kind: SetAddress, Member: newer})
 	if _, _, err := older.Apply(Encode(groupstate.Header{}, raise)); err == nil || !strings.Contains(err.Error(), "install a newer version") {
 		t.Errorf("an earlier version applies the command: %v", err)
 	}

@@ -18,39 +18,31 @@ type Counter struct{ handle structures.Handle }
 
 // New returns the handle of the counter with the given name.
 func New(inv structures.Invoker, name string) *Counter {
-	return &Counter{structures.NewHandle(inv, Kind(), name, nil)}
-}
-
-// ReadOption changes how a read is done.
-type ReadOption func(*protocol.Flags)
-
-// Stale lets any replica answer from what it has: an older value, sooner, and
-// also where the counter's group has lost its majority.
-func Stale() ReadOption {
-	return func(flags *protocol.Flags) { *flags |= protocol.FlagStale }
+	return &Counter{structures.NewHandle(inv, &kind, name, nil)}
 }
 
 // Get returns the value.
 func (c *Counter) Get(ctx context.Context, opts ...ReadOption) (int64, error) {
-	flags := protocol.FlagRead
-	for _, opt := range opts {
-		opt(&flags)
-	}
+	reading := structures.ReadWith(opts)
 	var n int64
-	err := c.invoke(ctx, "get", opGet, flags, protocol.AppendInts(nil), &n)
+	reply, err := c.invoke(ctx, "get", opGet, reading.Flags, protocol.AppendInts(nil), &n)
+	if err == nil {
+		reading.Saw(reply)
+	}
 	return n, err
 }
 
 // Set sets the value.
 func (c *Counter) Set(ctx context.Context, n int64) error {
-	return c.invoke(ctx, "set", opSet, 0, protocol.AppendInts(nil, n))
+	_, err := c.invoke(ctx, "set", opSet, 0, protocol.AppendInts(nil, n))
+	return err
 }
 
 // Add adds delta, which may be negative, and returns the new value. A sum that
 // is not an int64 is ErrOverflow.
 func (c *Counter) Add(ctx context.Context, delta int64) (int64, error) {
 	var n int64
-	err := c.invoke(ctx, "add", opAdd, 0, protocol.AppendInts(nil, delta), &n)
+	_, err := c.invoke(ctx, "add", opAdd, 0, protocol.AppendInts(nil, delta), &n)
 	return n, err
 }
 
@@ -65,7 +57,7 @@ func (c *Counter) GetAndAdd(ctx context.Context, delta int64) (int64, error) {
 
 // CompareAndSet sets the value to n where it is old, and reports whether it was.
 func (c *Counter) CompareAndSet(ctx context.Context, old, n int64) (bool, error) {
-	err := c.invoke(ctx, "compare and set", opCompareAndSet, 0, protocol.AppendInts(nil, old, n))
+	_, err := c.invoke(ctx, "compare and set", opCompareAndSet, 0, protocol.AppendInts(nil, old, n))
 	if errors.Is(err, errDiffers) {
 		return false, nil
 	}
@@ -75,29 +67,21 @@ func (c *Counter) CompareAndSet(ctx context.Context, old, n int64) (bool, error)
 // Destroy removes the counter. It is 0 again, and the name can be used again at
 // once.
 func (c *Counter) Destroy(ctx context.Context) error {
-	return c.invoke(ctx, "destroy", opDestroy, 0, protocol.AppendInts(nil))
+	return c.handle.Destroy(ctx)
 }
 
-// errDiffers is how invoke says codeDiffers; CompareAndSet answers false.
+// errDiffers stands for codeDiffers; CompareAndSet answers false.
 var errDiffers = errors.New("another value")
 
 // invoke carries out an operation and reads its results.
-func (c *Counter) invoke(ctx context.Context, verb string, op protocol.Op, flags protocol.Flags, body []byte, results ...*int64) error {
+func (c *Counter) invoke(ctx context.Context, verb string, op protocol.Op, flags protocol.Flags, body []byte, results ...*int64) (structures.Reply, error) {
 	h := &c.handle
 	reply, err := h.Invoke(ctx, h.Call(verb, op, flags, h.Partition(nil), body))
 	if err != nil {
-		return err
+		return reply, err
 	}
-	switch reply.Code {
-	case protocol.CodeOK:
-		if protocol.ReadInts(reply.Body, results...) != nil {
-			return h.Garbled(verb, reply)
-		}
-		return nil
-	case codeDiffers:
-		return h.Refused(verb, errDiffers, reply)
-	case codeOverflow:
-		return h.Refused(verb, ErrOverflow, reply)
+	if protocol.ReadInts(reply.Body, results...) != nil {
+		return reply, h.Garbled(verb, reply)
 	}
-	return h.Garbled(verb, reply)
+	return reply, nil
 }

@@ -94,3 +94,24 @@ func BenchmarkAdd(b *testing.B) {
 		}
 	}
 }
+
+// TestSeen: Get tells the version of what it saw, a stale one too.
+func TestSeen(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	c := dcounter.New(structurestest.NewLocal(t, dcounter.Kind()).Client(), "hits")
+	var last dcounter.Version
+	for i := range int64(3) {
+		if _, err := c.Add(ctx, 1); err != nil {
+			t.Fatal(err)
+		}
+		var seen, stale dcounter.Version
+		if n, err := c.Get(ctx, dcounter.Seen(&seen)); n != i+1 || err != nil || seen <= last {
+			t.Errorf("Get = %d at %d, after %d: %v", n, seen, last, err)
+		}
+		if n, err := c.Get(ctx, dcounter.Stale(), dcounter.Seen(&stale)); n != i+1 || err != nil || stale != seen {
+			t.Errorf("stale Get = %d at %d, want %d: %v", n, stale, seen, err)
+		}
+		last = seen
+	}
+}

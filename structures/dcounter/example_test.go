@@ -3,7 +3,6 @@ package dcounter_test
 import (
 	"context"
 	"fmt"
-	"testing"
 
 	"github.com/quorate/quorate/structures/dcounter"
 	"github.com/quorate/quorate/structures/structurestest"
@@ -11,7 +10,7 @@ import (
 
 func Example() {
 	ctx := context.Background()
-	c := structurestest.NewLocal(new(testing.T), dcounter.Kind()).Client() // in an application: client.Dial
+	c := structurestest.Example(dcounter.Kind()) // in an application: client.Dial
 
 	hits := dcounter.New(c, "hits")
 	n, err := hits.Add(ctx, 2)

@@ -18,11 +18,11 @@ func TestConformance(t *testing.T) {
 
 func FuzzMachine(f *testing.F) {
 	structurestest.Fuzz(f, Kind(),
-		op(opGet), op(opSet, 1), op(opAdd, math.MaxInt64), op(opAdd, -1), op(opCompareAndSet, 1, 2), op(opDestroy))
+		op(opGet), op(opSet, 1), op(opAdd, math.MaxInt64), op(opAdd, -1), op(opCompareAndSet, 1, 2))
 }
 
 func op(code protocol.Op, args ...int64) structurestest.Op {
-	names := []string{opGet: "get", opSet: "set", opAdd: "add", opCompareAndSet: "compare and set", opDestroy: "destroy"}
+	names := []string{opGet: "get", opSet: "set", opAdd: "add", opCompareAndSet: "compare and set"}
 	o := structurestest.Op{Op: code, Body: protocol.AppendInts(nil, args...), Text: fmt.Sprint(names[code], args)}
 	if code == opGet {
 		o.Flags = protocol.FlagRead
@@ -40,7 +40,7 @@ func (m *model) Generate(t *rapid.T) structurestest.Op {
 	number := rapid.SampledFrom([]int64{0, 1, -1, 2, m.value.Int64(), math.MaxInt64, math.MinInt64})
 	a, b := number.Draw(t, "a"), number.Draw(t, "b")
 	return rapid.SampledFrom([]structurestest.Op{
-		op(opGet), op(opSet, a), op(opAdd, a), op(opCompareAndSet, a, b), op(opDestroy),
+		op(opGet), op(opSet, a), op(opAdd, a), op(opCompareAndSet, a, b),
 	}).Draw(t, "operation")
 }
 
@@ -72,11 +72,11 @@ func (m *model) apply(call structurestest.Call) structurestest.Answer {
 			return structurestest.Refused(call.ID, codeDiffers)
 		}
 		m.value.SetInt64(b)
-	case opDestroy:
-		m.value.SetInt64(0)
 	}
 	return structurestest.OK(call.ID, protocol.AppendInts(nil))
 }
+
+func (m *model) Destroy() { m.value.SetInt64(0) }
 
 func (m *model) result() []byte { return protocol.AppendInts(nil, m.value.Int64()) }
 

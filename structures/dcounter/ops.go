@@ -2,6 +2,7 @@ package dcounter
 
 import (
 	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/structures"
 )
 
 // The operations of a counter. Numbers are never used again. Bodies and the
@@ -11,16 +12,23 @@ const (
 	opSet           protocol.Op = 2 // [value] -> []
 	opAdd           protocol.Op = 3 // [delta] -> [value]
 	opCompareAndSet protocol.Op = 4 // [old, new] -> []
-	opDestroy       protocol.Op = 5 // [] -> []
 )
 
-// opNames are the operations as logs and metrics call them.
-var opNames = []string{
-	opGet: "get", opSet: "set", opAdd: "add", opCompareAndSet: "compare_and_set", opDestroy: "destroy",
+// ops describes the operations.
+var ops = []structures.OpInfo{
+	{Op: opGet, Name: "get", Body: "[]", Result: "[value: int]", Read: true, Right: structures.RightRead},
+	{Op: opSet, Name: "set", Body: "[value: int]", Result: "[]", Grows: true, Right: structures.RightWrite},
+	{Op: opAdd, Name: "add", Body: "[delta: int]", Result: "[value: int]", Codes: []protocol.Code{codeOverflow}, Grows: true, Right: structures.RightRead | structures.RightWrite},
+	{Op: opCompareAndSet, Name: "compare_and_set", Body: "[old: int, new: int]", Result: "[]", Codes: []protocol.Code{codeDiffers}, Grows: true, Right: structures.RightRead | structures.RightWrite},
 }
 
 // The codes of a counter's own.
 const (
-	codeOverflow = protocol.CodeRoom + 0 // the sum is not an int64
-	codeDiffers  = protocol.CodeRoom + 1 // the counter is not the old value
+	codeOverflow = protocol.CodeRoom + 0
+	codeDiffers  = protocol.CodeRoom + 1
 )
+
+var codes = []structures.CodeInfo{
+	{Code: codeOverflow, Name: "overflow", Err: ErrOverflow, Help: "the sum is not an integer of 64 bits"},
+	{Code: codeDiffers, Name: "differs", Err: errDiffers, Help: "the counter does not have the old value"},
+}

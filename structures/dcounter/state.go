@@ -4,23 +4,23 @@ import (
 	"fmt"
 
 	"github.com/quorate/quorate"
+	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
 )
 
-// Kind is what a member serves counters with.
+// Kind describes counters.
 func Kind() structures.Kind {
-	return structures.Kind{ID: 2, Name: "counter", Level: 1, Machine: machine{}, Grows: grows, Ops: opNames}
+	return structures.Kind{
+		ID: 2, Name: "counter", Level: 1, Machine: machine{},
+		Doc:  "One integer of 64 bits, 0 before it is written",
+		Unit: "units", Watch: structures.WatchRow,
+		Ops: ops, Codes: codes,
+	}
 }
 
-// grows: what may make a counter that was not there.
-func grows(op protocol.Op) bool {
-	switch op {
-	case opSet, opAdd, opCompareAndSet:
-		return true
-	}
-	return false
-}
+// kind is that of the handles.
+var kind = Kind()
 
 // machine keeps one row, whose value is the counter's as an array of one
 // integer. Without the row the counter is 0.
@@ -29,22 +29,16 @@ type machine struct{ structures.Base }
 var valueKey = []byte("v")
 
 // Check implements structures.Machine.
-func (machine) Check(op protocol.Op, flags protocol.Flags, body []byte) error {
-	check := structures.CheckMutation
+func (machine) Check(op protocol.Op, body []byte) error {
 	var args []*int64
 	switch op {
-	case opGet:
-		check = structures.CheckRead
 	case opSet, opAdd:
 		args = make([]*int64, 1)
 	case opCompareAndSet:
 		args = make([]*int64, 2)
-	case opDestroy:
+	case opGet:
 	default:
 		return fmt.Errorf("%w: operation %d of a counter", quorate.ErrUnsupported, op)
-	}
-	if err := check(flags); err != nil {
-		return err
 	}
 	for i := range args {
 		args[i] = new(int64)
@@ -66,15 +60,10 @@ func (machine) Apply(env structures.Env, op protocol.Op, body []byte) structures
 	case opCompareAndSet:
 		var old, n int64
 		_ = protocol.ReadInts(body, &old, &n)
-		if now := value(env); now != old {
+		if now := value(env); now != old && !mutants.On(mutants.SwapUncompared) {
 			return structures.Refuse(codeDiffers, fmt.Sprintf("the counter is %d", now))
 		}
 		return set(env, n)
-	case opDestroy:
-		if env.Exists() {
-			env.Destroy()
-		}
-		return structures.OK(protocol.AppendInts(nil))
 	}
 	panic("dcounter: bug: unchecked operation")
 }
@@ -96,18 +85,19 @@ func value(view structures.View) int64 {
 }
 
 func set(env structures.Env, n int64) structures.Result {
-	b := protocol.AppendInts(nil, n)
-	env.Put(valueKey, structures.Row{Value: b})
-	env.Emit(structures.Event{Type: structures.EventPut, Key: valueKey, Value: b})
+	env.Put(valueKey, structures.Row{Value: protocol.AppendInts(nil, n)})
 	return structures.OK(protocol.AppendInts(nil))
 }
 
 func add(env structures.Env, delta int64) structures.Result {
 	old := value(env)
 	sum := old + delta
-	if (sum > old) != (delta > 0) && delta != 0 {
+	if (sum > old) != (delta > 0) && delta != 0 && !mutants.On(mutants.SumWraps) {
 		return structures.Refuse(codeOverflow, fmt.Sprintf("%d and %d more", old, delta))
 	}
 	set(env, sum)
+	if mutants.On(mutants.AddAnswersOld) {
+		sum = old
+	}
 	return structures.OK(protocol.AppendInts(nil, sum))
 }

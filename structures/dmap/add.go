@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate"
+	"github.com/quorate/quorate/internal/contexts"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
 )
@@ -33,7 +34,7 @@ func Add[K comparable, V Integer](ctx context.Context, m *Map[K, V], k K, delta 
 	}
 	call.Body = protocol.AppendInt(call.Body, int64(delta))
 	call.Body = protocol.AppendUint(call.Body, bitsOf[V]())
-	reply, err := m.invoke(ctx, call)
+	reply, err := m.handle.Invoke(ctx, call)
 	if err != nil {
 		return 0, err
 	}
@@ -119,7 +120,7 @@ func (m *Map[K, V]) create(ctx context.Context, k K, v V, opts []PutOption) erro
 	if err != nil {
 		return err
 	}
-	reply, err := m.invoke(ctx, call)
+	reply, err := m.handle.Invoke(ctx, call)
 	if err != nil {
 		return err
 	}
@@ -144,6 +145,6 @@ func (m *Map[K, V]) backOff(ctx context.Context, try int) error {
 	case <-timer.C:
 		return nil
 	case <-ctx.Done():
-		return m.handle.Fail("update", context.Cause(ctx), "others wrote the entry meanwhile")
+		return m.handle.Fail("update", contexts.Err(ctx), "others wrote the entry meanwhile")
 	}
 }

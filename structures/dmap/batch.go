@@ -65,6 +65,7 @@ const (
 	roundItems = 32 << 10
 	roundBytes = 2 << 20
 	partBytes  = 1 << 20
+	itemHeads  = 12 // at most what an item has in a body beside its key and value
 )
 
 // batch carries out one operation over many keys. It sorts what is gathered
@@ -170,9 +171,6 @@ func (b *batch[K, V]) flush(ctx context.Context) {
 }
 
 func (b *batch[K, V]) reply(items []batchItem[K], reply structures.Reply, err error) ([]batchItem[K], error) {
-	if err == nil {
-		err = b.m.refused(b.call.Verb, reply)
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -221,7 +219,7 @@ func (b *batch[K, V]) parts() ([][]batchItem[K], error) {
 	var parts [][]batchItem[K]
 	start, size := 0, 0
 	for i := range joined {
-		n := len(joined[i].encoded) + len(joined[i].value)
+		n := len(joined[i].encoded) + len(joined[i].value) + itemHeads
 		if i > start && (joined[i].partition != joined[start].partition || i-start == maxPart || size+n > partBytes) {
 			parts = append(parts, joined[start:i])
 			start, size = i, 0
@@ -238,7 +236,7 @@ func (b *batch[K, V]) parts() ([][]batchItem[K], error) {
 func (b *batch[K, V]) body(items []batchItem[K]) []byte {
 	size := 16
 	for i := range items {
-		size += len(items[i].encoded) + len(items[i].value) + 12
+		size += len(items[i].encoded) + len(items[i].value) + itemHeads
 	}
 	n := len(items)
 	if len(b.head) > 0 {

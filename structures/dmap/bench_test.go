@@ -18,20 +18,24 @@ const (
 // sink takes replies.
 type sink struct{ refused int }
 
-func (s *sink) Replied(_ int, _ *protocol.Request, r structures.Result, _ protocol.Revision) {
+func (s *sink) Replied(_ int, _ *protocol.Request, r structures.Result, _ protocol.Version) {
 	if r.Code != protocol.CodeOK {
 		s.refused++
 	}
 }
 
-func (s *sink) Granted(protocol.PartitionID, protocol.Caller, structures.Result, protocol.Revision) {}
+func (s *sink) Granted(protocol.PartitionID, protocol.Caller, structures.Result, protocol.Version) {}
 
-// benchState returns a state of one partition, and puts of 100 bytes.
-func benchState(b *testing.B) (*groupstate.State, []protocol.Request) {
+// benchState returns a state of so many partitions, and puts of 100 bytes.
+func benchState(b *testing.B, partitions int) (*groupstate.State, []protocol.Request) {
 	state := groupstate.New([]structures.Kind{Kind()})
 	var entry groupstate.Builder
 	entry.Reset(groupstate.Header{ClockEpoch: 1}, 64)
-	entry.Own(groupstate.Ownership{Partitions: 1, Owned: []protocol.PartitionID{0}, Limits: protocol.DefaultLimits()})
+	o := groupstate.Ownership{Partitions: partitions, Limits: protocol.DefaultLimits()}
+	for p := range partitions {
+		o.Owned = append(o.Owned, protocol.PartitionID(p))
+	}
+	entry.Own(o)
 	entry.Claim(1)
 	entry.Attach(1, 0)
 	if err := state.Apply(entry.Bytes(), new(sink)); err != nil {
@@ -44,7 +48,7 @@ func benchState(b *testing.B) (*groupstate.State, []protocol.Request) {
 			b.Fatal(err)
 		}
 		puts[i] = protocol.Request{
-			Kind: Kind().ID, Op: opPut, Name: "users", Caller: protocol.Caller{Session: 1, Slot: uint16(i % 256)},
+			Partition: protocol.PartitionID(i % partitions), Kind: Kind().ID, Op: opPut, Name: "users", Caller: protocol.Caller{Session: 1, Slot: uint16(i % 256)},
 			Highest: 255, Body: op(opPut, key, make([]byte, 100), ttlDefault).Body,
 		}
 	}
@@ -52,8 +56,14 @@ func benchState(b *testing.B) (*groupstate.State, []protocol.Request) {
 }
 
 // BenchmarkApplyPut applies entries of a hundred puts; an operation is one put.
-func BenchmarkApplyPut(b *testing.B) {
-	state, puts := benchState(b)
+// Its history is full after some 80,000 of them.
+func BenchmarkApplyPut(b *testing.B) { benchmarkPut(b, 1) }
+
+// BenchmarkApplyPut_Spread puts into as many partitions as a group of three has.
+func BenchmarkApplyPut_Spread(b *testing.B) { benchmarkPut(b, 90) }
+
+func benchmarkPut(b *testing.B, partitions int) {
+	state, puts := benchState(b, partitions)
 	var entry groupstate.Builder
 	var replies sink
 	raw := make([]byte, 0, 256)
@@ -76,7 +86,7 @@ func BenchmarkApplyPut(b *testing.B) {
 
 // BenchmarkReadGet reads from the state.
 func BenchmarkReadGet(b *testing.B) {
-	state, puts := benchState(b)
+	state, puts := benchState(b, 1)
 	var entry groupstate.Builder
 	entry.Reset(groupstate.Header{ClockEpoch: 1}, 32<<10)
 	gets := make([]protocol.Request, len(puts))
@@ -84,7 +94,7 @@ func BenchmarkReadGet(b *testing.B) {
 		puts[i].Caller.Slot, puts[i].Caller.Sequence = uint16(i%256), uint64(i/256+1)
 		entry.Request(puts[i].Append(nil))
 		a, _ := readArgs(opPut, puts[i].Body)
-		gets[i] = protocol.Request{Kind: Kind().ID, Op: opGet, Name: "users", Flags: protocol.FlagRead, Body: op(opGet, a.key).Body}
+		gets[i] = protocol.Request{Partition: puts[i].Partition, Kind: Kind().ID, Op: opGet, Name: "users", Flags: protocol.FlagRead, Body: op(opGet, a.key).Body}
 	}
 	if err := state.Apply(entry.Bytes(), new(sink)); err != nil {
 		b.Fatal(err)

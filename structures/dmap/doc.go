@@ -29,9 +29,19 @@
 //
 // All and Keys return every entry that is there throughout exactly once. What
 // is written meanwhile may be seen or not. Inside a partition entries come in
-// the order of their keys.
+// the order of their keys. The option Resume keeps a Cursor, from which an iteration
+// that was left or has failed goes on, in another process, too:
+//
+//	var at dmap.Cursor // or as it was stored
+//	for e, err := range users.All(ctx, dmap.Resume(&at)) {
+//		if err != nil {
+//			return err // at is where to go on
+//		}
+//		send(e)
+//		store(at.String()) // e is done with
+//	}
 //
 // ops.go is what goes over the wire, state.go and many.go the deterministic
-// state that every replica keeps, map.go, batch.go and scan.go the handle that
+// state that every replica keeps, map.go, batch.go, scan.go and cursor.go the handle that
 // applications use.
 package dmap

@@ -3,7 +3,6 @@ package dmap_test
 import (
 	"context"
 	"fmt"
-	"testing"
 	"time"
 
 	"github.com/quorate/quorate/structures/dmap"
@@ -12,7 +11,7 @@ import (
 
 func Example() {
 	ctx := context.Background()
-	c := structurestest.NewLocal(new(testing.T), dmap.Kind()).Client() // in an application: client.Dial
+	c := structurestest.Example(dmap.Kind()) // in an application: client.Dial
 
 	users := dmap.New[string, user](c, "users")
 	err := users.Put(ctx, "ada", user{Name: "Ada"}, dmap.TTL(time.Hour))

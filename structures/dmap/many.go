@@ -3,7 +3,6 @@ package dmap
 import (
 	"bytes"
 	"fmt"
-	"time"
 
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
@@ -55,8 +54,9 @@ func scan(view structures.View, op protocol.Op, a scanArgs) structures.Result {
 		fields = 1
 	}
 	var b []byte
-	found, more := 0, false
-	ascend(view, a.from, func(key []byte, row structures.Row) bool {
+	found := 0
+	var next []byte
+	rest := ascend(view, a.from, func(key []byte, row structures.Row) bool {
 		if len(a.to) > 0 && bytes.Compare(key, a.to) >= 0 {
 			return false
 		}
@@ -65,7 +65,7 @@ func scan(view structures.View, op protocol.Op, a scanArgs) structures.Result {
 			size += len(row.Value)
 		}
 		if found > 0 && (found >= int(limits.PageEntries) || len(b)+size > maxBytes) {
-			more = true
+			next = key
 			return false
 		}
 		b = protocol.AppendBytes(b, key)
@@ -75,16 +75,22 @@ func scan(view structures.View, op protocol.Op, a scanArgs) structures.Result {
 		found++
 		return true
 	})
-	head := protocol.AppendArray(make([]byte, 0, len(b)+8), 1+fields*found)
-	return structures.OK(append(protocol.AppendBool(head, more), b...))
+	if next == nil {
+		next = rest
+	}
+	if len(a.to) > 0 && bytes.Compare(next, a.to) >= 0 {
+		next = nil
+	}
+	head := protocol.AppendArray(make([]byte, 0, len(b)+len(next)+16), 1+fields*found)
+	return structures.OK(append(protocol.AppendBytes(head, next), b...))
 }
 
-// ascend calls f for the entries from a key on.
-func ascend(view structures.View, from []byte, f func(key []byte, row structures.Row) bool) {
+// ascend calls f for the entries from a key on, as View.Ascend does.
+func ascend(view structures.View, from []byte, f func(key []byte, row structures.Row) bool) (rest []byte) {
 	if len(from) == 0 || from[0] < firstEntry[0] {
 		from = firstEntry
 	}
-	view.Ascend(from, f)
+	return view.Ascend(from, f)
 }
 
 // applyMany carries out a mutation of many keys, all of them or none.
@@ -138,9 +144,10 @@ func clearSome(env structures.Env, body []byte) structures.Result {
 	r.Array(1)
 	from := r.Bytes()
 	var slots []slot
-	more := false
-	ascend(env, from, func(key []byte, row structures.Row) bool {
-		if more = len(slots) == maxPart; more {
+	var next []byte
+	rest := ascend(env, from, func(key []byte, row structures.Row) bool {
+		if len(slots) == maxPart {
+			next = key
 			return false
 		}
 		slots = append(slots, slot{key: key, row: row, live: true})
@@ -152,73 +159,8 @@ func clearSome(env structures.Env, body []byte) structures.Result {
 		e.remove(s)
 	}
 	e.finish()
-	var next []byte
-	if more {
-		next = after(slots[len(slots)-1].key)
+	if next == nil {
+		next = rest
 	}
 	return structures.OK(appendValue(next))
-}
-
-// after returns the first key behind another.
-func after(key []byte) []byte { return append(key[:len(key):len(key)], 0) }
-
-// agreed is what Configure agreed: the default TTL on the wire, and the
-// version of the home partition when it did. Of two settings the one with the
-// larger version is in force, so a late opAdopt does no harm.
-type agreed struct {
-	ttl     int64
-	version uint64
-}
-
-func (s agreed) append(dst []byte) []byte {
-	dst = protocol.AppendInt(protocol.AppendArray(dst, 2), s.ttl)
-	return protocol.AppendUint(dst, s.version)
-}
-
-// readSettings reads what append wrote.
-func readSettings(b []byte) (agreed, error) {
-	r := protocol.NewReader(b)
-	r.Array(2)
-	s := agreed{ttl: readTTL(&r, ttlDefault), version: r.Uint()}
-	return s, r.Done()
-}
-
-// settingsOf returns the settings in force; before Configure, the zero ones.
-func settingsOf(view structures.View) agreed {
-	b := view.Settings()
-	if len(b) == 0 {
-		return agreed{}
-	}
-	s, _ := readSettings(b)
-	return s
-}
-
-func configure(env structures.Env, body []byte) structures.Result {
-	r := protocol.NewReader(body)
-	r.Array(1)
-	ttl := r.Int()
-	now := settingsOf(env)
-	switch {
-	case now.version == 0:
-		now = agreed{ttl: ttl, version: uint64(env.Version())}
-		env.SetSettings(now.append(nil))
-	case now.ttl != ttl:
-		return structures.Refuse(protocol.CodeSettings, "default TTL "+ttlText(now.ttl)+" is in force")
-	}
-	return structures.OK(appendUints(nil, now.version))
-}
-
-func ttlText(ms int64) string {
-	if ms == ttlDefault {
-		return "none"
-	}
-	return (time.Duration(ms) * time.Millisecond).String()
-}
-
-func adopt(env structures.Env, body []byte) structures.Result {
-	now := settingsOf(env)
-	if s, _ := readSettings(body); s.version > now.version {
-		env.SetSettings(s.append(nil))
-	}
-	return structures.OK(nothing)
 }

@@ -24,9 +24,6 @@ var (
 // DeleteEntry is what a function passed to Update returns to delete the entry.
 var DeleteEntry = errors.New("delete the entry")
 
-// Version names a state of an entry.
-type Version = protocol.Version
-
 // Entry is an entry of a map as it was read.
 type Entry[K comparable, V any] struct {
 	Key     K
@@ -45,19 +42,11 @@ type Map[K comparable, V any] struct {
 
 // New returns the handle of the map with the given name.
 func New[K comparable, V any](inv structures.Invoker, name string, opts ...Option) *Map[K, V] {
-	m := &Map[K, V]{codec: structures.CBOR}
-	o := options{codec: structures.CBOR}
-	for _, opt := range opts {
-		opt(&o)
+	codec, bad := structures.CodecWith(opts)
+	if bad == nil {
+		bad = structures.CheckKeyType[K]()
 	}
-	bad := structures.CheckKeyType[K]()
-	if err := structures.CheckCodec(o.codec); err != nil {
-		bad = err
-	} else {
-		m.codec = o.codec
-	}
-	m.handle = structures.NewHandle(inv, Kind(), name, bad)
-	return m
+	return &Map[K, V]{handle: structures.NewHandle(inv, &kind, name, bad), codec: codec}
 }
 
 // Get returns the value of a key, and whether there is one.
@@ -76,19 +65,24 @@ func (m *Map[K, V]) entry(ctx context.Context, verb string, k K, opts []ReadOpti
 	if err != nil {
 		return Entry[K, V]{}, false, err
 	}
-	call.Flags = readFlags(opts)
-	reply, err := m.invoke(ctx, call)
+	reading := structures.ReadWith(opts)
+	call.Flags = reading.Flags
+	reply, err := m.handle.Invoke(ctx, call)
 	if err != nil {
 		return Entry[K, V]{}, false, err
 	}
 	r := protocol.NewReader(reply.Body)
-	if r.ArrayLen() == 0 {
-		return Entry[K, V]{}, false, m.done(verb, &r, reply)
+	e, exists := Entry[K, V]{Key: k}, r.ArrayLen() > 0
+	var value []byte
+	if exists {
+		value = m.readEntry(&r, &e)
 	}
-	e := Entry[K, V]{Key: k}
-	value := m.readEntry(&r, &e)
 	if err := m.done(verb, &r, reply); err != nil {
 		return Entry[K, V]{}, false, err
+	}
+	reading.Saw(reply)
+	if !exists {
+		return Entry[K, V]{}, false, nil
 	}
 	if err := structures.DecodeValue(m.codec, value, &e.Value); err != nil {
 		return Entry[K, V]{}, false, m.handle.Fail(verb, err, "")
@@ -110,7 +104,7 @@ func (m *Map[K, V]) Put(ctx context.Context, k K, v V, opts ...PutOption) error 
 	if err != nil {
 		return err
 	}
-	_, err = m.invoke(ctx, call)
+	_, err = m.handle.Invoke(ctx, call)
 	return err
 }
 
@@ -143,7 +137,7 @@ func (m *Map[K, V]) Replace(ctx context.Context, k K, version Version, v V, opts
 		return 0, err
 	}
 	call.Body = protocol.AppendUint(call.Body, uint64(version))
-	reply, err := m.invoke(ctx, call)
+	reply, err := m.handle.Invoke(ctx, call)
 	if err != nil {
 		return 0, err
 	}
@@ -179,7 +173,7 @@ func (m *Map[K, V]) DeleteVersion(ctx context.Context, k K, version Version) err
 		return err
 	}
 	call.Body = protocol.AppendUint(call.Body, uint64(version))
-	_, err = m.invoke(ctx, call)
+	_, err = m.handle.Invoke(ctx, call)
 	return err
 }
 
@@ -261,29 +255,6 @@ func (m *Map[K, V]) appendValue(dst []byte, v V) ([]byte, error) {
 	return dst, checkSize(m.handle.Limits(), nil, dst[at:])
 }
 
-// invoke carries out a call and turns the codes of a map into errors.
-func (m *Map[K, V]) invoke(ctx context.Context, call structures.Call) (structures.Reply, error) {
-	reply, err := m.handle.Invoke(ctx, call)
-	if err != nil {
-		return reply, err
-	}
-	return reply, m.refused(call.Verb, reply)
-}
-
-func (m *Map[K, V]) refused(verb string, reply structures.Reply) error {
-	switch reply.Code {
-	case protocol.CodeOK:
-		return nil
-	case codeConflict:
-		return m.handle.Refused(verb, ErrConflict, reply)
-	case codeNotInteger:
-		return m.handle.Refused(verb, ErrNotInteger, reply)
-	case codeOverflow:
-		return m.handle.Refused(verb, ErrOverflow, reply)
-	}
-	return m.handle.Garbled(verb, reply)
-}
-
 // done returns the error of a result that was not understood.
 func (m *Map[K, V]) done(verb string, r *protocol.Reader, reply structures.Reply) error {
 	if r.Done() != nil {
@@ -294,7 +265,7 @@ func (m *Map[K, V]) done(verb string, r *protocol.Reader, reply structures.Reply
 
 // optional carries out a call whose result is a value or nothing.
 func (m *Map[K, V]) optional(ctx context.Context, call structures.Call) (v V, ok bool, err error) {
-	reply, err := m.invoke(ctx, call)
+	reply, err := m.handle.Invoke(ctx, call)
 	if err != nil {
 		return v, false, err
 	}
@@ -304,24 +275,18 @@ func (m *Map[K, V]) optional(ctx context.Context, call structures.Call) (v V, ok
 	}
 	if ok {
 		if err := structures.DecodeValue(m.codec, b, &v); err != nil {
-			return v, false, m.unreadable(call.Verb, err)
+			if call.Op == opPutIfAbsent { // stored nothing, since there is something
+				return v, true, m.handle.Fail(call.Verb, err, "")
+			}
+			return v, false, m.handle.Unreadable(call.Verb, err, "the operation was carried out")
 		}
 	}
 	return v, ok, nil
 }
 
-// unreadable is the error of a mutation that was carried out, but whose result
-// cannot be decoded.
-func (m *Map[K, V]) unreadable(verb string, err error) error {
-	return &quorate.Error{
-		Op: verb, Object: m.handle.Object(), Cause: err, Unknown: true,
-		Detail: "the operation was carried out",
-	}
-}
-
 // yesOrNo carries out a call whose result is a boolean.
 func (m *Map[K, V]) yesOrNo(ctx context.Context, call structures.Call) (bool, error) {
-	reply, err := m.invoke(ctx, call)
+	reply, err := m.handle.Invoke(ctx, call)
 	if err != nil {
 		return false, err
 	}
@@ -333,8 +298,8 @@ func (m *Map[K, V]) yesOrNo(ctx context.Context, call structures.Call) (bool, er
 
 // checkSize returns ErrTooLarge for a key or a value over its limit.
 func checkSize(limits protocol.Limits, key, value []byte) error {
-	if len(key) > int(limits.Key) {
-		return fmt.Errorf("%w: the key has %d bytes, at most %d", quorate.ErrTooLarge, len(key), limits.Key)
+	if n := len(key) - 1; n > int(limits.Key) { // without its tag
+		return fmt.Errorf("%w: the key has %d bytes, at most %d", quorate.ErrTooLarge, n, limits.Key)
 	}
 	if len(value) > int(limits.Value) {
 		return fmt.Errorf("%w: the value has %d bytes, at most %d", quorate.ErrTooLarge, len(value), limits.Value)

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/quorate/quorate"
+	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
 	"github.com/quorate/quorate/structures/dmap"
 	"github.com/quorate/quorate/structures/structurestest"
@@ -160,15 +161,45 @@ func TestKeysAndCodecs(t *testing.T) {
 		}
 	}
 	raw := dmap.New[string, []byte](grid, "raw", dmap.Codec(structures.Raw))
-	check(t, raw.Put(ctx, strings.Repeat("k", 4095), make([]byte, 1<<20-1)))
+	check(t, raw.Put(ctx, strings.Repeat("k", 4096), make([]byte, 1<<20-1)))
 	for _, err := range []error{
-		raw.Put(ctx, strings.Repeat("k", 4096), nil),
+		raw.Put(ctx, strings.Repeat("k", 4097), nil),
 		raw.Put(ctx, "k", make([]byte, 1<<20)),
 		raw.PutAll(ctx, maps.All(map[string][]byte{"k": make([]byte, 1<<20)})),
 	} {
 		if !errors.Is(err, quorate.ErrTooLarge) || !quorate.SafeToRetry(err) {
 			t.Errorf("over a limit: %v", err)
 		}
+	}
+}
+
+// TestUnreadableResults: the error of a mutation whose result cannot be read says
+// whether anything has changed.
+func TestUnreadableResults(t *testing.T) {
+	ctx := testContext(t)
+	grid := newGrid(t)
+	texts, numbers := dmap.New[string, string](grid, "m"), dmap.New[string, int](grid, "m")
+	check(t, texts.Put(ctx, "k", "text"))
+	_, stored, err := numbers.PutIfAbsent(ctx, "k", 1)
+	if stored || !errors.Is(err, quorate.ErrCodec) || !quorate.SafeToRetry(err) {
+		t.Errorf("PutIfAbsent, which stored nothing: %t, %v", stored, err)
+	}
+	_, err = numbers.Update(ctx, "k", func(old int, _ bool) (int, error) { return old, nil })
+	if !errors.Is(err, quorate.ErrCodec) || !quorate.SafeToRetry(err) {
+		t.Errorf("Update, which stored nothing: %v", err)
+	}
+	_, _, err = numbers.Swap(ctx, "k", 1)
+	if !errors.Is(err, quorate.ErrCodec) || quorate.SafeToRetry(err) {
+		t.Errorf("Swap: %v", err)
+	}
+	_, _, err = texts.Remove(ctx, "k")
+	if !errors.Is(err, quorate.ErrCodec) || quorate.SafeToRetry(err) {
+		t.Errorf("Remove: %v", err)
+	}
+	// A read changes nothing, however its answer looks.
+	bad := structurestest.Echo{Code: protocol.CodeOK, Body: []byte{0xff}}
+	if _, _, err := dmap.New[string, int](bad, "m").Get(ctx, "k"); !quorate.SafeToRetry(err) {
+		t.Errorf("Get of what is garbled: %v", err)
 	}
 }
 
@@ -534,7 +565,68 @@ func TestUpdate(t *testing.T) {
 		}
 		return tries, m.Put(ctx, "n", -1)
 	})
-	if !errors.Is(err, own) || !quorate.SafeToRetry(err) {
+	if !errors.Is(err, own) || !errors.Is(err, context.Canceled) || !quorate.SafeToRetry(err) {
 		t.Errorf("an ended context: %v", err)
+	}
+}
+
+// TestPartsKeepTheLimit: no call of an operation over many keys is larger than
+// the body of a request may be.
+func TestPartsKeepTheLimit(t *testing.T) {
+	ctx := testContext(t)
+	g := newGrid(t)
+	limits := protocol.DefaultLimits()
+	g.fail = func(call structures.Call) error {
+		if len(call.Body) > int(limits.Body()) {
+			return fmt.Errorf("a body of %d bytes", len(call.Body))
+		}
+		return nil
+	}
+	deltas := map[string]int{}
+	for i := range 1000 {
+		deltas[fmt.Sprintf("{one}%01040d", i)] = math.MaxInt
+	}
+	check(t, dmap.AddAll(ctx, dmap.New[string, int](g, "m"), maps.All(deltas)))
+}
+
+// TestBeforeReady: a handle made before there is a client says so in every call.
+func TestBeforeReady(t *testing.T) {
+	ctx := testContext(t)
+	var c *structurestest.Client
+	for _, inv := range []structures.Invoker{nil, c} {
+		m := dmap.New[string, int](inv, "m")
+		_, _, err := m.Get(ctx, "a")
+		_, length := m.Len(ctx)
+		for _, err := range []error{err, length, m.Put(ctx, "a", 1), m.PutAll(ctx, maps.All(map[string]int{"a": 1}))} {
+			if !errors.Is(err, quorate.ErrUnavailable) || !quorate.SafeToRetry(err) ||
+				!strings.Contains(err.Error(), "the member is not ready: wait for Member.Ready") {
+				t.Errorf("got %v", err)
+			}
+		}
+	}
+}
+
+// TestSeen: reads of a key tell the version of what they saw, also of nothing; a
+// read of all partitions has none.
+func TestSeen(t *testing.T) {
+	ctx, m := testContext(t), dmap.New[string, int](newGrid(t), "m")
+	var none, one, stale dmap.Version
+	check(t, m.Put(ctx, "{a}other", 1))
+	if _, ok, err := m.Get(ctx, "{a}", dmap.Seen(&none)); ok || err != nil || none == 0 {
+		t.Errorf("Get of nothing at %d: %t, %v", none, ok, err)
+	}
+	check(t, m.Put(ctx, "{a}", 1))
+	e, ok, err := m.Entry(ctx, "{a}", dmap.Seen(&one))
+	if !ok || err != nil || one <= none || e.Version > one {
+		t.Errorf("Entry of version %d at %d, after %d: %t, %v", e.Version, one, none, ok, err)
+	}
+	if v, _, err := m.Get(ctx, "{a}", dmap.Stale(), dmap.Seen(&stale)); v != 1 || err != nil || stale != one {
+		t.Errorf("stale Get = %d at %d, want %d: %v", v, stale, one, err)
+	}
+	if n, err := m.Len(ctx, dmap.Stale()); n != 2 || err != nil {
+		t.Errorf("stale Len = %d, %v", n, err)
+	}
+	if _, err := m.Len(ctx, dmap.Seen(&stale)); !errors.Is(err, quorate.ErrInvalid) {
+		t.Errorf("the version of all partitions: %v", err)
 	}
 }

@@ -28,8 +28,7 @@ func FuzzMachine(f *testing.F) {
 		op(opReplace, k, v, ttlNever, uint64(1)), op(opDelete, k), op(opRemove, k), op(opDeleteVersion, k, uint64(1)),
 		op(opSetTTL, k, 100), op(opAdd, k, -1, uint64(64)), op(opGetAll, k), op(opPutAll, 0, k, v), op(opDeleteAll, k),
 		op(opAddAll, uint64(32), k, 5), op(opScan, []byte(nil), []byte(nil), uint64(100)),
-		op(opScanKeys, k, []byte(nil), uint64(0)), op(opLen), op(opClear, []byte(nil)), op(opConfigure, 1000),
-		op(opAdopt, 1000, uint64(7)), op(opDestroy))
+		op(opScanKeys, k, []byte(nil), uint64(0)), op(opClear, []byte(nil)))
 }
 
 var testKeys = func() (keys [][]byte) {
@@ -66,7 +65,7 @@ func op(code protocol.Op, fields ...any) structurestest.Op {
 		}
 	}
 	switch code {
-	case opGet, opGetAll, opScan, opScanKeys, opLen:
+	case opGet, opGetAll, opScan, opScanKeys:
 		o.Flags = protocol.FlagRead
 	}
 	return o
@@ -76,10 +75,9 @@ func op(code protocol.Op, fields ...any) structurestest.Op {
 // has come: until then it is 0, and nobody can name it.
 type model struct {
 	structurestest.Plain
-	entries  map[string]*modelEntry
-	settings *modelSettings // nil: none agreed
-	seen     []Version      // that entries have had
-	adopted  uint64         // the last version drawn for opAdopt
+	entries map[string]*modelEntry
+	ttl     int64     // by default
+	seen    []Version // that entries have had
 }
 
 type modelEntry struct {
@@ -88,12 +86,17 @@ type modelEntry struct {
 	version  Version
 }
 
-type modelSettings struct {
-	ttl     int64
-	version uint64
+func newModel() *model { return &model{entries: map[string]*modelEntry{}} }
+
+// Settings implements structurestest.Configured.
+func (m *model) Settings(t *rapid.T) []structures.Setting {
+	return []structures.Setting{DefaultTTL(rapid.SampledFrom([]time.Duration{0, 100 * time.Millisecond, 2 * time.Second}).Draw(t, "default TTL"))}
 }
 
-func newModel() *model { return &model{entries: map[string]*modelEntry{}, adopted: 1 << 40} }
+// Configure implements structurestest.Configured.
+func (m *model) Configure(s *structures.Settings) { m.ttl = s.Value(ttlSetting).Int }
+
+func (m *model) Destroy() { m.entries, m.ttl = map[string]*modelEntry{}, 0 }
 
 func (m *model) Generate(t *rapid.T) structurestest.Op {
 	key := rapid.SampledFrom(testKeys).Draw(t, "key")
@@ -114,16 +117,14 @@ func (m *model) Generate(t *rapid.T) structurestest.Op {
 	for _, k := range several {
 		keys, pairs, deltas = append(keys, k), append(pairs, k, value), append(deltas, k, delta)
 	}
-	adopt := uint64(1)
-	if rapid.Bool().Draw(t, "newer") {
-		m.adopted++
-		adopt = m.adopted
-	}
 	to := rapid.SampledFrom(append([][]byte{nil}, testKeys...)).Draw(t, "to")
 	size := rapid.SampledFrom([]uint64{0, 20, 1 << 20}).Draw(t, "bytes")
-	code := rapid.ByteRange(byte(opGet), byte(opDestroy)).Draw(t, "operation")
+	code := rapid.ByteRange(byte(opGet), byte(opClear)).Draw(t, "operation")
 	if code >= byte(opClear) && rapid.IntRange(0, 2).Draw(t, "rarely") > 0 {
 		code = byte(opPut)
+	}
+	if kind := Kind(); kind.Op(protocol.Op(code)) == nil {
+		code = byte(opGet) // a gap in the numbers
 	}
 	switch protocol.Op(code) {
 	case opPut, opSwap, opPutIfAbsent:
@@ -146,12 +147,6 @@ func (m *model) Generate(t *rapid.T) structurestest.Op {
 		return op(protocol.Op(code), key, to, size)
 	case opClear:
 		return op(opClear, key)
-	case opConfigure:
-		return op(opConfigure, max(0, ttl))
-	case opAdopt:
-		return op(opAdopt, max(0, ttl), adopt)
-	case opLen, opDestroy:
-		return op(protocol.Op(code))
 	}
 	return op(protocol.Op(code), key)
 }
@@ -176,10 +171,8 @@ func (m *model) Read(o structurestest.Op, now protocol.LogTime) structurestest.A
 			}
 		}
 		return structurestest.OK(0, op(0, found...).Body)
-	case opLen:
-		return structurestest.OK(0, op(0, uint64(len(m.entries))).Body)
 	}
-	return structurestest.Answer{Match: func(body []byte, _ protocol.Revision) error {
+	return structurestest.Answer{Match: func(body []byte, _ protocol.Version) error {
 		return m.matchScan(o, body, now)
 	}}
 }
@@ -209,11 +202,15 @@ func (m *model) matchScan(o structurestest.Op, body []byte, now protocol.LogTime
 	}
 	r := protocol.NewReader(body)
 	n := (r.ArrayLen() - 1) / fields
-	more := r.Bool()
+	next := r.Bytes()
+	more := len(next) > 0
 	if n > len(want) || more != (n < len(want)) || n == 0 && more || more && a.maxBytes > 1000 {
 		return fmt.Errorf("%d entries, more %t, of %d", n, more, len(want))
 	}
-	page := protocol.AppendBool(protocol.AppendArray(nil, 1+n*fields), more)
+	if more && string(next) != want[n] {
+		return fmt.Errorf("goes on at %x, not at %x", next, want[n])
+	}
+	page := protocol.AppendBytes(protocol.AppendArray(nil, 1+n*fields), next)
 	for _, k := range want[:n] {
 		page = protocol.AppendBytes(page, []byte(k))
 		if o.Op == opScan {
@@ -240,18 +237,6 @@ func (m *model) apply(call structurestest.Call, now protocol.LogTime) structures
 		from := string(r.Bytes())
 		maps.DeleteFunc(m.entries, func(k string, _ *modelEntry) bool { return k >= from })
 		return structurestest.OK(call.ID, op(0, []byte(nil)).Body)
-	case opConfigure:
-		return m.configure(call)
-	case opAdopt:
-		s, err := readSettings(call.Body)
-		must(err)
-		if m.settings == nil || s.version > m.settings.version {
-			m.settings = &modelSettings{s.ttl, s.version}
-		}
-		return structurestest.OK(call.ID, op(0).Body)
-	case opDestroy:
-		m.entries, m.settings = map[string]*modelEntry{}, nil
-		return structurestest.OK(call.ID, op(0).Body)
 	}
 	a, err := readArgs(call.Op.Op, call.Body)
 	must(err)
@@ -336,27 +321,6 @@ func (m *model) many(call structurestest.Call, now protocol.LogTime) structurest
 	return m.wrote(call, op(0).Body, entries...)
 }
 
-func (m *model) configure(call structurestest.Call) structurestest.Answer {
-	r := protocol.NewReader(call.Body)
-	r.Array(1)
-	ttl := r.Int()
-	s := m.settings
-	switch {
-	case s == nil:
-		s = &modelSettings{ttl: ttl, version: 2} // until it is known: above 1, below those drawn
-		m.settings = s
-		return structurestest.Answer{Call: call.ID, Match: func(body []byte, at protocol.Revision) error {
-			s.version = uint64(at)
-			return same(body, op(0, uint64(at)).Body)
-		}}
-	case s.ttl != ttl:
-		return structurestest.Refused(call.ID, protocol.CodeSettings)
-	}
-	return structurestest.Answer{Call: call.ID, Match: func(body []byte, _ protocol.Revision) error {
-		return same(body, op(0, s.version).Body)
-	}}
-}
-
 // sum adds as mathematics does.
 func (m *model) sum(key string, delta int64, bits uint8) (int64, protocol.Code) {
 	var sum big.Int
@@ -380,8 +344,8 @@ func (m *model) put(key string, value []byte, ttl int64, now protocol.LogTime) *
 	if ttl == ttlKeep && old != nil {
 		e.deadline = old.deadline
 	} else {
-		if (ttl == ttlKeep || ttl == ttlDefault) && m.settings != nil {
-			ttl = m.settings.ttl
+		if ttl == ttlKeep || ttl == ttlDefault {
+			ttl = m.ttl
 		}
 		if ttl > 0 {
 			e.deadline = now.Add(time.Duration(ttl) * time.Millisecond)
@@ -394,7 +358,7 @@ func (m *model) put(key string, value []byte, ttl int64, now protocol.LogTime) *
 // wrote is the answer of a write, whose revision is the entries' version; a nil
 // body stands for that version.
 func (m *model) wrote(call structurestest.Call, body []byte, entries ...*modelEntry) structurestest.Answer {
-	return structurestest.Answer{Call: call.ID, Match: func(got []byte, at protocol.Revision) error {
+	return structurestest.Answer{Call: call.ID, Match: func(got []byte, at protocol.Version) error {
 		m.seen = append(m.seen, Version(at))
 		for _, e := range entries {
 			e.version = Version(at)

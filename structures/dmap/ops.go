@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/structures"
 )
 
 // The operations of a map. Numbers are never used again. Every body and every
@@ -28,30 +29,64 @@ const (
 	opDeleteAll protocol.Op = 13 // [key, ...] -> [deleted]
 	opAddAll    protocol.Op = 14 // [bits, (key, delta), ...] -> []
 
-	opScan      protocol.Op = 15 // [from, to, max bytes] -> [more, (key, value, version, left), ...]
-	opScanKeys  protocol.Op = 16 // [from, to, max bytes] -> [more, key, ...]
-	opLen       protocol.Op = 17 // [] -> [entries]
-	opClear     protocol.Op = 18 // [from] -> [next]; empty: done
-	opConfigure protocol.Op = 19 // [ttl] -> [version]; in the map's home partition, which decides
-	opAdopt     protocol.Op = 20 // [ttl, version] -> []; in every other
-	opDestroy   protocol.Op = 21 // [] -> []
+	opScan     protocol.Op = 15 // [from, to, max bytes] -> [next, (key, value, version, left), ...]; next: where to go on, empty: done
+	opScanKeys protocol.Op = 16 // [from, to, max bytes] -> [next, key, ...]
+	opClear    protocol.Op = 18 // [from] -> [next]; empty: done
 )
 
-// opNames are the operations as logs and metrics call them.
-var opNames = []string{
-	opGet: "get", opPut: "put", opSwap: "swap", opPutIfAbsent: "put_if_absent", opReplace: "replace",
-	opDelete: "delete", opRemove: "remove", opDeleteVersion: "delete_version", opSetTTL: "set_ttl",
-	opAdd: "add", opGetAll: "get_all", opPutAll: "put_all", opDeleteAll: "delete_all", opAddAll: "add_all",
-	opScan: "scan", opScanKeys: "scan_keys", opLen: "len", opClear: "clear", opConfigure: "configure",
-	opAdopt: "adopt", opDestroy: "destroy",
+// ops describes the operations.
+var ops = []structures.OpInfo{
+	{Op: opGet, Name: "get", Body: "[key]", Result: "[] / [value, version, left]", Read: true, Right: structures.RightRead, Route: structures.RouteKey(0)},
+	{Op: opPut, Name: "put", Body: "[key, value, ttl]", Result: "[]", Grows: true, Right: structures.RightWrite, Route: structures.RouteKey(0)},
+	{Op: opSwap, Name: "swap", Body: "[key, value, ttl]", Result: "[] / [old: value]", Grows: true, Right: structures.RightRead | structures.RightWrite, Route: structures.RouteKey(0)},
+	{Op: opPutIfAbsent, Name: "put_if_absent", Body: "[key, value, ttl]", Result: "[] / [existing: value]", Grows: true, Right: structures.RightRead | structures.RightWrite, Route: structures.RouteKey(0)},
+	{Op: opReplace, Name: "replace", Body: "[key, value, ttl, version]", Result: "[new: version]", Codes: conflicts, Grows: true, Right: structures.RightWrite, Route: structures.RouteKey(0)},
+	{Op: opDelete, Name: "delete", Body: "[key]", Result: "[deleted: bool]", Right: structures.RightWrite, Route: structures.RouteKey(0)},
+	{Op: opRemove, Name: "remove", Body: "[key]", Result: "[] / [old: value]", Right: structures.RightRead | structures.RightWrite, Route: structures.RouteKey(0)},
+	{Op: opDeleteVersion, Name: "delete_version", Body: "[key, version]", Result: "[]", Codes: conflicts, Right: structures.RightWrite, Route: structures.RouteKey(0)},
+	{Op: opSetTTL, Name: "set_ttl", Body: "[key, ttl]", Result: "[existed: bool]", Right: structures.RightWrite, Route: structures.RouteKey(0)},
+	{Op: opAdd, Name: "add", Body: "[key, delta, bits]", Result: "[sum: int]", Codes: additions, Grows: true, Right: structures.RightRead | structures.RightWrite, Route: structures.RouteKey(0)},
+	{Op: opGetAll, Name: "get_all", Body: "[*1000 key]", Result: "[next: uint, * (index: uint, value)]", Read: true, Right: structures.RightRead, Route: structures.RouteKeys(0, 1)},
+	{Op: opPutAll, Name: "put_all", Body: "[ttl, *1000 (key, value)]", Result: "[]", Grows: true, Right: structures.RightWrite, Route: structures.RouteKeys(1, 2)},
+	{Op: opDeleteAll, Name: "delete_all", Body: "[*1000 key]", Result: "[deleted: uint]", Right: structures.RightWrite, Route: structures.RouteKeys(0, 1)},
+	{Op: opAddAll, Name: "add_all", Body: "[bits, *1000 (key, delta)]", Result: "[]", Codes: additions, Grows: true, Right: structures.RightWrite, Route: structures.RouteKeys(1, 2)},
+	{Op: opScan, Name: "scan", Body: "[from: bstr, to: bstr, most-bytes: uint]", Result: "[next: bstr, * (key, value, version, left)]", Read: true, Right: structures.RightRead, Route: structures.RoutePart()},
+	{Op: opScanKeys, Name: "scan_keys", Body: "[from: bstr, to: bstr, most-bytes: uint]", Result: "[next: bstr, * key]", Read: true, Right: structures.RightRead, Route: structures.RoutePart()},
+	{Op: opClear, Name: "clear", Body: "[from: bstr]", Result: "[next: bstr]", Right: structures.RightManage, Route: structures.RoutePart()},
 }
+
+// rules are what names in the operations are.
+var rules = []structures.Rule{
+	{Name: "bits", Type: "32 / 64", Help: "of the integer that is added to"},
+	{Name: "delta", Type: "int", Help: "what is added"},
+	{Name: "key", Type: "bstr", Help: "encoded as in section 3; several ascend, and are of one partition"},
+	{Name: "left", Type: "int", Help: "milliseconds that the entry has left, 0: no end"},
+	{Name: "ttl", Type: "int", Help: "milliseconds, 100 or more; 0: the map's default, -1: what the entry has, -2: never ends"},
+}
+
+var (
+	conflicts = []protocol.Code{codeConflict}
+	additions = []protocol.Code{codeNotInteger, codeOverflow}
+)
 
 // The codes of a map's own.
 const (
-	codeConflict   = protocol.CodeRoom + 0 // the entry has another version, or is gone
-	codeNotInteger = protocol.CodeRoom + 1 // the value is not an integer encoded by CBOR
-	codeOverflow   = protocol.CodeRoom + 2 // the sum does not fit
+	codeConflict   = protocol.CodeRoom + 0
+	codeNotInteger = protocol.CodeRoom + 1
+	codeOverflow   = protocol.CodeRoom + 2
 )
+
+var codes = []structures.CodeInfo{
+	{Code: codeConflict, Name: "conflict", Err: ErrConflict, Help: "the entry has another version, or does not exist"},
+	{Code: codeNotInteger, Name: "not_integer", Err: ErrNotInteger, Help: "the value is not an integer that the CBOR codec wrote"},
+	{Code: codeOverflow, Name: "overflow", Err: ErrOverflow, Help: "the sum does not fit"},
+}
+
+var settingInfos = []structures.SettingInfo{
+	{Name: "ttl", Type: structures.SettingDuration, Help: "time to live of entries that are written without one; 0: they do not end"},
+}
+
+var ttlSetting = &settingInfos[0]
 
 // A TTL on the wire is milliseconds, or one of these. Times left are
 // milliseconds, 0: no end.

@@ -22,33 +22,26 @@ func TestCheck(t *testing.T) {
 	a, b := testKeys[1], testKeys[3]
 	v := testValues[0]
 	for name, o := range map[string]struct {
-		op    protocol.Op
-		flags protocol.Flags
-		body  []byte
+		op   protocol.Op
+		body []byte
 	}{
-		"unknown operation":       {99, 0, op(0).Body},
-		"a read without its flag": {opGet, 0, op(opGet, a).Body},
-		"a write with it":         {opPut, protocol.FlagRead, op(opPut, a, v, 0).Body},
-		"a write that waits":      {opPut, protocol.FlagWait, op(opPut, a, v, 0).Body},
-		"a stale write":           {opPut, protocol.FlagStale, op(opPut, a, v, 0).Body},
-		"empty body":              {opPut, 0, nil},
-		"a field more":            {opPut, 0, op(opPut, a, v, 0, 0).Body},
-		"bytes behind":            {opPut, 0, append(op(opPut, a, v, 0).Body, 0)},
-		"empty key":               {opPut, 0, op(opPut, []byte{}, v, 0).Body},
-		"key of no type":          {opPut, 0, op(opPut, []byte{0, 'n'}, v, 0).Body},
-		"short integer key":       {opPut, 0, op(opPut, []byte{protocol.KeyInt, 1}, v, 0).Body},
-		"value without codec":     {opPut, 0, op(opPut, a, []byte{}, 0).Body},
-		"short TTL":               {opPut, 0, op(opPut, a, v, 99).Body},
-		"TTL out of range":        {opPut, 0, op(opPut, a, v, -3).Body},
-		"long TTL":                {opPut, 0, op(opPut, a, v, maxTTL.Milliseconds()+1).Body},
-		"keys that descend":       {opDeleteAll, 0, op(opDeleteAll, b, a).Body},
-		"a key twice":             {opDeleteAll, 0, op(opDeleteAll, a, a).Body},
-		"half a pair":             {opPutAll, 0, op(opPutAll, 0, a).Body},
-		"bits":                    {opAdd, 0, op(opAdd, a, 1, uint64(16)).Body},
-		"settings that keep":      {opConfigure, 0, op(opConfigure, -1).Body},
-		"no settings":             {opAdopt, 0, nil},
+		"unknown operation":   {99, op(0).Body},
+		"empty body":          {opPut, nil},
+		"a field more":        {opPut, op(opPut, a, v, 0, 0).Body},
+		"bytes behind":        {opPut, append(op(opPut, a, v, 0).Body, 0)},
+		"empty key":           {opPut, op(opPut, []byte{}, v, 0).Body},
+		"key of no type":      {opPut, op(opPut, []byte{0, 'n'}, v, 0).Body},
+		"short integer key":   {opPut, op(opPut, []byte{protocol.KeyInt, 1}, v, 0).Body},
+		"value without codec": {opPut, op(opPut, a, []byte{}, 0).Body},
+		"short TTL":           {opPut, op(opPut, a, v, 99).Body},
+		"TTL out of range":    {opPut, op(opPut, a, v, -3).Body},
+		"long TTL":            {opPut, op(opPut, a, v, maxTTL.Milliseconds()+1).Body},
+		"keys that descend":   {opDeleteAll, op(opDeleteAll, b, a).Body},
+		"a key twice":         {opDeleteAll, op(opDeleteAll, a, a).Body},
+		"half a pair":         {opPutAll, op(opPutAll, 0, a).Body},
+		"bits":                {opAdd, op(opAdd, a, 1, uint64(16)).Body},
 	} {
-		if err := (machine{}).Check(o.op, o.flags, o.body); err == nil {
+		if err := (machine{}).Check(o.op, o.body); err == nil {
 			t.Errorf("%s is accepted", name)
 		}
 	}
@@ -56,10 +49,10 @@ func TestCheck(t *testing.T) {
 	for i := range maxPart + 1 {
 		many = append(many, []byte{protocol.KeyText, byte(i >> 8), byte(i)})
 	}
-	if err := (machine{}).Check(opDeleteAll, 0, op(opDeleteAll, many...).Body); err == nil {
+	if err := (machine{}).Check(opDeleteAll, op(opDeleteAll, many...).Body); err == nil {
 		t.Errorf("%d keys are accepted", len(many))
 	}
-	if err := (machine{}).Check(opDeleteAll, 0, op(opDeleteAll, many[1:]...).Body); err != nil {
+	if err := (machine{}).Check(opDeleteAll, op(opDeleteAll, many[1:]...).Body); err != nil {
 		t.Errorf("%d keys: %v", maxPart, err)
 	}
 }

@@ -6,38 +6,27 @@ import (
 	"time"
 
 	"github.com/quorate/quorate"
-	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
 )
 
-// Option changes a handle.
-type Option func(*options)
+// Version is a state of an entry, or of the partition that it lives in.
+type Version = structures.Version
 
-type options struct{ codec structures.Codec }
+// Option changes what New returns.
+type Option = structures.HandleOption
 
-// Codec sets how values are encoded; without it structures.CBOR. Every handle
-// of a map must have the same.
-func Codec(c structures.Codec) Option { return func(o *options) { o.codec = c } }
+// Codec is structures.WithCodec: how values become bytes.
+func Codec(c structures.Codec) Option { return structures.WithCodec(c) }
 
 // ReadOption changes how a read is done.
-type ReadOption func(*protocol.Flags)
+type ReadOption = structures.ReadOption
 
-// Stale lets any replica answer from what it has: an older state, sooner, and
-// also where the key's group has lost its majority.
-func Stale() ReadOption {
-	return func(flags *protocol.Flags) { *flags |= protocol.FlagStale }
-}
+// Stale is structures.Stale: any replica may answer, from an older state.
+func Stale() ReadOption { return structures.Stale() }
 
-func readFlags(opts []ReadOption) protocol.Flags {
-	if len(opts) == 0 {
-		return protocol.FlagRead // without the allocation that options cost
-	}
-	flags := protocol.FlagRead
-	for _, opt := range opts {
-		opt(&flags)
-	}
-	return flags
-}
+// Seen is structures.Seen: v gets the version of the state that was read, which is
+// that of the key's partition; Entry.Version is that of the entry.
+func Seen(v *Version) ReadOption { return structures.Seen(v) }
 
 // Never is the TTL of an entry that has no end, whatever the map's default. A
 // TTL over a hundred years is Never.
@@ -82,15 +71,14 @@ func checkTTL(d time.Duration) error {
 }
 
 // Setting is one of the settings of a map, which Configure agrees.
-type Setting func(*putOptions)
+type Setting = structures.Setting
 
 // DefaultTTL is the TTL of entries that are written without a TTL option. Less
-// than 100 ms is ErrInvalid.
+// than 100 ms is ErrInvalid, but for 0: they do not end, as without the setting.
 func DefaultTTL(d time.Duration) Setting {
-	return func(o *putOptions) {
-		o.ttl, o.err = wireTTL(d), checkTTL(d)
-		if o.ttl == ttlNever {
-			o.ttl = ttlDefault
-		}
+	ms := wireTTL(d)
+	if ms == ttlNever {
+		ms = ttlDefault
 	}
+	return Setting{Name: ttlSetting.Name, Value: structures.SettingValue{Int: ms}}
 }

@@ -11,12 +11,14 @@ import (
 	"github.com/quorate/quorate/structures"
 )
 
-// ScanOption restricts an iteration. Several restrict it together.
+// ScanOption restricts an iteration, or says where it begins. Several restrict it
+// together.
 type ScanOption func(*scanOptions)
 
 type scanOptions struct {
 	from, to []byte // encoded; empty: no bound
 	tag      byte   // of the bounds; 0: none
+	at       *Cursor
 	err      error
 }
 
@@ -75,7 +77,7 @@ func bound[K comparable](k K, restrict func(*scanOptions, []byte)) ScanOption {
 func (m *Map[K, V]) All(ctx context.Context, opts ...ScanOption) iter.Seq2[Entry[K, V], error] {
 	return func(yield func(Entry[K, V], error) bool) {
 		const verb = "all"
-		err := m.scan(ctx, verb, opScan, opts, func(key []byte, r *protocol.Reader) (bool, error) {
+		err := m.scan(ctx, verb, opScan, opts, func(key []byte, r *protocol.Reader, pass func()) (bool, error) {
 			var e Entry[K, V]
 			value := m.readEntry(r, &e)
 			if r.Err() != nil {
@@ -89,6 +91,7 @@ func (m *Map[K, V]) All(ctx context.Context, opts ...ScanOption) iter.Seq2[Entry
 				yield(Entry[K, V]{Key: e.Key}, m.handle.Fail(verb, err, ""))
 				return false, nil
 			}
+			pass()
 			return yield(e, nil), nil
 		})
 		if err != nil {
@@ -101,11 +104,12 @@ func (m *Map[K, V]) All(ctx context.Context, opts ...ScanOption) iter.Seq2[Entry
 func (m *Map[K, V]) Keys(ctx context.Context, opts ...ScanOption) iter.Seq2[K, error] {
 	return func(yield func(K, error) bool) {
 		const verb = "keys"
-		err := m.scan(ctx, verb, opScanKeys, opts, func(key []byte, _ *protocol.Reader) (bool, error) {
+		err := m.scan(ctx, verb, opScanKeys, opts, func(key []byte, _ *protocol.Reader, pass func()) (bool, error) {
 			k, err := structures.DecodeKey[K](key)
 			if err != nil {
 				return false, m.handle.Fail(verb, err, "")
 			}
+			pass()
 			return yield(k, nil), nil
 		})
 		if err != nil {
@@ -121,53 +125,66 @@ const (
 	scanBytes = 64 << 10
 )
 
-// scan calls f for every entry in range with its key, and the reader standing
-// behind it, until f returns false or an error.
-func (m *Map[K, V]) scan(ctx context.Context, verb string, op protocol.Op, opts []ScanOption, f func(key []byte, r *protocol.Reader) (bool, error)) error {
-	a, err := m.scanRange(opts)
+// visit is called for an entry with its key, and the reader standing behind it. It
+// calls pass once it has read the entry. Without true the scan is over.
+type visit func(key []byte, r *protocol.Reader, pass func()) (bool, error)
+
+// scan visits every entry in range.
+func (m *Map[K, V]) scan(ctx context.Context, verb string, op protocol.Op, opts []ScanOption, f visit) error {
+	a, at, err := m.scanRange(opts)
+	n := protocol.PartitionID(m.handle.Partitions())
+	if err == nil && at != nil {
+		err = at.begin(m.handle.Name(), int(n))
+	}
 	if err != nil {
 		return m.handle.Fail(verb, err, "")
 	}
-	n := m.handle.Partitions()
-	if len(a.to) > 0 && bytes.Compare(a.from, a.to) >= 0 {
-		n = 0
+	first, from := protocol.PartitionID(0), a.from
+	if at != nil {
+		first = protocol.PartitionID(at.partition)
+		a.from = []byte(max(string(from), at.from))
 	}
-	for first := 0; first < n; first += scanWidth {
+	if len(a.to) > 0 && bytes.Compare(from, a.to) >= 0 {
+		first = n
+	}
+	for first < n {
 		var calls []structures.Call
 		for p := first; p < min(first+scanWidth, n); p++ {
-			calls = append(calls, m.handle.Call(verb, op, protocol.FlagRead, protocol.PartitionID(p), a.append(nil)))
+			calls = append(calls, m.handle.Call(verb, op, protocol.FlagRead, p, a.append(nil)))
+			a.from = from // but for the partition where the cursor stands
 		}
 		replies, errs := m.handle.InvokeAll(ctx, calls)
 		for i, call := range calls {
-			ok, err := m.scanPartition(ctx, call, a, replies[i], errs[i], f)
+			ok, err := m.scanPartition(ctx, call, at, replies[i], errs[i], f)
 			if err != nil || !ok {
 				return err
 			}
+			at.move(call.Partition+1, "")
 		}
+		first += protocol.PartitionID(len(calls))
 	}
+	at.move(n, "")
 	return nil
 }
 
 // scanPartition goes through one partition, whose first page is the reply.
-func (m *Map[K, V]) scanPartition(ctx context.Context, call structures.Call, a scanArgs, reply structures.Reply, err error,
-	f func(key []byte, r *protocol.Reader) (bool, error),
-) (bool, error) {
+func (m *Map[K, V]) scanPartition(ctx context.Context, call structures.Call, at *Cursor, reply structures.Reply, err error, f visit) (bool, error) {
+	a, _ := readScan(call.Body)
+	var key []byte
+	pass := func() { at.pass(call.Partition, key) }
 	for {
-		if err == nil {
-			err = m.refused(call.Verb, reply)
-		}
 		if err != nil {
 			return false, err
 		}
 		r := protocol.NewReader(reply.Body)
 		r.ArrayLen()
-		more := r.Bool()
-		var key []byte
+		next := r.Bytes()
 		for r.Len() > 0 {
-			if key = r.Bytes(); r.Err() != nil {
+			key = r.Bytes()
+			if r.Err() != nil {
 				break
 			}
-			ok, err := f(key, &r)
+			ok, err := f(key, &r, pass)
 			if r.Err() != nil {
 				break
 			}
@@ -175,30 +192,30 @@ func (m *Map[K, V]) scanPartition(ctx context.Context, call structures.Call, a s
 				return false, err
 			}
 		}
-		if r.Done() != nil || more && bytes.Compare(key, a.from) < 0 {
+		if r.Done() != nil || len(next) > 0 && bytes.Compare(next, a.from) <= 0 {
 			return false, m.handle.Garbled(call.Verb, reply)
 		}
-		if !more {
+		if len(next) == 0 {
 			return true, nil
 		}
-		a.from, a.maxBytes = after(key), uint64(m.handle.Limits().PageBytes)
+		a.from, a.maxBytes = next, uint64(m.handle.Limits().PageBytes)
 		call.Body = a.append(nil)
 		reply, err = m.handle.Invoke(ctx, call)
 	}
 }
 
 // scanRange returns what the options ask for.
-func (m *Map[K, V]) scanRange(opts []ScanOption) (scanArgs, error) {
+func (m *Map[K, V]) scanRange(opts []ScanOption) (scanArgs, *Cursor, error) {
 	var o scanOptions
 	for _, opt := range opts {
 		opt(&o)
 	}
-	if o.err == nil && o.tag != 0 {
+	if _, every := any(*new(K)).(structures.EncodedKey); o.err == nil && o.tag != 0 && !every {
 		own, err := structures.AppendKey(nil, *new(K))
 		if err == nil && own[0] != o.tag {
 			err = fmt.Errorf("%w: a bound of another type than the keys", quorate.ErrInvalid)
 		}
 		o.err = err
 	}
-	return scanArgs{from: o.from, to: o.to, maxBytes: scanBytes}, o.err
+	return scanArgs{from: o.from, to: o.to, maxBytes: scanBytes}, o.at, o.err
 }

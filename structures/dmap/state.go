@@ -5,30 +5,45 @@ import (
 	"time"
 
 	"github.com/quorate/quorate"
+	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
 )
 
-// Kind is what a member serves maps with.
+// Kind describes maps.
 func Kind() structures.Kind {
-	return structures.Kind{ID: 1, Name: "map", Level: 1, Machine: machine{}, Grows: grows, Ops: opNames}
+	return structures.Kind{
+		ID: 1, Name: "map", Level: 1, Machine: machine{}, Cost: cost,
+		Doc:  "Keys with values, spread over the partitions, each with a version and, if wanted, a time to live",
+		Unit: "entries", Keyed: true, Watch: structures.WatchEntries,
+		Ops: ops, Rules: rules, Codes: codes, Settings: settingInfos,
+	}
 }
 
-// grows: what writes a value, also over another: whether it is larger is known only
-// when it is applied.
-func grows(op protocol.Op) bool {
+// cost: each key is looked at twice, as an entry and as one that is due, its row
+// is written, and there are up to two events.
+func cost(op protocol.Op, body []byte) int {
+	r := protocol.NewReader(body)
 	switch op {
-	case opPut, opSwap, opPutIfAbsent, opReplace, opAdd, opPutAll, opAddAll, opConfigure:
-		return true
+	case opPutAll, opAddAll:
+		return 5 * (r.ArrayLen() / 2)
+	case opDeleteAll:
+		return 5 * r.ArrayLen()
+	case opClear:
+		return 5 * maxPart
 	}
-	return false
+	return 0
 }
+
+// kind is that of the handles.
+var kind = Kind()
 
 // machine keeps one row per entry, under its encoded key, whose first byte is
 // the tag: 1 to 127. What else a map keeps is under keys that begin with 0, now
 // the number of its entries.
 //
-// Invariant: the count row is the number of entry rows, due ones included.
+// Invariant: the count row is the number of entry rows, due ones included; there
+// is none where that is 0.
 type machine struct{ structures.Base }
 
 var (
@@ -37,16 +52,8 @@ var (
 )
 
 // Check implements structures.Machine.
-func (machine) Check(op protocol.Op, flags protocol.Flags, body []byte) error {
-	check := structures.CheckMutation
-	switch op {
-	case opGet, opGetAll, opScan, opScanKeys, opLen:
-		check = structures.CheckRead
-	}
-	err := check(flags)
-	if err != nil {
-		return err
-	}
+func (machine) Check(op protocol.Op, body []byte) error {
+	var err error
 	r := protocol.NewReader(body)
 	switch op {
 	case opGet, opPut, opSwap, opPutIfAbsent, opReplace, opDelete, opRemove, opDeleteVersion, opSetTTL, opAdd:
@@ -59,19 +66,20 @@ func (machine) Check(op protocol.Op, flags protocol.Flags, body []byte) error {
 		r.Array(1)
 		r.Bytes()
 		err = r.Done()
-	case opConfigure:
-		r.Array(1)
-		readTTL(&r, ttlDefault)
-		err = r.Done()
-	case opAdopt:
-		_, err = readSettings(body)
-	case opLen, opDestroy:
-		r.Array(0)
-		err = r.Done()
 	default:
 		err = fmt.Errorf("%w: operation %d of a map", quorate.ErrUnsupported, op)
 	}
 	return err
+}
+
+// CheckSettings implements structures.Configurer.
+func (machine) CheckSettings(s *structures.Settings) error {
+	switch ms := s.Value(ttlSetting).Int; {
+	case ms == ttlDefault, ms >= minTTL.Milliseconds() && ms <= maxTTL.Milliseconds():
+		return nil
+	default:
+		return fmt.Errorf("%w: a TTL of %d ms is not within %d to %d", quorate.ErrInvalid, ms, minTTL.Milliseconds(), maxTTL.Milliseconds())
+	}
 }
 
 // Apply implements structures.Machine.
@@ -81,15 +89,6 @@ func (machine) Apply(env structures.Env, op protocol.Op, body []byte) structures
 		return applyMany(env, op, body)
 	case opClear:
 		return clearSome(env, body)
-	case opConfigure:
-		return configure(env, body)
-	case opAdopt:
-		return adopt(env, body)
-	case opDestroy:
-		if env.Exists() {
-			env.Destroy()
-		}
-		return structures.OK(nothing)
 	}
 	a, _ := readArgs(op, body)
 	if r := tooLarge(env, a.key, a.value); r.Code != protocol.CodeOK {
@@ -110,18 +109,16 @@ func (machine) Read(view structures.View, op protocol.Op, body []byte) structure
 	case opScan, opScanKeys:
 		a, _ := readScan(body)
 		return scan(view, op, a)
-	case opLen:
-		return structures.OK(appendUints(nil, uint64(length(view))))
 	}
 	panic("dmap: bug: unchecked operation")
 }
 
 // Due removes an entry whose time has passed.
-func (machine) Due(env structures.Env, key []byte, _ structures.Row) {
+func (machine) Due(env structures.Env, key []byte, row structures.Row) {
 	n := stored(env)
 	env.Delete(key)
-	env.Put(countKey, structures.Row{Value: appendUints(nil, n-1)})
-	env.Emit(structures.Event{Type: structures.EventExpired, Key: key})
+	putCount(env, n-1)
+	env.Emit(structures.Event{Type: structures.EventExpired, Key: key, Previous: row.Version})
 }
 
 // Len returns the number of entries.
@@ -229,27 +226,39 @@ func (e *edit) load() {
 }
 
 func (e *edit) put(s slot, value []byte, deadline protocol.LogTime) {
+	previous := s.row.Version
 	if s.due {
-		e.env.Emit(structures.Event{Type: structures.EventExpired, Key: s.key})
+		e.env.Emit(structures.Event{Type: structures.EventExpired, Key: s.key, Previous: previous})
+		previous = 0
 	}
 	if !s.live && !s.due {
 		e.more++
 	}
 	e.env.Put(s.key, structures.Row{Value: value, Deadline: deadline})
-	e.env.Emit(structures.Event{Type: structures.EventPut, Key: s.key, Value: value})
+	e.env.Emit(structures.Event{Type: structures.EventPut, Key: s.key, Value: value, Previous: previous})
 }
 
 func (e *edit) remove(s slot) {
-	e.more--
+	if !mutants.On(mutants.RemovedCounted) {
+		e.more--
+	}
 	e.env.Delete(s.key)
-	e.env.Emit(structures.Event{Type: structures.EventRemoved, Key: s.key})
+	e.env.Emit(structures.Event{Type: structures.EventRemoved, Key: s.key, Previous: s.row.Version})
 }
 
 func (e *edit) finish() {
 	if e.more != 0 {
-		n := uint64(int64(e.count) + e.more)
-		e.env.Put(countKey, structures.Row{Value: appendUints(nil, n)})
+		putCount(e.env, uint64(int64(e.count)+e.more))
 	}
+}
+
+// putCount writes the number of rows.
+func putCount(env structures.Env, n uint64) {
+	if n == 0 {
+		env.Delete(countKey)
+		return
+	}
+	env.Put(countKey, structures.Row{Value: appendUints(nil, n)})
 }
 
 // stored returns the number of rows, those that are due included.
@@ -267,14 +276,14 @@ func length(view structures.View) int64 { return int64(stored(view)) - int64(vie
 
 // deadline returns when an entry ends that is written now with a TTL.
 func deadline(view structures.View, ttl int64, s slot) protocol.LogTime {
-	if ttl == ttlKeep {
+	if ttl == ttlKeep || mutants.On(mutants.TTLKept) {
 		if s.live {
 			return s.row.Deadline
 		}
 		ttl = ttlDefault
 	}
 	if ttl == ttlDefault {
-		ttl = settingsOf(view).ttl
+		ttl = view.Settings().Value(ttlSetting).Int
 	}
 	if ttl <= 0 {
 		return 0
@@ -287,14 +296,15 @@ func left(view structures.View, row structures.Row) uint64 {
 	if row.Deadline == 0 {
 		return 0
 	}
-	return uint64((row.Deadline.Sub(view.Now()) + time.Millisecond - 1) / time.Millisecond)
+	// An entry that is still there has some time left, as little as it may be.
+	return uint64(max(row.Deadline.Sub(view.Time())+time.Millisecond-1, time.Millisecond) / time.Millisecond)
 }
 
 func conflict(s slot, version Version) structures.Result {
 	switch {
 	case !s.live:
 		return structures.Refuse(codeConflict, "there is no entry")
-	case s.row.Version != version:
+	case s.row.Version != version && !mutants.On(mutants.ReplaceUnchecked):
 		return structures.Refuse(codeConflict, fmt.Sprintf("the entry has version %d, not %d", s.row.Version, version))
 	}
 	return structures.Result{}

@@ -3,14 +3,13 @@ package dqueue_test
 import (
 	"context"
 	"fmt"
-	"testing"
 
 	"github.com/quorate/quorate/structures/dqueue"
 	"github.com/quorate/quorate/structures/structurestest"
 )
 
 func Example() {
-	c := structurestest.NewLocal(new(testing.T), dqueue.Kind()).Client() // in an application: client.Dial
+	c := structurestest.Example(dqueue.Kind()) // in an application: client.Dial
 	ctx := context.Background()
 
 	type job struct{ File string }

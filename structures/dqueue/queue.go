@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/protocol"
@@ -18,80 +17,139 @@ type Queue[T any] struct {
 	codec  structures.Codec
 }
 
-// Option changes what New returns.
-type Option func(*options)
-
-type options struct{ codec structures.Codec }
-
-// Codec turns elements into bytes with another codec than structures.CBOR. All
-// handles of a queue must have the same.
-func Codec(c structures.Codec) Option { return func(o *options) { o.codec = c } }
-
 // New returns the handle of the queue with the given name.
 func New[T any](inv structures.Invoker, name string, opts ...Option) *Queue[T] {
-	o := options{codec: structures.CBOR}
-	for _, opt := range opts {
-		opt(&o)
-	}
-	bad := structures.CheckCodec(o.codec)
-	return &Queue[T]{handle: structures.NewHandle(inv, Kind(), name, bad), codec: o.codec}
+	codec, bad := structures.CodecWith(opts)
+	return &Queue[T]{handle: structures.NewHandle(inv, &kind, name, bad), codec: codec}
 }
 
-// Put adds v at the tail. While the queue is full it waits until there is room
-// and those before it are served, ctx ends, the session is lost or the queue is
-// destroyed (quorate.ErrDestroyed).
-func (q *Queue[T]) Put(ctx context.Context, v T) error {
-	const verb = "put to"
-	body, err := q.encode(verb, v)
-	if err != nil {
-		return err
-	}
-	_, err = q.invoke(ctx, verb, opPut, protocol.FlagWait, body)
-	return err
+// Put adds v at the tail. While the queue is full, or others wait for room, it waits
+// until there is room and those before it are served, ctx ends, the session is lost
+// or the queue is destroyed (quorate.ErrDestroyed); with the option Wait for that long
+// at most, and with Wait(0) not at all: then it is quorate.ErrNotInTime.
+func (q *Queue[T]) Put(ctx context.Context, v T, opts ...WaitOption) error {
+	return q.put(ctx, "put to", v, structures.WaitWith(opts))
 }
 
-// Offer adds v at the tail and reports whether there was room. It is false too
-// where others wait for room.
+// Offer adds v at the tail and reports whether there was room. It never waits, and it
+// is false too where others wait for room.
 func (q *Queue[T]) Offer(ctx context.Context, v T) (bool, error) {
-	const verb = "offer to"
-	body, err := q.encode(verb, v)
-	if err != nil {
-		return false, err
-	}
-	_, err = q.invoke(ctx, verb, opOffer, 0, body)
-	if errors.Is(err, errFull) {
+	err := q.put(ctx, "offer to", v, never)
+	if errors.Is(err, quorate.ErrNotInTime) {
 		return false, nil
 	}
 	return err == nil, err
 }
 
+// never is the bound of the operations that never wait.
+var never = structures.WaitWith([]WaitOption{Wait(0)})
+
+func (q *Queue[T]) put(ctx context.Context, verb string, v T, wait structures.WaitBound) error {
+	value, err := q.encode(verb, v)
+	if err != nil {
+		return err
+	}
+	return q.putEncoded(ctx, verb, value, wait)
+}
+
+func (q *Queue[T]) putEncoded(ctx context.Context, verb string, value []byte, wait structures.WaitBound) error {
+	call := q.call(verb, opOffer, 0, nil)
+	if !wait.Never() {
+		call = q.call(verb, opPut, protocol.FlagWait, nil)
+		call.Wait = wait.Time()
+	}
+	call.Body = appendPut(make([]byte, 0, len(value)+16), call.Op, value, wait.Time())
+	_, err := q.handle.Invoke(ctx, call)
+	return err
+}
+
 // Take takes the head. It waits until there is one and those before it are
 // served, ctx ends, the session is lost or the queue is destroyed
-// (quorate.ErrDestroyed).
-func (q *Queue[T]) Take(ctx context.Context) (T, error) {
-	v, _, err := q.one(ctx, "take from", opTake, protocol.FlagWait, protocol.AppendInts(nil, 0))
+// (quorate.ErrDestroyed); with the option Wait for that long at most, and with Wait(0)
+// not at all: then it is quorate.ErrNotInTime.
+//
+// A head that another codec wrote is quorate.ErrCodec and is not taken, as is one of
+// another type that comes to a Take which has waited. One of another type that
+// was there at once has been taken: that error Is quorate.ErrOutcomeUnknown, too,
+// and not SafeToRetry. The same holds for Poll.
+func (q *Queue[T]) Take(ctx context.Context, opts ...WaitOption) (T, error) {
+	return q.take(ctx, "take from", structures.WaitWith(opts))
+}
+
+// Poll takes the head and reports whether there was one. It never waits.
+func (q *Queue[T]) Poll(ctx context.Context) (T, bool, error) {
+	v, err := q.take(ctx, "poll", never)
+	if errors.Is(err, quorate.ErrNotInTime) {
+		return v, false, nil
+	}
+	return v, err == nil, err
+}
+
+func (q *Queue[T]) take(ctx context.Context, verb string, wait structures.WaitBound) (T, error) {
+	if wait.Never() {
+		v, _, err := q.element(ctx, q.call(verb, opPoll, 0, protocol.AppendInts(nil, q.reads())))
+		return v, err
+	}
+	call := q.call(verb, opTake, protocol.FlagWait, protocol.AppendInts(nil, structures.WaitMilliseconds(wait.Time()), q.reads()))
+	call.Wait = wait.Time()
+	call.Accept = func(reply structures.Reply) error {
+		_, err := q.read(verb, reply)
+		return err
+	}
+	v, _, err := q.element(ctx, call)
 	return v, err
 }
 
-// Poll takes the head and reports whether there was one, within wait; it does
-// not wait where that is 0. The time is the grid's: it stands still while the
-// queue's group has no leader.
-func (q *Queue[T]) Poll(ctx context.Context, wait time.Duration) (T, bool, error) {
-	const verb = "poll"
-	if wait <= 0 {
-		return q.one(ctx, verb, opPoll, 0, protocol.AppendInts(nil))
+// TakeN takes up to n elements from the head, one at least. It waits for the first as
+// Take does, with the same options, and takes with it what is there at that moment,
+// all at once: no more than 1,000, and no more than 1 MiB beyond the first. Of
+// elements of another codec or type it tells as Take and Drain do.
+func (q *Queue[T]) TakeN(ctx context.Context, n int, opts ...WaitOption) ([]T, error) {
+	const verb = "take from"
+	if n < 1 {
+		return nil, q.handle.Fail(verb, quorate.ErrInvalid, fmt.Sprintf("%d elements", n))
 	}
-	return q.one(ctx, verb, opTake, protocol.FlagWait, protocol.AppendInts(nil, structures.WaitMilliseconds(wait)))
+	most, wait := int64(min(n, maxMoved)), structures.WaitWith(opts)
+	call := q.call(verb, opDrain, 0, protocol.AppendInts(nil, most, q.reads()))
+	if !wait.Never() {
+		call = q.call(verb, opTakeN, protocol.FlagWait, protocol.AppendInts(nil, most, structures.WaitMilliseconds(wait.Time()), q.reads()))
+		call.Wait = wait.Time()
+		call.Accept = func(reply structures.Reply) error {
+			_, lost, err := q.readAll(verb, reply)
+			if lost > 0 {
+				err = q.handle.Fail(verb, err, "")
+			}
+			return err
+		}
+	}
+	taken, err := q.elements(ctx, call)
+	if err == nil && len(taken) == 0 {
+		err = q.handle.Fail(verb, quorate.ErrNotInTime, "")
+	}
+	return taken, err
 }
 
+// reads is the codec that the handle reads.
+func (q *Queue[T]) reads() int64 { return int64(q.codec.ID()) }
+
 // Peek returns the head and reports whether there is one. It takes nothing.
-func (q *Queue[T]) Peek(ctx context.Context) (T, bool, error) {
-	return q.one(ctx, "peek at", opPeek, protocol.FlagRead, protocol.AppendInts(nil))
+func (q *Queue[T]) Peek(ctx context.Context, opts ...ReadOption) (T, bool, error) {
+	reading := structures.ReadWith(opts)
+	v, reply, err := q.element(ctx, q.call("peek at", opPeek, reading.Flags, protocol.AppendInts(nil)))
+	none := errors.Is(err, quorate.ErrNotInTime)
+	if none || err == nil {
+		reading.Saw(reply)
+		return v, !none, nil
+	}
+	return v, false, err
 }
 
 // Drain takes up to most elements from the head, and waits for none. It takes
 // them in pages of at most 1,000, each at once; where a later page fails it
-// returns what it has taken together with the error.
+// returns what it has taken together with the error. It stops before an element
+// that another codec wrote, which is quorate.ErrCodec where it has taken nothing. Of
+// elements of another type, which have been taken, it tells as Take does, and
+// returns the others of their page.
 func (q *Queue[T]) Drain(ctx context.Context, most int) ([]T, error) {
 	const verb = "drain"
 	if most < 0 {
@@ -100,37 +158,53 @@ func (q *Queue[T]) Drain(ctx context.Context, most int) ([]T, error) {
 	var taken []T
 	for len(taken) < most {
 		n := min(most-len(taken), maxMoved)
-		reply, err := q.invoke(ctx, verb, opDrain, 0, protocol.AppendInts(nil, int64(n)))
-		if err != nil {
-			return taken, err
-		}
-		values, err := readValues(reply.Body)
-		if err != nil {
-			return taken, q.handle.Garbled(verb, reply)
-		}
-		if len(values) == 0 {
+		page, err := q.elements(ctx, q.call(verb, opDrain, 0, protocol.AppendInts(nil, int64(n), q.reads())))
+		taken = append(taken, page...)
+		if errors.Is(err, quorate.ErrCodec) && quorate.SafeToRetry(err) && len(taken) > 0 {
 			break
 		}
-		var bad error
-		for _, b := range values {
-			v, err := q.decode(verb, b)
-			if err != nil {
-				bad = err
-				continue
-			}
-			taken = append(taken, v)
-		}
-		if bad != nil {
-			return taken, bad
+		if err != nil || len(page) == 0 {
+			return taken, err
 		}
 	}
 	return taken, nil
 }
 
+// elements carries out an operation whose results are elements, which are taken.
+func (q *Queue[T]) elements(ctx context.Context, call structures.Call) ([]T, error) {
+	reply, err := q.handle.Invoke(ctx, call)
+	if err != nil {
+		return nil, err
+	}
+	taken, lost, err := q.readAll(call.Verb, reply)
+	if lost > 0 {
+		err = q.handle.Unreadable(call.Verb, err, fmt.Sprintf("taken and not returned: %d elements", lost))
+	}
+	return taken, err
+}
+
+// readAll returns the elements in a reply and, of those that cannot be read, how
+// many they are and why the last one cannot.
+func (q *Queue[T]) readAll(verb string, reply structures.Reply) (all []T, lost int, err error) {
+	values, err := readValues(reply.Body)
+	if err != nil {
+		return nil, 0, q.handle.Garbled(verb, reply)
+	}
+	for _, b := range values {
+		var v T
+		if bad := structures.DecodeValue(q.codec, b, &v); bad != nil {
+			lost, err = lost+1, bad
+			continue
+		}
+		all = append(all, v)
+	}
+	return all, lost, err
+}
+
 // Len returns how many elements there are, without those that are reserved for
 // a Take.
-func (q *Queue[T]) Len(ctx context.Context) (int, error) {
-	n, err := q.number(ctx, "get the length of", opLen, protocol.FlagRead, protocol.AppendInts(nil))
+func (q *Queue[T]) Len(ctx context.Context, opts ...ReadOption) (int, error) {
+	n, err := q.handle.Len(ctx, opts...)
 	return int(n), err
 }
 
@@ -141,7 +215,7 @@ func (q *Queue[T]) Clear(ctx context.Context) error {
 	mark := int64(0)
 	for {
 		var err error
-		mark, err = q.number(ctx, "clear", opClear, 0, protocol.AppendInts(nil, mark))
+		mark, _, err = q.number(ctx, "clear", opClear, 0, protocol.AppendInts(nil, mark))
 		if err != nil || mark == 0 {
 			return err
 		}
@@ -149,47 +223,29 @@ func (q *Queue[T]) Clear(ctx context.Context) error {
 }
 
 // Setting is a setting of a queue, agreed by Configure.
-type Setting func(*settings)
+type Setting = structures.Setting
 
-type settings struct{ capacity int64 }
-
-// Capacity bounds how many elements the queue may have, 1 to MaxCapacity.
-func Capacity(n int64) Setting { return func(s *settings) { s.capacity = n } }
+// Capacity bounds how many elements the queue may have, 1 to MaxCapacity; 0 is
+// without bounds, the default.
+func Capacity(n int64) Setting {
+	return Setting{Name: capacitySetting.Name, Value: structures.SettingValue{Int: n}}
+}
 
 // Configure agrees the settings of the queue once, those not given at their
 // defaults. The same again is nil; others are quorate.ErrSettings, which names
-// those in force.
-func (q *Queue[T]) Configure(ctx context.Context, list ...Setting) error {
-	const verb = "configure"
-	var s settings
-	for _, setting := range list {
-		setting(&s)
-		if s.capacity < 1 || s.capacity > MaxCapacity {
-			return q.handle.Fail(verb, quorate.ErrInvalid, fmt.Sprintf("the capacity %d is not within 1 to %d", s.capacity, MaxCapacity))
-		}
-	}
-	_, err := q.invoke(ctx, verb, opConfigure, 0, protocol.AppendInts(nil, s.capacity))
-	return err
+// those in force. A capacity out of range is quorate.ErrInvalid.
+func (q *Queue[T]) Configure(ctx context.Context, settings ...Setting) error {
+	return q.handle.Configure(ctx, settings...)
 }
 
 // Destroy removes the queue with its elements and settings. Who waits gets
 // quorate.ErrDestroyed. The name can be used again at once.
 func (q *Queue[T]) Destroy(ctx context.Context) error {
-	_, err := q.invoke(ctx, "destroy", opDestroy, 0, protocol.AppendInts(nil))
-	return err
+	return q.handle.Destroy(ctx)
 }
 
-// How invoke says that there was nothing to take, or no room, for as long as
-// the call could wait; handles answer false.
-var (
-	errEmpty = errors.New("the queue is empty")
-	errFull  = errors.New("the queue is full")
-)
-
+// encode returns an element as it is stored.
 func (q *Queue[T]) encode(verb string, v T) ([]byte, error) {
-	if q.codec == nil {
-		return nil, q.handle.Fail(verb, structures.CheckCodec(nil), "")
-	}
 	value, err := structures.AppendValue(nil, q.codec, v)
 	if err != nil {
 		return nil, q.handle.Fail(verb, err, "")
@@ -197,63 +253,55 @@ func (q *Queue[T]) encode(verb string, v T) ([]byte, error) {
 	if most := int(q.handle.Limits().Value); len(value) > most {
 		return nil, q.handle.Fail(verb, quorate.ErrTooLarge, fmt.Sprintf("the value has %d bytes, at most %d", len(value), most))
 	}
-	return appendValues(make([]byte, 0, len(value)+8), value), nil
+	return value, nil
 }
 
-func (q *Queue[T]) decode(verb string, b []byte) (T, error) {
+// read returns the element in a reply.
+func (q *Queue[T]) read(verb string, reply structures.Reply) (T, error) {
 	var v T
+	b, err := readValue(reply.Body)
+	if err != nil {
+		return v, q.handle.Garbled(verb, reply)
+	}
 	if err := structures.DecodeValue(q.codec, b, &v); err != nil {
 		return *new(T), q.handle.Fail(verb, err, "")
 	}
 	return v, nil
 }
 
-// one carries out an operation whose result is an element.
-func (q *Queue[T]) one(ctx context.Context, verb string, op protocol.Op, flags protocol.Flags, body []byte) (T, bool, error) {
-	reply, err := q.invoke(ctx, verb, op, flags, body)
-	if errors.Is(err, errEmpty) {
-		return *new(T), false, nil
-	}
+// element carries out an operation whose result is an element.
+func (q *Queue[T]) element(ctx context.Context, call structures.Call) (T, structures.Reply, error) {
+	reply, err := q.handle.Invoke(ctx, call)
 	if err != nil {
-		return *new(T), false, err
+		return *new(T), reply, err
 	}
-	b, err := readValue(reply.Body)
-	if err != nil {
-		return *new(T), false, q.handle.Garbled(verb, reply)
+	v, err := q.read(call.Verb, reply)
+	if err != nil && call.Op != opPeek && errors.Is(err, quorate.ErrCodec) {
+		err = q.handle.Unreadable(call.Verb, err, "the element has been taken")
 	}
-	v, err := q.decode(verb, b)
-	return v, err == nil, err
+	return v, reply, err
 }
 
 // number carries out an operation whose result is a number.
-func (q *Queue[T]) number(ctx context.Context, verb string, op protocol.Op, flags protocol.Flags, body []byte) (int64, error) {
+func (q *Queue[T]) number(ctx context.Context, verb string, op protocol.Op, flags protocol.Flags, body []byte) (int64, structures.Reply, error) {
 	reply, err := q.invoke(ctx, verb, op, flags, body)
 	if err != nil {
-		return 0, err
+		return 0, reply, err
 	}
 	var n int64
 	if protocol.ReadInts(reply.Body, &n) != nil {
-		return 0, q.handle.Garbled(verb, reply)
+		return 0, reply, q.handle.Garbled(verb, reply)
 	}
-	return n, nil
+	return n, reply, nil
 }
 
-// invoke carries out an operation; every code but OK is an error.
+// invoke carries out an operation; every code but OK is an error. That there was
+// nothing to take, or no room, for as long as it could wait is quorate.ErrNotInTime,
+// with the reply.
 func (q *Queue[T]) invoke(ctx context.Context, verb string, op protocol.Op, flags protocol.Flags, body []byte) (structures.Reply, error) {
-	h := &q.handle
-	reply, err := h.Invoke(ctx, h.Call(verb, op, flags, h.Partition(nil), body))
-	if err != nil {
-		return structures.Reply{}, err
-	}
-	switch reply.Code {
-	case protocol.CodeOK:
-		return reply, nil
-	case protocol.CodeTimedOut, codeEmpty:
-		err = errEmpty
-	case codeFull:
-		err = errFull
-	default:
-		return structures.Reply{}, h.Garbled(verb, reply)
-	}
-	return structures.Reply{}, h.Refused(verb, err, reply)
+	return q.handle.Invoke(ctx, q.call(verb, op, flags, body))
+}
+
+func (q *Queue[T]) call(verb string, op protocol.Op, flags protocol.Flags, body []byte) structures.Call {
+	return q.handle.Call(verb, op, flags, q.handle.Partition(nil), body)
 }

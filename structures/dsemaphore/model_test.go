@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
 	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/structures"
 	"github.com/quorate/quorate/structures/structurestest"
 )
 
@@ -22,21 +24,24 @@ func FuzzMachine(f *testing.F) {
 		op(opAcquire, protocol.FlagWait, 2, 1500),
 		op(opAddPermits, 0, -3),
 		op(opAddPermits, 0, 4),
-		op(opRelease, 0, 2),
+		releaseOp(3),
 		op(opAvailable, protocol.FlagRead),
 		op(opDrain, 0),
-		op(opDestroy, 0),
 	)
 }
 
 func op(code protocol.Op, flags protocol.Flags, args ...int64) structurestest.Op {
 	names := map[protocol.Op]string{
-		opInit: "init", opAcquire: "acquire", opTryAcquire: "try to acquire", opRelease: "release",
-		opAvailable: "available", opDrain: "drain", opAddPermits: "add permits", opDestroy: "destroy",
+		opInit: "init", opAcquire: "acquire", opTryAcquire: "try to acquire",
+		opAvailable: "available", opDrain: "drain", opAddPermits: "add permits",
 	}
 	return structurestest.Op{
 		Op: code, Flags: flags, Body: protocol.AppendInts(nil, args...), Text: fmt.Sprint(names[code], args),
 	}
+}
+
+func releaseOp(id protocol.HoldID) structurestest.Op {
+	return structurestest.Op{Op: opRelease, Body: structures.AppendHold(nil, id), Text: fmt.Sprint("release ", id)}
 }
 
 // model is a semaphore with slices.
@@ -45,7 +50,7 @@ type model struct {
 	init, free  int64
 	holders     []*holder // who holds, and who has held
 	line        []*holder // who waits, in the order of arrival
-	lastToken   int64
+	last        holder    // the last that was granted
 }
 
 type holder struct {
@@ -53,7 +58,8 @@ type holder struct {
 	session  protocol.SessionID
 	permits  int64
 	deadline protocol.LogTime // of a wait; 0: none
-	token    int64            // 0: not told yet
+	hold     protocol.HoldID  // 0: not told yet
+	token    protocol.Token
 }
 
 func (m *model) Generate(t *rapid.T) structurestest.Op {
@@ -61,30 +67,26 @@ func (m *model) Generate(t *rapid.T) structurestest.Op {
 		return op(opInit, 0, rapid.SampledFrom([]int64{3, 4, 2, 0}).Draw(t, "init"))
 	}
 	n := rapid.SampledFrom([]int64{1, 2, 3, 1, 2, 4, 5}).Draw(t, "permits")
-	switch rapid.IntRange(0, 17).Draw(t, "operation") {
+	switch rapid.IntRange(0, 16).Draw(t, "operation") {
 	case 0, 1, 2, 3, 4, 5, 6:
 		ms := rapid.SampledFrom([]int64{0, 0, 1, 60, 2000}).Draw(t, "wait")
 		return op(opAcquire, protocol.FlagWait, n, ms)
 	case 7, 8:
 		return op(opTryAcquire, 0, n)
 	case 9, 10, 11:
-		tokens := []int64{12345}
+		holds := []protocol.HoldID{12345}
 		for _, h := range m.holders {
-			if h.token != 0 {
-				tokens = append(tokens, h.token)
+			if h.hold != 0 {
+				holds = append(holds, h.hold)
 			}
 		}
-		return op(opRelease, 0, tokens[rapid.IntRange(0, len(tokens)-1).Draw(t, "token")])
+		return releaseOp(rapid.SampledFrom(holds).Draw(t, "hold"))
 	case 12:
 		return op(opDrain, 0)
 	case 13, 14:
 		return op(opAddPermits, 0, rapid.Int64Range(-4, 4).Draw(t, "add"))
 	case 15:
 		return op(opInit, 0, m.init+rapid.Int64Range(0, 1).Draw(t, "init"))
-	case 16:
-		if rapid.IntRange(0, 3).Draw(t, "destroy") == 3 {
-			return op(opDestroy, 0)
-		}
 	}
 	return op(opAvailable, protocol.FlagRead)
 }
@@ -95,6 +97,29 @@ func (m *model) Read(structurestest.Op, protocol.LogTime) structurestest.Answer 
 	}
 	return structurestest.OK(0, protocol.AppendInts(nil, m.free))
 }
+
+func (m *model) Holds() (holds []structurestest.Hold) {
+	for _, h := range m.holders {
+		if h.hold != 0 {
+			holds = append(holds, structurestest.Hold{Call: h.call, ID: h.hold, Token: h.token, Amount: h.permits})
+		}
+	}
+	return holds
+}
+
+func (m *model) GiveBack(id protocol.HoldID) []structurestest.Answer {
+	m.back(slices.IndexFunc(m.holders, func(h *holder) bool { return h.hold == id }))
+	return m.serve()
+}
+
+func (m *model) Wanted(op structurestest.Op) (w structures.WaitingCall) {
+	var ms int64
+	_ = protocol.ReadInts(op.Body, &w.Amount, &ms)
+	w.Left = time.Duration(ms) * time.Millisecond
+	return w
+}
+
+func (m *model) Destroy() { *m = model{last: m.last} }
 
 func (m *model) Len(protocol.LogTime) int64 { return m.free }
 
@@ -118,15 +143,9 @@ func (m *model) Apply(call structurestest.Call, now protocol.LogTime) []structur
 			m.initialized, m.init, m.free = true, n, n
 		}
 		return []structurestest.Answer{done}
-	case opDestroy:
-		answers := []structurestest.Answer{done}
-		for _, h := range m.line {
-			answers = append(answers, structurestest.Refused(h.call, protocol.CodeDestroyed))
-		}
-		*m = model{lastToken: m.lastToken}
-		return answers
 	case opRelease:
-		i := slices.IndexFunc(m.holders, func(h *holder) bool { return h.token == n && h.session == call.Session })
+		id, _ := structures.ReadHold(call.Body)
+		i := slices.IndexFunc(m.holders, func(h *holder) bool { return h.hold == id && h.session == call.Session })
 		if i < 0 {
 			return refused(codeNotHeld)
 		}
@@ -189,18 +208,29 @@ func (m *model) serve() []structurestest.Answer {
 		m.line = m.line[1:]
 		m.free -= h.permits
 		m.holders = append(m.holders, h)
-		answers = append(answers, structurestest.Answer{Call: h.call, Match: func(body []byte, _ protocol.Revision) error {
-			if err := protocol.ReadInts(body, &h.token); err != nil {
-				return err
-			}
-			if h.token <= m.lastToken {
-				return fmt.Errorf("token %d after token %d", h.token, m.lastToken)
-			}
-			m.lastToken = h.token
-			return nil
+		answers = append(answers, structurestest.Answer{Call: h.call, Match: func(body []byte, at protocol.Version) error {
+			return m.granted(h, body, at)
 		}})
 	}
 	return answers
+}
+
+// granted looks at the answer to a grant by the mutation at a revision: holds grow
+// in the order of grants, because nobody is overtaken.
+func (m *model) granted(h *holder, body []byte, at protocol.Version) error {
+	r := protocol.NewReader(body)
+	r.Array(2)
+	h.hold, h.token = protocol.HoldID(r.Uint()), protocol.Token(r.Uint())
+	switch last := m.last; {
+	case r.Done() != nil:
+		return r.Err()
+	case h.hold <= last.hold:
+		return fmt.Errorf("hold %d after hold %d", h.hold, last.hold)
+	case h.token < last.token || protocol.Version(h.token) != at:
+		return fmt.Errorf("token %d of the mutation %d, after token %d", h.token, at, last.token)
+	}
+	m.last = *h
+	return nil
 }
 
 func (m *model) leave(gone func(*holder) bool) []structurestest.Answer {

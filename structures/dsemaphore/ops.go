@@ -3,35 +3,64 @@ package dsemaphore
 import (
 	"math"
 
+	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/structures"
 )
 
 // The operations of a semaphore. Numbers are never used again. Bodies and the
-// results of operations are arrays of integers.
+// results of operations are arrays of integers; those of holds and tokens are
+// unsigned.
 const (
 	opInit       protocol.Op = 1 // [permits] -> []
-	opAcquire    protocol.Op = 2 // [permits, milliseconds or 0: for ever] -> [token]; waits
-	opTryAcquire protocol.Op = 3 // [permits] -> [token]
-	opRelease    protocol.Op = 4 // [token] -> []
+	opAcquire    protocol.Op = 2 // [permits, milliseconds or 0: for ever] -> [hold, token]; waits
+	opTryAcquire protocol.Op = 3 // [permits] -> [hold, token]
+	opRelease    protocol.Op = 4 // [hold] -> []
 	opAvailable  protocol.Op = 5 // [] -> [permits]
 	opDrain      protocol.Op = 6 // [] -> [permits]
 	opAddPermits protocol.Op = 7 // [permits, may be negative] -> []
-	opDestroy    protocol.Op = 8 // [] -> []
 )
 
-// opNames are the operations as logs and metrics call them.
-var opNames = []string{
-	opInit: "init", opAcquire: "acquire", opTryAcquire: "try_acquire", opRelease: "release",
-	opAvailable: "available", opDrain: "drain", opAddPermits: "add_permits", opDestroy: "destroy",
+// ops describes the operations.
+//
+// Three hold. An Acquire and a TryAcquire are granted permits; a Drain has no owner,
+// but whoever drained goes by its number: that nobody works with those permits, and
+// how many to add again. While a group that has lost data is in its grace period,
+// all permits of lost holders are free again, and the holders may not know yet.
+// What else changes a semaphore grants nothing then, since no call waits: a group
+// begins without waiting calls, and refuses an Acquire before it could wait. So a
+// Release is answered at once that its permits have gone back, and not only after
+// the grace period, and a semaphore may be set up meanwhile.
+var ops = []structures.OpInfo{
+	{Op: opInit, Name: "init", Body: "[permits]", Result: "[]", Codes: []protocol.Code{protocol.CodeSettings}, Grows: true, Right: structures.RightManage},
+	{Op: opAcquire, Name: "acquire", Body: "[permits, wait]", Result: "[hold, token]", Codes: []protocol.Code{protocol.CodeTimedOut, codeNotInitialized, codeTooMany}, Waits: true, Holds: true, Right: structures.RightHold},
+	{Op: opTryAcquire, Name: "try_acquire", Body: "[permits]", Result: "[hold, token]", Codes: []protocol.Code{codeNotInitialized, codeTooMany, codeNone}, Holds: true, Right: structures.RightHold},
+	{Op: opRelease, Name: "release", Body: "[hold]", Result: "[]", Codes: []protocol.Code{codeNotHeld}, Right: structures.RightHold},
+	{Op: opAvailable, Name: "available", Body: "[]", Result: "[permits]", Codes: initialized, Read: true, Right: structures.RightRead},
+	{Op: opDrain, Name: "drain", Body: "[]", Result: "[drained: permits]", Codes: initialized, Holds: true, Right: structures.RightRead | structures.RightManage},
+	{Op: opAddPermits, Name: "add_permits", Body: "[more: permits]", Result: "[]", Codes: initialized, Right: structures.RightManage},
 }
+
+// rules are what names in the operations are.
+var rules = []structures.Rule{{Name: "permits", Type: "int", Help: "how many"}}
+
+// initialized: of operations that need an Init before them.
+var initialized = []protocol.Code{codeNotInitialized}
 
 // The codes of a semaphore's own.
 const (
 	codeNotInitialized = protocol.CodeRoom + 0
-	codeTooMany        = protocol.CodeRoom + 1 // more than the semaphore has
-	codeNone           = protocol.CodeRoom + 2 // too few permits are free, or others wait
-	codeNotHeld        = protocol.CodeRoom + 3 // the session does not hold the token
+	codeTooMany        = protocol.CodeRoom + 1
+	codeNone           = protocol.CodeRoom + 2
+	codeNotHeld        = protocol.CodeRoom + 3
 )
+
+var codes = []structures.CodeInfo{
+	{Code: codeNotInitialized, Name: "not_initialized", Err: ErrNotInitialized, Help: "the semaphore is not initialized"},
+	{Code: codeTooMany, Name: "too_many", Err: ErrTooMany, Help: "more than the semaphore has"},
+	{Code: codeNone, Name: "none", Err: quorate.ErrNotInTime, Help: "too few permits are free, or others wait"},
+	{Code: codeNotHeld, Name: "not_held", Err: structures.ErrNotHeld, Help: "the session has no such hold"},
+}
 
 // MaxPermits is how many permits a semaphore may have.
 const MaxPermits = math.MaxInt32

@@ -11,7 +11,7 @@ import (
 // FuzzReply checks that no answer of a member, however wrong, makes a handle
 // panic or go on for ever.
 func FuzzReply(f *testing.F) {
-	for _, body := range [][]byte{nil, protocol.AppendInts(nil), protocol.AppendInts(nil, 7), protocol.AppendInts(nil, 1, 2)} {
+	for _, body := range [][]byte{nil, protocol.AppendInts(nil), protocol.AppendInts(nil, 7), protocol.AppendInts(nil, 1, 2), protocol.AppendInts(nil, 0, 0)} {
 		f.Add(uint16(protocol.CodeOK), body)
 	}
 	f.Add(uint16(protocol.CodeInvalid), (&protocol.Problem{Detail: "no"}).Append(nil))
@@ -21,10 +21,12 @@ func FuzzReply(f *testing.F) {
 		_ = s.Init(ctx, 3)
 		_, _ = s.Acquire(ctx, 1)
 		_, _, _ = s.TryAcquire(ctx, 1)
-		_, _, _ = s.TryAcquire(ctx, 1, Wait(time.Second))
+		_, _ = s.Acquire(ctx, 1, Wait(time.Second))
 		_, _ = s.Available(ctx)
 		_, _ = s.Drain(ctx)
 		_ = s.AddPermits(ctx, 1)
+		_, _ = s.Inspect(ctx)
+		_, _ = s.Revoke(ctx, 1)
 		_ = s.Destroy(ctx)
 	})
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/protocol"
@@ -26,17 +25,8 @@ type Semaphore struct{ handle structures.Handle }
 
 // New returns the handle of the semaphore with the given name.
 func New(inv structures.Invoker, name string) *Semaphore {
-	return &Semaphore{structures.NewHandle(inv, Kind(), name, nil)}
+	return &Semaphore{structures.NewHandle(inv, &kind, name, nil)}
 }
-
-// TryOption changes how TryAcquire tries.
-type TryOption func(*try)
-
-type try struct{ wait time.Duration }
-
-// Wait lets TryAcquire wait in the line for as long as d. The time is the
-// grid's: it stands still while the semaphore's group has no leader.
-func Wait(d time.Duration) TryOption { return func(t *try) { t.wait = d } }
 
 // Init agrees that the semaphore has n permits, 0 to MaxPermits. The same again
 // is nil, whatever was acquired or added since; another n is
@@ -52,24 +42,18 @@ func (s *Semaphore) Init(ctx context.Context, n int64) error {
 
 // Acquire takes n permits. It waits until they are free and those before it
 // are served, ctx ends, the session is lost or the semaphore is destroyed
-// (quorate.ErrDestroyed). What it returns must be released.
-func (s *Semaphore) Acquire(ctx context.Context, n int64) (*structures.Held, error) {
-	return s.acquire(ctx, "acquire", opAcquire, n, 0)
+// (quorate.ErrDestroyed); with the option Wait for that long at most, and with
+// Wait(0) not at all: then it is quorate.ErrNotInTime. What it returns must be
+// released.
+func (s *Semaphore) Acquire(ctx context.Context, n int64, opts ...WaitOption) (*structures.Held, error) {
+	return s.acquire(ctx, "acquire", n, structures.WaitWith(opts))
 }
 
-// TryAcquire takes n permits and reports whether it could. It does not wait,
-// unless the option Wait says how long. It is false too where others wait.
-func (s *Semaphore) TryAcquire(ctx context.Context, n int64, opts ...TryOption) (*structures.Held, bool, error) {
-	var t try
-	for _, opt := range opts {
-		opt(&t)
-	}
-	op := opTryAcquire
-	if t.wait > 0 {
-		op = opAcquire
-	}
-	held, err := s.acquire(ctx, "try to acquire", op, n, t.wait)
-	if errors.Is(err, errNone) {
+// TryAcquire takes n permits and reports whether it could. It never waits, and it
+// is false too where others wait.
+func (s *Semaphore) TryAcquire(ctx context.Context, n int64) (*structures.Held, bool, error) {
+	held, err := s.acquire(ctx, "try to acquire", n, structures.WaitWith([]WaitOption{Wait(0)}))
+	if errors.Is(err, quorate.ErrNotInTime) {
 		return nil, false, nil
 	}
 	return held, err == nil, err
@@ -77,15 +61,20 @@ func (s *Semaphore) TryAcquire(ctx context.Context, n int64, opts ...TryOption) 
 
 // Available returns how many permits are free. It is negative after AddPermits
 // has taken away more than were free.
-func (s *Semaphore) Available(ctx context.Context) (int64, error) {
-	const verb = "get the available permits of"
-	return s.number(ctx, verb, opAvailable, protocol.FlagRead)
+func (s *Semaphore) Available(ctx context.Context, opts ...ReadOption) (int64, error) {
+	reading := structures.ReadWith(opts)
+	n, reply, err := s.number(ctx, "get the available permits of", opAvailable, reading.Flags)
+	if err == nil {
+		reading.Saw(reply)
+	}
+	return n, err
 }
 
 // Drain removes all free permits and returns how many they were. They belong to
 // nobody: AddPermits puts permits back.
 func (s *Semaphore) Drain(ctx context.Context) (int64, error) {
-	return s.number(ctx, "drain", opDrain, 0)
+	n, _, err := s.number(ctx, "drain", opDrain, 0)
+	return n, err
 }
 
 // AddPermits adds n permits, or takes away -n, free or not: a semaphore may
@@ -104,93 +93,54 @@ func (s *Semaphore) AddPermits(ctx context.Context, n int64) error {
 // Destroy removes the semaphore with all that is held of it. Who waits gets
 // quorate.ErrDestroyed. The name can be used again at once.
 func (s *Semaphore) Destroy(ctx context.Context) error {
-	_, err := s.invoke(ctx, "destroy", opDestroy, 0, protocol.AppendInts(nil))
-	return err
+	return s.handle.Destroy(ctx)
 }
 
-// errNone is how invoke says that too few permits were free for as long as the
-// call could wait; TryAcquire answers false.
-var errNone = errors.New("too few permits are free")
+// Inspect returns what the semaphore is: who holds permits, since when, and who waits.
+func (s *Semaphore) Inspect(ctx context.Context) (structures.Inspection, error) {
+	return s.handle.Inspect(ctx)
+}
 
-func (s *Semaphore) acquire(ctx context.Context, verb string, op protocol.Op, n int64, wait time.Duration) (*structures.Held, error) {
+// Revoke takes the permits of a hold, which Inspect has shown, from the session that
+// has them, or asks for them, and reports whether there was such a hold. The options
+// are structures.Grace, AskOnly and Reason; structures.Handle.Revoke says what they
+// promise.
+func (s *Semaphore) Revoke(ctx context.Context, hold protocol.HoldID, opts ...structures.RevokeOption) (existed bool, err error) {
+	return s.handle.Revoke(ctx, hold, opts...)
+}
+
+func (s *Semaphore) acquire(ctx context.Context, verb string, n int64, wait structures.WaitBound) (*structures.Held, error) {
 	if n < 1 || n > MaxPermits {
 		return nil, s.invalid(verb, n, 1)
 	}
-	flags, body := protocol.Flags(0), protocol.AppendInts(nil, n)
-	if op == opAcquire {
-		flags, body = protocol.FlagWait, protocol.AppendInts(nil, n, structures.WaitMilliseconds(wait))
+	call := s.call(verb, opAcquire, protocol.FlagWait, protocol.AppendInts(nil, n, structures.WaitMilliseconds(wait.Time())))
+	if wait.Never() {
+		call = s.call(verb, opTryAcquire, 0, protocol.AppendInts(nil, n))
 	}
-	reply, err := s.invoke(ctx, verb, op, flags, body)
-	if err != nil {
-		return nil, err
-	}
-	var token int64
-	if protocol.ReadInts(reply.Body, &token) != nil || reply.Lease == nil {
-		return nil, s.handle.Garbled(verb, reply)
-	}
-	return structures.NewHeld(reply.Lease, s.handle.Object(), protocol.Token(token), func(ctx context.Context) error {
-		_, err := s.invoke(ctx, "release", opRelease, 0, protocol.AppendInts(nil, token))
-		return err
-	}), nil
+	call.Wait = wait.Time()
+	return s.handle.Acquire(ctx, call, opRelease)
 }
 
 // number carries out an operation whose result is a number.
-func (s *Semaphore) number(ctx context.Context, verb string, op protocol.Op, flags protocol.Flags) (int64, error) {
+func (s *Semaphore) number(ctx context.Context, verb string, op protocol.Op, flags protocol.Flags) (int64, structures.Reply, error) {
 	reply, err := s.invoke(ctx, verb, op, flags, protocol.AppendInts(nil))
 	if err != nil {
-		return 0, err
+		return 0, reply, err
 	}
 	var n int64
 	if protocol.ReadInts(reply.Body, &n) != nil {
-		return 0, s.handle.Garbled(verb, reply)
+		return 0, reply, s.handle.Garbled(verb, reply)
 	}
-	return n, nil
+	return n, reply, nil
 }
-
-// giveBack releases a grant whose caller has been told that the outcome is
-// unknown.
-func (s *Semaphore) giveBack(r structures.Reply) {
-	var token int64
-	if protocol.ReadInts(r.Body, &token) != nil {
-		return
-	}
-	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), lateRelease)
-		defer cancel()
-		// What is not released by then returns with the session's end.
-		_, _ = s.invoke(ctx, "release", opRelease, 0, protocol.AppendInts(nil, token))
-	}()
-}
-
-// lateRelease bounds the release of a grant that nobody waits for any more.
-const lateRelease = time.Minute
 
 // invoke carries out an operation; every code but OK is an error.
 func (s *Semaphore) invoke(ctx context.Context, verb string, op protocol.Op, flags protocol.Flags, body []byte) (structures.Reply, error) {
-	h := &s.handle
-	call := h.Call(verb, op, flags, h.Partition(nil), body)
-	if flags&protocol.FlagWait != 0 {
-		call.Late = s.giveBack
-	}
-	reply, err := h.Invoke(ctx, call)
-	if err != nil {
-		return structures.Reply{}, err
-	}
-	switch reply.Code {
-	case protocol.CodeOK:
-		return reply, nil
-	case protocol.CodeTimedOut, codeNone:
-		err = errNone
-	case codeNotInitialized:
-		err = ErrNotInitialized
-	case codeTooMany:
-		err = ErrTooMany
-	case codeNotHeld:
-		err = quorate.ErrSessionLost
-	default:
-		return structures.Reply{}, h.Garbled(verb, reply)
-	}
-	return structures.Reply{}, h.Refused(verb, err, reply)
+	return s.handle.Invoke(ctx, s.call(verb, op, flags, body))
+}
+
+func (s *Semaphore) call(verb string, op protocol.Op, flags protocol.Flags, body []byte) structures.Call {
+	return s.handle.Call(verb, op, flags, s.handle.Partition(nil), body)
 }
 
 func (s *Semaphore) invalid(verb string, n, lowest int64) error {

@@ -138,21 +138,66 @@ func TestWithdrawnAcquireLetsOthersPass(t *testing.T) {
 	}
 }
 
-func TestTryAcquireWaits(t *testing.T) {
+// TestWait: an Acquire with Wait waits for that long, and with Wait(0) not at all.
+func TestWait(t *testing.T) {
 	ctx, grid, _, s := initialized(t, 1)
-	acquire(t, ctx, s, 1)
+	held := acquire(t, ctx, s, 1)
+	notInTime := func(err error) {
+		t.Helper()
+		if !errors.Is(err, quorate.ErrNotInTime) || !quorate.SafeToRetry(err) {
+			t.Errorf("%v, want %v", err, quorate.ErrNotInTime)
+		}
+	}
+	_, err := s.Acquire(ctx, 1, dsemaphore.Wait(0))
+	notInTime(err)
+	_, err = s.Acquire(ctx, 1, dsemaphore.Wait(-time.Second))
+	notInTime(err)
 	done := make(chan error, 1)
 	go func() {
-		_, ok, err := s.TryAcquire(ctx, 1, dsemaphore.Wait(time.Second))
-		if ok {
-			err = errors.New("acquired what is held")
-		}
+		_, err := s.Acquire(ctx, 1, dsemaphore.Wait(time.Second))
 		done <- err
 	}()
 	grid.AwaitWaiting(1)
 	grid.Advance(time.Second)
+	notInTime(<-done)
+	go func() {
+		held, err := s.Acquire(ctx, 1, dsemaphore.Wait(time.Second))
+		if err == nil {
+			err = held.Release(ctx)
+		}
+		done <- err
+	}()
+	grid.AwaitWaiting(1)
+	if err := held.Release(ctx); err != nil {
+		t.Fatal(err)
+	}
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+	again, err := s.Acquire(ctx, 1, dsemaphore.Wait(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Release(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestSeen: reads tell the version of what they saw, stale ones too.
+func TestSeen(t *testing.T) {
+	ctx, _, _, s := initialized(t, 2)
+	var before, after, stale dsemaphore.Version
+	if _, err := s.Available(ctx, dsemaphore.Seen(&before)); err != nil || before == 0 {
+		t.Fatalf("version %d, %v", before, err)
+	}
+	if err := s.AddPermits(ctx, 1); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := s.Available(ctx, dsemaphore.Seen(&after)); n != 3 || err != nil || after <= before {
+		t.Errorf("%d permits at %d, after %d: %v", n, after, before, err)
+	}
+	if n, err := s.Available(ctx, dsemaphore.Stale(), dsemaphore.Seen(&stale)); n != 3 || err != nil || stale != after {
+		t.Errorf("stale: %d permits at %d, want %d: %v", n, stale, after, err)
 	}
 }
 
@@ -213,7 +258,7 @@ func TestDestroy(t *testing.T) {
 	if err := s.Init(ctx, 4); err != nil {
 		t.Fatal(err)
 	}
-	if err := held.Release(ctx); !errors.Is(err, quorate.ErrSessionLost) {
+	if err := held.Release(ctx); !errors.Is(err, structures.ErrNotHeld) || errors.Is(err, quorate.ErrSessionLost) {
 		t.Errorf("Release of an earlier life: %v", err)
 	}
 	wantAvailable(t, ctx, s, 4)
@@ -227,7 +272,7 @@ func TestManyGrants(t *testing.T) {
 	const n = 2500
 	ctx, grid, _, s := initialized(t, n)
 	held := acquire(t, ctx, s, n)
-	tokens := make(chan protocol.Token, n)
+	holds := make(chan *structures.Held, n)
 	var clients []*dsemaphore.Semaphore // a client has 1,024 calls in flight at most
 	for range 3 {
 		clients = append(clients, dsemaphore.New(grid.Client(), "writers"))
@@ -237,10 +282,9 @@ func TestManyGrants(t *testing.T) {
 			got, err := clients[i%len(clients)].Acquire(ctx, 1)
 			if err != nil {
 				t.Error(err)
-				tokens <- 0
-				return
+				got = new(structures.Held)
 			}
-			tokens <- got.Token()
+			holds <- got
 		}()
 	}
 	grid.AwaitWaiting(n)
@@ -251,12 +295,14 @@ func TestManyGrants(t *testing.T) {
 	for range 2 {
 		grid.Advance(100 * time.Millisecond)
 	}
-	seen := map[protocol.Token]bool{}
+	seen, tokens := map[protocol.HoldID]bool{}, map[protocol.Token]bool{}
 	for range n {
-		seen[<-tokens] = true
+		got := <-holds
+		seen[got.ID()], tokens[got.Token()] = true, true
 	}
-	if len(seen) != n {
-		t.Errorf("%d different tokens for %d grants", len(seen), n)
+	// A mutation grants a thousand at most, and those have its version as token.
+	if len(seen) != n || len(tokens) < 3 || len(tokens) > 10 {
+		t.Errorf("%d different holds and %d tokens for %d grants", len(seen), len(tokens), n)
 	}
 	wantAvailable(t, ctx, s, 0)
 }

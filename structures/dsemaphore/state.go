@@ -1,7 +1,6 @@
 package dsemaphore
 
 import (
-	"encoding/binary"
 	"fmt"
 	"time"
 
@@ -11,35 +10,33 @@ import (
 	"github.com/quorate/quorate/structures"
 )
 
-// Kind is what a member serves semaphores with.
+// Kind describes semaphores. Permits that are acquired do not grow: they are few, end
+// with their sessions, and keep what works with the grid going.
 func Kind() structures.Kind {
-	return structures.Kind{ID: 3, Name: "semaphore", Level: 1, Machine: machine{}, Grows: grows, Ops: opNames, Holds: true}
-}
-
-// grows: permits that are acquired are few, end with their sessions, and keep what
-// works with the grid going.
-func grows(op protocol.Op) bool {
-	switch op {
-	case opInit:
-		return true
+	return structures.Kind{
+		ID: 3, Name: "semaphore", Level: 1, Machine: machine{},
+		Doc:  "A number of permits, which sessions acquire and release",
+		Unit: "permits",
+		Ops:  ops, Rules: rules, Codes: codes,
 	}
-	return false
 }
 
-// machine keeps the Init value as the structure's settings, and these rows:
+// kind is that of the handles.
+var kind = Kind()
+
+// machine keeps these rows:
 //
-//	"c"            [free, held]   how many permits, free may be negative
-//	"h" and token  [permits]      one grant; the owner is the holder's session
-//	"m"            []             grants were left for later; due at once
+//	"c"               [init, free, held]  how many permits, free may be negative; not there before Init
+//	HoldKey and hold  structures.Hold     one grant; the owner is the holder's session
+//	"m"               []                  grants were left for later; due at once
 //
-// A waiting Acquire carries [permits, token]. Its token is the version of the
-// mutation that made it wait. Since waiting calls are served in the order of
-// arrival and nobody overtakes them, tokens are granted in their order; since a
-// token is never above the version of the grant, a later life of the name
-// cannot repeat it.
+// A hold has the number of the call that asked, its token that of the mutation
+// that granted it. Waiting calls are served in the order of arrival and nobody
+// overtakes them, so the numbers of holds are granted in their order, and tokens
+// never fall.
 //
 // Invariant: free + held changes only by Init, AddPermits and Drain.
-// Invariant: held is the sum over the "h" rows.
+// Invariant: held is the sum over the rows of holds.
 // Invariant: the first waiting call, if it fits, has been granted, or "m" is there.
 type machine struct{ structures.Base }
 
@@ -48,18 +45,8 @@ var (
 	moreKey  = []byte("m")
 )
 
-const holderPrefix = 'h'
-
-// maxGrants bounds the work of one mutation.
-const maxGrants = 1000
-
-func holderKey(token int64) []byte {
-	return binary.BigEndian.AppendUint64([]byte{holderPrefix}, uint64(token))
-}
-
 // Check implements structures.Machine.
-func (machine) Check(op protocol.Op, flags protocol.Flags, body []byte) error {
-	check := structures.CheckMutation
+func (machine) Check(op protocol.Op, body []byte) error {
 	var n, ms int64
 	args := []*int64{&n}
 	lowest, highest := int64(1), int64(MaxPermits)
@@ -67,23 +54,17 @@ func (machine) Check(op protocol.Op, flags protocol.Flags, body []byte) error {
 	case opInit:
 		lowest = 0
 	case opAcquire:
-		check = structures.CheckWaiting
 		args = append(args, &ms)
 	case opTryAcquire:
 	case opRelease:
-		lowest, highest = -1<<63, 1<<63-1
+		_, err := structures.ReadHold(body)
+		return err
 	case opAddPermits:
 		lowest = -MaxPermits
-	case opAvailable:
-		check = structures.CheckRead
-		args, lowest = nil, 0
-	case opDrain, opDestroy:
+	case opAvailable, opDrain:
 		args, lowest = nil, 0
 	default:
 		return fmt.Errorf("%w: operation %d of a semaphore", quorate.ErrUnsupported, op)
-	}
-	if err := check(flags); err != nil {
-		return err
 	}
 	if err := protocol.ReadInts(body, args...); err != nil {
 		return err
@@ -100,20 +81,14 @@ func (machine) Check(op protocol.Op, flags protocol.Flags, body []byte) error {
 // Apply implements structures.Machine.
 func (machine) Apply(env structures.Env, op protocol.Op, body []byte) structures.Result {
 	var n, ms int64
-	switch op {
-	case opInit:
-		_ = protocol.ReadInts(body, &n)
-		return initialize(env, n)
-	case opDestroy:
-		if env.Exists() {
-			env.Destroy()
-		}
-		return structures.OK(protocol.AppendInts(nil))
-	}
 	c, ok := load(env)
-	if op == opRelease {
+	if op == opInit {
 		_ = protocol.ReadInts(body, &n)
-		return release(env, c, n)
+		return initialize(env, c, ok, n)
+	}
+	if op == opRelease {
+		id, _ := structures.ReadHold(body)
+		return release(env, c, id)
 	}
 	if !ok {
 		return structures.Refuse(codeNotInitialized, "")
@@ -122,7 +97,7 @@ func (machine) Apply(env structures.Env, op protocol.Op, body []byte) structures
 	case opAcquire:
 		_ = protocol.ReadInts(body, &n, &ms)
 		return acquire(env, c, n, func() structures.Result {
-			return env.Wait(protocol.AppendInts(nil, n, int64(env.Version())), time.Duration(ms)*time.Millisecond)
+			return env.Wait(structures.AppendWanted(nil, n, "", ""), time.Duration(ms)*time.Millisecond)
 		})
 	case opTryAcquire:
 		_ = protocol.ReadInts(body, &n)
@@ -132,7 +107,7 @@ func (machine) Apply(env structures.Env, op protocol.Op, body []byte) structures
 	case opDrain:
 		drained := max(c.free, 0)
 		c.free -= drained
-		c.serve(env)
+		c.serve(env, nil)
 		return structures.OK(protocol.AppendInts(nil, drained))
 	case opAddPermits:
 		_ = protocol.ReadInts(body, &n)
@@ -153,7 +128,7 @@ func (machine) Read(view structures.View, _ protocol.Op, _ []byte) structures.Re
 // Due goes on with grants that were left for later.
 func (machine) Due(env structures.Env, key []byte, _ structures.Row) {
 	c, _ := load(env)
-	c.serve(env, key)
+	c.serve(env, nil, key)
 }
 
 // Ended gives back what an ended session held.
@@ -163,13 +138,15 @@ func (machine) Ended(env structures.Env, key []byte, row structures.Row) {
 		env.Delete(key)
 		return
 	}
-	giveBack(env, c, key, row)
+	var h structures.Hold
+	_ = h.Read(row.Value)
+	giveBack(env, c, key, h)
 }
 
 // Withdrawn lets those through whom the call that has gone was in front of.
 func (machine) Withdrawn(env structures.Env) {
 	if c, ok := load(env); ok {
-		c.serve(env)
+		c.serve(env, nil)
 	}
 }
 
@@ -179,38 +156,34 @@ func (machine) Len(view structures.View) int64 {
 	return c.free
 }
 
-// count is the "c" row, with the Init value from the settings.
+// count is the "c" row.
 type count struct{ init, free, held int64 }
 
 // load returns the counts, and false before Init.
 func load(view structures.View) (count, bool) {
 	var c count
-	settings := view.Settings()
-	if settings == nil {
-		return c, false
+	row, ok := view.Get(countKey)
+	if ok {
+		_ = protocol.ReadInts(row.Value, &c.init, &c.free, &c.held)
 	}
-	_ = protocol.ReadInts(settings, &c.init)
-	row, _ := view.Get(countKey)
-	_ = protocol.ReadInts(row.Value, &c.free, &c.held)
-	return c, true
+	return c, ok
 }
 
 func (c *count) write(env structures.Env) {
-	env.Put(countKey, structures.Row{Value: protocol.AppendInts(nil, c.free, c.held)})
+	env.Put(countKey, structures.Row{Value: protocol.AppendInts(nil, c.init, c.free, c.held)})
 }
 
 // most returns the largest request that is not ErrTooMany.
 func (c *count) most() int64 { return max(c.init, c.free+c.held) }
 
-func initialize(env structures.Env, n int64) structures.Result {
-	if c, ok := load(env); ok {
+func initialize(env structures.Env, c count, ok bool, n int64) structures.Result {
+	if ok {
 		if c.init != n {
 			return structures.Refuse(protocol.CodeSettings, fmt.Sprintf("it was initialized with %d permits", c.init))
 		}
 		return structures.OK(protocol.AppendInts(nil))
 	}
-	env.SetSettings(protocol.AppendInts(nil, n))
-	c := count{init: n, free: n}
+	c = count{init: n, free: n}
 	c.write(env)
 	return structures.OK(protocol.AppendInts(nil))
 }
@@ -220,21 +193,116 @@ func acquire(env structures.Env, c count, n int64, otherwise func() structures.R
 	if n > c.most() {
 		return tooMany(c)
 	}
-	if n > c.free || anyWaits(env) && !mutants.On(mutants.AcquireOvertaken) {
+	now := grant{hold: protocol.HoldID(env.Version()), session: env.Caller().Session, permits: n}
+	if !c.serve(env, &now) {
 		return otherwise()
 	}
-	token := int64(env.Version())
-	if !mutants.On(mutants.PermitTwice) {
-		c.free -= n
-	}
-	c.held += n
-	c.write(env)
-	env.Put(holderKey(token), structures.Row{Value: protocol.AppendInts(nil, n), Owner: env.Caller().Session})
-	return structures.OK(protocol.AppendInts(nil, token))
+	return structures.Granted(now.hold, protocol.Token(env.Version()))
 }
 
 func tooMany(c count) structures.Result {
 	return structures.Refuse(codeTooMany, fmt.Sprintf("the semaphore has %d permits", c.most()))
+}
+
+func release(env structures.Env, c count, id protocol.HoldID) structures.Result {
+	_, h, ok := structures.OwnHold(env, id)
+	if !ok {
+		return structures.Refuse(codeNotHeld, "the permits have gone back, or the semaphore was destroyed")
+	}
+	giveBack(env, c, structures.HoldKey(id), h)
+	return structures.OK(protocol.AppendInts(nil))
+}
+
+func giveBack(env structures.Env, c count, key []byte, h structures.Hold) {
+	c.free += h.Amount
+	c.held -= h.Amount
+	c.serve(env, nil, key)
+}
+
+func addPermits(env structures.Env, c count, n int64) structures.Result {
+	if sum := c.free + n; sum < -MaxPermits || sum+c.held > MaxPermits {
+		return structures.Refuse(protocol.CodeInvalid,
+			fmt.Sprintf("%d permits are free and %d held, %d more is out of range", c.free, c.held, n))
+	}
+	c.free += n
+	c.serve(env, nil)
+	return structures.OK(protocol.AppendInts(nil))
+}
+
+// grant is what a call gets.
+type grant struct {
+	hold    protocol.HoldID
+	session protocol.SessionID
+	permits int64
+	waiter  structures.Waiter // that has waited; the zero Waiter: it is the call being applied
+	refused structures.Result // where permits is 0
+}
+
+// serve is where permits are given: to the calls that wait, in the order of
+// arrival, and then to the one that is being applied, if it is given and the line
+// is empty. It reports false, and has changed nothing, where that one gets none.
+// Otherwise it deletes the rows that have led to it and writes the counts.
+func (c *count) serve(env structures.Env, now *grant, gone ...[]byte) bool {
+	grants, more := c.decide(env, now)
+	if now != nil && len(grants) == 0 {
+		return false
+	}
+	for _, key := range gone {
+		env.Delete(key)
+	}
+	c.write(env)
+	for _, g := range grants {
+		r := g.refused
+		if g.permits > 0 {
+			structures.PutHold(env, g.hold, g.session, structures.Hold{Amount: g.permits})
+			r = structures.Granted(g.hold, protocol.Token(env.Version()))
+		}
+		if g.waiter.Order != 0 {
+			env.Grant(g.waiter, r)
+		}
+	}
+	if more {
+		env.Put(moreKey, structures.Row{Deadline: structures.AtOnce})
+	}
+	return true
+}
+
+// decide returns who gets what, counted already, and whether there are more. A call
+// that is being applied gets nothing where others wait.
+func (c *count) decide(env structures.Env, now *grant) (grants []grant, more bool) {
+	if now != nil {
+		if now.permits <= c.free && (!anyWaits(env) || mutants.On(mutants.AcquireOvertaken)) {
+			c.take(now.permits)
+			grants = append(grants, *now)
+		}
+		return grants, false
+	}
+	room := env.Room()
+	env.Waiters(func(w structures.Waiter) bool {
+		n, _, _, _ := structures.ReadWanted(w.Payload)
+		fits, never := n <= c.free, n > c.most()
+		switch {
+		case !fits && !never:
+			return false
+		case len(grants) == room:
+			more = true
+			return false
+		case never:
+			grants = append(grants, grant{waiter: w, refused: tooMany(*c)})
+		default:
+			c.take(n)
+			grants = append(grants, grant{hold: protocol.HoldID(w.Version), session: w.Caller.Session, permits: n, waiter: w})
+		}
+		return true
+	})
+	return grants, more
+}
+
+func (c *count) take(n int64) {
+	if !mutants.On(mutants.PermitTwice) {
+		c.free -= n
+	}
+	c.held += n
 }
 
 // anyWaits reports whether a call waits whose time has not run out.
@@ -245,84 +313,4 @@ func anyWaits(view structures.View) bool {
 		return false
 	})
 	return found
-}
-
-func release(env structures.Env, c count, token int64) structures.Result {
-	key := holderKey(token)
-	row, ok := env.Get(key)
-	if !ok || row.Owner != env.Caller().Session {
-		return structures.Refuse(codeNotHeld, "the permits have gone back, or the semaphore was destroyed")
-	}
-	giveBack(env, c, key, row)
-	return structures.OK(protocol.AppendInts(nil))
-}
-
-func giveBack(env structures.Env, c count, key []byte, row structures.Row) {
-	var n int64
-	_ = protocol.ReadInts(row.Value, &n)
-	c.free += n
-	c.held -= n
-	c.serve(env, key)
-}
-
-func addPermits(env structures.Env, c count, n int64) structures.Result {
-	if sum := c.free + n; sum < -MaxPermits || sum+c.held > MaxPermits {
-		return structures.Refuse(protocol.CodeInvalid,
-			fmt.Sprintf("%d permits are free and %d held, %d more is out of range", c.free, c.held, n))
-	}
-	c.free += n
-	c.serve(env)
-	return structures.OK(protocol.AppendInts(nil))
-}
-
-// grant is what a waiting call gets.
-type grant struct {
-	waiter         structures.Waiter
-	permits, token int64
-	refused        structures.Result // where permits is 0
-}
-
-// serve gives the free permits to the waiting calls in the order of arrival,
-// and then deletes the rows that have led to it and writes the counts.
-func (c *count) serve(env structures.Env, gone ...[]byte) {
-	grants, more := c.decide(env)
-	for _, key := range gone {
-		env.Delete(key)
-	}
-	c.write(env)
-	for _, g := range grants {
-		if g.permits == 0 {
-			env.Grant(g.waiter, g.refused)
-			continue
-		}
-		env.Put(holderKey(g.token), structures.Row{Value: protocol.AppendInts(nil, g.permits), Owner: g.waiter.Caller.Session})
-		env.Grant(g.waiter, structures.OK(protocol.AppendInts(nil, g.token)))
-	}
-	if more {
-		env.Put(moreKey, structures.Row{Deadline: env.Now() + 1})
-	}
-}
-
-// decide returns who gets what, counted already, and whether there are more.
-func (c *count) decide(env structures.Env) (grants []grant, more bool) {
-	env.Waiters(func(w structures.Waiter) bool {
-		var n, token int64
-		_ = protocol.ReadInts(w.Payload, &n, &token)
-		fits, never := n <= c.free, n > c.most()
-		switch {
-		case !fits && !never:
-			return false
-		case len(grants) == maxGrants:
-			more = true
-			return false
-		case never:
-			grants = append(grants, grant{waiter: w, refused: tooMany(*c)})
-		default:
-			c.free -= n
-			c.held += n
-			grants = append(grants, grant{waiter: w, permits: n, token: token})
-		}
-		return true
-	})
-	return grants, more
 }

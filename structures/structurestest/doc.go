@@ -17,6 +17,10 @@
 //   - a panic at any call of Env is a reply, and changes nothing else;
 //   - after the sessions have ended nothing of theirs is left.
 //
+// The operations that every kind has (destroy, length, configure, settings, names) are
+// among them, and are judged by the suite itself; a Model only says what its settings
+// are, by Configured.
+//
 // Fuzz asks that no request, however malformed, makes the Machine panic.
 //
 // NewLocal is a grid of one group without a network, on which handles can be

@@ -3,11 +3,13 @@ package structurestest
 import (
 	"bytes"
 	"context"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/quorate/quorate"
+	"github.com/quorate/quorate/internal/contexts"
 	"github.com/quorate/quorate/partition"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups/groupstate"
@@ -27,13 +29,27 @@ type Local struct {
 	elapsed time.Duration
 	next    protocol.SessionID
 	ended   uint64
-	replies map[protocol.Caller]chan structures.Result // of calls in flight; each has room for one
-	last    structures.Result                          // of the request that is being applied
+	pending map[protocol.Caller]localCall
+	observe func(q *protocol.Request, r structures.Result)
+	last    localReply // to the request that is being applied
+	clients []*Client
+}
+
+// localCall is a mutation that has no answer yet.
+type localCall struct {
+	request *protocol.Request
+	reply   chan localReply // has room for one
+}
+
+// localReply is a result, and the version of the partition in the state it is of.
+type localReply struct {
+	structures.Result
+	version protocol.Version
 }
 
 // NewLocal returns a Local that serves structures of the given kinds.
 func NewLocal(t testing.TB, kinds ...structures.Kind) *Local {
-	l := &Local{t: t, state: groupstate.New(kinds), replies: map[protocol.Caller]chan structures.Result{}}
+	l := &Local{t: t, state: groupstate.New(kinds), pending: map[protocol.Caller]localCall{}}
 	owned := make([]protocol.PartitionID, partitions)
 	for i := range owned {
 		owned[i] = protocol.PartitionID(i)
@@ -55,12 +71,35 @@ func (l *Local) apply(fill func(*groupstate.Builder)) {
 	}
 }
 
-// Advance lets time pass.
+// Advance lets time pass. Before it clients learn what of theirs is revoked, and
+// acknowledge it.
 func (l *Local) Advance(d time.Duration) {
+	l.mu.Lock()
+	clients := slices.Clone(l.clients)
+	l.mu.Unlock()
+	for _, c := range clients {
+		c.keeper.Check(c.lease)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.elapsed += d
 	l.apply(func(*groupstate.Builder) {})
+}
+
+// Observe lets f see what every request from now on is answered, in the order of the
+// answers: of one that waits with its grant, and its controls by themselves. f must
+// not call the Local or its clients, and keep nothing of what it is given.
+func (l *Local) Observe(f func(q *protocol.Request, r structures.Result)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.observe = f
+}
+
+// answered tells who observes of an answer; l.mu is held.
+func (l *Local) answered(q *protocol.Request, r structures.Result) {
+	if l.observe != nil {
+		l.observe(q, r)
+	}
 }
 
 // AwaitWaiting waits until n calls wait, and fails the test after ten seconds.
@@ -68,7 +107,7 @@ func (l *Local) AwaitWaiting(n int) {
 	l.t.Helper()
 	for start := time.Now(); time.Since(start) < 10*time.Second; time.Sleep(time.Millisecond) {
 		l.mu.Lock()
-		waiting := len(l.replies)
+		waiting := len(l.pending)
 		l.mu.Unlock()
 		if waiting == n {
 			return
@@ -80,14 +119,15 @@ func (l *Local) AwaitWaiting(n int) {
 // localSink is the Local as the state tells it outcomes.
 type localSink Local
 
-func (l *localSink) Replied(_ int, _ *protocol.Request, r structures.Result, _ protocol.Revision) {
-	l.last = r
+func (l *localSink) Replied(_ int, _ *protocol.Request, r structures.Result, v protocol.Version) {
+	l.last = localReply{r, v}
 }
 
-func (l *localSink) Granted(_ protocol.PartitionID, c protocol.Caller, r structures.Result, _ protocol.Revision) {
-	if replies, ok := l.replies[c]; ok {
-		delete(l.replies, c)
-		replies <- r
+func (l *localSink) Granted(_ protocol.PartitionID, c protocol.Caller, r structures.Result, v protocol.Version) {
+	if call, ok := l.pending[c]; ok {
+		delete(l.pending, c)
+		(*Local)(l).answered(call.request, r)
+		call.reply <- localReply{r, v}
 	}
 }
 
@@ -96,7 +136,8 @@ type Client struct {
 	local   *Local
 	session protocol.SessionID
 	lease   context.Context
-	lose    context.CancelFunc
+	lose    context.CancelCauseFunc
+	keeper  *structures.Keeper
 
 	mu    sync.Mutex // guards slots; after it Local.mu may be taken
 	slots []uint64   // sequence by slot
@@ -111,14 +152,19 @@ func (l *Local) Client() *Client {
 	defer l.mu.Unlock()
 	l.next++
 	c := &Client{local: l, session: l.next}
-	c.lease, c.lose = context.WithCancel(context.Background())
+	c.keeper = structures.NewKeeper(c, time.Second, 0)
+	c.lease, c.lose = context.WithCancelCause(c.keeper.Lease(context.Background()))
+	l.clients = append(l.clients, c)
 	l.apply(func(b *groupstate.Builder) { b.Attach(c.session, l.ended) })
 	return c
 }
 
+// Local returns the grid that it is a client of.
+func (c *Client) Local() *Local { return c.local }
+
 // End ends the client's session: first its leases, then what it holds.
 func (c *Client) End() {
-	c.lose()
+	c.lose(quorate.ErrSessionLost)
 	l := c.local
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -152,29 +198,32 @@ func (c *Client) Invoke(ctx context.Context, call structures.Call) (structures.R
 		return structures.Reply{}, &quorate.Error{Op: call.Verb, Object: call.Object(), Cause: cause, Detail: detail}
 	}
 	if err := ctx.Err(); err != nil {
-		return fail(context.Cause(ctx), "")
+		return fail(contexts.Err(ctx), "")
 	}
 	q := protocol.Request{
 		Partition: call.Partition, Flags: call.Flags, Kind: call.Kind, Op: call.Op, Name: call.Name,
 		Body: call.Body, Highest: groupstate.MaxSlots - 1,
 	}
-	var r structures.Result
+	var r localReply
 	if call.Flags&protocol.FlagRead != 0 {
 		r = c.local.read(&q)
 	} else {
 		q.Caller = c.identity()
 		defer c.done(q.Caller)
-		r = c.local.mutate(ctx, &q)
+		var refused error
+		if r, refused = c.local.mutate(ctx, &q, call.Accept); refused != nil {
+			return structures.Reply{}, refused
+		}
 	}
 	if r.Code == protocol.CodeCancelled && ctx.Err() != nil {
-		return fail(context.Cause(ctx), "")
+		return fail(contexts.Err(ctx), "")
 	}
 	if err := r.Code.Err(); err != nil {
 		var p protocol.Problem
 		_ = p.Decode(r.Body)
 		return fail(err, p.Detail)
 	}
-	reply := structures.Reply{Code: r.Code, Body: bytes.Clone(r.Body)}
+	reply := structures.Reply{Code: r.Code, Body: bytes.Clone(r.Body), Version: r.version}
 	if call.Flags&protocol.FlagRead == 0 {
 		reply.Lease = c.lease
 	}
@@ -201,32 +250,44 @@ func (c *Client) done(caller protocol.Caller) {
 	c.free = append(c.free, caller.Slot)
 }
 
-func (l *Local) read(q *protocol.Request) structures.Result {
+// check decides as a leader does; l.mu is held.
+func (l *Local) check(q *protocol.Request) structures.Result {
+	gate := l.state.Gate()
+	gate.Partitions = partitions
+	return gate.Check(q)
+}
+
+func (l *Local) read(q *protocol.Request) localReply {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if r := groupstate.Check(l.state.Kinds(), l.state.Limits(), q); r.Code != protocol.CodeOK {
-		return r
+	if r := l.check(q); r.Code != protocol.CodeOK {
+		l.answered(q, r)
+		return localReply{Result: r}
 	}
 	var reader groupstate.Reader
-	r, _ := reader.Read(l.state, q)
+	r, v := reader.Read(l.state, q)
+	l.answered(q, r)
 	r.Body = bytes.Clone(r.Body)
-	return r
+	return localReply{r, v}
 }
 
 // mutate applies a mutation and waits for its answer or the end of ctx, which
-// withdraws it. What is reserved for it is confirmed.
-func (l *Local) mutate(ctx context.Context, q *protocol.Request) structures.Result {
+// withdraws it. What is reserved for it is confirmed where accept, if there is
+// one, returns nil; otherwise its error is returned.
+func (l *Local) mutate(ctx context.Context, q *protocol.Request, accept func(structures.Reply) error) (localReply, error) {
 	l.mu.Lock()
-	r := groupstate.Check(l.state.Kinds(), l.state.Limits(), q)
-	if r.Code != protocol.CodeOK {
+	if r := l.check(q); r.Code != protocol.CodeOK {
+		l.answered(q, r)
 		l.mu.Unlock()
-		return r
+		return localReply{Result: r}, nil
 	}
-	replies := make(chan structures.Result, 1)
-	l.replies[q.Caller] = replies
+	replies := make(chan localReply, 1)
+	l.pending[q.Caller] = localCall{q, replies}
 	l.apply(func(b *groupstate.Builder) { b.Request(q.Append(nil)) })
-	if r = l.last; !r.IsWaiting() {
-		delete(l.replies, q.Caller)
+	r := l.last
+	if !r.IsWaiting() {
+		delete(l.pending, q.Caller)
+		l.answered(q, r.Result)
 	}
 	l.mu.Unlock()
 	if r.IsWaiting() {
@@ -236,18 +297,25 @@ func (l *Local) mutate(ctx context.Context, q *protocol.Request) structures.Resu
 			r = l.control(q, protocol.OpCancel)
 		}
 	}
-	if r.Code == protocol.CodeReserved {
-		return l.control(q, protocol.OpConfirm)
+	if r.Code != protocol.CodeReserved {
+		return r, nil
 	}
-	return r
+	if accept != nil {
+		if err := accept(structures.Reply{Code: protocol.CodeOK, Body: bytes.Clone(r.Body), Version: r.version}); err != nil {
+			l.control(q, protocol.OpCancel)
+			return localReply{}, err
+		}
+	}
+	return l.control(q, protocol.OpConfirm), nil
 }
 
 // control sends an operation on the record of a call.
-func (l *Local) control(q *protocol.Request, op protocol.Op) structures.Result {
+func (l *Local) control(q *protocol.Request, op protocol.Op) localReply {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.replies, q.Caller)
+	delete(l.pending, q.Caller)
 	c := protocol.Request{Partition: q.Partition, Op: op, Caller: q.Caller, Highest: q.Highest}
 	l.apply(func(b *groupstate.Builder) { b.Request(c.Append(nil)) })
+	l.answered(&c, l.last.Result)
 	return l.last
 }

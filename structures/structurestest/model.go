@@ -33,10 +33,10 @@ type Answer struct {
 	Call CallID
 	Code protocol.Code
 	Body []byte
-	// Match, if not nil, is asked instead of comparing Body. The revision is that
+	// Match, if not nil, is asked instead of comparing Body. The version is that
 	// of the mutation that answered. It is called later than the model answers,
 	// in the order of the answers of an entry.
-	Match func(body []byte, at protocol.Revision) error
+	Match func(body []byte, at protocol.Version) error
 }
 
 // OK is the answer of a call that was carried out.
@@ -55,6 +55,9 @@ type Model interface {
 	// Apply carries out a mutation and returns its answer, unless it waits, and
 	// those of calls that waited.
 	Apply(call Call, now protocol.LogTime) []Answer
+	// Destroy empties it, and no settings are agreed. It may remember what a later life
+	// must not repeat.
+	Destroy()
 	// Withdraw takes back a call that waits or was answered with CodeReserved,
 	// and returns the answers of others.
 	Withdraw(id CallID) []Answer
@@ -86,7 +89,7 @@ func (Plain) End(protocol.SessionID) []Answer { return nil }
 func (Plain) Advance(protocol.LogTime) []Answer { return nil }
 
 // compare reports how a reply differs from the answer.
-func (a *Answer) compare(code protocol.Code, body []byte, at protocol.Revision) error {
+func (a *Answer) compare(code protocol.Code, body []byte, at protocol.Version) error {
 	switch {
 	case code != a.Code:
 		var p protocol.Problem

@@ -43,13 +43,15 @@ type panickingEnv struct {
 	m *panicking
 }
 
-func (e *panickingEnv) Now() protocol.LogTime   { defer e.m.tick(); return e.Env.Now() }
-func (e *panickingEnv) Exists() bool            { defer e.m.tick(); return e.Env.Exists() }
-func (e *panickingEnv) Settings() []byte        { defer e.m.tick(); return e.Env.Settings() }
-func (e *panickingEnv) Limits() protocol.Limits { defer e.m.tick(); return e.Env.Limits() }
-func (e *panickingEnv) Overdue() int            { defer e.m.tick(); return e.Env.Overdue() }
-func (e *panickingEnv) Waiting() int            { defer e.m.tick(); return e.Env.Waiting() }
-func (e *panickingEnv) Caller() protocol.Caller { defer e.m.tick(); return e.Env.Caller() }
+func (e *panickingEnv) Now() protocol.LogTime          { defer e.m.tick(); return e.Env.Now() }
+func (e *panickingEnv) Exists() bool                   { defer e.m.tick(); return e.Env.Exists() }
+func (e *panickingEnv) Settings() *structures.Settings { defer e.m.tick(); return e.Env.Settings() }
+func (e *panickingEnv) Limits() protocol.Limits        { defer e.m.tick(); return e.Env.Limits() }
+func (e *panickingEnv) Time() protocol.LogTime         { defer e.m.tick(); return e.Env.Time() }
+func (e *panickingEnv) Overdue() int                   { defer e.m.tick(); return e.Env.Overdue() }
+func (e *panickingEnv) Waiting() int                   { defer e.m.tick(); return e.Env.Waiting() }
+func (e *panickingEnv) Room() int                      { defer e.m.tick(); return e.Env.Room() }
+func (e *panickingEnv) Caller() protocol.Caller        { defer e.m.tick(); return e.Env.Caller() }
 
 func (e *panickingEnv) Version() protocol.Version { defer e.m.tick(); return e.Env.Version() }
 
@@ -58,12 +60,12 @@ func (e *panickingEnv) Get(key []byte) (structures.Row, bool) {
 	return e.Env.Get(key)
 }
 
-func (e *panickingEnv) Ascend(from []byte, f func([]byte, structures.Row) bool) {
-	e.Env.Ascend(from, func(key []byte, row structures.Row) bool {
+func (e *panickingEnv) Ascend(from []byte, f func([]byte, structures.Row) bool) []byte {
+	defer e.m.tick()
+	return e.Env.Ascend(from, func(key []byte, row structures.Row) bool {
 		e.m.tick()
 		return f(key, row)
 	})
-	e.m.tick()
 }
 
 func (e *panickingEnv) Waiters(f func(structures.Waiter) bool) {
@@ -86,11 +88,6 @@ func (e *panickingEnv) Put(key []byte, row structures.Row) {
 
 func (e *panickingEnv) Delete(key []byte) {
 	e.Env.Delete(key)
-	e.m.tick()
-}
-
-func (e *panickingEnv) SetSettings(b []byte) {
-	e.Env.SetSettings(b)
 	e.m.tick()
 }
 

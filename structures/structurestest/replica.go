@@ -20,18 +20,21 @@ type reply struct {
 	caller protocol.Caller
 	code   protocol.Code
 	body   []byte
-	at     protocol.Revision
+	at     protocol.Version
 }
 
 // replica is one copy of the state, and what it has said in the last entry.
 type replica struct {
 	state   *groupstate.State
 	replies []reply // of the requests, and of grants after them as they come
+	// panicked is what the structure panicked with last.
+	panicked any
 }
 
 // newReplica returns a replica that knows its partitions and keeps time.
 func newReplica(kind structures.Kind) (*replica, error) {
 	r := &replica{state: groupstate.New([]structures.Kind{kind})}
+	r.state.OnPanic(func(p groupstate.Panic) { r.panicked = p.Value })
 	var b groupstate.Builder
 	b.Reset(groupstate.Header{}, 0)
 	b.Own(groupstate.Ownership{Partitions: 8, Owned: []protocol.PartitionID{1, home, 5}, Limits: protocol.DefaultLimits()})
@@ -46,14 +49,14 @@ func (r *replica) apply(entry []byte) error {
 }
 
 // Replied implements groupstate.Sink.
-func (r *replica) Replied(_ int, q *protocol.Request, res structures.Result, at protocol.Revision) {
+func (r *replica) Replied(_ int, q *protocol.Request, res structures.Result, at protocol.Version) {
 	if !res.IsWaiting() {
 		r.replies = append(r.replies, reply{q.Caller, res.Code, bytes.Clone(res.Body), at})
 	}
 }
 
 // Granted implements groupstate.Sink.
-func (r *replica) Granted(_ protocol.PartitionID, c protocol.Caller, res structures.Result, at protocol.Revision) {
+func (r *replica) Granted(_ protocol.PartitionID, c protocol.Caller, res structures.Result, at protocol.Version) {
 	r.replies = append(r.replies, reply{c, res.Code, bytes.Clone(res.Body), at})
 }
 
@@ -72,7 +75,11 @@ func (r *replica) reborn(kind structures.Kind) (*replica, error) {
 // read answers a read.
 func (r *replica) read(kind structures.Kind, op Op) reply {
 	q := protocol.Request{Partition: home, Flags: op.Flags, Kind: kind.ID, Op: op.Op, Name: name, Body: op.Body}
-	if res := groupstate.Check(r.state.Kinds(), r.state.Limits(), &q); res.Code != protocol.CodeOK {
+	if kind.ID == protocol.KindControl {
+		q.Name = ""
+	}
+	gate := r.state.Gate()
+	if res := gate.Check(&q); res.Code != protocol.CodeOK {
 		return reply{code: res.Code, body: res.Body}
 	}
 	var reader groupstate.Reader

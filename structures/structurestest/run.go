@@ -44,6 +44,10 @@ func Run(t *testing.T, kind structures.Kind, fresh func() Model) {
 // waiting calls take a while to build up.
 const lengths = 3
 
+// maxGrantCost is what a grant beside those that a request declares costs at
+// most.
+const maxGrantCost = 8
+
 // sessions is how many sessions call at once.
 const sessions = 3
 
@@ -56,6 +60,8 @@ type call struct {
 	answer   Answer
 	reply    reply
 	over     bool // confirmed, cancelled, or its session has ended
+
+	began, answeredAt protocol.LogTime
 }
 
 func (c *call) String() string {
@@ -64,8 +70,9 @@ func (c *call) String() string {
 
 // run is one drawn history.
 type run struct {
-	kind  structures.Kind
-	model Model
+	kind    structures.Kind
+	model   Model
+	generic generic
 
 	steady  *replica // applies entries one after the other
 	restart *replica // is restored from its own snapshot after each
@@ -81,6 +88,7 @@ type run struct {
 	entry   groupstate.Builder
 	answers []Answer // that the entry must give
 	repeats []*call  // requests of the entry that were sent before
+	cost    int      // that the entry's requests may have at most
 	ending  protocol.SessionID
 }
 
@@ -104,7 +112,17 @@ func start(t *rapid.T, kind structures.Kind, model Model) (*run, error) {
 // reset begins the next entry.
 func (r *run) reset() {
 	r.entry.Reset(groupstate.Header{ClockEpoch: 1, Elapsed: r.elapsed}, 64)
-	r.answers, r.repeats, r.ending = nil, nil, 0
+	r.answers, r.repeats, r.ending, r.cost = nil, nil, 0, 0
+}
+
+// request adds a request to the entry.
+func (r *run) request(raw []byte) {
+	var q protocol.Request
+	if err := q.Decode(raw); err != nil {
+		panic("structurestest: bug: " + err.Error())
+	}
+	r.cost += groupstate.Cost(r.steady.state.Kinds(), &q)
+	r.entry.Request(raw)
 }
 
 func (r *run) attach() {
@@ -114,27 +132,28 @@ func (r *run) attach() {
 }
 
 func (r *run) mutate(t *rapid.T) {
-	op := r.model.Generate(t)
+	op := r.generate(t)
 	if op.Flags&protocol.FlagRead != 0 {
 		r.compareRead(t, op)
 		return
 	}
-	c := &call{Call: Call{
-		ID: CallID(len(r.calls) + 1), Session: rapid.SampledFrom(r.sessions).Draw(t, "session"), Op: op,
+	c := &call{began: r.now, Call: Call{
+		ID: CallID(len(r.calls) + 1), Session: r.drawSession(t, op), Op: op,
 	}}
 	c.caller = r.identity(c.Session)
 	q := protocol.Request{
 		Partition: home, Flags: op.Flags, Kind: r.kind.ID, Op: op.Op, Name: name,
 		Caller: c.caller, Highest: groupstate.MaxSlots - 1, Body: op.Body,
 	}
-	if res := groupstate.Check(r.steady.state.Kinds(), r.steady.state.Limits(), &q); res.Code != protocol.CodeOK {
+	gate := r.steady.state.Gate()
+	if res := gate.Check(&q); res.Code != protocol.CodeOK {
 		t.Fatalf("%v: the Machine's Check refuses it: %d %s", c, res.Code, res.Body)
 	}
 	c.raw = q.Append(nil)
 	r.calls = append(r.calls, c)
 	r.planted(t, c)
-	r.entry.Request(c.raw)
-	r.expect(t, r.model.Apply(c.Call, r.now))
+	r.request(c.raw)
+	r.expect(t, r.apply(c.Call))
 	if !c.answered {
 		t.Logf("%v: waits", c)
 	} else {
@@ -170,7 +189,7 @@ func (r *run) expect(t *rapid.T, answers []Answer) {
 		if c.answered {
 			t.Fatalf("the model answers %v twice", c)
 		}
-		c.answered, c.answer = true, a
+		c.answered, c.answer, c.answeredAt = true, a, r.now
 		r.answers = append(r.answers, a)
 		destroyed = destroyed || a.Code == protocol.CodeDestroyed
 	}
@@ -182,7 +201,7 @@ func (r *run) expect(t *rapid.T, answers []Answer) {
 
 func (r *run) read(t *rapid.T) {
 	for range 20 {
-		if op := r.model.Generate(t); op.Flags&protocol.FlagRead != 0 {
+		if op := r.generate(t); op.Flags&protocol.FlagRead != 0 {
 			r.compareRead(t, op)
 			return
 		}
@@ -192,7 +211,7 @@ func (r *run) read(t *rapid.T) {
 
 func (r *run) compareRead(t *rapid.T, op Op) {
 	r.flush(t)
-	want := r.model.Read(op, r.now)
+	want := r.readModel(op)
 	for _, rep := range []*replica{r.steady, r.restart} {
 		got := rep.read(r.kind, op)
 		if err := want.compare(got.code, got.body, got.at); err != nil {
@@ -214,14 +233,14 @@ func (r *run) repeat(t *rapid.T) {
 	}
 	c := rapid.SampledFrom(known).Draw(t, "call")
 	t.Logf("repeat %v", c)
-	r.entry.Request(c.raw)
+	r.request(c.raw)
 	r.repeats = append(r.repeats, c)
 }
 
 // control sends an operation on the record of a call.
 func (r *run) control(c *call, op protocol.Op) {
 	q := protocol.Request{Partition: home, Op: op, Caller: c.caller, Highest: groupstate.MaxSlots - 1}
-	r.entry.Request(q.Append(nil))
+	r.request(q.Append(nil))
 	r.repeats = append(r.repeats, c)
 }
 
@@ -270,7 +289,7 @@ func (r *run) advance(t *rapid.T) {
 	r.elapsed += int64(d)
 	r.now = r.now.Add(d)
 	r.reset()
-	r.expect(t, r.model.Advance(r.now))
+	r.expect(t, append(r.model.Advance(r.now), r.dueHolds()...))
 	r.send(t)
 }
 
@@ -324,11 +343,18 @@ func (r *run) send(t *rapid.T) {
 	if a, b := r.steady.hash(), r.restart.hash(); a != b {
 		t.Fatalf("a snapshot has another hash than the state: %x, %x", b, a)
 	}
+	// Beyond what a kind declares, requests grant calls that wait.
+	if cost, most := r.steady.state.Worked().Requests, r.cost+maxGrantCost*len(r.steady.replies); cost > most {
+		t.Fatalf("the requests of an entry cost %d, and declare at most %d", cost, most)
+	}
 	if err := r.settle(); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := r.steady.len(), r.model.Len(r.now); got != want {
 		t.Fatalf("Len is %d, the model says %d", got, want)
+	}
+	if err := r.named(); err != nil {
+		t.Fatal(err)
 	}
 	r.reset()
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"time"
 )
 
@@ -22,6 +23,9 @@ func diskFaults() []Fault {
 				tr, err := trace(t.Grid, m, fmt.Sprintf("delay_exit=%d", d.Microseconds()))
 				return Injected{fmt.Sprint(m.Name, " ", d), func(context.Context) error { _, err := tr.stop(); return err }}, err
 			},
+		}, {
+			Name: "slow-disk", Family: familyDisk, About: "every fsync of a minority takes 100 to 600 ms longer, or of all members 100 to 200 ms, for longer than sessions live", KeepsSessions: true,
+			Slow: true, Lasts: [2]time.Duration{15 * time.Second, 40 * time.Second}, Needs: needsTracer, Inject: slowDisks,
 		}, {
 			Name: "fsync-fail", Family: familyDisk, About: "every fsync of a member fails: it must end before it acknowledges anything",
 			Lasts: [2]time.Duration{3 * time.Second, 5 * time.Second}, Needs: needsTracer,
@@ -97,6 +101,32 @@ func (tr *tracer) stop() (int, error) {
 	_ = tr.process.terminate(5 * time.Second)
 	b, err := os.ReadFile(tr.output)
 	return bytes.Count(b, []byte("(INJECTED)")) + bytes.Count(b, []byte("(DELAYED)")), err
+}
+
+// slowDisks makes the disks of a minority slow, or those of all, which is no
+// reason to lose anything: writes are acknowledged, later. Those of all are not
+// as slow as that of one may be: a vote waits for a sync of who asks and one of
+// who grants it, and both together must take less than the election timeout.
+func slowDisks(_ context.Context, t *Target) (Injected, error) {
+	victims, most := t.Grid.shuffled(t.Rand), 200*time.Millisecond
+	if t.Rand.IntN(2) == 0 {
+		victims, most = victims[:max(1, (len(victims)-1)/2)], 600*time.Millisecond
+	}
+	d := between(t.Rand, 100*time.Millisecond, most).Round(time.Millisecond)
+	tracers, errs := make([]*tracer, len(victims)), make([]error, len(victims))
+	var all sync.WaitGroup
+	for i, m := range victims {
+		all.Go(func() { tracers[i], errs[i] = trace(t.Grid, m, fmt.Sprintf("delay_exit=%d", d.Microseconds())) })
+	}
+	all.Wait()
+	return Injected{fmt.Sprint(namesOf(victims), " ", d), func(context.Context) error {
+		var errs []error
+		for _, tr := range tracers {
+			_, err := tr.stop()
+			errs = append(errs, err)
+		}
+		return errors.Join(errs...)
+	}}, errors.Join(errs...)
 }
 
 // failSync expects a member to end by itself as soon as a sync has failed: what

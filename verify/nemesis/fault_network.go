@@ -55,7 +55,7 @@ func networkFaults() []Fault {
 			d := between(t.Rand, 5*time.Millisecond, 300*time.Millisecond).Round(time.Millisecond)
 			t.Grid.hosts.network.SetAll(Way{Delay: d})
 			return d.String()
-		}),
+		}).keepsSessions(),
 		fault("delay-leader", "50 to 500 ms to and from a leader", long, func(ctx context.Context, t *Target) string {
 			m, d := t.Grid.leader(ctx, t.Rand), between(t.Rand, 50*time.Millisecond, 500*time.Millisecond).Round(time.Millisecond)
 			for _, o := range t.Grid.members {
@@ -64,6 +64,31 @@ func networkFaults() []Fault {
 			}
 			return fmt.Sprint(m.Name, " ", d)
 		}),
+		fault("slow-link", "100 to 600 ms there and back between clients and members, or 100 to 300 ms between members or everywhere, for longer than sessions live",
+			[2]time.Duration{15 * time.Second, 40 * time.Second}, func(_ context.Context, t *Target) string {
+				which, most := t.Rand.IntN(3), 300*time.Millisecond
+				if t.Grid.disturbsClients() != nil {
+					which = 0
+				}
+				if which != 1 {
+					most /= 2 // an election, two round trips, has to be over within its timeout
+				}
+				w := Way{Delay: between(t.Rand, 50*time.Millisecond, most).Round(time.Millisecond)}
+				detail := fmt.Sprint("members ", 2*w.Delay)
+				if which > 0 {
+					detail = fmt.Sprint("clients ", 2*w.Delay)
+					for _, m := range t.Grid.members {
+						t.Grid.between(m, w, w, "")
+					}
+				}
+				if which != 1 {
+					t.Grid.hosts.network.SetAll(w)
+				}
+				if which == 2 {
+					detail = fmt.Sprint("members and clients ", 2*w.Delay)
+				}
+				return detail
+			}).slow().keepsSessions(),
 		fault("loss", "up to a third of the packets lost; through a proxy, of gossip only", long, func(_ context.Context, t *Target) string {
 			share := 0.02 + 0.3*t.Rand.Float64()
 			t.Grid.hosts.network.SetAll(Way{Lose: share})
@@ -72,13 +97,25 @@ func networkFaults() []Fault {
 		fault("duplicate", "half of the packets doubled, all reordered; through a proxy, of gossip only", long, func(_ context.Context, t *Target) string {
 			t.Grid.hosts.network.SetAll(Way{Duplicate: 0.5, Delay: 10 * time.Millisecond})
 			return ""
-		}),
+		}).keepsSessions(),
 		fault("corrupt", "bits flipped in what members send each other", long, func(_ context.Context, t *Target) string {
 			share := 0.001 + 0.05*t.Rand.Float64()
 			t.Grid.hosts.network.SetAll(Way{Corrupt: share})
 			return fmt.Sprintf("%.1f %% of chunks", 100*share)
 		}),
 	}
+}
+
+// slow makes the fault one that a run has seldom.
+func (f Fault) slow() Fault {
+	f.Slow = true
+	return f
+}
+
+// keepsSessions makes the fault one under which no session may be lost.
+func (f Fault) keepsSessions() Fault {
+	f.KeepsSessions = true
+	return f
 }
 
 // isolate cuts some members off from the others.

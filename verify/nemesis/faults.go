@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/quorate/quorate/internal/contexts"
 )
 
 // Loss says what a fault may take for ever.
@@ -33,6 +35,9 @@ type Fault struct {
 	Slow bool
 	// OnlyByName: it is run only when it is named, never as one of all.
 	OnlyByName bool
+	// KeepsSessions: while it is in force, and writes of a client are acknowledged,
+	// that client's session must not be lost.
+	KeepsSessions bool
 	// Needs says why the grid, or the machine, cannot have it; nil: it always can.
 	Needs func(*Grid) error
 	// Inject puts it in force.
@@ -55,6 +60,16 @@ type Target struct {
 	// and returns how to kill it and how to see that nothing of it stays; nil:
 	// there is none.
 	Client func(context.Context) (*Holder, error)
+	// Load starts a load by its name, with clients of its own, and returns what
+	// ends it and checks what it has seen; nil: there is none.
+	Load func(ctx context.Context, name string) (*Load, error)
+}
+
+// Load is a load in force.
+type Load struct {
+	Detail string
+	// Check sees that the load was served as promised, and ends it.
+	Check func(context.Context) error
 }
 
 // Holder is a client process.
@@ -74,7 +89,7 @@ func Violated(format string, args ...any) error { return &Violation{fmt.Sprintf(
 // Possible returns why a fault cannot be done to a grid, nil if it can.
 func (f Fault) Possible(t *Target) error {
 	if t.Grid == nil {
-		if f.Family != familyClients || f.Needs != nil {
+		if f.Family != familyClients && f.Family != familyLoad || f.Needs != nil {
 			return errors.New("needs a grid of its own processes")
 		}
 		return nil
@@ -95,11 +110,13 @@ const (
 	familyClients = "clients"
 	familyDisk    = "disk"
 	familyMachine = "machine"
+	familyJoin    = "join"
+	familyLoad    = "load"
 )
 
 // Faults returns all kinds of fault, family by family.
 func Faults() []Fault {
-	return slices.Concat(processFaults(), pauseFaults(), networkFaults(), clientFaults(), diskFaults(), dataFaults(), machineFaults())
+	return slices.Concat(processFaults(), pauseFaults(), networkFaults(), clientFaults(), diskFaults(), dataFaults(), machineFaults(), joinFaults(), loadFaults())
 }
 
 // Choose returns the faults of a list of names and families; "all" stands for
@@ -161,6 +178,6 @@ func pauseFor(ctx context.Context, d time.Duration) error {
 	case <-t.C:
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return contexts.Err(ctx)
 	}
 }

@@ -34,6 +34,9 @@ type Config struct {
 	SmallDisk  bool     // one member has its data on a disk that can be filled
 }
 
+// clusterName is the name of the cluster.
+const clusterName = "verify"
+
 // smallDisk is the size of a disk that can be filled.
 const smallDisk = 512 << 20
 
@@ -161,7 +164,7 @@ func (g *Grid) Start(m *Member) error {
 	args := append(slices.Clone(g.cfg.Command),
 		"--name", m.Name, "--listen", m.Listen, "--advertise", m.Address,
 		"--join", strings.Join(others, ","), "--bootstrap-expect", fmt.Sprint(len(g.members)),
-		"--cluster", "verify", "--durability", g.cfg.Durability, "--http", "off", "--end-with-stdin")
+		"--cluster", clusterName, "--durability", g.cfg.Durability, "--http", "off", "--end-with-stdin")
 	if g.hosts.kind == NetworkNetns {
 		args = append(args, "--insecure") // not on loopback, and yet nobody else is there
 	}
@@ -346,14 +349,20 @@ func (g *Grid) Status(ctx context.Context) []*protocol.Status {
 			continue
 		}
 		asking.Go(func() {
-			var s protocol.Status
-			if g.Ask(ctx, m, protocol.AdminStatus, &s) == nil {
-				all[i] = &s
+			if s, err := g.ask(ctx, m); err == nil {
+				all[i] = s
 			}
 		})
 	}
 	asking.Wait()
 	return all
+}
+
+// ask asks whoever listens where a member does how it is.
+func (g *Grid) ask(ctx context.Context, m *Member) (*protocol.Status, error) {
+	var s protocol.Status
+	err := g.Ask(ctx, m, protocol.AdminStatus, &s)
+	return &s, err
 }
 
 // Ask asks a member an operator's question, past the network.
@@ -364,7 +373,7 @@ func (g *Grid) Ask(ctx context.Context, m *Member, what string, answer any) erro
 	if err != nil {
 		return err
 	}
-	return protocol.DecodeLarge(b, answer)
+	return protocol.DecodeAnswer(b, answer)
 }
 
 func (g *Grid) dialWatching(ctx context.Context, address string) (net.Conn, error) {

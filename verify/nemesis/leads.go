@@ -19,14 +19,14 @@ type Lead struct {
 	Member string
 	Group  protocol.GroupID
 	Begins bool // it leads from now on
-	// Held is how long nobody could write while the member handed the group over,
-	// until it knew who leads; 0: it has not.
-	Held time.Duration
+	// Gated is how long nobody could write while the member transferred the
+	// leadership, until it knew who leads; 0: it has not.
+	Gated time.Duration
 }
 
 var (
-	leadsLine = regexp.MustCompile(`^time=(\S+) .*msg="(leads the group|handed the group over)".* group=(\d+)`)
-	heldField = regexp.MustCompile(` held=(\S+)`)
+	leadsLine  = regexp.MustCompile(`^time=(\S+) .*msg="(became leader of the group|leadership transferred)".* group=(\d+)`)
+	gatedField = regexp.MustCompile(` gated=(\S+)`)
 )
 
 // Leads returns what the members have logged since a time, the earliest first.
@@ -71,14 +71,14 @@ func parseLead(line string) (Lead, bool) {
 	if errors.Join(err, err2) != nil {
 		return Lead{}, false
 	}
-	l := Lead{At: at, Group: protocol.GroupID(id), Begins: m[2] == "leads the group"}
+	l := Lead{At: at, Group: protocol.GroupID(id), Begins: m[2] == "became leader of the group"}
 	if l.Begins {
 		return l, true
 	}
-	held := heldField.FindStringSubmatch(line)
-	if held == nil {
+	gated := gatedField.FindStringSubmatch(line)
+	if gated == nil {
 		return Lead{}, false
 	}
-	l.Held, err = time.ParseDuration(held[1])
+	l.Gated, err = time.ParseDuration(gated[1])
 	return l, err == nil
 }

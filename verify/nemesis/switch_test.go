@@ -156,8 +156,13 @@ func TestNamespacesWorsen(t *testing.T) {
 		t.Errorf("%d packets were damaged", n)
 	}
 	h.network.SetAll(Way{Corrupt: 1})
-	// The line may be damaged into more or fewer; sent again it is not the same.
-	if err := raft("damaged", time.Second); err == nil {
+	// The line may be damaged into more or fewer; sent again it is not the same. The
+	// way back may flip the bit again that the way there has flipped, seldom.
+	damaged := false
+	for range 3 {
+		damaged = damaged || raft("damaged", time.Second) != nil
+	}
+	if !damaged {
 		t.Error("it came back undamaged")
 	}
 	if h.network.Damaged() == 0 {

@@ -101,6 +101,7 @@ type elements struct {
 const (
 	elementQueues  = 4
 	longestElement = 200 // elements in a queue, about
+	manyElements   = 20  // of a PutAll and of a TakeN at most
 )
 
 func (r *Run) newElements() *elements {
@@ -120,18 +121,34 @@ func (e *elements) puts(id int, c *client.Client) worker {
 			return
 		}
 		n++
-		v := fmt.Sprint(id, "-", n)
-		err := dqueue.New[string](c, fmt.Sprint(e.name, i)).Put(ctx, v)
+		values := []string{fmt.Sprint(id, "-", n)}
+		q := dqueue.New[string](c, fmt.Sprint(e.name, i))
+		var put, maybe int // of the first
+		var err error
+		if rng.IntN(4) == 0 {
+			for range rng.IntN(manyElements) {
+				n++
+				values = append(values, fmt.Sprint(id, "-", n))
+			}
+			err = q.PutAll(ctx, values)
+			if p, ok := errors.AsType[*dqueue.PartialError](err); ok {
+				put, maybe = p.Put, p.Unknown
+			}
+		} else {
+			err = q.Put(ctx, values[0])
+		}
 		_ = e.run.count(err)
-		e.mu.Lock()
-		defer e.mu.Unlock()
 		switch {
 		case err == nil:
-			e.size[i].Add(1)
-			e.each[i].Put = append(e.each[i].Put, v)
+			put = len(values)
 		case mayBe(err):
-			e.each[i].PutUnknown = append(e.each[i].PutUnknown, v)
+			maybe = max(maybe, 1)
 		}
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.size[i].Add(int64(put))
+		e.each[i].Put = append(e.each[i].Put, values[:put]...)
+		e.each[i].PutUnknown = append(e.each[i].PutUnknown, values[put:put+maybe]...)
 	}
 }
 
@@ -140,16 +157,26 @@ func (e *elements) takes(_ int, c *client.Client) worker {
 		i := rng.IntN(elementQueues)
 		ctx, cancel := waiting(ctx, span, rng)
 		defer cancel()
-		v, err := dqueue.New[string](c, fmt.Sprint(e.name, i)).Take(ctx)
+		q := dqueue.New[string](c, fmt.Sprint(e.name, i))
+		most := 1
+		var taken []string
+		var err error
+		if rng.IntN(3) == 0 {
+			most = manyElements
+			taken, err = q.TakeN(ctx, most)
+		} else {
+			taken = make([]string, 1)
+			taken[0], err = q.Take(ctx)
+		}
 		_ = e.run.count(err)
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		switch {
 		case err == nil:
-			e.size[i].Add(-1)
-			e.each[i].Taken = append(e.each[i].Taken, v)
+			e.size[i].Add(-int64(len(taken)))
+			e.each[i].Taken = append(e.each[i].Taken, taken...)
 		case unknown(err):
-			e.each[i].TakesUnknown++
+			e.each[i].TakesUnknown += most
 		}
 	}
 }

@@ -13,7 +13,8 @@ import (
 
 // permits are semaphores that live as long as the run. Never do more hold than
 // there are permits, each grant's token is larger than those of all grants
-// that were there when it was asked for, and at the end all permits are back.
+// that were there when it was asked for, and at the end all permits are back. Now
+// and then one holds until another client has revoked its permits.
 type permits struct {
 	run  *Run
 	name string
@@ -37,15 +38,16 @@ func (r *Run) newPermits() *permits {
 func (p *permits) worker(c *client.Client) worker {
 	return func(ctx context.Context, e *epoch, rng *rand.Rand) {
 		i := rng.IntN(permitSemaphores)
-		s, grants := dsemaphore.New(c, fmt.Sprint(p.name, i)), p.each[i]
+		name := fmt.Sprint(p.name, i)
+		s, grants := dsemaphore.New(c, name), p.each[i]
 		if err := p.run.count(s.Init(ctx, permitCount)); err != nil {
 			return
 		}
-		ctx, cancel := waiting(ctx, e, rng)
+		wait, cancel := waiting(ctx, e, rng)
 		defer cancel()
 		n := 1 + rng.Int64N(3)
 		before := grants.Token()
-		held, err := s.Acquire(ctx, n)
+		held, err := s.Acquire(wait, n)
 		if p.run.count(err) != nil {
 			return
 		}
@@ -53,11 +55,18 @@ func (p *permits) worker(c *client.Client) worker {
 		if err != nil {
 			p.run.violates("permits", "semaphore %d: %v", i, err)
 		}
-		p.run.sleep(time.Duration(rng.IntN(15)) * time.Millisecond)
+		if rng.IntN(stuckOneOf) == 0 {
+			other := dsemaphore.New(p.run.other(c, rng), name)
+			if p.run.stuck(ctx, e, held, rng, other) {
+				return // its client acknowledges, and so the permits come back
+			}
+		} else {
+			p.run.sleep(time.Duration(rng.IntN(15)) * time.Millisecond)
+		}
 		grants.Returns(grant)
 		back, cancel := context.WithTimeout(context.Background(), operationTime)
 		defer cancel()
-		_ = p.run.count(held.Release(back))
+		_ = p.run.count(notHeld(held.Release(back)))
 	}
 }
 

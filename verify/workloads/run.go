@@ -50,6 +50,8 @@ type Run struct {
 	counted  atomic.Int64 // that a counting check has looked at
 	searched atomic.Int64 // that porcupine has accepted
 	broken   atomic.Int64
+	revoked  atomic.Int64 // holds, by other clients
+	told     atomic.Int64 // holders whose context has ended because of that
 
 	mu        sync.Mutex // guards what follows
 	epoch     *epoch
@@ -268,6 +270,7 @@ type Progress struct {
 	Calls, Failed, Unknown int64
 	Counted, Searched      int64
 	Broken                 int64
+	Revoked, RevokedTold   int64 // holds, and holders that held until they were told
 }
 
 // Progress returns how far the run has come.
@@ -275,6 +278,7 @@ func (r *Run) Progress() Progress {
 	return Progress{
 		Calls: r.calls.Load(), Failed: r.failed.Load(), Unknown: r.unknown.Load(),
 		Counted: r.counted.Load(), Searched: r.searched.Load(), Broken: r.broken.Load(),
+		Revoked: r.revoked.Load(), RevokedTold: r.told.Load(),
 	}
 }
 

@@ -2,10 +2,12 @@ package workloads
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
 
+	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/client"
 	"github.com/quorate/quorate/structures/dcounter"
 	"github.com/quorate/quorate/structures/dmap"
@@ -97,7 +99,8 @@ func (r *Run) counters(id int, c *client.Client) worker {
 	}
 }
 
-// semaphores acquires permits, with and without waiting, and gives them back.
+// semaphores acquires permits, with and without waiting, and gives them back, or holds
+// them until another client has revoked them.
 func (r *Run) semaphores(id int, c *client.Client) worker {
 	return func(ctx context.Context, e *epoch, rng *rand.Rand) {
 		name := fmt.Sprint(e.prefix, "semaphore-", rng.IntN(epochSemaphores))
@@ -112,20 +115,37 @@ func (r *Run) semaphores(id int, c *client.Client) worker {
 		case 0:
 			_, err = s.Available(ctx)
 		case 1:
-			held, _, err = s.TryAcquire(ctx, n, 0)
+			held, _, err = s.TryAcquire(ctx, n)
 		case 2, 3:
-			held, _, err = s.TryAcquire(ctx, n, time.Duration(rng.IntN(500))*time.Millisecond)
+			held, err = s.Acquire(ctx, n, dsemaphore.Wait(time.Duration(rng.IntN(500))*time.Millisecond))
+			err = inTime(err)
 		default:
 			wait, cancel := waiting(ctx, e, rng)
 			held, err = s.Acquire(wait, n)
 			cancel()
 		}
 		_ = r.seen(err)
-		if held != nil {
+		switch {
+		case held == nil:
+			return
+		case rng.IntN(stuckOneOf) == 0:
+			other := verify.NewSemaphore(e.history, id, name, dsemaphore.New(r.other(c, rng), name))
+			if r.stuck(ctx, e, held.Held, rng, other) {
+				return
+			}
+		default:
 			r.sleep(time.Duration(rng.IntN(20)) * time.Millisecond)
-			_ = r.seen(held.Release(ctx))
 		}
+		_ = r.seen(notHeld(held.Release(ctx)))
 	}
+}
+
+// inTime returns err, and nil where it says that a wait is over.
+func inTime(err error) error {
+	if errors.Is(err, quorate.ErrNotInTime) {
+		return nil
+	}
+	return err
 }
 
 // waiting bounds a wait by the epoch, and often sooner.
@@ -154,11 +174,15 @@ func (r *Run) puts(id int, c *client.Client) worker {
 			return
 		}
 		v := fmt.Sprint(id, "-", rng.Uint64())
-		switch rng.IntN(4) {
+		switch rng.IntN(8) {
 		case 0:
 			_, err = q.Offer(ctx, v)
-		case 1:
+		case 1, 2:
 			_, err = q.Len(ctx)
+		case 3:
+			err = inTime(q.Put(ctx, v, dqueue.Wait(time.Duration(rng.IntN(100))*time.Millisecond)))
+		case 4:
+			err = inTime(q.PutAll(ctx, []string{v, v + "+", v + "++"}))
 		default:
 			wait, cancel := waiting(ctx, e, rng)
 			err = q.Put(wait, v)
@@ -175,13 +199,18 @@ func (r *Run) takes(id int, c *client.Client) worker {
 		if err != nil {
 			return
 		}
-		switch rng.IntN(6) {
+		switch rng.IntN(8) {
 		case 0:
 			_, _, err = q.Peek(ctx)
 		case 1:
-			_, _, err = q.Poll(ctx, 0)
+			_, _, err = q.Poll(ctx)
 		case 2:
-			_, _, err = q.Poll(ctx, time.Duration(rng.IntN(100))*time.Millisecond)
+			_, err = q.Take(ctx, dqueue.Wait(time.Duration(rng.IntN(100))*time.Millisecond))
+			err = inTime(err)
+		case 3:
+			wait, cancel := waiting(ctx, e, rng)
+			_, err = q.TakeN(wait, 2)
+			cancel()
 		default:
 			wait, cancel := waiting(ctx, e, rng)
 			_, err = q.Take(wait)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/grid/internal/identity"
+	"github.com/quorate/quorate/grid/internal/tune"
 	"github.com/quorate/quorate/partition"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups"
@@ -20,7 +21,8 @@ import (
 const firstReplica protocol.ReplicaID = 1
 
 // probe asks everyone where they stand and returns the answers, ordered by
-// address.
+// address. It notes in joined who has answered at an address that this member was
+// told to find its cluster at.
 func (c *Coordinator) probe(ctx context.Context) []stateReply {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -40,7 +42,11 @@ func (c *Coordinator) probe(ctx context.Context) []stateReply {
 	}
 	wg.Wait()
 	var found []stateReply
-	for _, r := range replies {
+	c.joined = map[protocol.UUID]bool{}
+	for i, r := range replies {
+		if r != nil && (slices.Contains(c.cfg.Join, targets[i]) || slices.Contains(c.past.addresses, targets[i])) {
+			c.joined[r.Self.Incarnation] = true
+		}
 		same := func(s stateReply) bool { return r != nil && s.Self.Incarnation == r.Self.Incarnation }
 		if r != nil && r.Self.Incarnation != me.Incarnation && !slices.ContainsFunc(found, same) {
 			found = append(found, *r)
@@ -50,6 +56,7 @@ func (c *Coordinator) probe(ctx context.Context) []stateReply {
 	c.mu.Lock()
 	c.seen = found
 	for _, r := range found {
+		c.floor.learn(r.Floor)
 		for _, a := range r.Known {
 			if len(c.callers) < 1024 {
 				c.callers[a] = time.Now()
@@ -62,22 +69,37 @@ func (c *Coordinator) probe(ctx context.Context) []stateReply {
 
 // seek is the step of a blank member.
 func (c *Coordinator) seek(ctx context.Context, m *identity.Member) error {
-	if left, err := c.findRemains(); left != nil || err != nil {
+	if saved, err := c.findSavedCluster(); saved != nil || err != nil {
 		if err != nil {
 			return err
 		}
-		return c.seekAnew(ctx, left)
+		return c.foundAnew(ctx, saved)
 	}
 	replies := c.probe(ctx)
+	elsewhere, other := "", ""
 	for _, r := range replies {
-		if r.Formed {
+		joined := c.joined[r.Self.Incarnation]
+		switch {
+		case !r.Formed:
+		case joined && c.mayJoin(r.ClusterName):
 			return c.adopt(r)
+		case !joined && c.clusterName() == r.ClusterName:
+			elsewhere = r.Self.Address
+		default:
+			c.skip(r)
+			if joined {
+				other = fmt.Sprintf("; %s belongs to cluster %q, and this member was started for %q: see --cluster", r.Self.Address, r.ClusterName, c.clusterName())
+			}
 		}
+	}
+	if elsewhere != "" {
+		c.setWaiting("a member of a formed cluster among the addresses to join: %s belongs to one of that name, and is not among them", elsewhere)
+		return nil
 	}
 	expect := c.cfg.Expect
 	switch {
 	case expect == 0 && len(c.cfg.Join) > 0:
-		c.setWaiting("a member of a formed cluster at %s", strings.Join(c.cfg.Join, ", "))
+		c.setWaiting("a member of a formed cluster at %s%s", strings.Join(c.cfg.Join, ", "), other)
 		return nil
 	case expect <= 1:
 		return c.becomeFounder()
@@ -87,19 +109,19 @@ func (c *Coordinator) seek(ctx context.Context, m *identity.Member) error {
 	odd := "" // who is seen, and does not belong
 	for _, r := range replies {
 		switch {
+		case c.clusterName() != or(r.ClusterName, DefaultClusterName):
+			odd = fmt.Sprintf("; %s was started for cluster %q", r.Self.Address, or(r.ClusterName, DefaultClusterName))
 		case r.Founder != (protocol.UUID{}):
 			c.setWaiting("the founder at %s", r.FounderAddress)
 			return nil
 		case int(r.Expect) != expect:
 			odd = fmt.Sprintf("; %s expects %d", r.Self.Address, r.Expect)
-		case c.cfg.ClusterName != r.ClusterName && c.cfg.ClusterName != "" && r.ClusterName != "":
-			odd = fmt.Sprintf("; %s was started for cluster %q", r.Self.Address, r.ClusterName)
 		default:
 			set = append(set, r.Self)
 		}
 	}
 	if len(set) < expect {
-		c.setWaiting("%d of %d expected members seen%s", len(set), expect, odd)
+		c.setWaiting("all expected members to see each other: %d of %d are seen%s", len(set), expect, odd)
 		return nil
 	}
 	slices.SortFunc(set, func(a, b self) int { return strings.Compare(a.Address, b.Address) })
@@ -122,15 +144,44 @@ func (c *Coordinator) seek(ctx context.Context, m *identity.Member) error {
 	return c.becomeFounder()
 }
 
+// wantedName returns the name of the cluster that this member was told to join, or
+// belonged to before its memory was lost; empty: any.
+func (c *Coordinator) wantedName() string { return or(c.cfg.ClusterName, c.past.name) }
+
+// clusterName returns the name of the cluster that this member, while it is blank,
+// forms with others.
+func (c *Coordinator) clusterName() string { return or(c.wantedName(), DefaultClusterName) }
+
+// mayJoin reports whether a cluster of a name is the one that is wanted.
+func (c *Coordinator) mayJoin(name string) bool {
+	want := c.wantedName()
+	return want == "" || want == name
+}
+
+// maxSkipped bounds what is remembered of clusters that were skipped.
+const maxSkipped = 256
+
+// skip says, once, that a formed cluster is not the one that is looked for:
+// addresses are used again, and a blank member of one cluster may be known to the
+// members of another.
+func (c *Coordinator) skip(r stateReply) {
+	key := r.Self.Address + " " + r.Cluster.String()
+	if c.skipped[key] {
+		return
+	}
+	if len(c.skipped) >= maxSkipped {
+		clear(c.skipped)
+	}
+	c.skipped[key] = true
+	c.log.Warn("a member of another cluster is skipped", "address", r.Self.Address, "its_cluster", r.ClusterName, "wanted", c.clusterName())
+}
+
 // becomeFounder makes a blank member the founder of a cluster of its own.
 func (c *Coordinator) becomeFounder() error {
-	name := c.cfg.ClusterName
-	if name == "" {
-		name = DefaultClusterName
-	}
-	s := c.cfg.Settings
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	name, s := c.clusterName(), c.cfg.Settings
+	defer c.stepped(tune.FounderNoted, protocol.SystemGroup)
+	c.deciding.Lock()
+	defer c.deciding.Unlock()
 	if m := c.dir.Member(); !m.Blank() {
 		return nil // it has given itself to another in the meantime
 	}
@@ -158,12 +209,12 @@ func (c *Coordinator) adopt(r stateReply) error {
 	if err := c.agree(r.ClusterName, r.Settings); err != nil {
 		return err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.deciding.Lock()
+	defer c.deciding.Unlock()
 	if m := c.dir.Member(); !m.Blank() {
 		return nil
 	}
-	c.known[r.Self.Incarnation] = r.Self.Address
+	c.noteKnown(r.Self)
 	return c.dir.Update(func(m *identity.Member) {
 		m.Cluster, m.ClusterName, m.Formed = r.Cluster, r.ClusterName, true
 		m.Durability, m.Partitions = r.Settings.Durability, r.Settings.Partitions
@@ -181,6 +232,9 @@ func (c *Coordinator) found(ctx context.Context, m *identity.Member) error {
 	if err := c.startFirst(h, m); err != nil {
 		return err
 	}
+	if blank, err := c.mayReform(ctx, h, m, h.System().View()); blank || err != nil {
+		return err
+	}
 	v, err := h.System().Refresh(ctx)
 	if err != nil {
 		c.setWaiting("the first leader of the system group")
@@ -195,22 +249,30 @@ func (c *Coordinator) found(ctx context.Context, m *identity.Member) error {
 			},
 			Member: systemstate.Member{Incarnation: m.Incarnation, Name: m.Name, Address: c.cfg.Address, Level: c.level},
 		}
-		if first := firstSession(m.Durability); first != 0 {
-			found.Seed = &systemstate.Seed{Next: first}
+		if m.Durability == "memory" {
+			found.Floor = c.floor.now()
 		}
 		if m.Recovered != (protocol.UUID{}) {
-			left, err := c.findRemains()
+			saved, err := c.findSavedCluster()
 			if err != nil {
 				return err
 			}
-			if left == nil {
-				return fatalf("the saved states that the cluster was to be founded from are gone: start again from what quorate recover has made")
+			if saved == nil {
+				return fatalf("the backups that the cluster was to be founded from are gone: start again from what quorate recover has made")
 			}
-			left.sow(&found)
+			saved.found(&found)
 		}
 		_, err := h.System().Propose(ctx, found)
+		c.stepped(tune.ClusterFounded, protocol.SystemGroup)
 		return err
 	}
+	return c.form(ctx, h, m, v)
+}
+
+// form brings the expected members into a cluster that is founded, and makes it
+// real. It is the step of the founder, and of whoever leads the system group
+// without it: what is done already is in the log, whoever has done it.
+func (c *Coordinator) form(ctx context.Context, h *shardgroups.Host, m *identity.Member, v *systemstate.Agreement) error {
 	if v.Formed {
 		return c.markFormed()
 	}
@@ -220,7 +282,10 @@ func (c *Coordinator) found(ctx context.Context, m *identity.Member) error {
 		expect, replies = 1, nil // the others come to it, with nothing
 	}
 	for _, r := range replies {
-		other := r.Formed && r.Cluster != m.Cluster
+		if r.ClusterName != m.ClusterName || r.Cluster == m.Cluster {
+			continue
+		}
+		other := r.Formed
 		lower := !r.Formed && r.Founder == r.Self.Incarnation && r.Self.Address < c.cfg.Address
 		if other || lower {
 			c.log.Info("another cluster is there already: giving up the one that was being founded", "at", r.Self.Address)
@@ -232,15 +297,17 @@ func (c *Coordinator) found(ctx context.Context, m *identity.Member) error {
 			continue
 		}
 		if err := c.invite(ctx, h, m, v, r); err != nil {
-			c.setWaiting("%s to give itself to this founder: %v", r.Self.Address, err)
+			c.setWaiting("%s to enlist with this founder: %v", r.Self.Address, err)
 			return err
 		}
-		if v, err = h.System().Refresh(ctx); err != nil {
+		now, err := h.System().Refresh(ctx)
+		if err != nil {
 			return err
 		}
+		v = now
 	}
 	if n := len(living(v)); n < expect {
-		c.setWaiting("%d of %d expected members seen", n, expect)
+		c.setWaiting("all expected members to see each other: %d of %d are seen", n, expect)
 		return nil
 	}
 	everybody := func(systemstate.Member) bool { return true }
@@ -254,27 +321,30 @@ func (c *Coordinator) found(ctx context.Context, m *identity.Member) error {
 	if _, err := h.System().Propose(ctx, systemstate.Command{Kind: systemstate.Form}); err != nil {
 		return err
 	}
+	c.stepped(tune.FormedLogged, protocol.SystemGroup)
 	return c.markFormed()
 }
 
-// invite asks a blank member to give itself to this founder, and lists it.
+// invite asks a blank member to give itself to this cluster, and lists it.
 func (c *Coordinator) invite(ctx context.Context, h *shardgroups.Host, m *identity.Member, v *systemstate.Agreement, r stateReply) error {
 	blank := r.Cluster == protocol.UUID{}
 	ours := r.Cluster == m.Cluster
-	if !blank && !ours || int(r.Expect) != c.cfg.Expect {
+	if !ours && (!blank || or(r.ClusterName, DefaultClusterName) != m.ClusterName) || int(r.Expect) != c.cfg.Expect {
 		return nil
 	}
-	if err := c.mayTakeName(ctx, v, r.Self); err != nil {
-		return err
-	}
-	g := gift{Founder: c.self(), Cluster: m.Cluster, ClusterName: m.ClusterName, Settings: wireOf(m)}
+	g := gift{Incarnation: r.Self.Incarnation, Founder: c.self(), Cluster: m.Cluster, ClusterName: m.ClusterName, Settings: wireOf(m)}
 	if err := ask(ctx, c.cfg.Network, r.Self.Address, askGive, g, nil); err != nil {
 		return fmt.Errorf("invite %s: %w", r.Self.Address, err)
 	}
+	c.stepped(tune.GiftGiven, protocol.SystemGroup)
 	if _, ok := v.Incarnation(r.Self.Incarnation); ok {
 		return nil
 	}
-	return c.list(ctx, h, r.Self)
+	if err := c.list(ctx, h, v, r.Self); err != nil {
+		return err
+	}
+	c.stepped(tune.MemberListed, protocol.SystemGroup)
+	return nil
 }
 
 // living returns the members whose data is not lost.
@@ -297,7 +367,10 @@ func returns(v *systemstate.Agreement, s self) bool {
 // disband releases the members that gave themselves, and forgets. It goes on
 // at the next step where one does not answer.
 func (c *Coordinator) disband(ctx context.Context, m *identity.Member, v *systemstate.Agreement) error {
-	for _, o := range v.Members {
+	q := release{Founder: m.Founder, Cluster: m.Cluster}
+	errs := make([]error, len(v.Members))
+	var asking sync.WaitGroup
+	for i, o := range v.Members {
 		if o.Incarnation == m.Incarnation {
 			continue
 		}
@@ -305,11 +378,16 @@ func (c *Coordinator) disband(ctx context.Context, m *identity.Member, v *system
 		if !ok {
 			address = o.Address
 		}
-		err := ask(ctx, c.cfg.Network, address, askRelease, release{Founder: m.Incarnation, Cluster: m.Cluster}, nil)
-		if err != nil {
-			c.setWaiting("%s to be released", address)
-			return fmt.Errorf("release %s: %w", address, err)
-		}
+		asking.Go(func() {
+			if err := ask(ctx, c.cfg.Network, address, askRelease, q, nil); err != nil {
+				errs[i] = fmt.Errorf("release %s: %w", address, err)
+			}
+		})
+	}
+	asking.Wait()
+	if err := errors.Join(errs...); err != nil {
+		c.setWaiting("members to be released")
+		return err
 	}
 	return c.forget()
 }
@@ -323,9 +401,9 @@ func (c *Coordinator) forget() error {
 	}
 	c.started, c.caughtUp = map[protocol.GroupID]bool{}, map[placeKey]bool{}
 	c.places.clear()
-	c.mu.Lock()
+	c.deciding.Lock()
 	err := c.dir.Forget()
-	c.mu.Unlock()
+	c.deciding.Unlock()
 	if err != nil {
 		return err
 	}
@@ -343,23 +421,62 @@ func (c *Coordinator) await(ctx context.Context, m *identity.Member) error {
 		return err
 	}
 	c.setWaiting("the founder at %s to form the cluster", m.FounderAddress)
-	c.probe(ctx) // so that a founder that has moved finds us
+	replies := c.probe(ctx) // so that a founder that has moved finds us
 	r, ok := m.Replica(protocol.SystemGroup)
 	if !ok {
-		return nil
+		formed := func(s stateReply) bool { return s.Formed && s.Cluster == m.Cluster }
+		if slices.ContainsFunc(replies, formed) {
+			return c.markFormed() // without this member, which is to ask for its place now
+		}
+		return c.giveUpFounder(m, replies)
 	}
 	if err := c.startReplica(h, shardgroups.GroupSpec{Group: r.Group, Replica: r.Replica, NonVoting: r.NonVoting}); err != nil {
 		return err
 	}
-	if h.System().View().Formed {
+	v := h.System().View()
+	if v.Formed {
 		return c.markFormed()
 	}
-	return nil
+	if v.Cluster == (protocol.UUID{}) {
+		return c.giveUpFounder(m, replies)
+	}
+	if blank, err := c.mayReform(ctx, h, m, v); blank || err != nil {
+		return err
+	}
+	if !h.System().Leader().Self {
+		return nil
+	}
+	// The founder is down, or does not lead any more: the members that it has
+	// brought in are a majority, and go on.
+	if v, err = h.System().Refresh(ctx); err != nil {
+		return err
+	}
+	return c.form(ctx, h, m, v)
+}
+
+// giveUpFounder makes a member in memory blank again whose founder is over, as
+// another incarnation at its address, or under its name, proves, before this one has got anything of
+// the cluster's log. It holds nothing and votes nowhere: whatever becomes of that
+// cluster, it can join it as a new incarnation.
+func (c *Coordinator) giveUpFounder(m *identity.Member, replies []stateReply) error {
+	c.mu.Lock()
+	name := c.founderName
+	c.mu.Unlock()
+	there := func(s stateReply) bool { return s.Self.Incarnation == m.Founder || s.Formed && s.Cluster == m.Cluster }
+	other := func(s stateReply) bool {
+		return s.Self.Address == m.FounderAddress || s.Self.Name == name && !c.Heard(m.Founder)
+	}
+	if m.Durability != "memory" || slices.ContainsFunc(replies, there) || !slices.ContainsFunc(replies, other) {
+		return nil
+	}
+	c.log.Warn("the founder has lost its memory before the cluster was formed: the member looks for another", "founder", m.FounderAddress)
+	return c.becomeBlank()
 }
 
 func (c *Coordinator) markFormed() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.deciding.Lock()
+	defer c.stepped(tune.FormedNoted, protocol.SystemGroup)
+	defer c.deciding.Unlock()
 	c.log.Info("the cluster is formed", "cluster", c.dir.Member().Cluster)
 	return c.dir.Update(func(m *identity.Member) { m.Formed = true })
 }
@@ -379,8 +496,8 @@ func (c *Coordinator) startReplica(h *shardgroups.Host, spec shardgroups.GroupSp
 		return nil
 	}
 	note := func(started bool) error {
-		c.mu.Lock()
-		defer c.mu.Unlock()
+		c.deciding.Lock()
+		defer c.deciding.Unlock()
 		m := c.dir.Member()
 		r, ok := m.Replica(spec.Group)
 		if ok && r.Replica != spec.Replica {
@@ -408,7 +525,7 @@ func (c *Coordinator) startReplica(h *shardgroups.Host, spec shardgroups.GroupSp
 		return fatalf("the log of group %d is gone from the data directory, which says it was there: start the member with an empty data directory", spec.Group)
 	}
 	if errors.Is(err, shardgroups.ErrEngineFailed) {
-		return fatalf("replica %d of group %d cannot be started: %w: start the member again; where that ends so, too, set its data directory aside and start it with an empty one: it gets its data from the others", spec.Replica, spec.Group, err)
+		return fatalf("replica %d of group %d cannot be started: %w: start the member again; if that fails, too, set its data directory aside and start it with an empty one: it gets its data from the others", spec.Replica, spec.Group, err)
 	}
 	if err != nil {
 		return fmt.Errorf("start replica %d of group %d: %w", spec.Replica, spec.Group, err)

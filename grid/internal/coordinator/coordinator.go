@@ -5,19 +5,23 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/grid/internal/disk"
 	"github.com/quorate/quorate/grid/internal/gossip"
 	"github.com/quorate/quorate/grid/internal/identity"
 	"github.com/quorate/quorate/grid/internal/network"
+	"github.com/quorate/quorate/internal/contexts"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups"
 	"github.com/quorate/quorate/shardgroups/groupstate"
+	"github.com/quorate/quorate/shardgroups/systemstate"
 	"github.com/quorate/quorate/structures"
 )
 
@@ -82,51 +86,77 @@ const (
 
 // Coordinator is a member's part in its cluster. It is safe for concurrent use.
 type Coordinator struct {
-	cfg    Config
-	log    *slog.Logger
-	ctx    context.Context
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
-	level  uint32                        // of state that this member understands
-	poke   chan struct{}                 // of capacity 1: there is something to do
-	ready  atomic.Pointer[chan struct{}] // closed when the member serves; another one after its cluster was lost
-	failed chan struct{}                 // closed when it never will
+	cfg       Config
+	log       *slog.Logger
+	ctx       context.Context
+	cancel    context.CancelFunc
+	wg        sync.WaitGroup
+	level     uint32                        // of state that this member understands
+	poke      chan struct{}                 // of capacity 1: there is something to do
+	toConfirm chan struct{}                 // of capacity 1: something is announced of a member
+	ready     atomic.Pointer[chan struct{}] // closed when the member serves; another one after its cluster was lost
+	failed    chan struct{}                 // closed when it never will
 
 	host   atomic.Pointer[shardgroups.Host]
 	gossip atomic.Pointer[gossip.Gossip]
 
 	// Of the run goroutine alone.
-	started      map[protocol.GroupID]bool
-	caughtUp     map[placeKey]bool // replicas here that have, since they were started
-	places       places
-	reform       reform
-	leadersSince time.Time
-	lastLeaders  map[protocol.GroupID]protocol.MemberID
+	started  map[protocol.GroupID]bool
+	caughtUp map[placeKey]bool // replicas here that have, since they were started
+	places   places
+	reform   reform
+	balance  balance
+	search   search
 
-	seeds           seeds
+	floor floorClock // of what a grid in memory hands out
+
+	groupsAwaited time.Time // since when some groups can be used, and not all; zero: none can
+
+	backups         backups
 	lookedRecovered time.Time
+	lookedReplaced  time.Time
+
+	label   string                 // of the gossip
+	joined  map[protocol.UUID]bool // who answered the last probe at an address to join
+	skipped map[string]bool        // members of other clusters that were warned of
 
 	room       room
 	check      check
 	lifeTold   map[protocol.UUID]bool
 	lifeToldAt time.Time
 
-	// mu guards what follows. It is held while member.json is written, so that
-	// a decision and its record are one, but never across the network.
-	mu       sync.Mutex
+	// deciding is held from looking at what the member remembers until what was
+	// decided is on disk, so that a decision and its record are one. It is taken
+	// before mu, and never held across the network. Who only reads what is
+	// remembered takes no lock.
+	deciding sync.Mutex
 	dir      *identity.Dir
-	seen     []stateReply         // of the last probe
-	callers  map[string]time.Time // addresses of members that asked, and when
-	known    map[protocol.UUID]string
-	told     map[protocol.UUID]told
-	remote   map[protocol.GroupID]leaderOf   // what others say of groups whose leader is not known here
-	released protocol.UUID                   // the cluster that this member is to leave again
-	state    gossip.State                    // announced
-	granted  map[protocol.MemberID]time.Time // who may end, and since when
-	lostTTL  time.Duration                   // longest TTL of a session of a cluster that was lost
-	noRoom   map[protocol.GroupID]string     // why a group that this member finds places for waits for one
-	waiting  string
-	err      error // why the member never will serve
+
+	// mu guards what follows. It is never held across the network or a write to
+	// the disk: each message of Raft takes it to find an address.
+	mu          sync.Mutex
+	seen        []stateReply         // of the last probe
+	callers     map[string]time.Time // addresses of members that asked, and when
+	known       map[protocol.UUID]string
+	conditions  map[protocol.UUID]*condition
+	told        map[protocol.UUID]told
+	remote      map[protocol.GroupID]leaderOf   // what others say of groups whose leader is not known here
+	released    protocol.UUID                   // the cluster that this member is to leave again
+	state       gossip.State                    // announced
+	granted     map[protocol.MemberID]time.Time // who may end, and since when
+	past        past
+	founderName string                      // of whom this member has given itself to
+	lostTTL     time.Duration               // longest TTL of a session of a cluster that was lost
+	noRoom      map[protocol.GroupID]string // why a group that this member finds places for waits for one
+	waiting     string
+	err         error // why the member never will serve
+}
+
+// past is what a process remembers of the cluster in memory that it belonged to
+// before its data was lost.
+type past struct {
+	name      string
+	addresses []string // of its members
 }
 
 // Start begins to work. It does not wait for anything.
@@ -136,8 +166,9 @@ func Start(cfg Config) (*Coordinator, error) {
 		poke: make(chan struct{}, 1), failed: make(chan struct{}),
 		started: map[protocol.GroupID]bool{}, caughtUp: map[placeKey]bool{}, callers: map[string]time.Time{},
 		state: gossip.State{Behind: true}, granted: map[protocol.MemberID]time.Time{},
+		toConfirm: make(chan struct{}, 1), conditions: map[protocol.UUID]*condition{},
 		known: map[protocol.UUID]string{}, told: map[protocol.UUID]told{}, remote: map[protocol.GroupID]leaderOf{},
-		waiting: "the first look around", lifeTold: map[protocol.UUID]bool{},
+		waiting: "the first look around", lifeTold: map[protocol.UUID]bool{}, skipped: map[string]bool{},
 	}
 	c.SetDisk(cfg.Disk)
 	ready := make(chan struct{})
@@ -157,6 +188,7 @@ func Start(cfg Config) (*Coordinator, error) {
 		return nil, err
 	}
 	c.wg.Go(c.run)
+	c.wg.Go(c.confirm)
 	return c, nil
 }
 
@@ -177,9 +209,9 @@ func (c *Coordinator) Ready(ctx context.Context) error {
 		defer c.mu.Unlock()
 		return c.err
 	case <-c.ctx.Done():
-		return errors.New("closed")
+		return quorate.ErrClosed
 	case <-ctx.Done():
-		return fmt.Errorf("not ready: %s: %w", c.Waiting(), context.Cause(ctx))
+		return fmt.Errorf("not ready: %s: %w", c.Waiting(), contexts.Unanswered(ctx))
 	}
 }
 
@@ -234,9 +266,6 @@ func (c *Coordinator) Close(leave bool) {
 			c.log.Warn("close the log", "error", err)
 		}
 	}
-	if leave {
-		c.endLife()
-	}
 	if g := c.gossip.Load(); g != nil {
 		if leave {
 			g.Leave()
@@ -260,7 +289,7 @@ func (s *stuckLog) tell(log *slog.Logger, err error) {
 		*s = stuckLog{why: why}
 	}
 	if s.times++; s.times == stuckAfter {
-		log.Warn("the member does not get on", "error", err, "attempts", s.times)
+		log.Warn("the member makes no progress", "error", err, "attempts", s.times)
 	}
 }
 
@@ -305,6 +334,11 @@ func (c *Coordinator) run() {
 // step does the next thing there is to do. It reports whether more is left.
 func (c *Coordinator) step(ctx context.Context) (again bool, err error) {
 	m := c.member()
+	if c.label != c.labelOf(&m) {
+		if err := c.startGossip(); err != nil {
+			return true, err
+		}
+	}
 	switch {
 	case m.Blank():
 		return true, c.seek(ctx, &m)
@@ -356,11 +390,7 @@ func (c *Coordinator) wake() {
 	}
 }
 
-func (c *Coordinator) member() identity.Member {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.dir.Member()
-}
+func (c *Coordinator) member() identity.Member { return c.dir.Member() }
 
 // Member returns what the member remembers of itself.
 func (c *Coordinator) Member() identity.Member { return c.member() }
@@ -413,6 +443,17 @@ func (c *Coordinator) wanted() settings {
 	return settings{Durability: s.Durability, Partitions: uint32(s.Partitions), Groups: uint32(s.Groups), Replicas: uint32(s.Replicas)}
 }
 
+// labelOf returns the label of the gossip that a member takes part in: the name of
+// its cluster. Only that is known to all before the cluster is formed, and it stays.
+// Members of clusters of different names do not hear of each other, whoever has
+// whose address.
+func (c *Coordinator) labelOf(m *identity.Member) string {
+	if m.Blank() {
+		return c.clusterName()
+	}
+	return m.ClusterName
+}
+
 // startGossip announces the present incarnation; one before it is closed.
 func (c *Coordinator) startGossip() error {
 	if old := c.gossip.Swap(nil); old != nil {
@@ -422,7 +463,9 @@ func (c *Coordinator) startGossip() error {
 	c.mu.Lock()
 	state := c.state
 	c.mu.Unlock()
+	c.label = c.labelOf(&m)
 	g, err := gossip.Start(gossip.Config{
+		Label:       c.label,
 		Incarnation: m.Incarnation, Name: m.Name, Address: c.cfg.Address, Cluster: m.Cluster, State: state,
 		Network: c.cfg.Network, Packets: c.cfg.Packets, Logger: c.log,
 		Seeds: c.targets, Changed: c.announced,
@@ -445,20 +488,15 @@ func (c *Coordinator) SetState(change func(*gossip.State)) {
 	}
 }
 
-// StateOf returns how an incarnation announces itself, as last heard; this
+// StateOf returns how an incarnation is, as it has last said itself; this
 // member's own is what it announces.
 func (c *Coordinator) StateOf(u protocol.UUID) gossip.State {
-	c.mu.Lock()
-	own, state := c.dir.Member().Incarnation == u, c.state
-	c.mu.Unlock()
-	if own {
-		return state
+	if c.member().Incarnation == u {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.state
 	}
-	if g := c.gossip.Load(); g != nil {
-		h, _ := g.Hint(u)
-		return h.State
-	}
-	return gossip.State{}
+	return c.conditionOf(u)
 }
 
 // targets are the addresses at which others may be found.
@@ -521,12 +559,50 @@ func (c *Coordinator) heardAt(u protocol.UUID) (address string, alive bool) {
 	return "", false
 }
 
+// maxKnown bounds how many incarnations this member keeps addresses of. It
+// forgets those that are not listed as soon as it knows who is.
+const maxKnown = 4096
+
+// noteKnown keeps where a member was said to be.
+func (c *Coordinator) noteKnown(all ...self) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range all {
+		c.noteKnownLocked(s)
+	}
+}
+
+// noteKnownLocked is noteKnown where mu is held.
+func (c *Coordinator) noteKnownLocked(s self) {
+	if _, ok := c.known[s.Incarnation]; ok || len(c.known) < maxKnown {
+		c.known[s.Incarnation] = s.Address
+	}
+}
+
+// forgetUnlisted forgets where incarnations were that are no longer listed. A
+// grid in memory has a new one with each start of a member.
+func (c *Coordinator) forgetUnlisted(v *systemstate.Agreement) {
+	listed := make(map[protocol.UUID]bool, len(v.Members))
+	for _, o := range v.Members {
+		listed[o.Incarnation] = true
+	}
+	unlisted := func(u protocol.UUID) bool { return !listed[u] }
+	maps.DeleteFunc(c.lifeTold, func(u protocol.UUID, _ bool) bool { return unlisted(u) })
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.forgetConditions(unlisted)
+	maps.DeleteFunc(c.known, func(u protocol.UUID, _ string) bool { return unlisted(u) })
+	maps.DeleteFunc(c.told, func(u protocol.UUID, _ told) bool { return unlisted(u) })
+}
+
 func (c *Coordinator) learn(s self) {
 	heard, _ := c.heardAt(s.Incarnation)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.known[s.Incarnation] = s.Address
-	c.told[s.Incarnation] = told{s.Address, heard}
+	c.noteKnownLocked(s)
+	if _, ok := c.told[s.Incarnation]; ok || len(c.told) < maxKnown {
+		c.told[s.Incarnation] = told{s.Address, heard}
+	}
 }
 
 // openHost opens the engine for the cluster the member has given itself to.
@@ -542,9 +618,7 @@ func (c *Coordinator) openHost(m *identity.Member) (*shardgroups.Host, error) {
 			return nil, fatalf("%s: the cluster was never formed and holds nothing: start all its members with empty data directories", lost)
 		}
 	}
-	c.mu.Lock()
 	dir, err := c.dir.RaftDir()
-	c.mu.Unlock()
 	if err != nil {
 		return nil, err
 	}
@@ -552,7 +626,7 @@ func (c *Coordinator) openHost(m *identity.Member) (*shardgroups.Host, error) {
 		Dir: dir, Memory: dir == "", Cluster: m.Cluster, Incarnation: m.Incarnation,
 		RTT: c.cfg.RTT, SlowOp: c.cfg.SlowOp, Kinds: c.cfg.Kinds, Limits: c.cfg.Limits, Logger: c.log,
 		Resolve: c.resolve, Dial: c.cfg.Network.Dial,
-		LeaderChanged: c.changed, SystemChanged: c.changed, SeedDir: c.seedDir(),
+		LeaderChanged: c.changed, SystemChanged: c.changed, BackupDir: c.dir.BackupDir(),
 	}
 	c.cfg.Tune(&cfg)
 	h, err := shardgroups.Open(cfg)
@@ -568,10 +642,12 @@ func (c *Coordinator) openHost(m *identity.Member) (*shardgroups.Host, error) {
 
 func (c *Coordinator) announced() {
 	c.wake()
+	c.toldOfState()
 	c.cfg.Announced()
 }
 
 func (c *Coordinator) changed() {
 	c.wake()
+	c.toldOfState() // of a member that is listed only now, perhaps
 	c.cfg.Changed()
 }

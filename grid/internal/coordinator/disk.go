@@ -108,7 +108,7 @@ func (c *Coordinator) tendDisk(ctx context.Context, h *shardgroups.Host, v *syst
 				c.room.kept = map[protocol.GroupID]string{}
 			}
 			c.room.kept[id] = err.Error()
-			c.log.Warn("no room on disk: a replica runs on, its group refuses writes", "group", id, "reason", err)
+			c.log.Warn("no free disk space: a replica runs on, its group refuses writes", "group", id, "reason", err)
 		}
 	}
 }
@@ -153,7 +153,7 @@ func (c *Coordinator) suspend(ctx context.Context, h *shardgroups.Host, v *syste
 	}
 	c.room.suspended[g.ID] = true
 	c.mu.Unlock()
-	c.log.Warn("no room on disk: a replica is stopped until there is", "group", g.ID)
+	c.log.Warn("no free disk space: a replica is stopped until there is", "group", g.ID)
 	err := h.SuspendGroup(g.ID)
 	delete(c.started, g.ID)
 	for _, r := range g.Replicas {
@@ -185,7 +185,7 @@ func (c *Coordinator) heldBack(ctx context.Context, v *systemstate.Agreement, g 
 	defer c.mu.Unlock()
 	if !held {
 		if c.room.suspended[g.ID] {
-			c.log.Info("a replica goes on that was stopped for want of room", "group", g.ID)
+			c.log.Info("a replica runs again that was stopped for want of free disk space", "group", g.ID)
 		}
 		delete(c.room.suspended, g.ID)
 		return false
@@ -287,7 +287,7 @@ func (c *Coordinator) onWithout(ctx context.Context, q without) error {
 	}
 	c.mu.Unlock()
 	if no {
-		return &refusal{code: protocol.CodeReadOnly, detail: "it has no room on its disk either"}
+		return &refusal{code: protocol.CodeReadOnly, detail: "it has no free space on its disk either"}
 	}
 	ctx, cancel := context.WithTimeout(ctx, caughtUpTimeout)
 	defer cancel()

@@ -15,7 +15,7 @@ import (
 	"github.com/quorate/quorate/shardgroups/systemstate"
 )
 
-// Missing returns how many replicas each group lacks to its full strength, as
+// Missing returns how many replicas each group lacks to be fully replicated, as
 // this member knows it: those that the agreement does not list yet, those on
 // members that are not heard, and on members that have not caught up since they
 // were started. It asks nobody.
@@ -68,7 +68,7 @@ func (c *Coordinator) Full() error {
 		return nil
 	}
 	slices.Sort(short)
-	return fmt.Errorf("not at full strength: %s", strings.Join(short, ", "))
+	return fmt.Errorf("not fully replicated: %s", strings.Join(short, ", "))
 }
 
 // catchUpTimeout bounds one look whether this member's replicas have caught up.

@@ -57,7 +57,7 @@ func (c *Coordinator) carryOut(ctx context.Context, h *shardgroups.Host, v *syst
 			if err == nil {
 				return
 			}
-			c.log.Info("leadership not handed over", "group", t.Group, "member", t.To, "error", err)
+			c.log.Info("leadership not transferred", "group", t.Group, "member", t.To, "error", err)
 			mu.Lock()
 			defer mu.Unlock()
 			failed[t.To] = true

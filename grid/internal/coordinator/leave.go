@@ -46,12 +46,12 @@ func (c *Coordinator) Leave(ctx context.Context) {
 			return
 		}
 		if ctx.Err() != nil {
-			c.log.Warn("the member ends although the others cannot do without it", "reason", said)
+			c.log.Warn("the member shuts down although the others cannot do without it", "reason", said)
 			return
 		}
 		if said != err.Error() {
 			said = err.Error()
-			c.log.Info("the member waits before it ends", "reason", said)
+			c.log.Info("the member waits before it shuts down", "reason", said)
 		}
 		select {
 		case <-ctx.Done():
@@ -84,9 +84,9 @@ func (c *Coordinator) mayLeave(ctx context.Context) error {
 			switch {
 			case r.Member == me:
 			case o.Gone:
-				return fmt.Errorf("the place of %s in group %d is not filled yet", o.Name, g.ID)
+				return fmt.Errorf("the replica of %s in group %d is not replaced yet", o.Name, g.ID)
 			case c.isLeaving(o):
-				return fmt.Errorf("%s is about to end, or not back yet", o.Name)
+				return fmt.Errorf("%s is about to shut down, or has not rejoined yet", o.Name)
 			default:
 				shared[r.Member] = append(shared[r.Member], g.ID)
 			}
@@ -147,7 +147,7 @@ func (c *Coordinator) onLeave(ctx context.Context, h *shardgroups.Host, q leave)
 	closing := c.state.Closing
 	c.mu.Unlock()
 	if closing && me < q.Member {
-		return busy("it ends itself")
+		return busy("it is shutting down itself")
 	}
 	lacks := missingAtAll(v)
 	for _, id := range q.Groups {
@@ -157,7 +157,7 @@ func (c *Coordinator) onLeave(ctx context.Context, h *shardgroups.Host, q leave)
 	}
 	for _, o := range v.Members {
 		if o.ID != q.Member && o.ID != me && !o.Gone && c.isGranted(o) && votesWith(v, o.ID, q.Groups) {
-			return busy(o.Name + " is about to end, or not back yet")
+			return busy(o.Name + " is about to shut down, or has not rejoined yet")
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, caughtUpTimeout)
@@ -170,7 +170,7 @@ func (c *Coordinator) onLeave(ctx context.Context, h *shardgroups.Host, q leave)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.state.Closing && me < q.Member {
-		return busy("it ends itself")
+		return busy("it is shutting down itself")
 	}
 	c.granted[q.Member] = time.Now()
 	return nil

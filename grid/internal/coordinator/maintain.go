@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -12,15 +11,12 @@ import (
 	"github.com/quorate/quorate/grid/internal/disk"
 	"github.com/quorate/quorate/grid/internal/gossip"
 	"github.com/quorate/quorate/grid/internal/identity"
+	"github.com/quorate/quorate/grid/internal/tune"
 	"github.com/quorate/quorate/partition"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups"
 	"github.com/quorate/quorate/shardgroups/systemstate"
 )
-
-// settleTime is how long leaders must have stood still before one is moved: a
-// transfer must not fight an election.
-const settleTime = 2 * time.Second
 
 // caughtUpTimeout bounds the question whether a replica has caught up: one that
 // needs longer is no place for a lead.
@@ -47,6 +43,10 @@ func (c *Coordinator) maintain(ctx context.Context, m *identity.Member) (again b
 	v := h.System().View()
 	if v.Cluster == (protocol.UUID{}) {
 		c.setWaiting("the log of the system group")
+		if c.logNeverComes(ctx, m) {
+			c.log.Warn("the log of the system group never arrives: its cluster no longer exists", "cluster", m.Cluster)
+			return true, c.becomeBlank()
+		}
 		return true, nil
 	}
 	if v.Cluster != m.Cluster {
@@ -54,6 +54,12 @@ func (c *Coordinator) maintain(ctx context.Context, m *identity.Member) (again b
 	}
 	if err := c.remember(v); err != nil {
 		return true, err
+	}
+	if v.Settings.Durability == "memory" {
+		c.floor.learn(h.System().Highest())
+	}
+	if h.System().Leader().Replica != 0 {
+		c.forgetUnlisted(v) // what is known here is no longer older than the member
 	}
 	c.tellLife(ctx, m)
 	if blank, err := c.mayReform(ctx, h, m, v); blank || err != nil {
@@ -64,9 +70,9 @@ func (c *Coordinator) maintain(ctx context.Context, m *identity.Member) (again b
 		c.setWaiting("the system group to list this member")
 		return true, nil
 	}
-	if me.Gone {
+	if me.Gone && !c.isNeeded(ctx, m, v, me.ID) {
 		o, _ := v.Named(me.Name)
-		return false, fatalf("another incarnation of %s, at %s, has taken this member's place: stop one of them, and start this one with an empty data directory", me.Name, o.Address)
+		return false, fatalf("another incarnation of %s, at %s, has replaced this member: stop one of them, and start this one with an empty data directory", me.Name, o.Address)
 	}
 	if err := c.reconcile(ctx, h, v, me.ID); err != nil {
 		return true, err
@@ -78,7 +84,7 @@ func (c *Coordinator) maintain(ctx context.Context, m *identity.Member) (again b
 			return true, err
 		}
 	}
-	if err := c.tendSeeds(ctx, h, v, me.ID); err != nil {
+	if err := c.reconcileBackups(ctx, h, v, me.ID); err != nil {
 		return true, err
 	}
 	c.learnLeaders(ctx, h, v)
@@ -170,11 +176,11 @@ func (c *Coordinator) dropped(v *systemstate.Agreement, me protocol.MemberID) []
 // replica that is remembered without its log would be taken for lost.
 func (c *Coordinator) dropReplica(ctx context.Context, h *shardgroups.Host, r identity.Replica) error {
 	c.log.Info("a replica was removed from its group: stopping it", "group", r.Group, "replica", r.Replica)
-	c.mu.Lock()
+	c.deciding.Lock()
 	err := c.dir.Update(func(m *identity.Member) {
 		m.Started = slices.DeleteFunc(m.Started, func(o identity.Replica) bool { return o.Group == r.Group })
 	})
-	c.mu.Unlock()
+	c.deciding.Unlock()
 	if err != nil {
 		return err
 	}
@@ -203,8 +209,8 @@ func initialOf(v *systemstate.Agreement, g systemstate.Group) (map[protocol.Repl
 // read: the others, where they are and with whom this member votes, and the
 // level of state, for a start of another version.
 func (c *Coordinator) remember(v *systemstate.Agreement) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.deciding.Lock()
+	defer c.deciding.Unlock()
 	m := c.dir.Member()
 	lives := map[protocol.UUID]identity.Life{}
 	for _, p := range m.Peers {
@@ -217,7 +223,7 @@ func (c *Coordinator) remember(v *systemstate.Agreement) error {
 			peers = append(peers, identity.Peer{
 				Incarnation: o.Incarnation, Address: o.Address, Voter: voteTogether(v, me.ID, o.ID), Life: lives[o.Incarnation],
 			})
-			c.known[o.Incarnation] = o.Address
+			c.noteKnown(self{Incarnation: o.Incarnation, Address: o.Address})
 		}
 	}
 	started := slices.Clone(m.Started)
@@ -255,17 +261,29 @@ func voters(g systemstate.Group) int {
 // askToJoin asks the cluster to list this member and to give it a replica of
 // the system group.
 func (c *Coordinator) askToJoin(ctx context.Context, m *identity.Member) error {
+	// All are asked at the same time: addresses that are silent must not use up
+	// the time of the one that answers.
+	type answer struct {
+		by  string
+		err error
+	}
+	asking, cancel := context.WithCancel(ctx)
+	defer cancel()
+	targets := c.targets()
+	answers := make(chan answer, len(targets))
+	q := join{Cluster: m.Cluster, Incarnation: m.Incarnation, Name: m.Name, Address: c.cfg.Address, Level: c.level}
+	for _, address := range targets {
+		go func() { answers <- answer{address, ask(asking, c.cfg.Network, address, askJoin, q, nil)} }()
+	}
 	var said *refusal
-	for _, address := range c.targets() {
-		err := ask(ctx, c.cfg.Network, address, askJoin, join{
-			Cluster: m.Cluster, Incarnation: m.Incarnation, Name: m.Name, Address: c.cfg.Address, Level: c.level,
-		}, nil)
-		if err == nil {
-			c.setWaiting("the first copy of the system group")
+	for range targets {
+		a := <-answers
+		if a.err == nil {
+			c.setWaiting("the first replica of the system group")
 			return nil
 		}
-		errors.As(err, &said)
-		c.log.Debug("not admitted", "by", address, "error", err)
+		errors.As(a.err, &said)
+		c.log.Debug("not admitted", "by", a.by, "error", a.err)
 	}
 	if blank, err := c.giveUpJoining(ctx, m); blank || err != nil {
 		return err
@@ -307,29 +325,6 @@ func (c *Coordinator) setAddress(ctx context.Context, h *shardgroups.Host, q joi
 	return err
 }
 
-// checkReady closes ready once the member can serve.
-func (c *Coordinator) checkReady(h *shardgroups.Host, v *systemstate.Agreement) {
-	if c.IsReady() {
-		return
-	}
-	if len(v.Partitions) == 0 {
-		c.setWaiting("the first groups")
-		return
-	}
-	for _, g := range v.Groups {
-		if g.Seed != 0 {
-			c.setWaiting("the saved state of group %d to be loaded", g.Seed)
-			return
-		}
-		if c.LeaderOf(g.ID) == 0 {
-			c.setWaiting("a leader of group %d", g.ID)
-			return
-		}
-	}
-	c.cfg.Changed()
-	close(*c.ready.Load())
-}
-
 // lead is the part of the system group's leader: one safe step at a time.
 // Where there is nothing to do it asks nobody.
 func (c *Coordinator) lead(ctx context.Context, h *shardgroups.Host) (again bool, err error) {
@@ -354,38 +349,12 @@ func (c *Coordinator) lead(ctx context.Context, h *shardgroups.Host) (again bool
 	again, err = c.fillPlaces(ctx, h, func(o systemstate.Member) bool { return o.ID == c.Self() || c.Heard(o.Incarnation) })
 	if err != nil && err.Error() != c.places.said {
 		c.places.said = err.Error()
-		c.log.Warn("a place is not filled yet", "error", err)
+		c.log.Warn("a replica is not replaced yet", "error", err)
 	}
 	if again {
 		return true, nil
 	}
 	return false, c.spreadLeaders(ctx, h, h.System().View())
-}
-
-// firstRevision is where the revisions of new partitions begin. In memory it is
-// made of the time, so that the tokens of a grid that is formed anew are larger
-// than those of the one that was lost, of which nothing else may be left.
-func firstRevision(durability string) protocol.Revision {
-	if durability != "memory" {
-		return 0
-	}
-	return protocol.Revision(secondsNow()) << 16
-}
-
-// firstSession is where the sessions of a new grid begin. In memory it is made
-// of the time, too: a request of a session of the one that was lost, wherever
-// it comes from, must not be taken for one of somebody else's.
-func firstSession(durability string) protocol.SessionID {
-	if durability != "memory" {
-		return 0
-	}
-	return protocol.SessionID(secondsNow()) << 16
-}
-
-// secondsNow counts from a year before the first release.
-func secondsNow() uint64 {
-	epoch := time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
-	return uint64(max(time.Since(epoch)/time.Second, 0))
 }
 
 // createGroups agrees on the first data groups.
@@ -403,7 +372,7 @@ func (c *Coordinator) createGroups(ctx context.Context, h *shardgroups.Host, v *
 	}
 	create := systemstate.Command{Kind: systemstate.CreateGroups, Partitions: t.Partitions}
 	for _, g := range t.Groups {
-		group := systemstate.Group{ID: g.ID, HoldOff: c.heldOff(), Revision: firstRevision(v.Settings.Durability)}
+		group := systemstate.Group{ID: g.ID, HoldOff: c.heldOff(), Generation: v.Floor.Generation(), Revision: v.Floor.Revision()}
 		for _, r := range g.Replicas {
 			group.Replicas = append(group.Replicas, systemstate.Replica{ID: r.ID, Member: r.Member, Initial: true})
 			group.NextReplica = max(group.NextReplica, r.ID+1)
@@ -411,33 +380,25 @@ func (c *Coordinator) createGroups(ctx context.Context, h *shardgroups.Host, v *
 		create.Groups = append(create.Groups, group)
 	}
 	_, err = h.System().Propose(ctx, create)
+	c.stepped(tune.GroupsAgreed, protocol.SystemGroup)
 	return err
 }
 
 // spreadLeaders asks one leader to hand over one group, where leaders are
-// spread unevenly and have stood still for a while.
+// spread unevenly.
 func (c *Coordinator) spreadLeaders(ctx context.Context, h *shardgroups.Host, v *systemstate.Agreement) error {
 	leaders := c.leaders(v)
-	if !maps.Equal(leaders, c.lastLeaders) {
-		c.lastLeaders, c.leadersSince = leaders, time.Now()
+	t, ok := c.balance.next(time.Now(), tableOf(v), leaders, c.able(v))
+	if !ok {
 		return nil
 	}
-	if time.Since(c.leadersSince) < settleTime || len(leaders) < len(v.Groups) {
-		return nil
-	}
-	plan := partition.PlanLeaders(tableOf(v), leaders, c.able(v))
-	if len(plan) == 0 {
-		return nil
-	}
-	t := plan[0]
-	c.leadersSince = time.Now() // whatever comes of it, not again at once
 	q := transfer{Cluster: v.Cluster, Group: t.Group, Replica: t.Replica}
 	// A leader that is slow to log does not tell in time how far it is. The next
 	// one is asked once more before anybody waits.
 	if err := c.mayLead(ctx, t.To, q); err != nil && !c.isSlow(v, t.From) {
 		return nil // a member that has just come back: later
 	}
-	c.log.Info("leadership is handed over", "group", t.Group, "from", t.From, "to", t.To)
+	c.log.Info("balancing leadership", "group", t.Group, "from", t.From, "to", t.To)
 	if t.From == c.Self() {
 		return c.handOver(ctx, h, q)
 	}

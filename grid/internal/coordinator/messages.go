@@ -10,30 +10,39 @@ import (
 	"github.com/quorate/quorate/grid/internal/network"
 	"github.com/quorate/quorate/partition"
 	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups/systemstate"
 )
 
 // What members ask of each other.
 const (
-	askState    = "state"    // who are you, and where do you stand?
-	askGive     = "give"     // give yourself to this founder
-	askRelease  = "release"  // be free again: the cluster will not be formed
-	askStart    = "start"    // start this replica of the system group
-	askJoin     = "join"     // admit me to your formed cluster
-	askAddress  = "address"  // I have another address now
-	askTransfer = "transfer" // hand a group over
-	askCaughtUp = "caughtup" // have you applied all that your replica of this group could have?
-	askApplied  = "applied"  // has your replica of this group applied the entry with this index?
-	askLeaders  = "leaders"  // who leads the groups you have replicas of?
-	askWithout  = "without"  // do you keep your replica of this group running without mine?
-	askWitness  = "witness"  // what have you seen of my replicas, and of my lives?
-	askLeave    = "leave"    // may I end?
-	askChange   = "change"   // change the replicas of a group that you lead
-	askSize     = "size"     // what does the state of a group take that you lead?
-	askRoom     = "room"     // have you the memory to receive a group's state?
+	askState     = "state"     // who are you, and where do you stand?
+	askGive      = "enlist"    // enlist with this founder
+	askRelease   = "release"   // be free again: the cluster will not be formed
+	askStart     = "start"     // start this replica of the system group
+	askJoin      = "join"      // admit me to your formed cluster
+	askAddress   = "address"   // I have another address now
+	askTransfer  = "transfer"  // hand a group over
+	askCaughtUp  = "caughtup"  // have you applied all that your replica of this group could have?
+	askApplied   = "applied"   // has your replica of this group applied the entry with this index?
+	askLeaders   = "leaders"   // who leads the groups you have replicas of?
+	askWithout   = "without"   // do you keep your replica of this group running without mine?
+	askWitness   = "observed"  // what have you observed of my replicas, and of my runs?
+	askLeave     = "leave"     // may I end?
+	askChange    = "change"    // change the replicas of a group that you lead
+	askSize      = "size"      // what does the state of a group take that you lead?
+	askRoom      = "headroom"  // have you the memory to receive a group's state?
+	askCondition = "condition" // how are you?
+	askLife      = "run"       // is this your present run?
+	askSessions  = "sessions"  // open and renew sessions that members keep
 )
 
-// askTimeout bounds one question where the caller's context does not.
-const askTimeout = 3 * time.Second
+const (
+	// askTimeout bounds one question where the caller's context does not.
+	askTimeout = 3 * time.Second
+	// joinTimeout bounds one that is passed on to the leader, who calls the asker
+	// back and looks for others of its name before it agrees.
+	joinTimeout = 9 * time.Second
+)
 
 // self says who asks.
 type self struct {
@@ -57,10 +66,11 @@ type stateReply struct {
 	Seen           []protocol.UUID // incarnations that answer it
 	Known          []string        // addresses it knows of
 	Settings       settings
-	SystemApplied  uint64        // by its replica of the system group
-	Led            bool          // it knows the leader of the system group
-	HoldOff        int64         // nanoseconds, where a cluster before was lost
-	Recovered      protocol.UUID // the lost cluster that Cluster was founded from
+	SystemApplied  uint64            // by its replica of the system group
+	Led            bool              // it votes in the system group, and knows its leader
+	HoldOff        int64             // nanoseconds, where a cluster before was lost
+	Floor          systemstate.Floor // of a member in memory: what its clock says
+	Recovered      protocol.UUID     // the lost cluster that Cluster was founded from
 }
 
 // settings are what the members of a cluster must agree on. A zero field has
@@ -75,7 +85,8 @@ type settings struct {
 
 // gift asks a blank member to give itself to a founder.
 type gift struct {
-	_           struct{} `cbor:",toarray"`
+	_           struct{}      `cbor:",toarray"`
+	Incarnation protocol.UUID // that is meant: another one may be at its address by now
 	Founder     self
 	Cluster     protocol.UUID
 	ClusterName string
@@ -108,6 +119,11 @@ type join struct {
 	Name        string
 	Address     string
 	Level       uint32
+}
+
+// self returns who asks.
+func (j join) self() self {
+	return self{Incarnation: j.Incarnation, Name: j.Name, Address: j.Address, Level: j.Level}
 }
 
 // transfer asks the leader of a group to hand it over.
@@ -161,6 +177,17 @@ type roomQuery struct {
 	Size    size
 }
 
+// leadersQuery asks who leads the groups that a member has replicas of.
+type leadersQuery struct {
+	_ struct{} `cbor:",toarray"`
+}
+
+// leadersReply says who leads them.
+type leadersReply struct {
+	_       struct{} `cbor:",toarray"`
+	Leaders []leaderOf
+}
+
 // leaderOf is who leads a group, as the sender knows it.
 type leaderOf struct {
 	_      struct{} `cbor:",toarray"`
@@ -198,7 +225,11 @@ func ask(ctx context.Context, n *network.Network, address, what string, args, ou
 const forwardedID = 2
 
 func askAs(ctx context.Context, n *network.Network, address string, id uint64, what string, args, out any) error {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	timeout := askTimeout
+	if what == askJoin || what == askAddress {
+		timeout = joinTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	l, err := call(ctx, n, address)
 	if err != nil {

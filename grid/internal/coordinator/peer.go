@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/quorate/quorate/grid/internal/identity"
@@ -30,6 +31,9 @@ func (c *Coordinator) Peer(ctx context.Context, q protocol.PeerRequest) protocol
 }
 
 func (c *Coordinator) answer(ctx context.Context, q protocol.PeerRequest) (any, error) {
+	if !isStillAsked(ctx, q.What) {
+		return nil, errHungUp
+	}
 	switch q.What {
 	case askState:
 		return with(q.Args, c.onState)
@@ -64,7 +68,7 @@ func (c *Coordinator) answer(ctx context.Context, q protocol.PeerRequest) (any, 
 	case askApplied:
 		return with(q.Args, func(a applied) (any, error) { return nil, c.onApplied(ctx, a) })
 	case askLeaders:
-		return c.onLeaders()
+		return with(q.Args, func(leadersQuery) (any, error) { return c.onLeaders(), nil })
 	case askWithout:
 		return with(q.Args, func(w without) (any, error) { return nil, c.onWithout(ctx, w) })
 	case askWitness:
@@ -93,10 +97,36 @@ func (c *Coordinator) answer(ctx context.Context, q protocol.PeerRequest) (any, 
 			}
 			return sizeHere(h, x.Group)
 		})
+	case askLife:
+		return with(q.Args, func(l lifeQuery) (any, error) { return nil, c.onLife(l) })
+	case askCondition:
+		return with(q.Args, c.onCondition)
+	case askSessions:
+		return with(q.Args, func(x sessionsQuery) (any, error) { return c.onSessions(ctx, x) })
 	case askRoom:
 		return with(q.Args, func(x roomQuery) (any, error) { return nil, c.onRoom(x) })
 	}
 	return nil, &refusal{code: protocol.CodeUnsupported, detail: fmt.Sprintf("unknown question %q", q.What)}
+}
+
+// hangUpLook is how long a question that changes something waits for news that
+// its asker has hung up.
+const hangUpLook = 2 * time.Millisecond
+
+var errHungUp = &refusal{code: protocol.CodeBusy, detail: "the asking member has closed the connection"}
+
+// isStillAsked reports whether a question is still of use: ctx ends when its asker
+// hangs up. One that has waited for a process that was paused would change
+// something for a member that has asked others since, or is no more.
+func isStillAsked(ctx context.Context, what string) bool {
+	switch what {
+	case askGive, askRelease, askStart, askJoin, askAddress, askTransfer, askLeave, askChange:
+		select {
+		case <-ctx.Done():
+		case <-time.After(hangUpLook):
+		}
+	}
+	return ctx.Err() == nil
 }
 
 // hostOf returns the host of a member of the cluster that is meant.
@@ -124,7 +154,7 @@ func (c *Coordinator) hostWith(cluster protocol.UUID, g protocol.GroupID, r prot
 func with[T any](args []byte, f func(T) (any, error)) (any, error) {
 	var v T
 	if err := protocol.Decode(args, &v); err != nil {
-		return nil, &refusal{code: protocol.CodeInvalid, detail: err.Error()}
+		return nil, &refusal{code: protocol.CodeInvalid, detail: "the arguments of the question: " + err.Error()}
 	}
 	return f(v)
 }
@@ -132,9 +162,9 @@ func with[T any](args []byte, f func(T) (any, error)) (any, error) {
 func (c *Coordinator) onState(from self) (any, error) {
 	targets := c.targets()
 	h := c.host.Load()
+	m := c.member()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	m := c.dir.Member()
 	if from.Incarnation != m.Incarnation && from.Address != "" {
 		if _, known := c.callers[from.Address]; !known && len(c.callers) < 1024 {
 			defer c.wake() // somebody new: look around at once
@@ -152,13 +182,17 @@ func (c *Coordinator) onState(from self) (any, error) {
 	}
 	r.HoldOff = int64(c.lostTTL)
 	if m.Blank() {
-		r.ClusterName, r.Settings = c.cfg.ClusterName, c.wanted()
+		r.ClusterName, r.Settings = c.wantedName(), c.wanted()
+	}
+	if r.Settings.Durability == "memory" {
+		r.Floor = c.floor.now()
 	}
 	for _, s := range c.seen {
 		r.Seen = append(r.Seen, s.Self.Incarnation)
 	}
 	if h != nil {
-		r.SystemApplied, r.Led = h.System().Applied(), h.System().Leader().Replica != 0
+		v := h.System().View()
+		r.SystemApplied, r.Led = h.System().Applied(), c.isLed(h, v) && votesInSystem(v, m.Incarnation)
 	}
 	return r, nil
 }
@@ -168,16 +202,22 @@ func (c *Coordinator) onGive(g gift) (any, error) {
 	if err := c.agree(g.ClusterName, g.Settings); err != nil {
 		return nil, &refusal{code: protocol.CodeSettings, detail: err.Error()}
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.deciding.Lock()
+	defer c.deciding.Unlock()
 	m := c.dir.Member()
-	if m.Cluster == g.Cluster && m.Founder == g.Founder.Incarnation {
+	if m.Incarnation != g.Incarnation {
+		return nil, &refusal{code: protocol.CodeInvalid, detail: "another incarnation was meant, which is dead"}
+	}
+	if m.Cluster == g.Cluster {
 		return nil, nil
 	}
 	if !m.Blank() {
-		return nil, &refusal{code: protocol.CodeWrongGrid, detail: fmt.Sprintf("%s has given itself to the founder at %s", m.Name, m.FounderAddress)}
+		return nil, &refusal{code: protocol.CodeWrongGrid, detail: fmt.Sprintf("%s has enlisted with the founder at %s", m.Name, m.FounderAddress)}
 	}
-	c.known[g.Founder.Incarnation] = g.Founder.Address
+	c.noteKnown(g.Founder)
+	c.mu.Lock()
+	c.founderName = g.Founder.Name
+	c.mu.Unlock()
 	c.wake()
 	return nil, c.dir.Update(func(m *identity.Member) {
 		m.Cluster, m.ClusterName = g.Cluster, g.ClusterName
@@ -191,44 +231,42 @@ func (c *Coordinator) onGive(g gift) (any, error) {
 // onRelease undoes onGive where the cluster was not formed. The step of run
 // does the work; until it has, the founder asks again.
 func (c *Coordinator) onRelease(r release) (any, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.deciding.Lock()
+	defer c.deciding.Unlock()
 	m := c.dir.Member()
 	switch {
 	case m.Cluster != r.Cluster:
 		return nil, nil // released already, or never given
-	case m.Founder != r.Founder || m.Formed:
+	case m.Formed:
 		return nil, &refusal{code: protocol.CodeWrongGrid, detail: "the cluster is formed"}
 	}
+	c.mu.Lock()
 	c.released = r.Cluster
+	c.mu.Unlock()
 	c.wake()
 	return nil, &refusal{code: protocol.CodeBusy, detail: "being released"}
 }
 
 func (c *Coordinator) isReleased() bool {
+	m := c.member()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	m := c.dir.Member()
 	return !m.Blank() && !m.Formed && m.Cluster == c.released
 }
 
 // onStart notes this member's replica of the system group; the step of run
 // starts it.
 func (c *Coordinator) onStart(s start) (any, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.deciding.Lock()
+	defer c.deciding.Unlock()
 	m := c.dir.Member()
 	if m.Cluster != s.Cluster {
 		return nil, errAnotherCluster
 	}
 	if m.Incarnation != s.Incarnation {
-		return nil, &refusal{code: protocol.CodeInvalid, detail: "the replica is that of another incarnation, which is no more"}
+		return nil, &refusal{code: protocol.CodeInvalid, detail: "the replica is that of another incarnation, which is dead"}
 	}
-	for _, p := range s.Peers {
-		if p.Incarnation != m.Incarnation {
-			c.known[p.Incarnation] = p.Address
-		}
-	}
+	c.noteKnown(slices.DeleteFunc(s.Peers, func(p self) bool { return p.Incarnation == m.Incarnation })...)
 	if r, ok := m.Replica(protocol.SystemGroup); ok {
 		if r.Replica != s.Replica {
 			return nil, &refusal{code: protocol.CodeInvalid, detail: fmt.Sprintf("replica %d of the system group runs here", r.Replica)}
@@ -275,7 +313,11 @@ func (c *Coordinator) onAddress(ctx context.Context, q protocol.PeerRequest, j j
 	if v := c.View(); v == nil || v.Cluster != j.Cluster {
 		return errAnotherCluster
 	}
-	c.learn(self{Incarnation: j.Incarnation, Name: j.Name, Address: j.Address})
+	// The news may be old: the member has moved on, or is no more.
+	if _, err := c.callBack(ctx, j.Cluster, j.self()); err != nil {
+		return err
+	}
+	c.learn(j.self())
 	h, err := c.atLeader(ctx, q, j)
 	if h == nil || err != nil {
 		return err
@@ -294,66 +336,109 @@ func (c *Coordinator) onJoin(ctx context.Context, q protocol.PeerRequest, j join
 	if !v.Formed {
 		return &refusal{code: protocol.CodeBusy, detail: "the cluster is not formed yet"}
 	}
-	s := self{Incarnation: j.Incarnation, Name: j.Name, Address: j.Address, Level: j.Level}
-	if err := c.mayTakeName(ctx, v, s); err != nil {
-		return err
-	}
-	return c.list(ctx, h, s)
+	return c.list(ctx, h, v, j.self())
 }
 
-// list has the system group list a member. Another incarnation of its name is
-// gone with it.
-func (c *Coordinator) list(ctx context.Context, h *shardgroups.Host, s self) error {
+// list has the system group list a member that wants to join. Another
+// incarnation of its name is gone with it.
+//
+// The question may be an old one: its asker, or who passed it on, was paused, and
+// the name has a newer incarnation by now. So the member is called back at its
+// address first; the one it replaces is looked for there, too; and the command
+// names it, so that between the look and the entry nobody else is replaced.
+func (c *Coordinator) list(ctx context.Context, h *shardgroups.Host, v *systemstate.Agreement, s self) error {
+	if old, ok := v.Incarnation(s.Incarnation); ok && !old.Gone {
+		c.wake()
+		return nil
+	}
+	r, err := c.callBack(ctx, v.Cluster, s)
+	if err != nil {
+		return err
+	}
+	floor := systemstate.Floor(0)
+	if v.Settings.Durability == "memory" {
+		floor = r.Floor
+	}
+	replaces, err := c.mayTakeName(ctx, v, s)
+	if err != nil {
+		return err
+	}
 	c.learn(s)
-	old, replaces := h.System().View().Named(s.Name)
-	_, err := h.System().Propose(ctx, systemstate.Command{
-		Kind:   systemstate.AddMember,
-		Member: systemstate.Member{Incarnation: s.Incarnation, Name: s.Name, Address: s.Address, Level: s.Level},
+	_, err = h.System().Propose(ctx, systemstate.Command{
+		Kind:     systemstate.AddMember,
+		Member:   systemstate.Member{Incarnation: s.Incarnation, Name: s.Name, Address: s.Address, Level: s.Level},
+		Replaces: replaces, Floor: floor,
 	})
-	if err == nil && replaces && old.Incarnation != s.Incarnation {
-		c.log.Warn("a member has returned without its data: it gets its places back", "name", s.Name, "address", s.Address,
-			"lost", old.Incarnation.String(), "incarnation", s.Incarnation.String())
+	if err == nil && replaces != (protocol.UUID{}) {
+		c.log.Warn("a member rejoins without its data: it gets its replicas back", "name", s.Name, "address", s.Address,
+			"lost", replaces.String(), "incarnation", s.Incarnation.String())
 	}
 	c.wake()
 	return err
 }
 
-// mayTakeName refuses a member whose name another has that lives. Only one
-// member can be at an address: a name that returns there has lost its data.
-func (c *Coordinator) mayTakeName(ctx context.Context, v *systemstate.Agreement, s self) error {
+// callBack returns the answer of a member that is at its address, as it has said,
+// and belongs to a cluster or wants to.
+func (c *Coordinator) callBack(ctx context.Context, cluster protocol.UUID, s self) (r stateReply, err error) {
+	if err := ask(ctx, c.cfg.Network, s.Address, askState, c.self(), &r); err != nil {
+		return r, &refusal{
+			code:   protocol.CodeBusy,
+			detail: fmt.Sprintf("nobody answers at %s: %v: advertise an address at which the other members reach this one", s.Address, err),
+		}
+	}
+	if r.Self != s || r.Cluster != cluster {
+		return r, &refusal{code: protocol.CodeInvalid, detail: fmt.Sprintf("the member at %s has become another in the meantime", s.Address)}
+	}
+	return r, nil
+}
+
+// mayTakeName returns the incarnation that a member replaces, zero where its name
+// is free. It refuses one whose name another has that lives. Only one member can
+// be at an address: a name that returns there has lost its data.
+func (c *Coordinator) mayTakeName(ctx context.Context, v *systemstate.Agreement, s self) (replaces protocol.UUID, err error) {
 	old, ok := v.Named(s.Name)
-	if !ok || old.Incarnation == s.Incarnation {
-		return nil
+	if !ok {
+		return protocol.UUID{}, nil
 	}
 	address, ok := c.resolve(old.Incarnation)
 	if !ok {
 		address = old.Address
 	}
 	if address == s.Address {
-		return nil
+		return old.Incarnation, nil
 	}
 	var r stateReply
-	err := ask(ctx, c.cfg.Network, address, askState, c.self(), &r)
+	err = ask(ctx, c.cfg.Network, address, askState, c.self(), &r)
 	if err == nil && r.Self.Incarnation != old.Incarnation || err != nil && !c.Heard(old.Incarnation) {
-		return nil
+		return old.Incarnation, nil
 	}
-	return &refusal{
+	return protocol.UUID{}, &refusal{
 		code:   protocol.CodeSettings,
 		detail: fmt.Sprintf("a member called %s runs at %s: give one of them another name", s.Name, address),
 	}
 }
 
+// answers reports whether an incarnation is at its address.
+func (c *Coordinator) answers(ctx context.Context, o systemstate.Member) bool {
+	address, ok := c.resolve(o.Incarnation)
+	if !ok {
+		address = o.Address
+	}
+	var r stateReply
+	return ask(ctx, c.cfg.Network, address, askState, c.self(), &r) == nil && r.Self.Incarnation == o.Incarnation
+}
+
 // onLeaders answers with what the replicas here know, not with what others have
 // said: two members must not keep up each other's belief.
-func (c *Coordinator) onLeaders() (any, error) {
+func (c *Coordinator) onLeaders() leadersReply {
 	h, v := c.host.Load(), c.View()
-	known := []leaderOf{}
+	var known leadersReply
 	if h == nil || v == nil {
-		return known, nil
+		return known
 	}
 	for _, g := range h.Groups() {
 		member, term := leadsHere(h, v, g.ID())
-		known = append(known, leaderOf{Group: g.ID(), Term: term, Member: member})
+		known.Leaders = append(known.Leaders, leaderOf{Group: g.ID(), Term: term, Member: member})
 	}
-	return known, nil
+	return known
 }

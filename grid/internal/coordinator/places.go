@@ -15,9 +15,16 @@ import (
 	"github.com/quorate/quorate/shardgroups/systemstate"
 )
 
-// maxSystemVoters bounds the voters of the system group; further members have
-// copies without a vote.
-const maxSystemVoters = 5
+// systemVoters returns how many voters the system group of so many members is to
+// have; the others have copies without a vote. A fourth voter would raise what a
+// majority is, and let no more of them fail.
+func systemVoters(members int) int {
+	const few, many = 3, 5
+	if members < many {
+		return few
+	}
+	return many
+}
 
 const (
 	// changeTimeout bounds one change of a group's replicas. A group that has no
@@ -115,7 +122,7 @@ func (c *Coordinator) planPlaces(v *systemstate.Agreement, running func(systemst
 		// One that loads its state gets its copies afterwards; one that has lost its
 		// majority's data cannot change any more, and is replaced.
 		g, _ := v.Group(s.Group)
-		return g.Seed != 0 || isLost(v, g)
+		return g.Backup != 0 || c.isLost(v, g)
 	})
 }
 
@@ -123,7 +130,7 @@ func (c *Coordinator) planPlaces(v *systemstate.Agreement, running func(systemst
 func wantedPlaces(v *systemstate.Agreement, running func(systemstate.Member) bool) partition.Places {
 	want := partition.Places{
 		Replicas: int(v.Settings.Replicas),
-		Targets:  map[protocol.GroupID]partition.Target{protocol.SystemGroup: {Voters: maxSystemVoters, Copies: len(v.Members)}},
+		Targets:  map[protocol.GroupID]partition.Target{protocol.SystemGroup: {Voters: systemVoters(len(living(v))), Copies: len(v.Members)}},
 	}
 	for _, o := range v.Members {
 		switch {
@@ -173,7 +180,7 @@ func (c *Coordinator) followUp(ctx context.Context, h *shardgroups.Host, running
 				mu.Unlock()
 				if !added {
 					if err := c.addCopy(ctx, h, v, key, o); err != nil {
-						c.log.Debug("a copy is not known to its group yet", "group", g.ID, "name", o.Name, "error", err)
+						c.log.Debug("a learner is not known to its group yet", "group", g.ID, "name", o.Name, "error", err)
 						return
 					}
 				}
@@ -184,7 +191,7 @@ func (c *Coordinator) followUp(ctx context.Context, h *shardgroups.Host, running
 				c.places.note(&c.places.added, key)
 				if err != nil {
 					catching = true
-					c.log.Debug("a copy has not caught up yet", "group", g.ID, "name", o.Name, "error", err)
+					c.log.Debug("a learner has not caught up yet", "group", g.ID, "name", o.Name, "error", err)
 					return
 				}
 				c.places.note(&c.places.caught, key)
@@ -236,12 +243,12 @@ func (c *Coordinator) takeStep(ctx context.Context, h *shardgroups.Host, v *syst
 	switch s.Change {
 	case partition.AddNonVoting:
 		if s := c.StateOf(o.Incarnation); s.DiskFull || s.Closing {
-			return errors.New("its disk is full, or it is about to end")
+			return errors.New("its disk is full, or it is about to shut down")
 		}
 		if err := c.hasRoom(ctx, h, v, s.Group, o); err != nil {
 			return err
 		}
-		c.log.Info("a member gets a copy of a group", "group", s.Group, "name", o.Name)
+		c.log.Info("learner added", "group", s.Group, "name", o.Name)
 		_, err := system.Propose(ctx, systemstate.Command{
 			Kind: systemstate.AddReplica, Group: s.Group, Member: systemstate.Member{ID: s.Member},
 		})
@@ -257,7 +264,7 @@ func (c *Coordinator) takeStep(ctx context.Context, h *shardgroups.Host, v *syst
 			return err
 		}
 		c.stepped(tune.PromotionMade, s.Group)
-		c.log.Info("a copy has caught up and counts", "group", s.Group, "name", o.Name)
+		c.log.Info("learner promoted: it has caught up", "group", s.Group, "name", o.Name)
 		_, err := system.Propose(ctx, systemstate.Command{
 			Kind: systemstate.SetReplica, Group: s.Group, Replica: systemstate.Replica{ID: s.Replica},
 		})
@@ -268,7 +275,7 @@ func (c *Coordinator) takeStep(ctx context.Context, h *shardgroups.Host, v *syst
 			return err
 		}
 		c.stepped(tune.DropMade, s.Group)
-		c.log.Info("a replica is removed from its group", "group", s.Group, "name", o.Name, "replica", s.Replica)
+		c.log.Info("replica removed from its group", "group", s.Group, "name", o.Name, "replica", s.Replica)
 		_, err := system.Propose(ctx, systemstate.Command{
 			Kind: systemstate.RemoveReplica, Group: s.Group, Replica: systemstate.Replica{ID: s.Replica},
 		})

@@ -2,7 +2,9 @@ package coordinator
 
 import (
 	"context"
+	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/quorate/quorate/grid/internal/identity"
@@ -36,7 +38,7 @@ func (c *Coordinator) mayReform(ctx context.Context, h *shardgroups.Host, m *ide
 	r := &c.reform
 	now := time.Now()
 	switch {
-	case m.Durability != "memory" || h.System().Leader().Replica != 0:
+	case m.Durability != "memory" || c.isLed(h, v):
 		r.leaderless = time.Time{}
 		return false, nil
 	case r.leaderless.IsZero():
@@ -52,32 +54,89 @@ func (c *Coordinator) mayReform(ctx context.Context, h *shardgroups.Host, m *ide
 		return false, nil // it is this member that sees too little
 	}
 	g, _ := v.Group(protocol.SystemGroup)
+	systemVoters := voters(g)
 	voters, lost := 0, []string{}
+	// The group may count a vote that is not agreed yet: that of a copy whose
+	// promotion was under way. Of more than one voter the others have a majority
+	// without it. Where nothing is formed nothing is lost by a step too many.
+	promoted := !v.Formed || systemVoters == 1
+	dead := c.deadOf(ctx, replies, m, v, g)
 	for _, x := range g.Replicas {
 		o, ok := v.Member(x.Member)
-		if x.NonVoting || !ok {
-			continue
-		}
-		voters++
-		if o.Gone || o.Incarnation != m.Incarnation && c.isDead(ctx, replies, o) {
+		switch {
+		case !ok:
+		case !x.NonVoting:
+			voters++
+			if dead[o.ID] {
+				lost = append(lost, o.Name)
+			}
+		case promoted && dead[o.ID]:
+			voters++
 			lost = append(lost, o.Name)
 		}
 	}
 	if 2*len(lost) < voters || voters == 0 {
 		return false, nil
 	}
+	if !v.Formed {
+		c.log.Warn("a majority of the members that were to form the cluster have lost their memory: this one begins anew", "lost", lost)
+		return true, c.becomeBlank()
+	}
 	c.mu.Lock()
 	c.lostTTL = max(c.lostTTL, h.System().LongestTTL(), defaultHoldOff)
 	holdOff := c.lostTTL
 	c.mu.Unlock()
 	c.log.Error("the grid has lost the memory of a majority of its members, and with it everything: it is formed anew, empty",
-		"cluster", m.Cluster, "lost", lost, "groups", len(v.Groups), "hold_off", holdOff)
+		"cluster", m.Cluster, "lost", lost, "groups", len(v.Groups), "grace_period", holdOff)
 	return true, c.becomeBlank()
+}
+
+// isLed reports whether the system group has a leader that is heard of. A replica
+// without a vote takes the last leader that it had for one for ever.
+func (c *Coordinator) isLed(h *shardgroups.Host, v *systemstate.Agreement) bool {
+	l := h.System().Leader()
+	if l.Replica == 0 || l.Self {
+		return l.Self
+	}
+	o, ok := v.Member(v.MemberOf(protocol.SystemGroup, l.Replica))
+	return !ok || c.Heard(o.Incarnation)
+}
+
+// votesInSystem reports whether an incarnation has a vote in the system group. Only
+// those who have are asked whether it is led: the others are told of a leader, and
+// never that there is none.
+func votesInSystem(v *systemstate.Agreement, u protocol.UUID) bool {
+	o, ok := v.Incarnation(u)
+	g, _ := v.Group(protocol.SystemGroup)
+	return ok && slices.ContainsFunc(g.Replicas, func(r systemstate.Replica) bool { return r.Member == o.ID && !r.NonVoting })
 }
 
 // defaultHoldOff is how long permits are held back at least where the sessions
 // of the lost cluster are not known to the last.
 const defaultHoldOff = 10 * time.Second
+
+// deadOf returns which of the others with a replica of a group are proved to be over.
+// All are asked at the same time: each may be silent for as long as a question waits.
+func (c *Coordinator) deadOf(ctx context.Context, replies []stateReply, m *identity.Member, v *systemstate.Agreement, g systemstate.Group) map[protocol.MemberID]bool {
+	dead := map[protocol.MemberID]bool{}
+	var mu sync.Mutex // guards dead
+	var asking sync.WaitGroup
+	for _, x := range g.Replicas {
+		o, ok := v.Member(x.Member)
+		if !ok || o.Incarnation == m.Incarnation {
+			continue
+		}
+		asking.Go(func() {
+			if c.isDead(ctx, replies, o) {
+				mu.Lock()
+				dead[o.ID] = true
+				mu.Unlock()
+			}
+		})
+	}
+	asking.Wait()
+	return dead
+}
 
 // isDead reports whether an incarnation in memory is proved to be over.
 func (c *Coordinator) isDead(ctx context.Context, replies []stateReply, o systemstate.Member) bool {
@@ -86,13 +145,18 @@ func (c *Coordinator) isDead(ctx context.Context, replies []stateReply, o system
 		return r.Self.Incarnation != o.Incarnation
 	}
 	// Nobody is at its address: it may have been started elsewhere.
-	return !c.Heard(o.Incarnation) && slices.ContainsFunc(replies, func(s stateReply) bool {
+	return !c.Heard(o.Incarnation) && (o.Gone || slices.ContainsFunc(replies, func(s stateReply) bool {
 		return s.Self.Name == o.Name && s.Self.Incarnation != o.Incarnation
-	})
+	}))
 }
 
 // becomeBlank begins anew, in a process that has served before.
 func (c *Coordinator) becomeBlank() error {
+	m := c.member()
+	c.mu.Lock()
+	c.past.name = m.ClusterName
+	c.past.addresses = slices.Sorted(maps.Values(c.known))
+	c.mu.Unlock()
 	if err := c.forget(); err != nil {
 		return err
 	}
@@ -111,18 +175,36 @@ func (c *Coordinator) becomeBlank() error {
 }
 
 // giveUpJoining makes a member blank again that was to join a cluster in memory
-// that is there no more: nobody who answers belongs to it.
+// that is there no more.
 func (c *Coordinator) giveUpJoining(ctx context.Context, m *identity.Member) (bool, error) {
-	if m.Durability != "memory" || time.Since(c.reform.looked) < lostLook {
+	if !c.isNoMore(ctx, m) {
 		return false, nil
+	}
+	c.log.Info("the cluster that was to be joined no longer exists", "cluster", m.Cluster)
+	return true, c.becomeBlank()
+}
+
+// isNoMore reports whether a cluster in memory is there no more, as far as a
+// member sees that has nothing of it: nobody who answers belongs to it.
+func (c *Coordinator) isNoMore(ctx context.Context, m *identity.Member) bool {
+	if m.Durability != "memory" || time.Since(c.reform.looked) < lostLook {
+		return false
 	}
 	c.reform.looked = time.Now()
 	there := func(s stateReply) bool { return s.Cluster == m.Cluster && s.Formed }
-	if slices.ContainsFunc(c.probe(ctx), there) {
-		return false, nil
+	return !slices.ContainsFunc(c.probe(ctx), there)
+}
+
+// logNeverComes reports whether a replica of the system group, of a member in
+// memory, waits for a log that nobody has any more: those who were to send it have
+// lost their memory, or take this member for one of a formed cluster and wait for
+// it. The replica has nothing, so it has no vote either.
+func (c *Coordinator) logNeverComes(ctx context.Context, m *identity.Member) bool {
+	r := &c.reform
+	if r.leaderless.IsZero() {
+		r.leaderless = time.Now()
 	}
-	c.log.Info("the cluster that was to be joined is there no more", "cluster", m.Cluster)
-	return true, c.becomeBlank()
+	return time.Since(r.leaderless) >= lostAfter && c.isNoMore(ctx, m)
 }
 
 // heldOff returns how long the groups of a cluster that is formed hand out

@@ -98,7 +98,7 @@ func (c *Coordinator) onRoom(q roomQuery) error {
 		return errAnotherCluster
 	}
 	if m.Incarnation != q.Member {
-		return &refusal{code: protocol.CodeInvalid, detail: "that incarnation is no more"}
+		return &refusal{code: protocol.CodeInvalid, detail: "that incarnation is dead"}
 	}
 	need := q.Size.State
 	if m.Durability == "memory" {
@@ -109,7 +109,7 @@ func (c *Coordinator) onRoom(q roomQuery) error {
 		return nil
 	}
 	return &refusal{code: protocol.CodeMemoryFull, detail: fmt.Sprintf(
-		"group %d has %s and takes %s to receive, %s has room for %s",
+		"group %d has %s and takes %s to receive, %s has headroom for %s",
 		q.Group, mebibytes(q.Size.State), mebibytes(need), m.Name, mebibytes(room))}
 }
 
@@ -137,7 +137,7 @@ func (c *Coordinator) setNoRoom(full map[target]string) {
 	c.mu.Unlock()
 	for g, why := range now {
 		if was[g] == "" {
-			c.log.Warn("a member has no room for a copy of a group: it waits", "group", g, "detail", why)
+			c.log.Warn("a member has no headroom for a replica of a group: it waits", "group", g, "detail", why)
 		}
 	}
 }

@@ -14,7 +14,7 @@ func TestStuckIsTold(t *testing.T) {
 	var out bytes.Buffer
 	log := slog.New(slog.NewTextHandler(&out, nil))
 	var s stuckLog
-	told := func() int { return strings.Count(out.String(), "the member does not get on") }
+	told := func() int { return strings.Count(out.String(), "the member makes no progress") }
 	for i := range 3 * stuckAfter {
 		s.tell(log, errors.New("nobody answers"))
 		if want := min(1, (i+1)/stuckAfter); told() != want {

@@ -1,11 +1,6 @@
 package coordinator
 
 import (
-	"context"
-	"maps"
-	"sync"
-	"time"
-
 	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/partition"
 	"github.com/quorate/quorate/protocol"
@@ -98,64 +93,6 @@ func (c *Coordinator) leaders(v *systemstate.Agreement) map[protocol.GroupID]pro
 	return leaders
 }
 
-// learnLeaders asks other members who leads the groups whose leader is not
-// known here, or is not heard of: a copy that its group does not know yet never
-// hears of the next leader, and it is the leader who is to add it. What they say
-// replaces what they have said before: a leader that nobody knows any more is
-// none.
-func (c *Coordinator) learnLeaders(ctx context.Context, h *shardgroups.Host, v *systemstate.Agreement) {
-	self := c.Self()
-	heard := func(id protocol.MemberID) bool {
-		o, ok := v.Member(id)
-		return ok && c.Heard(o.Incarnation)
-	}
-	asked := map[protocol.MemberID]bool{}
-	for _, g := range v.Groups {
-		m, _ := leadsHere(h, v, g.ID)
-		if g.ID == protocol.SystemGroup || m != 0 && (m == self || heard(m)) {
-			continue
-		}
-		for _, r := range g.Replicas {
-			if r.Member != self && heard(r.Member) {
-				asked[r.Member] = true
-			}
-		}
-	}
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	remote := map[protocol.GroupID]leaderOf{}
-	var mu sync.Mutex // guards remote
-	var asking sync.WaitGroup
-	for id := range asked {
-		address, ok := c.AddressOf(id)
-		if !ok {
-			continue
-		}
-		asking.Go(func() {
-			var known []leaderOf
-			if err := ask(ctx, c.cfg.Network, address, askLeaders, nil, &known); err != nil {
-				return
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			for _, l := range known {
-				// This member knows best what it leads itself.
-				if l.Member != 0 && l.Member != self && l.Term > remote[l.Group].Term {
-					remote[l.Group] = l
-				}
-			}
-		})
-	}
-	asking.Wait()
-	c.mu.Lock()
-	changed := !maps.Equal(c.remote, remote)
-	c.remote = remote
-	c.mu.Unlock()
-	if changed {
-		c.cfg.Changed()
-	}
-}
-
 // Table returns the table as clients get it, empty before the member serves.
 func (c *Coordinator) Table() protocol.Table {
 	t := protocol.Table{Type: protocol.TypeTable}
@@ -163,7 +100,7 @@ func (c *Coordinator) Table() protocol.Table {
 	if v == nil || len(v.Partitions) == 0 || !c.IsReady() {
 		return t
 	}
-	t.Epoch, t.Partitions = v.Epoch, v.Partitions
+	t.Epoch, t.Partitions, t.Cluster = v.Epoch, v.Partitions, v.Cluster
 	for _, g := range v.Groups {
 		leader, term := c.leader(v, g.ID)
 		group := protocol.TableGroup{ID: g.ID, Term: term, Leader: leader}

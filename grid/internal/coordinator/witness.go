@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/grid/internal/identity"
+	"github.com/quorate/quorate/internal/contexts"
 	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups"
@@ -63,13 +64,15 @@ type replicaOf struct {
 type witnessReply struct {
 	_     struct{} `cbor:",toarray"`
 	Self  self
-	Life  uint64 // the last that it was told of before; 0: none
-	Nonce uint64
+	Life  uint64 // number of the last that it was sure of before; 0: none
+	Older bool   // that is later than the one it is told of, or another process's
+	Noted bool   // it is sure of the one it is told of
 	Seen  []shardgroups.Witness
 	// Led says that the member knows the leader of the system group: then, and
 	// only then, what follows is what the cluster has agreed.
 	Led    bool
 	Listed bool            // the sender belongs to the cluster
+	Placed bool            // a group lists a replica of the sender, which may have been replaced
 	Others []protocol.UUID // who else does
 }
 
@@ -127,9 +130,7 @@ func (c *Coordinator) inspect(m *identity.Member) error {
 		return nil
 	}
 	c.setWaiting("the data on disk to be verified")
-	c.mu.Lock()
 	dir, err := c.dir.RaftDir()
-	c.mu.Unlock()
 	if err != nil {
 		return err
 	}
@@ -143,7 +144,7 @@ func (c *Coordinator) inspect(m *identity.Member) error {
 	case errors.As(err, &damaged):
 		k.lost = damaged.Error()
 	case c.ctx.Err() != nil:
-		return c.ctx.Err()
+		return contexts.Err(c.ctx)
 	case err != nil:
 		return fatalf("verify the data on disk: %w", err)
 	}
@@ -164,10 +165,11 @@ func (c *Coordinator) askWitnesses(ctx context.Context, m *identity.Member) {
 	for _, r := range k.stored {
 		q.Replicas = append(q.Replicas, replicaOf{Group: r.Group, Replica: r.Replica})
 	}
-	for _, r := range c.tell(ctx, q, askTimeout, func(u protocol.UUID) bool {
+	replies := c.tell(ctx, q, askTimeout, func(u protocol.UUID) bool {
 		a, ok := k.answers[u]
 		return !ok || k.lost != "" && !a.Led
-	}) {
+	})
+	for _, r := range believed(replies, m.Peers, c.cfg.Join) {
 		k.answers[r.Self.Incarnation] = r
 	}
 	for _, p := range m.Peers {
@@ -176,8 +178,6 @@ func (c *Coordinator) askWitnesses(ctx context.Context, m *identity.Member) {
 }
 
 func (c *Coordinator) witnessQuery(m *identity.Member) witnessQuery {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	l := c.dir.Life()
 	return witnessQuery{
 		Cluster: m.Cluster, Self: self{Incarnation: m.Incarnation, Name: m.Name, Address: c.cfg.Address},
@@ -185,9 +185,38 @@ func (c *Coordinator) witnessQuery(m *identity.Member) witnessQuery {
 	}
 }
 
+// testimony is what was answered at an address.
+type testimony struct {
+	at string
+	witnessReply
+}
+
+// believed returns the testimonies on which a member may discard its data. The
+// gossip is not enough for that, since anybody may send it: they come from where
+// the others were known to be, or were named to this member. One that has moved
+// meanwhile is believed where nobody answers at its address.
+func believed(all []testimony, peers []identity.Peer, named []string) []witnessReply {
+	var found []witnessReply
+	answers := map[string]bool{}
+	for _, t := range all {
+		answers[t.at] = true
+	}
+	for _, t := range all {
+		known := slices.Contains(named, t.at)
+		for _, p := range peers {
+			moved := p.Incarnation == t.Self.Incarnation && !answers[p.Address]
+			known = known || p.Address == t.at || moved
+		}
+		if known {
+			found = append(found, t.witnessReply)
+		}
+	}
+	return found
+}
+
 // tell puts a witnessQuery to whoever is found, except for those known to be
 // at an address that are not wanted, and returns the answers.
-func (c *Coordinator) tell(ctx context.Context, q witnessQuery, timeout time.Duration, want func(protocol.UUID) bool) []witnessReply {
+func (c *Coordinator) tell(ctx context.Context, q witnessQuery, timeout time.Duration, want func(protocol.UUID) bool) []testimony {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	at := map[string]protocol.UUID{}
@@ -207,17 +236,17 @@ func (c *Coordinator) tell(ctx context.Context, q witnessQuery, timeout time.Dur
 		wg.Go(func() {
 			var r witnessReply
 			if err := ask(ctx, c.cfg.Network, address, askWitness, q, &r); err != nil {
-				c.log.Debug("no witness", "address", address, "error", err)
+				c.log.Debug("no answer about observed progress", "address", address, "error", err)
 				return
 			}
 			replies[i] = &r
 		})
 	}
 	wg.Wait()
-	var all []witnessReply
-	for _, r := range replies {
+	var all []testimony
+	for i, r := range replies {
 		if r != nil && r.Self.Incarnation != q.Self.Incarnation {
-			all = append(all, *r)
+			all = append(all, testimony{targets[i], *r})
 		}
 	}
 	return all
@@ -225,16 +254,13 @@ func (c *Coordinator) tell(ctx context.Context, q witnessQuery, timeout time.Dur
 
 // verdict says what the answers prove to be lost; empty: nothing.
 func (c *Coordinator) verdict(m *identity.Member) string {
-	c.mu.Lock()
 	now := c.dir.Life()
-	c.mu.Unlock()
 	for _, a := range c.check.answers {
-		if before := (identity.Life{Number: a.Life, Nonce: a.Nonce}); before.Number > now.Number ||
-			before.Number == now.Number && before.Nonce != now.Nonce {
-			return fmt.Sprintf("the data directory is an older copy: it was started %d times, and %s has heard of start %d", now.Number, a.Self.Name, before.Number)
+		if a.Older {
+			return fmt.Sprintf("the data directory is an older copy: it was started %d times, and %s has heard of start %d", now.Number, a.Self.Name, a.Life)
 		}
 		if a.Led && !a.Listed && len(m.Started) > 0 {
-			return fmt.Sprintf("the cluster has given this incarnation's places to another, says %s", a.Self.Name)
+			return fmt.Sprintf("the cluster has given this incarnation's replicas to another, says %s", a.Self.Name)
 		}
 		for _, w := range a.Seen {
 			r, _ := m.Replica(w.Group)
@@ -305,10 +331,10 @@ func (c *Coordinator) comeBackEmpty(m *identity.Member) error {
 		c.setWaiting("a leader that can admit this member without its data (%s)", k.lost)
 		return nil
 	}
-	c.mu.Lock()
+	c.deciding.Lock()
 	err := c.dir.Renew()
 	now := c.dir.Member()
-	c.mu.Unlock()
+	c.deciding.Unlock()
 	if err != nil {
 		return err
 	}
@@ -322,18 +348,16 @@ func (c *Coordinator) comeBackEmpty(m *identity.Member) error {
 
 // onWitness says what this member has seen of another.
 func (c *Coordinator) onWitness(ctx context.Context, q witnessQuery) (any, error) {
-	c.mu.Lock()
-	m := c.dir.Member()
+	m := c.member()
 	if m.Cluster != q.Cluster {
-		c.mu.Unlock()
 		return nil, errAnotherCluster
 	}
-	before, err := c.dir.NoteLife(q.Self.Incarnation, q.Self.Address, identity.Life{Number: q.Life, Nonce: q.Nonce})
-	c.mu.Unlock()
+	now := identity.Life{Number: q.Life, Nonce: q.Nonce}
+	before, noted, err := c.noteLife(ctx, q.Self.Incarnation, now)
 	if err != nil {
 		return nil, err
 	}
-	r := witnessReply{Self: c.self(), Life: before.Number, Nonce: before.Nonce}
+	r := witnessReply{Self: c.self(), Life: before.Number, Older: now.OlderThan(before), Noted: noted}
 	h := c.host.Load()
 	if h == nil {
 		return r, nil
@@ -357,12 +381,86 @@ func (c *Coordinator) onWitness(ctx context.Context, q witnessQuery) (any, error
 		}
 	}
 	r.Led, r.Listed = v.Formed, isListed(v, q.Self.Incarnation)
+	o, _ := v.Incarnation(q.Self.Incarnation)
+	r.Placed = slices.ContainsFunc(v.Groups, func(g systemstate.Group) bool {
+		return slices.ContainsFunc(g.Replicas, func(x systemstate.Replica) bool { return o.ID != 0 && x.Member == o.ID })
+	})
 	for _, o := range v.Members {
 		if !o.Gone && o.Incarnation != q.Self.Incarnation {
 			r.Others = append(r.Others, o.Incarnation)
 		}
 	}
 	return r, nil
+}
+
+// lifeQuery asks a member whether a life is its own, and the present one.
+type lifeQuery struct {
+	_           struct{} `cbor:",toarray"`
+	Cluster     protocol.UUID
+	Incarnation protocol.UUID
+	Life        uint64
+	Nonce       uint64
+}
+
+// noteLife keeps the life that a member tells of, and returns the last that was
+// kept before. A member discards its data where another is sure of a later life, so
+// what anybody may have said is not enough: the member is asked at the address where
+// it is listed. Until it has confirmed the life, which it tells of again, nothing is
+// kept.
+func (c *Coordinator) noteLife(ctx context.Context, u protocol.UUID, l identity.Life) (before identity.Life, noted bool, err error) {
+	m := c.member()
+	before = m.LifeOf(u)
+	if before == l {
+		return before, true, nil
+	}
+	address, ok := c.listedAt(&m, u)
+	if !ok || l.OlderThan(before) {
+		return before, false, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, lifeTimeout)
+	defer cancel()
+	q := lifeQuery{Cluster: m.Cluster, Incarnation: u, Life: l.Number, Nonce: l.Nonce}
+	if err := ask(ctx, c.cfg.Network, address, askLife, q, nil); err != nil {
+		c.log.Debug("a run is not confirmed", "address", address, "run", l.Number, "error", err)
+		return before, false, nil
+	}
+	c.deciding.Lock()
+	defer c.deciding.Unlock()
+	return before, true, c.dir.NoteLife(u, address, l)
+}
+
+// lifeTimeout bounds the question whether a life is a member's own, for which
+// whoever tells of it waits.
+const lifeTimeout = time.Second
+
+// lifeAgain is how much later a life is told again that was not confirmed.
+const lifeAgain = 5 * time.Second
+
+// listedAt returns where a member is as is agreed, or was when this member was
+// started; where the gossip hears it anybody may listen.
+func (c *Coordinator) listedAt(m *identity.Member, u protocol.UUID) (string, bool) {
+	if v := c.View(); v != nil {
+		if o, ok := v.Incarnation(u); ok && !o.Gone {
+			return o.Address, true
+		}
+	}
+	for _, p := range m.Peers {
+		if p.Incarnation == u {
+			return p.Address, true
+		}
+	}
+	return "", false
+}
+
+func (c *Coordinator) onLife(q lifeQuery) error {
+	m := c.member()
+	if m.Cluster != q.Cluster {
+		return errAnotherCluster
+	}
+	if m.Incarnation != q.Incarnation || c.dir.Life() != (identity.Life{Number: q.Life, Nonce: q.Nonce}) {
+		return &refusal{code: protocol.CodeInvalid, detail: "that is not the present run of this member"}
+	}
+	return nil
 }
 
 func isListed(v *systemstate.Agreement, u protocol.UUID) bool {
@@ -377,33 +475,36 @@ func (c *Coordinator) tellLife(ctx context.Context, m *identity.Member) {
 		return
 	}
 	untold := func(u protocol.UUID) bool {
-		_, answered := c.check.answers[u]
-		return !answered && !c.lifeTold[u] && c.Heard(u)
+		return !c.check.answers[u].Noted && !c.lifeTold[u] && c.Heard(u)
 	}
 	if !slices.ContainsFunc(m.Peers, func(p identity.Peer) bool { return untold(p.Incarnation) }) {
 		return
 	}
 	c.lifeToldAt = time.Now()
 	for _, r := range c.tell(ctx, c.witnessQuery(m), time.Second, untold) {
-		c.lifeTold[r.Self.Incarnation] = true
+		c.lifeTold[r.Self.Incarnation] = r.Noted
+		if !r.Noted {
+			c.lifeToldAt = time.Now().Add(lifeAgain)
+		}
 	}
 }
 
 // endLifeTimeout bounds how long a member that stops tells the others of it.
 const endLifeTimeout = 300 * time.Millisecond
 
-// endLife notes that the member stops in order, and tells the others: a copy of
-// the directory that was made before is older than what they have heard.
-func (c *Coordinator) endLife() {
+// EndLife notes that the member stops in order, and tells the others: a copy of
+// the directory that was made before is older than what they have heard. They ask
+// back, so the member must still listen.
+func (c *Coordinator) EndLife() {
 	m := c.member()
 	if m.Blank() || !m.Formed || m.Durability == "memory" {
 		return
 	}
-	c.mu.Lock()
+	c.deciding.Lock()
 	err := c.dir.EndLife()
-	c.mu.Unlock()
+	c.deciding.Unlock()
 	if err != nil {
-		c.log.Warn("the end of this life is not noted", "error", err)
+		c.log.Warn("the end of this run is not noted", "error", err)
 		return
 	}
 	c.tell(context.Background(), c.witnessQuery(&m), endLifeTimeout, func(protocol.UUID) bool { return true })

@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/memberlist"
 
 	"github.com/quorate/quorate/grid/internal/network"
+	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 )
 
@@ -22,6 +23,7 @@ const (
 	seedInterval     = time.Second      // between attempts to reach seeds, at first
 	seedIntervalLong = 10 * time.Second // after seedAttempts of them
 	seedAttempts     = 20
+	seedsAtOnce      = 16
 	leaveTimeout     = time.Second
 	announceTimeout  = 100 * time.Millisecond
 	announceRepeats  = 4
@@ -30,6 +32,8 @@ const (
 
 // Config is what a Gossip needs of its member.
 type Config struct {
+	// Label keeps apart the gossip of clusters: what comes with another is dropped.
+	Label       string
 	Incarnation protocol.UUID
 	Name        string
 	Address     string // advertised
@@ -102,6 +106,10 @@ func Start(cfg Config) (*Gossip, error) {
 	mc := memberlist.DefaultLANConfig()
 	mc.Name = cfg.Incarnation.String()
 	mc.Transport = g.transport
+	mc.Label = cfg.Label
+	if mutants.On(mutants.GossipUnlabelled) {
+		mc.Label = ""
+	}
 	mc.AdvertiseAddr = ip.IP.String()
 	mc.AdvertisePort = port
 	mc.EnableCompression = false // messages are tiny, and nobody may make us inflate one
@@ -247,9 +255,9 @@ func (g *Gossip) Close() {
 
 func (g *Gossip) meta() []byte {
 	g.mu.Lock()
-	m := meta{name: g.cfg.Name, address: g.cfg.Address, cluster: g.cluster, state: g.state, started: g.started}
+	m := meta{Name: g.cfg.Name, Address: g.cfg.Address, Cluster: g.cluster, Flags: g.state.Flags(), Started: g.started}
 	g.mu.Unlock()
-	return m.append(nil)
+	return protocol.Encode(m)
 }
 
 // learn records what memberlist says of a node.
@@ -258,18 +266,18 @@ func (g *Gossip) learn(n *memberlist.Node, alive bool) {
 	if err != nil || u == g.cfg.Incarnation {
 		return
 	}
-	m, ok := parseMeta(n.Meta)
-	if !ok {
+	var m meta
+	if protocol.Decode(n.Meta, &m) != nil {
 		return
 	}
 	g.mu.Lock()
-	g.hints[u] = Hint{Incarnation: u, Name: m.name, Address: m.address, Cluster: m.cluster, State: m.state}
+	g.hints[u] = Hint{Incarnation: u, Name: m.Name, Address: m.Address, Cluster: m.Cluster, State: StateOf(m.Flags)}
 	switch _, known := g.heard[u]; {
 	case !alive:
 		delete(g.heard, u)
 	case !known:
 		g.number++
-		g.heard[u] = seen{m.started, g.number}
+		g.heard[u] = seen{m.Started, g.number}
 	}
 	g.settle()
 	g.forgetOld()
@@ -337,13 +345,9 @@ func (g *Gossip) seek() {
 	defer cancel()
 	go func() { <-g.stop; cancel() }()
 	for attempt := 0; ; attempt++ {
-		for _, seed := range g.missing() {
-			if ctx.Err() != nil {
-				return
-			}
-			if _, err := g.list.Join([]string{seed}); err != nil {
-				g.cfg.Logger.Debug("gossip: seed does not answer", "address", seed, "error", err)
-			}
+		g.join(ctx, g.missing())
+		if ctx.Err() != nil {
+			return
 		}
 		wait := seedInterval
 		if attempt >= seedAttempts {
@@ -354,6 +358,27 @@ func (g *Gossip) seek() {
 			return
 		case <-time.After(wait):
 		}
+	}
+}
+
+// join joins seeds, some at the same time: each may be silent for as long as
+// memberlist waits.
+func (g *Gossip) join(ctx context.Context, seeds []string) {
+	var joining sync.WaitGroup
+	defer joining.Wait()
+	turns := make(chan struct{}, seedsAtOnce)
+	for _, seed := range seeds {
+		select {
+		case turns <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+		joining.Go(func() {
+			defer func() { <-turns }()
+			if _, err := g.list.Join([]string{seed}); err != nil {
+				g.cfg.Logger.Debug("gossip: a seed address does not answer", "address", seed, "error", err)
+			}
+		})
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/quorate/quorate/grid/internal/identity"
 	"github.com/quorate/quorate/grid/internal/network"
+	"github.com/quorate/quorate/internal/otherversion"
 	"github.com/quorate/quorate/protocol"
 )
 
@@ -20,6 +21,11 @@ type node struct {
 
 func start(t *testing.T, name string, seeds ...string) node {
 	t.Helper()
+	return startLabelled(t, "", name, seeds...)
+}
+
+func startLabelled(t *testing.T, label, name string, seeds ...string) node {
+	t.Helper()
 	n := &network.Network{}
 	tcp, udp, err := n.Listen("127.0.0.1:0")
 	if err != nil {
@@ -27,6 +33,7 @@ func start(t *testing.T, name string, seeds ...string) node {
 	}
 	address := tcp.Addr().String()
 	g, err := Start(Config{
+		Label:       label,
 		Incarnation: identity.NewUUID(), Name: name, Address: address, Network: n, Packets: udp,
 		Logger: slog.New(slog.DiscardHandler), Seeds: func() []string { return seeds }, Changed: func() {},
 	})
@@ -119,29 +126,47 @@ func eventually(t *testing.T, what string, f func() bool) {
 	}
 }
 
-// TestMetaOfLaterVersions: what a later version appends is skipped.
-func TestMetaOfLaterVersions(t *testing.T) {
-	want := meta{name: "a", address: "127.0.0.1:1", cluster: identity.NewUUID(), state: State{DiskFull: true, DiskSlow: true}, started: 1 << 40}
-	b := want.append(nil)
-	b[0]++ // one element more
-	b = protocol.AppendString(b, "news")
-	if got, ok := parseMeta(b); !ok || got != want {
-		t.Errorf("parseMeta = %+v, %t, want %+v", got, ok, want)
+// TestMetaOfOtherVersions: what a later version appends is skipped, and what an
+// earlier one lacks is zero.
+func TestMetaOfOtherVersions(t *testing.T) {
+	all := meta{Name: "a", Address: "127.0.0.1:1", Cluster: identity.NewUUID(), Flags: 1<<60 | flagDiskSlow, Started: 1 << 40}
+	read := func(what string, b []byte, want meta) {
+		t.Helper()
+		var got meta
+		if err := protocol.Decode(b, &got); err != nil || got != want {
+			t.Errorf("%s: %+v, error %v, want %+v", what, got, err, want)
+		}
 	}
-	if _, ok := parseMeta(b[:8]); ok {
-		t.Error("half of it was taken")
+	for _, item := range otherversion.Items() {
+		read("later", otherversion.Encode(&all, otherversion.Later(item, item)), all)
+	}
+	for without := range 5 {
+		m := all
+		read("earlier", otherversion.Encode(&m, otherversion.Earlier(without)), m)
+	}
+	if got, want := StateOf(all.Flags), (State{DiskSlow: true}); got != want {
+		t.Errorf("state %+v, want %+v", got, want)
 	}
 }
 
+// FuzzMeta has any announcement, and what it says in other versions.
 func FuzzMeta(f *testing.F) {
-	f.Add(meta{name: "a", address: "127.0.0.1:1"}.append(nil))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		m, ok := parseMeta(b)
-		if !ok {
+	for i, item := range otherversion.Items() {
+		f.Add(protocol.Encode(meta{Name: "a", Address: "127.0.0.1:1", Flags: 1, Started: 2}), item, byte(i))
+	}
+	f.Fuzz(func(t *testing.T, b, item []byte, without byte) {
+		var m, n meta
+		if protocol.Decode(b, &m) != nil {
 			return
 		}
-		if again, ok := parseMeta(m.append(nil)); !ok || again != m {
-			t.Errorf("%+v is read back as %+v, %t", m, again, ok)
+		r := protocol.NewReader(item)
+		if r.Skip(); r.Done() == nil {
+			if err := protocol.Decode(otherversion.Encode(&m, otherversion.Later(item)), &n); err != nil || m != n {
+				t.Errorf("later: %+v became %+v: %v", m, n, err)
+			}
+		}
+		if err := protocol.Decode(otherversion.Encode(&m, otherversion.Earlier(int(without))), &n); err != nil || m != n {
+			t.Errorf("earlier: %+v became %+v: %v", m, n, err)
 		}
 	})
 }
@@ -153,8 +178,8 @@ func TestSameAddress(t *testing.T) {
 	before, after := identity.NewUUID(), identity.NewUUID()
 	started := map[protocol.UUID]uint64{}
 	learn := func(u protocol.UUID, alive bool) {
-		m := meta{name: "n1", address: "10.0.0.1:7170", started: started[u]}
-		g.learn(&memberlist.Node{Name: u.String(), Meta: m.append(nil)}, alive)
+		m := meta{Name: "n1", Address: "10.0.0.1:7170", Started: started[u]}
+		g.learn(&memberlist.Node{Name: u.String(), Meta: protocol.Encode(m)}, alive)
 	}
 	check := func(when string, wantBefore, wantAfter bool) {
 		t.Helper()
@@ -180,4 +205,47 @@ func TestSameAddress(t *testing.T) {
 	learn(after, true)
 	learn(before, true)
 	check("after the old one was heard of last", false, true)
+}
+
+// TestSilentSeeds: seeds that accept a connection and say nothing do not keep
+// one that answers waiting.
+func TestSilentSeeds(t *testing.T) {
+	b := start(t, "b")
+	var seeds []string
+	accepted := make(chan net.Conn, 4)
+	for range cap(accepted) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		seeds = append(seeds, l.Addr().String())
+		go func() {
+			if c, err := l.Accept(); err == nil {
+				accepted <- c
+			}
+		}()
+	}
+	a := start(t, "a", append(seeds, b.address)...)
+	eventually(t, "b is heard of", func() bool { return len(a.Hints()) == 1 })
+	for range seeds {
+		(<-accepted).Close() // a waits for them before it is closed
+	}
+}
+
+// TestLabels: what is told under another label is not heard, wherever it comes
+// from.
+func TestLabels(t *testing.T) {
+	a := startLabelled(t, "one", "a")
+	b := startLabelled(t, "two", "b", a.address)
+	c := startLabelled(t, "one", "c", a.address, b.address)
+	d := startLabelled(t, "two", "d", a.address, b.address)
+	eventually(t, "those of one label see each other", func() bool {
+		return len(a.Hints()) == 1 && len(b.Hints()) == 1 && len(c.Hints()) == 1 && len(d.Hints()) == 1
+	})
+	for n, want := range map[node]string{a: "c", b: "d", c: "a", d: "b"} {
+		if h := n.Hints()[0]; h.Name != want || !h.Alive {
+			t.Errorf("%s has heard of %+v, want %s", n.cfg.Name, h, want)
+		}
+	}
 }

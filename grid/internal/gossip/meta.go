@@ -3,7 +3,8 @@ package gossip
 import "github.com/quorate/quorate/protocol"
 
 // State is what a member announces of itself, for the others to take into
-// account. It is a hint as all of the gossip is: nothing rests on it alone.
+// account. It is a hint as all of the gossip is, since anybody may send a packet:
+// nobody acts on it before the member itself has confirmed it.
 type State struct {
 	MemoryFull bool // its memory is above the watermark
 	DiskFull   bool // its disk is above the watermark
@@ -22,7 +23,8 @@ const (
 	flagDiskSlow
 )
 
-func (s State) flags() uint64 {
+// Flags returns the state as it travels: a bit for each field.
+func (s State) Flags() uint64 {
 	var f uint64
 	if s.MemoryFull {
 		f |= flagMemoryFull
@@ -45,7 +47,9 @@ func (s State) flags() uint64 {
 	return f
 }
 
-func stateOf(flags uint64) State {
+// StateOf returns the state of which flags tell. Those that a later version has
+// added are skipped.
+func StateOf(flags uint64) State {
 	return State{
 		MemoryFull: flags&flagMemoryFull != 0,
 		DiskFull:   flags&flagDiskFull != 0,
@@ -59,40 +63,10 @@ func stateOf(flags uint64) State {
 // meta travels with memberlist's own announcement of a member, as a CBOR array.
 // A later version may append elements and flags: what is not known is skipped.
 type meta struct {
-	name    string
-	address string
-	cluster protocol.UUID
-	state   State
-	started uint64 // wall clock, in milliseconds, when the announcing began
-}
-
-const (
-	metaFields    = 5
-	metaFieldsMin = 4 // started was added later
-)
-
-func (m meta) append(dst []byte) []byte {
-	dst = protocol.AppendArray(dst, metaFields)
-	dst = protocol.AppendString(dst, m.name)
-	dst = protocol.AppendString(dst, m.address)
-	dst = protocol.AppendBytes(dst, m.cluster[:])
-	dst = protocol.AppendUint(dst, m.state.flags())
-	return protocol.AppendUint(dst, m.started)
-}
-
-func parseMeta(b []byte) (m meta, ok bool) {
-	r := protocol.NewReader(b)
-	fields := r.ArrayLen()
-	if fields < metaFieldsMin {
-		return meta{}, false
-	}
-	m.name, m.address = r.String(), r.String()
-	if copy(m.cluster[:], r.Bytes()) != len(m.cluster) {
-		return meta{}, false
-	}
-	m.state = stateOf(r.Uint())
-	if fields > metaFieldsMin {
-		m.started = r.Uint()
-	}
-	return m, r.Err() == nil
+	_       struct{} `cbor:",toarray"`
+	Name    string
+	Address string
+	Cluster protocol.UUID
+	Flags   uint64 // State
+	Started uint64 // wall clock, in milliseconds, when the announcing began
 }

@@ -10,7 +10,8 @@ import (
 	"github.com/quorate/quorate/protocol"
 )
 
-// file is member.json as it is written: UUIDs as text.
+// file is member.json as it is written: UUIDs as text. It grows by keys, which are
+// not used again for something else.
 type file struct {
 	Format         int       `json:"format"`
 	Name           string    `json:"name"`
@@ -136,7 +137,9 @@ func verify(b []byte) error {
 }
 
 // decode reads member.json. The format is looked at before anything else: a
-// later version may write another file.
+// later version may write another file, and an older one has. Of one of this format keys that are not
+// known are skipped, and gone with the next Update, and those that are missing are
+// zero: what must not be lost so needs another format.
 func decode(b []byte) (Member, error) {
 	damaged := func(err error) (Member, error) {
 		return Member{}, fmt.Errorf("damaged: %w: restore it, or start with an empty directory", err)
@@ -150,13 +153,14 @@ func decode(b []byte) (Member, error) {
 	if head.Format > Format {
 		return Member{}, fmt.Errorf("format %d is newer than this version of Quorate reads (%d): start the version that wrote it, or a later one", head.Format, Format)
 	}
+	if head.Format > 0 && head.Format < Format {
+		return Member{}, fmt.Errorf("format %d is older than this version of Quorate reads (%d): start the version that wrote it, or start with an empty directory", head.Format, Format)
+	}
 	if err := verify(b); err != nil {
 		return damaged(err)
 	}
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.DisallowUnknownFields()
 	var f file
-	if err := dec.Decode(&f); err != nil {
+	if err := json.Unmarshal(b, &f); err != nil {
 		return damaged(err)
 	}
 	m, err := f.member()

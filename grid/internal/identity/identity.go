@@ -8,19 +8,23 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 
 	"github.com/quorate/quorate/grid/internal/disk"
 	"github.com/quorate/quorate/protocol"
 )
 
-// Format is the version of member.json this package writes.
-const Format = 1
+// Format is the version of member.json, and of all else in the directory, that this
+// package writes. Format 1 was before the first release, in other encodings.
+const Format = 2
 
 const (
 	fileName = "member.json"
 	tempName = "member.json.tmp"
 	lockName = "member.lock"
 	raftName = "raft"
+	// seedName is where groups were saved under format 1.
+	seedName = "seed"
 )
 
 // Replica is one replica this incarnation has started, or was about to.
@@ -57,8 +61,8 @@ type Member struct {
 	// Founder is the incarnation that founds or founded Cluster.
 	Founder        protocol.UUID
 	FounderAddress string
-	// Recovered is the cluster from whose remains Cluster was recovered, where this
-	// member founded it so.
+	// Recovered is the cluster from whose backups Cluster was recovered, if this member
+	// founded it so.
 	Recovered protocol.UUID
 	// Formed is set once the member has seen the cluster formed. Before, it may
 	// be released; after, never.
@@ -113,13 +117,18 @@ func NewUUID() protocol.UUID {
 	return u
 }
 
-// Dir is an open data directory, or stands for one. It is safe for one
-// goroutine at a time.
+// Dir is an open data directory, or stands for one. Whoever reads it never waits
+// for the disk: Member and Life may be called at any time, and return what was
+// written last. What changes it is for one goroutine at a time.
 type Dir struct {
 	path  string // "": there is none, all is in memory
 	lock  *os.File
-	m     Member
-	nonce uint64 // of Life
+	m     atomic.Pointer[Member] // as it is on disk; replaced, never changed in place
+	nonce uint64                 // of Life
+
+	// BeforeWrite is called before member.json is written, for tests with a slow
+	// disk; nil: nothing is. It is set before the Dir is used by several.
+	BeforeWrite func()
 }
 
 // Volatile returns the identity of a blank member that keeps nothing: it is a
@@ -176,8 +185,7 @@ func (d *Dir) load(name string) error {
 	}
 	m.Name = name
 	m.Starts++
-	d.m = m
-	if err := d.write(); err != nil {
+	if err := d.write(&m); err != nil {
 		return err
 	}
 	return d.setAside() // what a crash has left undone
@@ -185,21 +193,21 @@ func (d *Dir) load(name string) error {
 
 // reset makes the directory that of a new, blank incarnation.
 func (d *Dir) reset(name string) error {
-	d.m = Member{Format: Format, Name: name, Incarnation: NewUUID(), Starts: 1}
-	return d.write()
+	return d.write(&Member{Format: Format, Name: name, Incarnation: NewUUID(), Starts: 1})
 }
 
 // Forget makes the member a new, blank incarnation and removes its log. Only a
 // member of a cluster that was never formed may be forgotten, or one that keeps
 // nothing.
 func (d *Dir) Forget() error {
-	if d.m.Formed && !d.Volatile() {
+	m := d.m.Load()
+	if m.Formed && !d.Volatile() {
 		return errors.New("the cluster is formed: its members are not forgotten")
 	}
 	// The new identity first: a log is found by its incarnation, so after a crash
 	// between the two the old one is only litter.
 	old := d.raftDir()
-	if err := d.reset(d.m.Name); err != nil {
+	if err := d.reset(m.Name); err != nil {
 		return err
 	}
 	if d.Volatile() {
@@ -215,11 +223,11 @@ func (d *Dir) Forget() error {
 func (d *Dir) Volatile() bool { return d.path == "" }
 
 func (d *Dir) raftDir() string {
-	return filepath.Join(d.path, raftName, d.m.Incarnation.String())
+	return filepath.Join(d.path, raftName, d.m.Load().Incarnation.String())
 }
 
 // Member returns the content of member.json.
-func (d *Dir) Member() Member { return d.m.clone() }
+func (d *Dir) Member() Member { return d.m.Load().clone() }
 
 // RaftDir returns the directory of the log and the snapshots, and creates it.
 // It is "" where there is none.
@@ -237,14 +245,9 @@ func (d *Dir) RaftDir() (string, error) {
 // Update changes member.json. When it returns nil the change is on disk, if
 // there is one.
 func (d *Dir) Update(f func(*Member)) error {
-	old := d.m
-	d.m = old.clone()
-	f(&d.m)
-	if err := d.write(); err != nil {
-		d.m = old
-		return err
-	}
-	return nil
+	m := d.Member()
+	f(&m)
+	return d.write(&m)
 }
 
 // Close releases the directory.
@@ -257,17 +260,22 @@ func (d *Dir) Close() error {
 	return err
 }
 
-func (d *Dir) write() error {
-	if d.Volatile() {
-		return nil
+// write makes m the content of member.json. Nobody reads it before it is on
+// disk: what a member tells of itself survives its process.
+func (d *Dir) write(m *Member) error {
+	if !d.Volatile() {
+		b, err := encode(m)
+		if err != nil {
+			return err
+		}
+		if d.BeforeWrite != nil {
+			d.BeforeWrite()
+		}
+		if err := writeSynced(d.path, b); err != nil {
+			return fmt.Errorf("write %s in %s: %w", fileName, d.path, err)
+		}
 	}
-	b, err := encode(&d.m)
-	if err != nil {
-		return err
-	}
-	if err := writeSynced(d.path, b); err != nil {
-		return fmt.Errorf("write %s in %s: %w", fileName, d.path, err)
-	}
+	d.m.Store(m)
 	return nil
 }
 
@@ -293,23 +301,29 @@ func writeSynced(dir string, b []byte) error {
 }
 
 // checkOurs refuses a directory that holds something but no member.json, so
-// that a slip of the hand does not scatter a log over somebody's files.
+// that a slip of the hand does not scatter a log over somebody's files, and one with
+// groups in a form that would be passed over.
 func checkOurs(path string) error {
 	entries, err := os.ReadDir(path)
 	if err != nil {
 		return fmt.Errorf("data directory %s: %w: name another one, or make it readable for this user", path, err)
 	}
-	foreign := ""
+	ours, foreign := false, ""
 	for _, e := range entries {
 		switch e.Name() {
+		case seedName:
+			if e.IsDir() {
+				return fmt.Errorf("data directory %s: the groups in %s were saved by an older version, which this one does not read: start the version that wrote them, or remove the folder", path, seedName)
+			}
+			foreign = e.Name()
 		case fileName:
-			return nil
-		case tempName, lockName, disk.BallastFile, "lost+found", SeedFolder, ReportFile:
+			ours = true
+		case tempName, lockName, disk.BallastFile, "lost+found", BackupFolder, ReportFile:
 		default:
 			foreign = e.Name()
 		}
 	}
-	if foreign != "" {
+	if foreign != "" && !ours {
 		return fmt.Errorf("data directory %s: not a member's: it holds %s and no %s: name an empty directory", path, foreign, fileName)
 	}
 	return nil

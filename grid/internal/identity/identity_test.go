@@ -66,22 +66,42 @@ func TestRefused(t *testing.T) {
 		{"newer format", func(t *testing.T, dir string) {
 			write(t, filepath.Join(dir, "member.json"), `{"format": 7, "sharding": "new"}`)
 		}, []string{"format 7", "newer", "start the version that wrote it"}},
+		{"older format", func(t *testing.T, dir string) {
+			write(t, filepath.Join(dir, "member.json"), `{"format": 1, "incarnation": []}`)
+		}, []string{"format 1 is older than this version of Quorate reads (2): start the version that wrote it, or start with an empty directory"}},
+		{"no format", func(t *testing.T, dir string) {
+			write(t, filepath.Join(dir, "member.json"), sealed("{\n  \"name\": \"n1\"\n}\n"))
+		}, []string{"damaged", "format 0", "start with an empty directory"}},
+		{"groups of an older version", func(t *testing.T, dir string) {
+			mkdir(t, filepath.Join(dir, "seed"))
+		}, []string{"seed", "older version", "start the version that wrote them, or remove the folder"}},
+		{"groups of an older version beside a member's", func(t *testing.T, dir string) {
+			d, err := Open(dir, "n1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			d.Close()
+			mkdir(t, filepath.Join(dir, "seed"))
+		}, []string{"seed", "older version", "start the version that wrote them, or remove the folder"}},
+		{"a file that is called like a folder", func(t *testing.T, dir string) {
+			write(t, filepath.Join(dir, "seed"), "")
+		}, []string{"it holds seed and no member.json", "empty directory"}},
 		{"not JSON", func(t *testing.T, dir string) {
-			write(t, filepath.Join(dir, "member.json"), `{"format": 1`)
+			write(t, filepath.Join(dir, "member.json"), `{"format": 2`)
 		}, []string{"damaged", "restore"}},
-		{"unknown field", func(t *testing.T, dir string) {
+		{"no incarnation", func(t *testing.T, dir string) {
 			write(t, filepath.Join(dir, "member.json"), sealed(`{
-  "format": 1,
+  "format": 2,
   "incarnatoin": "x"
 }
 `))
-		}, []string{"damaged", "incarnatoin"}},
+		}, []string{"damaged", "without incarnation"}},
 		{"no checksum", func(t *testing.T, dir string) {
-			write(t, filepath.Join(dir, "member.json"), `{"format": 1}`)
+			write(t, filepath.Join(dir, "member.json"), `{"format": 2}`)
 		}, []string{"damaged", "no checksum", "start with an empty directory"}},
 		{"bad incarnation", func(t *testing.T, dir string) {
 			write(t, filepath.Join(dir, "member.json"), sealed(`{
-  "format": 1,
+  "format": 2,
   "incarnation": "x"
 }
 `))
@@ -127,6 +147,13 @@ func TestRefused(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func mkdir(t *testing.T, path string) {
+	t.Helper()
+	if err := os.Mkdir(path, 0o700); err != nil {
+		t.Fatal(err)
 	}
 }
 

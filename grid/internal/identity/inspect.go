@@ -13,8 +13,8 @@ import (
 
 // What quorate recover puts into a new data directory.
 const (
-	SeedFolder = "seed"       // the saved states that the member's groups begin with
-	ReportFile = "report.txt" // what was recovered, for people
+	BackupFolder = "backup"     // backups from which the member's groups are restored
+	ReportFile   = "report.txt" // what was recovered, human-readable
 )
 
 // Inspection is a look at a data directory that no process uses. It keeps the
@@ -64,7 +64,8 @@ func Inspect(path string) (*Inspection, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("data directory %s: %s: %w", path, fileName, err), lock.Close())
 	}
-	d := &Dir{path: path, m: m}
+	d := &Dir{path: path}
+	d.m.Store(&m)
 	i := &Inspection{Member: m, RaftDir: d.raftDir(), lock: lock}
 	if aside, _ := filepath.Glob(filepath.Join(path, raftName, "*"+lostSuffix)); len(aside) > 0 { // the pattern is right
 		i.Aside = aside[0]
@@ -75,11 +76,11 @@ func Inspect(path string) (*Inspection, error) {
 // Close releases the directory.
 func (i *Inspection) Close() error { return i.lock.Close() }
 
-// SeedDir returns where saved states for this member's groups may lie; empty
-// where nothing is on disk.
-func (d *Dir) SeedDir() string {
+// BackupDir returns where backups of this member's groups may lie; empty if nothing is
+// on disk.
+func (d *Dir) BackupDir() string {
 	if d.path == "" {
 		return ""
 	}
-	return filepath.Join(d.path, SeedFolder)
+	return filepath.Join(d.path, BackupFolder)
 }

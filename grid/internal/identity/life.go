@@ -29,26 +29,37 @@ func newNonce() uint64 {
 }
 
 // Life returns the present life of the directory.
-func (d *Dir) Life() Life { return Life{d.m.Starts, d.nonce} }
+func (d *Dir) Life() Life { return Life{d.m.Load().Starts, d.nonce} }
 
 // EndLife notes that the process stops in order.
 func (d *Dir) EndLife() error {
 	return d.Update(func(m *Member) { m.Starts++ })
 }
 
-// NoteLife keeps the life that another member of the cluster tells of, and
-// returns the last that it told of before. A member that is not listed as a
-// peer yet is listed from now on.
-func (d *Dir) NoteLife(u protocol.UUID, address string, l Life) (before Life, err error) {
-	for _, p := range d.m.Peers {
+// OlderThan reports whether a directory that was started as l is an older copy,
+// where another life of it is known.
+func (l Life) OlderThan(known Life) bool {
+	return known.Number > l.Number || known.Number == l.Number && known.Nonce != l.Nonce
+}
+
+// LifeOf returns the last life that is kept of another member.
+func (m *Member) LifeOf(u protocol.UUID) Life {
+	for _, p := range m.Peers {
 		if p.Incarnation == u {
-			before = p.Life
+			return p.Life
 		}
 	}
-	if l.Number <= before.Number {
-		return before, nil
+	return Life{}
+}
+
+// NoteLife keeps the life of another member of the cluster, where none is kept that
+// is later. A member that is not listed as a peer yet is listed from now on.
+func (d *Dir) NoteLife(u protocol.UUID, address string, l Life) error {
+	m := d.m.Load()
+	if l.Number <= m.LifeOf(u).Number {
+		return nil
 	}
-	return before, d.Update(func(m *Member) {
+	return d.Update(func(m *Member) {
 		for i := range m.Peers {
 			if m.Peers[i].Incarnation == u {
 				m.Peers[i].Life = l
@@ -65,7 +76,7 @@ const lostSuffix = ".lost"
 // data: what it had is lost, damaged or old. The old log is set aside as
 // raft/<incarnation>.lost, in place of the last that was.
 func (d *Dir) Renew() error {
-	if d.m.Blank() {
+	if d.m.Load().Blank() {
 		return errors.New("a blank member has nothing to lose")
 	}
 	err := d.Update(func(m *Member) {
@@ -98,7 +109,7 @@ func (d *Dir) setAside() error {
 		switch {
 		case strings.HasSuffix(e.Name(), lostSuffix):
 			lost = append(lost, e.Name())
-		case e.Name() != d.m.Incarnation.String():
+		case e.Name() != d.m.Load().Incarnation.String():
 			old = append(old, e.Name())
 		}
 	}

@@ -58,7 +58,8 @@ func TestLives(t *testing.T) {
 	u, first := d.Member().Incarnation, d.Life()
 	tell := func(l Life) Life {
 		t.Helper()
-		before, err := other.NoteLife(u, "10.0.0.1:7170", l)
+		m := other.Member()
+		before, err := m.LifeOf(u), other.NoteLife(u, "10.0.0.1:7170", l)
 		if err != nil {
 			t.Fatal(err)
 		}

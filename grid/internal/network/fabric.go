@@ -2,9 +2,12 @@ package network
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/quorate/quorate/internal/contexts"
 )
 
 // Place is where something is sent from, or to: the number of a member, or one
@@ -42,6 +45,9 @@ const (
 	overtaken      = 30 * time.Millisecond  // how much later comes what is reordered
 )
 
+// errUnreflected is the error of a connection to the place that it comes from.
+var errUnreflected = errors.New("a place does not reach itself")
+
 // Fabric is what the networks of the members in one process have in common:
 // who is where, and the links between them. It is safe for concurrent use.
 type Fabric struct {
@@ -49,6 +55,7 @@ type Fabric struct {
 	places  map[string]Place
 	links   map[[2]Place]Link
 	changed chan struct{} // closed and replaced when a link has changed
+	apart   bool          // no place reaches itself
 	rng     *rand.Rand
 }
 
@@ -77,6 +84,14 @@ func (f *Fabric) Set(from, to Place, l Link) {
 		f.links[[2]Place{from, to}] = l
 	}
 	f.tell()
+}
+
+// Unreflected has no place reach itself: connections to an address of its own are
+// refused, as where a router does not send back what comes from inside.
+func (f *Fabric) Unreflected() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.apart = true
 }
 
 // Heal makes every link healthy.
@@ -112,6 +127,12 @@ func (f *Fabric) link(from, to Place) (Link, <-chan struct{}) {
 // reach waits until neither way between two places is cut, and as long as a
 // connection takes to come about.
 func (f *Fabric) reach(ctx context.Context, dead <-chan struct{}, from, to Place) error {
+	f.mu.Lock()
+	apart := f.apart
+	f.mu.Unlock()
+	if apart && from == to {
+		return errUnreflected
+	}
 	for {
 		there, changed := f.link(from, to)
 		back, _ := f.link(to, from)
@@ -131,7 +152,7 @@ func (f *Fabric) reach(ctx context.Context, dead <-chan struct{}, from, to Place
 		case <-dead:
 			return ErrKilled
 		case <-ctx.Done():
-			return ctx.Err()
+			return contexts.Err(ctx)
 		}
 	}
 }

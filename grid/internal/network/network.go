@@ -32,6 +32,8 @@ type Network struct {
 	killed bool
 	gate   chan struct{} // not nil: paused; closed when it resumes
 	conns  map[*conn]struct{}
+	own    string // the address of the member
+	serve  func(net.Conn)
 }
 
 type contextKey struct{}
@@ -80,6 +82,15 @@ func (n *Network) Listen(address string) (net.Listener, net.PacketConn, error) {
 	}
 }
 
+// ServeOwn has serve, which may block, serve the connections that the member opens
+// to its own address: they stay inside the process. Others reach a member at its
+// address; whether its own host does is up to the routers between (hairpin NAT).
+func (n *Network) ServeOwn(address string, serve func(net.Conn)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.own, n.serve = address, serve
+}
+
 // Dial opens a connection for a purpose and writes its preface.
 func (n *Network) Dial(ctx context.Context, address string, p protocol.Purpose) (net.Conn, error) {
 	c, err := n.connect(ctx, address)
@@ -115,18 +126,24 @@ func (n *Network) DialClient(ctx context.Context, address string) (net.Conn, err
 	return c, nil
 }
 
-// Pipe returns a connection inside the process: the end for a client, and the
-// end to serve.
-func (n *Network) Pipe() (near, far net.Conn, err error) {
-	near, far = net.Pipe()
-	far, err = n.wrap(far)
+// pipe returns a connection inside the process, whose other end is served.
+func (n *Network) pipe(serve func(net.Conn)) (net.Conn, error) {
+	near, far := net.Pipe()
+	far, err := n.wrap(far)
 	if err != nil {
-		return nil, nil, errors.Join(err, near.Close())
+		return nil, errors.Join(err, near.Close())
 	}
-	return near, far, nil
+	go serve(far)
+	return near, nil
 }
 
 func (n *Network) connect(ctx context.Context, address string) (net.Conn, error) {
+	n.mu.Lock()
+	own, serve := n.own, n.serve
+	n.mu.Unlock()
+	if serve != nil && address == own {
+		return n.pipe(serve)
+	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	if n.fabric != nil {

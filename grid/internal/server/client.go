@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,22 +15,21 @@ import (
 	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups"
+	"github.com/quorate/quorate/shardgroups/systemstate"
 	"github.com/quorate/quorate/structures"
 )
 
-// bodySlack is what a request's body may have beyond a key and a value.
-const bodySlack = 1 << 10
-
-// slabSize is how many requests are allocated at once. The slab lives as long
-// as any request in it.
+// slabSize is how many small requests are allocated at once. The slab lives as
+// long as any request in it, and until the connection has used it up.
 const slabSize = 8
 
 // clientConn is one client connection.
 type clientConn struct {
-	s       *Server
-	conn    net.Conn
-	forward bool
-	client  protocol.UUID
+	s      *Server
+	conn   net.Conn
+	client protocol.UUID
+	flags  protocol.HelloFlags
+	kept   *keptClient // nil: the client has no name
 
 	// Of the reader alone.
 	shake   *shakeReader // under frames
@@ -42,7 +42,8 @@ type clientConn struct {
 	askedAt time.Time // when that was last answered
 
 	inFlight atomic.Int64
-	squeezed atomic.Bool // bytes in or out may be too many: look closer before reading on
+	sessions atomic.Int64 // requests on sessions, of those in flight
+	squeezed atomic.Bool  // bytes in or out may be too many: look closer before reading on
 
 	mu         sync.Mutex // guards what follows; nothing is called under it
 	out        []byte     // frames not yet taken by the writer
@@ -70,7 +71,7 @@ type doneKey struct {
 // serveClient serves a connection until it ends.
 func (s *Server) serveClient(conn net.Conn) {
 	c := &clientConn{
-		s: s, conn: conn, shake: &shakeReader{conn, handshakeBytes},
+		s: s, conn: conn, shake: &shakeReader{Conn: conn, left: handshakeBytes},
 		done: map[doneKey]func(protocol.Reply){}, pipes: map[protocol.MemberID]*pipe{},
 	}
 	c.frames = protocol.NewFrameReader(c.shake, protocol.MaxHandshakeFrame)
@@ -98,7 +99,7 @@ func (s *Server) serveClient(conn net.Conn) {
 		c.mu.Lock()
 		has := c.told.version
 		c.mu.Unlock()
-		if version := s.version.Load(); version != has {
+		if version := s.version.Load(); version != has && c.takesTables() {
 			c.sendTable(s.table(), version, time.Now())
 		}
 		err = c.read()
@@ -111,6 +112,9 @@ func (s *Server) serveClient(conn net.Conn) {
 	}
 	for _, p := range c.pipes {
 		p.close()
+	}
+	if c.kept != nil {
+		s.keeper.leave(c.client)
 	}
 	c.finish()
 	<-writer
@@ -157,9 +161,9 @@ func (c *clientConn) hello(b []byte) (protocol.Welcome, protocol.Code, error) {
 	if err := protocol.Decode(b, &h); err != nil {
 		return protocol.Welcome{}, protocol.CodeInvalid, err
 	}
-	if h.Version != protocol.WireVersion {
-		return protocol.Welcome{}, protocol.CodeVersion,
-			fmt.Errorf("protocol version %d: this member speaks %d", h.Version, protocol.WireVersion)
+	version, err := protocol.CommonVersion(h.Oldest, h.Newest)
+	if err != nil {
+		return protocol.Welcome{}, protocol.CodeVersion, err
 	}
 	c.mu.Lock()
 	c.told.version = c.s.version.Load() // before Welcome takes the table
@@ -169,11 +173,52 @@ func (c *clientConn) hello(b []byte) (protocol.Welcome, protocol.Code, error) {
 	if h.Cluster != "" && w.Name != "" && h.Cluster != w.Name && h.Cluster != w.Cluster.String() {
 		return w, protocol.CodeWrongGrid, fmt.Errorf("this member belongs to the cluster %q (%s), not to %q", w.Name, w.Cluster, h.Cluster)
 	}
-	c.client, c.forward = h.Client, h.Forward
-	w.Type, w.Version, w.Limits = protocol.TypeWelcome, protocol.WireVersion, c.s.cfg.Limits
-	w.Table.Type = protocol.TypeTable
+	switch nameless := h.Client == (protocol.UUID{}); {
+	case h.SessionTTL > 0 && nameless:
+		return w, protocol.CodeInvalid, fmt.Errorf("%w: a session is opened under the UUID of its client", protocol.ErrMalformed)
+	case h.Flags&protocol.HelloRoute != 0 && h.Flags&protocol.HelloForward == 0:
+		return w, protocol.CodeInvalid, fmt.Errorf("%w: the flag to route comes with the one to forward", protocol.ErrMalformed)
+	case !nameless:
+		c.kept = c.s.keeper.join(h.Client)
+		c.shake.kept = c.kept
+	}
+	c.client, c.flags = h.Client, h.Flags
+	w.Type, w.Table.Type = protocol.TypeWelcome, protocol.TypeTable
+	w.Version, w.Oldest, w.Newest = version, protocol.OldestVersion, protocol.WireVersion
+	w.Features = protocol.KnownFeatures
+	w.Limits = c.s.cfg.Limits
+	w.Body = w.Limits.Body()
+	w.Partitions = uint32(len(w.Table.Partitions))
+	if h.SessionTTL > 0 && w.Partitions > 0 {
+		s := c.greet(w.Cluster, h.SessionTTL)
+		if s.Session == 0 {
+			c.s.stats.notOpened.Add(1)
+		}
+		w.Session, w.SessionTTL = s.Session, uint32(s.TTL/time.Millisecond)
+	}
+	if !c.takesTables() {
+		w.Table = protocol.Table{Type: protocol.TypeTable}
+	}
 	return w, protocol.CodeOK, nil
 }
+
+// greet opens, or finds, the session that a client wants. Without one in time, or
+// room for the question, it is welcome all the same.
+func (c *clientConn) greet(cluster protocol.UUID, ttl uint32) systemstate.Opened {
+	if c.s.sessions.Add(1) > crowdedSessions {
+		c.s.sessions.Add(-1)
+		return systemstate.Opened{}
+	}
+	defer c.s.sessions.Add(-1)
+	return c.s.keeper.open(c.s.ctx, cluster, systemstate.Opening{
+		Client: c.client, TTL: time.Duration(ttl) * time.Millisecond, Source: c.source(), Greets: true,
+	})
+}
+
+func (c *clientConn) forwards() bool { return c.flags&protocol.HelloForward != 0 }
+
+// takesTables reports whether the client is sent tables that it has not asked for.
+func (c *clientConn) takesTables() bool { return c.flags&protocol.HelloNoTables == 0 }
 
 // refuse tells the client why the connection ends, where there is a reason to
 // tell, and returns err.
@@ -230,7 +275,7 @@ func (c *clientConn) waitRoom(limit int64) bool {
 func (c *clientConn) dispatch(b []byte) error {
 	switch protocol.PeekType(b) {
 	case protocol.TypeRequest:
-		q := c.alloc()
+		q := c.alloc(len(b))
 		if err := q.Decode(b); err != nil {
 			return err
 		}
@@ -238,8 +283,13 @@ func (c *clientConn) dispatch(b []byte) error {
 		c.submit(q)
 		return nil
 	case protocol.TypeBatch:
+		// Its requests are read before the next time that there is a look at how many
+		// are in flight.
+		if n, err := protocol.BatchLen(b); err == nil && n > int(c.s.cfg.Limits.InFlight) {
+			return fmt.Errorf("%w: a batch of %d requests, at most %d may be in flight", protocol.ErrMalformed, n, c.s.cfg.Limits.InFlight)
+		}
 		return protocol.EachRequest(b, func(raw []byte, r *protocol.Request) {
-			q := c.alloc()
+			q := c.alloc(len(raw))
 			q.Request, q.Raw = *r, raw
 			c.submit(q)
 		})
@@ -250,7 +300,7 @@ func (c *clientConn) dispatch(b []byte) error {
 		if err := protocol.Decode(b, &q); err != nil {
 			return err
 		}
-		c.answerTable(time.Now())
+		c.answerTable(q.ID, time.Now())
 		return c.slowDown()
 	case protocol.TypeAdmin:
 		return c.admin(b)
@@ -259,7 +309,12 @@ func (c *clientConn) dispatch(b []byte) error {
 	}
 }
 
-func (c *clientConn) alloc() *shardgroups.Request {
+// alloc returns a request for so many bytes. A large one stands alone: its
+// neighbours in a slab would keep its bytes.
+func (c *clientConn) alloc(bytes int) *shardgroups.Request {
+	if bytes >= largeBytes {
+		return new(shardgroups.Request)
+	}
 	if len(c.slab) == 0 {
 		c.slab = make([]shardgroups.Request, slabSize)
 	}
@@ -280,6 +335,9 @@ func (c *clientConn) submit(q *shardgroups.Request) {
 		c.refused(problem(q.ID, protocol.CodeNoLeader, "the grid is not formed yet"))
 		return
 	}
+	if c.flags&protocol.HelloRoute != 0 {
+		c.place(q, len(routes.Partitions))
+	}
 	if int(q.Partition) >= len(routes.Partitions) {
 		c.refused(problem(q.ID, protocol.CodeInvalid, fmt.Sprintf("partition %d of %d", q.Partition, len(routes.Partitions))))
 		return
@@ -289,7 +347,7 @@ func (c *clientConn) submit(q *shardgroups.Request) {
 	}
 	q.Arrived = c.now
 	route := &routes.Partitions[q.Partition]
-	if c.forward && c.forwarded(route, q.ID, q.Flags, q.Raw) {
+	if c.forwards() && c.forwarded(route, q.ID, q.Flags, q.Raw) {
 		return
 	}
 	if route.Group == nil {
@@ -300,10 +358,19 @@ func (c *clientConn) submit(q *shardgroups.Request) {
 	route.Group.Submit(q)
 }
 
+// place gives a request the partition that it belongs to, for a client that does
+// not know it.
+func (c *clientConn) place(q *shardgroups.Request, partitions int) {
+	if p := c.s.cfg.Backend.PartitionOf(&q.Request, partitions); p != q.Partition {
+		q.Partition = p
+		q.Raw = q.Append(make([]byte, 0, len(q.Raw)+4))
+	}
+}
+
 func (c *clientConn) check(q *protocol.Request) (protocol.Code, error) {
 	limits := &c.s.cfg.Limits
-	if n, most := len(q.Body), int(limits.Key+limits.Value)+bodySlack; n > most {
-		return protocol.CodeTooLarge, fmt.Errorf("the request has %d bytes, at most %d", n, most)
+	if n, most := len(q.Body), int(limits.Body()); n > most {
+		return protocol.CodeTooLarge, fmt.Errorf("the body of a request has %d bytes, limit body: %d", n, most)
 	}
 	if q.Kind == protocol.KindControl {
 		return protocol.CodeOK, nil
@@ -346,6 +413,7 @@ func (c *clientConn) notLeader(r protocol.Reply, g protocol.GroupID) protocol.Re
 	return r
 }
 
+// session hands a request on sessions to the system group.
 func (c *clientConn) session(b []byte) error {
 	var q protocol.SessionRequest
 	if err := protocol.Decode(b, &q); err != nil {
@@ -353,14 +421,40 @@ func (c *clientConn) session(b []byte) error {
 	}
 	c.begin(q.ID, 0)
 	route := Route{ID: protocol.SystemGroup}
-	if c.forward && c.forwarded(&route, q.ID, 0, b) {
+	if c.forwards() && c.forwarded(&route, q.ID, 0, b) {
 		return nil
 	}
-	c.s.cfg.Backend.Session(q, func(r protocol.Reply) {
+	if n := c.sessions.Load(); n >= maxSessions || n >= fairSessions && c.s.sessions.Load() >= crowdedSessions {
+		p := protocol.Problem{Detail: "too many requests on sessions are in flight", Wait: sessionWaitHint}
+		c.refused(protocol.Reply{ID: q.ID, Code: protocol.CodeBusy, Body: p.Append(nil)})
+		return nil
+	}
+	c.sessions.Add(1)
+	c.s.sessions.Add(1)
+	c.s.cfg.Backend.Session(q, c.source(), func(r protocol.Reply) {
+		c.sessions.Add(-1)
+		c.s.sessions.Add(-1)
 		r.ID = q.ID
 		c.reply(c.notLeader(r, protocol.SystemGroup))
 	})
 	return nil
+}
+
+// source names where a client's sessions come from: its address, of IPv6 the
+// network, since a host has as many addresses there as it likes. Of a client that
+// another member forwards for it is that member, and of one in the process nothing.
+func (c *clientConn) source() string {
+	a, err := netip.ParseAddrPort(addrOf(c.conn))
+	if err != nil {
+		return ""
+	}
+	ip := a.Addr().Unmap().WithZone("")
+	if ip.Is6() {
+		if net64, err := ip.Prefix(64); err == nil {
+			return net64.String()
+		}
+	}
+	return ip.String()
 }
 
 // admin answers an operator's question in a goroutine of its own: it may take

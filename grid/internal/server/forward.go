@@ -11,22 +11,30 @@ import (
 
 const (
 	forwardDialTimeout = 2 * time.Second
-	forwardBuffer      = 256 // frames
+	forwardWaitHint    = 50 // milliseconds
 )
 
 // pipe carries one client connection's requests to one other member and its
 // replies back, one hop: the member at the far end forwards nothing. As it
 // serves one client connection alone, the frames pass unchanged.
 type pipe struct {
-	c      *clientConn
-	frames chan []byte
-	ctx    context.Context
-	close  context.CancelFunc // ends the pipe
-	ended  chan struct{}      // closed when it has
+	c     *clientConn
+	more  chan struct{} // of capacity 1: queue has grown
+	ctx   context.Context
+	close context.CancelFunc // ends the pipe
+	ended chan struct{}      // closed when it has
 
 	mu     sync.Mutex // guards what follows
 	dead   bool
-	flight map[uint64]protocol.Flags // requests without reply
+	queue  [][]byte            // requests not yet written
+	flight map[uint64]inFlight // requests without reply
+	bytes  int                 // of them
+}
+
+// inFlight is a request without reply.
+type inFlight struct {
+	flags protocol.Flags
+	bytes int
 }
 
 // forwarded sends a request to its group's leader where that is another
@@ -52,31 +60,70 @@ func (c *clientConn) forwarded(route *Route, id uint64, flags protocol.Flags, ra
 			return false
 		}
 		p = &pipe{
-			c: c, frames: make(chan []byte, forwardBuffer),
-			ended: make(chan struct{}), flight: map[uint64]protocol.Flags{},
+			c: c, more: make(chan struct{}, 1),
+			ended: make(chan struct{}), flight: map[uint64]inFlight{},
 		}
 		p.ctx, p.close = context.WithCancel(c.s.ctx)
 		c.pipes[leader] = p
 		go p.run(address)
 	}
-	p.send(id, flags, raw)
+	p.send(id, flags, raw, len(c.pipes)+1)
 	return true
 }
 
-// send queues a request; where the pipe does not keep up, reading stops.
-func (p *pipe) send(id uint64, flags protocol.Flags, raw []byte) {
+// send queues a request. It never waits: the reader that calls it serves all
+// groups. What the connection may have in flight is shared by its pipes, and one
+// part is left for the others, so that a leader that does not answer keeps no
+// request for another from being read.
+func (p *pipe) send(id uint64, flags protocol.Flags, raw []byte, shares int) {
 	p.mu.Lock()
-	if p.dead {
-		p.mu.Unlock()
-		p.c.reply(problem(id, protocol.CodeNoLeader, "the member that forwards has lost the leader"))
-		return
+	full := len(p.flight) >= int(p.c.s.cfg.Limits.InFlight)/shares ||
+		p.bytes > 0 && p.bytes+len(raw) > maxInboundConn/shares
+	dead := p.dead
+	if !full && !dead {
+		p.flight[id] = inFlight{flags, len(raw)}
+		p.bytes += len(raw)
+		p.queue = append(p.queue, raw)
 	}
-	p.flight[id] = flags
 	p.mu.Unlock()
-	select {
-	case p.frames <- raw:
-	case <-p.ended: // run has answered it
+	switch {
+	case dead:
+		p.c.reply(problem(id, protocol.CodeNoLeader, "the member that forwards has lost the leader"))
+	case full:
+		e := protocol.Problem{Detail: "too much is in flight to the leader by way of this member", Wait: forwardWaitHint}
+		p.c.refused(protocol.Reply{ID: id, Code: protocol.CodeBusy, Body: e.Append(nil)})
+	default:
+		select {
+		case p.more <- struct{}{}:
+		default:
+		}
 	}
+}
+
+// take returns a request that waits to be written, nil if there is none.
+func (p *pipe) take() []byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.queue) == 0 {
+		return nil
+	}
+	raw := p.queue[0]
+	p.queue[0] = nil
+	if p.queue = p.queue[1:]; len(p.queue) == 0 {
+		p.queue = nil
+	}
+	return raw
+}
+
+// answered takes a request from those in flight. It is false where it is none of
+// them.
+func (p *pipe) answered(id uint64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	q, ours := p.flight[id]
+	delete(p.flight, id)
+	p.bytes -= q.bytes
+	return ours
 }
 
 func (p *pipe) isDead() bool {
@@ -114,9 +161,7 @@ func (p *pipe) connect(address string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	hello := protocol.Encode(protocol.Hello{
-		Type: protocol.TypeHello, Version: protocol.WireVersion, Client: p.c.s.cfg.Client, Name: "forward",
-	})
+	hello := protocol.Encode(protocol.NewHello(p.c.s.cfg.Client, "forward"))
 	b := protocol.EndFrame(append(protocol.BeginFrame(nil), hello...), 0)
 	if _, err := conn.Write(b); err != nil {
 		_ = conn.Close()
@@ -133,15 +178,11 @@ func (p *pipe) write(conn net.Conn, replies <-chan struct{}) {
 			return
 		case <-replies:
 			return
-		case raw := <-p.frames:
-			buf = appendRaw(buf[:0], raw)
-			for more := true; more && len(buf) < maxIdleBuffer; {
-				select {
-				case raw := <-p.frames:
-					buf = appendRaw(buf, raw)
-				default:
-					more = false
-				}
+		case <-p.more:
+		}
+		for raw := p.take(); raw != nil; {
+			for buf = buf[:0]; raw != nil && len(buf) < maxIdleBuffer; raw = p.take() {
+				buf = appendRaw(buf, raw)
 			}
 			if _, err := conn.Write(buf); err != nil {
 				return
@@ -174,11 +215,7 @@ func (p *pipe) read(conn net.Conn) {
 		if r.Decode(b) != nil {
 			return
 		}
-		p.mu.Lock()
-		_, ours := p.flight[r.ID]
-		delete(p.flight, r.ID)
-		p.mu.Unlock()
-		if !ours {
+		if !p.answered(r.ID) {
 			return // the refusal of our Hello
 		}
 		p.c.mu.Lock()
@@ -193,11 +230,11 @@ func (p *pipe) fail(sent bool) {
 	p.mu.Lock()
 	p.dead = true
 	flight := p.flight
-	p.flight = nil
+	p.flight, p.queue = nil, nil
 	p.mu.Unlock()
-	for id, flags := range flight {
+	for id, q := range flight {
 		code := protocol.CodeNoLeader
-		if sent && flags&protocol.FlagRead == 0 {
+		if sent && q.flags&protocol.FlagRead == 0 {
 			code = protocol.CodeUnknown
 		}
 		p.c.reply(problem(id, code, "the member that forwards has lost the leader"))

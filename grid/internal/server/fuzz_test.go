@@ -14,7 +14,7 @@ import (
 // connection in time, and what it says until then are whole messages.
 func FuzzConnection(f *testing.F) {
 	frame := func(b []byte) []byte { return protocol.EndFrame(append(protocol.BeginFrame(nil), b...), 0) }
-	hello := frame(protocol.Encode(protocol.Hello{Type: protocol.TypeHello, Version: protocol.WireVersion}))
+	hello := frame(protocol.Encode(protocol.NewHello(protocol.UUID{}, "")))
 	q := request(1, "x")
 	for _, m := range [][]byte{
 		q.Append(nil),

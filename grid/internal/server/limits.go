@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/quorate/quorate/protocol"
@@ -16,9 +17,14 @@ import (
 const (
 	maxConnections  = 10_000 // of clients
 	maxPeers        = 1_000  // of members: nobody who floods clients' places may keep a member out
+	idlePeer        = 3      // ticks of the sweep without a byte, after which a member's connection may give way
 	maxPending      = 1_000  // whose purpose is not known yet; the oldest gives way
 	maxShaking      = 16     // questions in flight before the handshake is done
 	maxQuestions    = 64     // of operators in flight, of all connections
+	maxSessions     = 1_024  // requests on sessions in flight, of a connection: a gateway has many sessions
+	fairSessions    = 16     // of a connection while all have crowdedSessions: a client has one or two
+	crowdedSessions = 32 << 10
+	sessionWaitHint = 100 // milliseconds
 	maxInboundConn  = 16 << 20
 	softOutbound    = 2 << 20 // bytes on the way out above which reading stops
 	maxOutbound     = 8 << 20 // above which reads are answered "busy"
@@ -40,7 +46,7 @@ const (
 )
 
 var (
-	errBudget = errors.New("the member has no room for large messages at the moment")
+	errBudget = errors.New("the member has no memory for large messages at the moment")
 	errSlow   = errors.New("a frame that was begun has not arrived in time")
 )
 
@@ -57,7 +63,23 @@ const (
 // counted is a connection in the server's books.
 type counted struct {
 	purpose purpose
-	order   uint64 // of arrival
+	order   uint64    // of arrival
+	peer    *peerConn // of a member's
+}
+
+// peerConn is a member's connection, which notes when it has brought something.
+type peerConn struct {
+	net.Conn
+	tick *atomic.Int64 // of the server
+	last atomic.Int64  // tick of the last byte; 0: none yet
+}
+
+func (c *peerConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if n > 0 {
+		c.last.Store(c.tick.Load())
+	}
+	return n, err
 }
 
 // place counts an accepted connection. Where too many have not said what they
@@ -76,32 +98,74 @@ func (s *Server) place(c net.Conn) bool {
 				oldest, order = o, k.order
 			}
 		}
-		_ = oldest.Close() // its goroutine takes it from the books
-		k := s.conns[oldest]
-		k.purpose = purposes // no longer counted
-		s.conns[oldest] = k
-		s.counts[pending]--
+		s.giveWay(oldest)
 	}
 	s.arrivals++
-	s.conns[c] = counted{pending, s.arrivals}
+	s.conns[c] = counted{purpose: pending, order: s.arrivals}
 	s.counts[pending]++
 	s.wg.Add(1)
 	return true
+}
+
+// giveWay closes a connection for another. mu is held.
+func (s *Server) giveWay(c net.Conn) {
+	_ = c.Close() // its goroutine takes it from the books
+	k := s.conns[c]
+	s.counts[k.purpose]--
+	k.purpose = purposes // no longer counted
+	s.conns[c] = k
+}
+
+// displace closes the connection of a member that has brought nothing for longest,
+// so that those that do nothing keep no member out. The connections of members that
+// are in touch bring something all the time. mu is held.
+func (s *Server) displace() {
+	var idlest net.Conn
+	var of counted
+	now := s.tick.Load()
+	for c, k := range s.conns {
+		if k.purpose != ofMember || k.peer == nil || now-k.peer.last.Load() < idlePeer {
+			continue
+		}
+		last := k.peer.last.Load()
+		if idlest == nil || last < of.peer.last.Load() || last == of.peer.last.Load() && k.order < of.order {
+			idlest, of = c, k
+		}
+	}
+	if idlest != nil {
+		s.giveWay(idlest)
+	}
+}
+
+// watch returns a member's connection as it is served.
+func (s *Server) watch(c net.Conn) net.Conn {
+	w := &peerConn{Conn: c, tick: &s.tick}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k := s.conns[c]
+	k.peer = w
+	s.conns[c] = k
+	return w
 }
 
 // admit moves a connection to those of its purpose, where there is room.
 func (s *Server) admit(c net.Conn, p purpose) bool {
 	most := s.cfg.MaxConnections
 	if p == ofMember {
-		most = maxPeers
+		most = s.cfg.MaxPeers
 	}
 	s.mu.Lock()
 	k := s.conns[c]
+	if s.counts[p] >= most && p == ofMember {
+		s.displace()
+	}
 	full := s.counts[p] >= most
-	if !full && k.purpose == pending {
+	ok := !full && k.purpose == pending
+	if ok {
 		s.counts[pending]--
 		s.counts[p]++
-		s.conns[c] = counted{p, k.order}
+		k.purpose = p
+		s.conns[c] = k
 	}
 	warn := full && time.Since(s.refusedAt) > tooManyInterval
 	if warn {
@@ -111,7 +175,7 @@ func (s *Server) admit(c net.Conn, p purpose) bool {
 	if warn {
 		s.log.Warn("connections are refused: too many", "from", addrOf(c), "limit", most)
 	}
-	return !full && k.purpose == pending
+	return ok
 }
 
 func (s *Server) remove(c net.Conn) {
@@ -156,6 +220,7 @@ func (s *Server) sweep() {
 			return
 		case <-tick.C:
 		}
+		s.tick.Add(1)
 		s.sweepOnce(time.Now())
 	}
 }
@@ -302,7 +367,7 @@ func (c *clientConn) countOut() {
 
 // busyOut is the reply to a read whose answer has no room.
 func busyOut(id uint64) protocol.Reply {
-	p := protocol.Problem{Detail: "too much is on its way to this client", Wait: outWaitHint}
+	p := protocol.Problem{Detail: "too much is in flight to this client", Wait: outWaitHint}
 	return protocol.Reply{ID: id, Code: protocol.CodeBusy, Body: p.Append(nil)}
 }
 
@@ -324,22 +389,29 @@ func (s *Server) Load() Load {
 
 func (c *Config) setDefaults() {
 	c.MaxConnections = cmp.Or(c.MaxConnections, maxConnections)
+	c.MaxPeers = cmp.Or(c.MaxPeers, maxPeers)
 	c.Budget = cmp.Or(c.Budget, defaultBudget)
 	c.StallTimeout = cmp.Or(c.StallTimeout, stallTimeout)
 }
 
-// shakeReader bounds what is read before the handshake is done.
+// shakeReader bounds what is read before the handshake is done, and notes after it
+// that something has arrived.
 type shakeReader struct {
 	net.Conn
 	left int
+	kept *keptClient // whose connection it is; nil: not known yet, or nobody's
 }
 
 func (r *shakeReader) Read(p []byte) (int, error) {
-	if r.left < 0 {
-		return r.Conn.Read(p) // the handshake is done
+	if r.left < 0 { // the handshake is done
+		n, err := r.Conn.Read(p)
+		if k := r.kept; k != nil && n > 0 && !k.heard.Load() {
+			k.heard.Store(true)
+		}
+		return n, err
 	}
 	if r.left == 0 {
-		return 0, fmt.Errorf("%w: more than %d bytes before the handshake is done", protocol.ErrFrame, handshakeBytes)
+		return 0, fmt.Errorf("%w: the limit is %d bytes in all until the handshake is done", protocol.ErrFrame, handshakeBytes)
 	}
 	n, err := r.Conn.Read(p[:min(len(p), r.left)])
 	r.left -= n

@@ -45,8 +45,13 @@ type Backend interface {
 	LeaderOf(protocol.GroupID) protocol.MemberID
 	// AddressOf returns where a member is.
 	AddressOf(protocol.MemberID) (string, bool)
-	// Session carries out a request on sessions, as Group.Submit does.
-	Session(q protocol.SessionRequest, done func(protocol.Reply))
+	// PartitionOf returns the partition, of so many, that a request belongs to, also if
+	// it came with another.
+	PartitionOf(q *protocol.Request, partitions int) protocol.PartitionID
+	SessionKeeper
+	// Session carries out a request on sessions, as Group.Submit does. Source says
+	// where it comes from.
+	Session(q protocol.SessionRequest, source string, done func(protocol.Reply))
 	// Admin answers operators' questions.
 	Admin(ctx context.Context, q protocol.AdminRequest) protocol.Reply
 	// Peer answers other members' questions.
@@ -79,6 +84,7 @@ type Config struct {
 
 	StallTimeout   time.Duration // how long a peer may take nothing, or not go on with a frame; 0: 10 s
 	MaxConnections int           // of clients; 0: 10,000
+	MaxPeers       int           // connections of members; 0: 1,000
 	Budget         int64         // bytes that large messages may take on their way in, and replies out, each; 0: 64 MiB
 }
 
@@ -96,8 +102,11 @@ type Server struct {
 
 	inbound   atomic.Int64  // bytes of large messages that arrive or are in flight
 	outbound  atomic.Int64  // bytes of replies not yet written, in coarse steps
+	sessions  atomic.Int64  // requests on sessions in flight
+	tick      atomic.Int64  // counts the rounds of the sweep
 	questions chan struct{} // of operators, in flight
 	tables    tableMessage
+	keeper    *keeper
 
 	mu        sync.Mutex // guards what follows
 	conns     map[net.Conn]counted
@@ -114,13 +123,16 @@ func Start(cfg Config) *Server {
 	cfg.setDefaults()
 	s := &Server{
 		cfg: cfg, log: cfg.Logger, changed: make(chan struct{}, 1), questions: make(chan struct{}, maxQuestions),
-		conns: map[net.Conn]counted{}, clients: map[*clientConn]struct{}{},
+		conns: map[net.Conn]counted{}, clients: map[*clientConn]struct{}{}, keeper: newKeeper(cfg.Backend),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.routes.Store(&Routes{})
+	s.tick.Store(idlePeer) // who says nothing from the start is idle at once
 	s.wg.Go(s.accept)
 	s.wg.Go(s.pushTables)
 	s.wg.Go(s.sweep)
+	s.wg.Go(func() { s.keeper.openAll(s.ctx) })
+	s.wg.Go(func() { s.keeper.renewAll(s.ctx) })
 	return s
 }
 
@@ -169,15 +181,15 @@ func (s *Server) serve(c net.Conn) {
 		s.cfg.Network.MarkClient(c)
 		s.serveClient(c)
 	case protocol.PurposeMember:
-		s.servePeer(c)
+		s.servePeer(s.watch(c))
 	case protocol.PurposeRaft:
 		if c.SetReadDeadline(time.Time{}) == nil {
-			s.cfg.Backend.ServeRaft(c)
+			s.cfg.Backend.ServeRaft(s.watch(c))
 		}
 		_ = c.Close() // perhaps a second time
 	case protocol.PurposeGossip:
 		if c.SetReadDeadline(time.Time{}) == nil {
-			s.cfg.Backend.ServeGossip(c)
+			s.cfg.Backend.ServeGossip(s.watch(c))
 		}
 	default:
 		s.stats.noPreface.Add(1)
@@ -253,7 +265,7 @@ func (s *Server) accept() {
 			return
 		default:
 			// Out of file descriptors, for example: others need the pause too.
-			s.log.Warn("accept", "error", err)
+			s.log.Warn("accept failed", "error", err)
 			select {
 			case <-s.ctx.Done():
 				return
@@ -263,14 +275,57 @@ func (s *Server) accept() {
 	}
 }
 
-// servePeer answers another member's questions, one after the other.
+// servePeer answers another member's questions, one after the other. While one is
+// answered the next is read, so that its context ends when the asker hangs up: it
+// may have asked others by then, or be no more.
 func (s *Server) servePeer(c net.Conn) {
-	defer c.Close()
+	ctx, cancel := context.WithCancel(s.ctx)
+	questions := make(chan protocol.PeerRequest)
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		defer cancel()
+		s.readQuestions(ctx, c, questions)
+	}()
+	defer func() {
+		cancel()
+		_ = c.Close() // perhaps a second time
+		<-read
+	}()
+	for {
+		var q protocol.PeerRequest
+		select {
+		case q = <-questions:
+		case <-ctx.Done():
+			return
+		}
+		if c.SetReadDeadline(time.Time{}) != nil {
+			return
+		}
+		asked, done := context.WithTimeout(ctx, peerTimeout)
+		r := s.cfg.Backend.Peer(asked, q)
+		done()
+		if ctx.Err() != nil {
+			return
+		}
+		r.ID = q.ID
+		out := protocol.EndFrame(r.Append(protocol.BeginFrame(nil)), 0)
+		if c.SetReadDeadline(time.Now().Add(peerTimeout)) != nil || c.SetWriteDeadline(time.Now().Add(peerWriteLimit)) != nil {
+			return
+		}
+		if _, err := c.Write(out); err != nil {
+			return
+		}
+	}
+}
+
+// readQuestions hands on what arrives on a member's connection until its end.
+func (s *Server) readQuestions(ctx context.Context, c net.Conn, questions chan<- protocol.PeerRequest) {
 	frames := protocol.NewFrameReader(c, protocol.MaxHandshakeFrame)
 	for {
 		b, err := frames.Next()
 		if err != nil {
-			if err != io.EOF {
+			if err != io.EOF && ctx.Err() == nil {
 				s.log.Debug("member connection", "from", addrOf(c), "error", err)
 			}
 			return
@@ -280,18 +335,9 @@ func (s *Server) servePeer(c net.Conn) {
 			s.log.Debug("malformed question of a member", "from", addrOf(c), "error", err)
 			return
 		}
-		ctx, cancel := context.WithTimeout(s.ctx, peerTimeout)
-		r := s.cfg.Backend.Peer(ctx, q)
-		cancel()
-		r.ID = q.ID
-		out := protocol.EndFrame(r.Append(protocol.BeginFrame(nil)), 0)
-		if c.SetWriteDeadline(time.Now().Add(peerWriteLimit)) != nil {
-			return
-		}
-		if _, err := c.Write(out); err != nil {
-			return
-		}
-		if c.SetReadDeadline(time.Now().Add(peerTimeout)) != nil {
+		select {
+		case questions <- q:
+		case <-ctx.Done():
 			return
 		}
 	}

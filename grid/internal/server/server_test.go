@@ -18,6 +18,7 @@ import (
 	"github.com/quorate/quorate/grid/internal/network"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups"
+	"github.com/quorate/quorate/shardgroups/systemstate"
 )
 
 const waitTimeout = 10 * time.Second
@@ -60,7 +61,13 @@ func (g *fakeGroup) answerHeld() int {
 type fakeBackend struct {
 	leader  protocol.MemberID
 	address string
-	welcome func() // nil: nothing; runs when the table of a Welcome was taken
+	peer    func(context.Context) // nil: nothing; runs while a member's question is answered
+	raft    bool                  // connections of Raft are kept
+	welcome func()                // nil: nothing; runs when the table of a Welcome was taken
+	session func(source string, done func(protocol.Reply))
+
+	partition func(*protocol.Request) protocol.PartitionID // nil: that of the request
+	open      func(context.Context, []systemstate.Opening) ([]systemstate.Opened, error)
 }
 
 func (b *fakeBackend) Self() protocol.MemberID { return 1 }
@@ -81,19 +88,49 @@ func (b *fakeBackend) LeaderOf(protocol.GroupID) protocol.MemberID { return b.le
 
 func (b *fakeBackend) AddressOf(protocol.MemberID) (string, bool) { return b.address, b.address != "" }
 
-func (b *fakeBackend) Session(q protocol.SessionRequest, done func(protocol.Reply)) {
+func (b *fakeBackend) Session(_ protocol.SessionRequest, source string, done func(protocol.Reply)) {
+	if b.session != nil {
+		b.session(source, done)
+		return
+	}
 	done(protocol.Reply{Code: protocol.CodeNotLeader})
+}
+
+func (b *fakeBackend) PartitionOf(q *protocol.Request, partitions int) protocol.PartitionID {
+	if b.partition != nil {
+		return b.partition(q)
+	}
+	return q.Partition
+}
+
+func (b *fakeBackend) OpenSessions(ctx context.Context, _ protocol.UUID, opens []systemstate.Opening) ([]systemstate.Opened, error) {
+	if b.open != nil {
+		return b.open(ctx, opens)
+	}
+	return nil, errors.New("no leader")
+}
+
+func (b *fakeBackend) RenewSessions(context.Context, protocol.UUID, []protocol.SessionID) ([]protocol.SessionID, error) {
+	return nil, nil
 }
 
 func (b *fakeBackend) Admin(_ context.Context, q protocol.AdminRequest) protocol.Reply {
 	return protocol.Reply{Body: []byte(q.What)}
 }
 
-func (b *fakeBackend) Peer(_ context.Context, q protocol.PeerRequest) protocol.Reply {
+func (b *fakeBackend) Peer(ctx context.Context, q protocol.PeerRequest) protocol.Reply {
+	if b.peer != nil {
+		b.peer(ctx)
+	}
 	return protocol.Reply{Body: []byte(q.What)}
 }
 
-func (b *fakeBackend) ServeRaft(net.Conn)     {}
+func (b *fakeBackend) ServeRaft(c net.Conn) {
+	if b.raft {
+		_, _ = io.Copy(io.Discard, c) // until it is closed
+	}
+}
+
 func (b *fakeBackend) ServeGossip(c net.Conn) { c.Close() }
 
 func startServer(t testing.TB, b *fakeBackend, g *fakeGroup) string {
@@ -147,7 +184,11 @@ func connect(t *testing.T, address string, p protocol.Purpose) *peer {
 func greet(t *testing.T, address string, forward bool) *peer {
 	t.Helper()
 	x := connect(t, address, protocol.PurposeClient)
-	x.send(protocol.Encode(protocol.Hello{Type: protocol.TypeHello, Version: protocol.WireVersion, Forward: forward}))
+	hello := protocol.NewHello(protocol.UUID{}, "")
+	if forward {
+		hello.Flags = protocol.HelloForward
+	}
+	x.send(protocol.Encode(hello))
 	var w protocol.Welcome
 	if err := protocol.Decode(x.next(protocol.TypeWelcome), &w); err != nil || w.Member != 1 {
 		t.Fatalf("welcome %+v, %v", w, err)
@@ -256,7 +297,8 @@ func TestRefusedRequests(t *testing.T) {
 		x.send(test.q.Append(nil))
 		r := x.reply()
 		var p protocol.Problem
-		if err := p.Decode(r.Body); err != nil || r.Code != test.want {
+		if err := p.Decode(r.Body); err != nil || r.Code != test.want ||
+			test.name == "large body" && p.Detail != "the body of a request has 1056768 bytes, limit body: 1053696" {
 			t.Errorf("%s: code %d (%s), %v, want %d", test.name, r.Code, p.Detail, err, test.want)
 		}
 		if test.want == protocol.CodeNotLeader && p.Leader != 7 {
@@ -269,6 +311,52 @@ func TestRefusedRequests(t *testing.T) {
 	}
 }
 
+// TestVersionsAreNegotiated: the highest version that both speak is in force, what
+// this member does not know of a Hello is ignored, and who has no version in
+// common with it is told both ranges.
+func TestVersionsAreNegotiated(t *testing.T) {
+	address := startServer(t, &fakeBackend{}, &fakeGroup{self: true})
+	for _, test := range []struct {
+		name           string
+		oldest, newest uint32
+		refused        string
+	}{
+		{"the same", 1, 1, ""},
+		{"a later client that speaks ours", 1, 9, ""},
+		{"older and later", 0, 9, ""},
+		{"too new", 98, 99, "no protocol version in common: the client speaks versions 98 to 99, this member version 1"},
+		{"too old", 0, 0, "no protocol version in common: the client speaks version 0, this member version 1"},
+		{"upside down", 9, 1, "no protocol version in common: the client speaks versions 9 to 1, this member version 1"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			x := connect(t, address, protocol.PurposeClient)
+			x.send(protocol.Encode(protocol.Hello{
+				Type: protocol.TypeHello, Oldest: test.oldest, Newest: test.newest,
+				Features: 1<<63 | 1, Flags: 1 << 31,
+			}))
+			if test.refused != "" {
+				var r protocol.Reply
+				var p protocol.Problem
+				if err := r.Decode(x.next(protocol.TypeReply)); err != nil || r.ID != 0 || r.Code != protocol.CodeVersion {
+					t.Fatalf("reply %+v, error %v", r, err)
+				}
+				if err := p.Decode(r.Body); err != nil || p.Detail != test.refused {
+					t.Errorf("detail %q, error %v", p.Detail, err)
+				}
+				return
+			}
+			var w protocol.Welcome
+			if err := protocol.Decode(x.next(protocol.TypeWelcome), &w); err != nil {
+				t.Fatal(err)
+			}
+			if w.Version != 1 || w.Oldest != 1 || w.Newest != protocol.WireVersion || w.Features != protocol.KnownFeatures ||
+				w.Partitions != 2 || w.Session != 0 || w.SessionTTL != 0 || w.Body != w.Limits.Body() {
+				t.Errorf("welcome %+v", w)
+			}
+		})
+	}
+}
+
 func TestHostileInput(t *testing.T) {
 	address := startServer(t, &fakeBackend{}, &fakeGroup{self: true})
 	frame := func(b []byte) []byte { return protocol.EndFrame(append(protocol.BeginFrame(nil), b...), 0) }
@@ -278,7 +366,7 @@ func TestHostileInput(t *testing.T) {
 		h.Type = protocol.TypeHello
 		return frame(protocol.Encode(h))
 	}
-	good := hello(protocol.Hello{Version: protocol.WireVersion})
+	good := hello(protocol.NewHello(protocol.UUID{}, ""))
 	q := request(1, "x")
 	whole := frame(q.Append(nil))
 	seed := time.Now().UnixNano()
@@ -298,8 +386,8 @@ func TestHostileInput(t *testing.T) {
 		{"deep", frame(deep), protocol.CodeInvalid},
 		{"request before the handshake", whole, protocol.CodeInvalid},
 		{"hello that is none", frame([]byte{0x87, 1, 0xff}), protocol.CodeInvalid},
-		{"another version", hello(protocol.Hello{Version: 99}), protocol.CodeVersion},
-		{"another cluster", hello(protocol.Hello{Version: protocol.WireVersion, Cluster: "prod"}), protocol.CodeWrongGrid},
+		{"another version", hello(protocol.Hello{Oldest: 98, Newest: 99}), protocol.CodeVersion},
+		{"another cluster", hello(protocol.Hello{Oldest: 1, Newest: protocol.WireVersion, Cluster: "prod"}), protocol.CodeWrongGrid},
 		{"oversized", append(bytes.Clone(good), length(5<<20)...), protocol.CodeTooLarge},
 		{"deep request", append(bytes.Clone(good), frame(append([]byte{0x8e, 3}, deep...))...), protocol.CodeInvalid},
 		{"random frame", append(bytes.Clone(good), frame(random)...), protocol.CodeInvalid},
@@ -434,6 +522,56 @@ func TestForward(t *testing.T) {
 	}
 }
 
+// TestStuckLeaderHoldsUpNobodyElse: a leader that takes nothing, and answers
+// nothing, does not keep the member from reading what a client sends to others by
+// way of it.
+func TestStuckLeaderHoldsUpNobodyElse(t *testing.T) {
+	for name, size := range map[string]int{"many requests": 10, "large requests": 900 << 10} {
+		t.Run(name, func(t *testing.T) {
+			stuck, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer stuck.Close() // the system accepts, and nobody reads
+			s, address := startTuned(t, &fakeBackend{leader: 2, address: stuck.Addr().String()}, nil, func(c *Config) { c.Limits.InFlight = 200 })
+			s.SetRoutes(&Routes{Partitions: []Route{{ID: 2}, {ID: 3, Group: &fakeGroup{self: true}}}})
+			x := greet(t, address, true)
+			n := 250
+			if size > 1000 {
+				n = 40
+			}
+			body := string(make([]byte, size))
+			go func() {
+				for id := range n {
+					q := request(uint64(id+1), body)
+					q.Partition = 0
+					x.send(q.Append(nil))
+				}
+				q := request(uint64(n+1), "here")
+				q.Partition = 1
+				x.send(q.Append(nil))
+			}()
+			busy := 0
+			for {
+				r := x.reply()
+				if r.ID == uint64(n+1) {
+					if r.Code != protocol.CodeOK || string(r.Body) != "here" {
+						t.Errorf("got %+v", r)
+					}
+					break
+				}
+				if r.Code != protocol.CodeBusy {
+					t.Errorf("request %d got %v", r.ID, r.Code)
+				}
+				busy++
+			}
+			if busy == 0 || busy == n {
+				t.Errorf("%d of %d requests were refused", busy, n)
+			}
+		})
+	}
+}
+
 func BenchmarkRequests(b *testing.B) {
 	n := &network.Network{}
 	tcp, udp, err := n.Listen("127.0.0.1:0")
@@ -452,7 +590,7 @@ func BenchmarkRequests(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer c.Close()
-	hello := protocol.Encode(protocol.Hello{Type: protocol.TypeHello, Version: protocol.WireVersion})
+	hello := protocol.Encode(protocol.NewHello(protocol.UUID{}, ""))
 	start := protocol.AppendPreface(nil, protocol.PurposeClient)
 	if _, err := c.Write(protocol.EndFrame(append(protocol.BeginFrame(start), hello...), len(start))); err != nil {
 		b.Fatal(err)
@@ -481,4 +619,59 @@ func BenchmarkRequests(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.N*inBurst)/b.Elapsed().Seconds(), "requests/s")
+}
+
+// TestAskerHangsUp shows that the context of a member's question ends when its
+// asker hangs up, and not before, however long the answer takes.
+func TestAskerHangsUp(t *testing.T) {
+	answering := make(chan context.Context)
+	leave := make(chan struct{})
+	b := &fakeBackend{peer: func(ctx context.Context) {
+		answering <- ctx
+		select {
+		case <-leave:
+		case <-ctx.Done():
+		}
+	}}
+	address := startServer(t, b, &fakeGroup{})
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Write(protocol.AppendPreface(nil, protocol.PurposeMember)); err != nil {
+		t.Fatal(err)
+	}
+	frames := protocol.NewFrameReader(c, protocol.MaxFrame)
+	q := protocol.EndFrame(append(protocol.BeginFrame(nil), protocol.Encode(protocol.PeerRequest{Type: protocol.TypePeer, ID: 7, What: "x"})...), 0)
+	for range 2 {
+		if _, err := c.Write(q); err != nil {
+			t.Fatal(err)
+		}
+		ctx := <-answering
+		if err := ctx.Err(); err != nil {
+			t.Fatalf("the asker waits: %v", err)
+		}
+		leave <- struct{}{}
+		b, err := frames.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var r protocol.Reply
+		if err := r.Decode(b); err != nil || r.ID != 7 || string(r.Body) != "x" {
+			t.Fatalf("%+v, %v", r, err)
+		}
+	}
+	if _, err := c.Write(q); err != nil {
+		t.Fatal(err)
+	}
+	ctx := <-answering
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(10 * time.Second):
+		t.Fatal("the asker has hung up, and the question is still answered")
+	}
 }

@@ -40,7 +40,8 @@ type tableMessage struct {
 type tablesSent struct {
 	version uint64 // of the server's table, or an older one
 	at      time.Time
-	owed    bool // it has asked since
+	owed    bool   // it has asked since
+	asked   uint64 // the ID of what it has asked
 }
 
 // TableChanged makes the server send the table to all clients soon.
@@ -75,7 +76,9 @@ func (s *Server) pushTables() {
 			version := s.version.Load() // before the table is taken
 			b := s.table()
 			for _, c := range clients {
-				c.sendTable(b, version, now)
+				if c.takesTables() {
+					c.sendTable(b, version, now)
+				}
 			}
 		}
 		select {
@@ -99,8 +102,12 @@ func (s *Server) table() []byte {
 	return s.tables.message
 }
 
+// sendTable sends a table, as the answer to what has been asked if there is such.
 func (c *clientConn) sendTable(b []byte, version uint64, now time.Time) {
 	c.mu.Lock()
+	if c.told.owed && c.told.asked != 0 { // b is everybody's; the ID is its last element
+		b = protocol.AppendUint(b[:len(b)-1:len(b)-1], c.told.asked)
+	}
 	c.told = tablesSent{version: version, at: now}
 	c.appendFrame(b)
 	c.mu.Unlock()
@@ -108,13 +115,13 @@ func (c *clientConn) sendTable(b []byte, version uint64, now time.Time) {
 
 // answerTable answers a client that asks for the table: at once where it may not
 // know it yet, or has not been sent it lately.
-func (c *clientConn) answerTable(now time.Time) {
+func (c *clientConn) answerTable(id uint64, now time.Time) {
 	version := c.s.version.Load() // before the table is taken
 	c.mu.Lock()
-	owed := c.told.version == version && now.Sub(c.told.at) < tableAgain
-	c.told.owed = owed
+	later := c.told.version == version && now.Sub(c.told.at) < tableAgain
+	c.told.owed, c.told.asked = true, id
 	c.mu.Unlock()
-	if !owed {
+	if !later {
 		c.sendTable(c.s.table(), version, now)
 	}
 }

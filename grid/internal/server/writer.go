@@ -14,7 +14,7 @@ func (c *clientConn) reply(r protocol.Reply) {
 	c.mu.Unlock()
 }
 
-// replyLarge answers a read. Where too much is on its way to this client, or
+// replyLarge answers a read. Where too much is in flight to this client, or
 // to all of them, the answer is that it should ask again.
 func (c *clientConn) replyLarge(r protocol.Reply) {
 	c.mu.Lock()

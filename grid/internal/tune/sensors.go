@@ -6,11 +6,13 @@ import (
 	"github.com/quorate/quorate/grid/internal/memory"
 )
 
-// Sensors replace what a member measures of its process and its machine. Nil
-// ones measure.
+// Sensors replace what a member measures of its process and its machine, and how
+// its machine behaves. Nil ones change nothing.
 type Sensors struct {
 	Memory func() memory.Sample
 	Disk   func(dir string) (free, size uint64, err error)
+	// MemberFile is called before each write of member.json after the first.
+	MemberFile func()
 }
 
 type sensorsKey struct{}

@@ -21,6 +21,26 @@ func Points() []string {
 	return []string{CopyAgreed, CopyAdded, DropMade, DropAgreed, PromotionMade, PromotionDone}
 }
 
+// The points between the steps of forming a cluster, in their order. Between
+// MemberListed and FormedLogged are those of a place in the system group.
+const (
+	FounderNoted   = "a member has noted that it founds"
+	ClusterFounded = "the cluster is in the founder's log"
+	GiftGiven      = "a member has given itself, and is not listed"
+	MemberListed   = "a member is listed, and has no place"
+	FormedLogged   = "formed is agreed, and nobody has noted it"
+	FormedNoted    = "a member has noted that the cluster is formed"
+	GroupsAgreed   = "the first groups are agreed, and not started"
+)
+
+// FormingPoints returns all points that a founder comes to.
+func FormingPoints() []string {
+	return []string{
+		FounderNoted, ClusterFounded, GiftGiven, MemberListed, CopyAgreed, CopyAdded, PromotionMade, PromotionDone,
+		FormedLogged, FormedNoted, GroupsAgreed,
+	}
+}
+
 type stepsKey struct{}
 
 // WithSteps returns a context that has f told when the coordinator of a member

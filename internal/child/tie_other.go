@@ -1,0 +1,8 @@
+//go:build unix && !linux
+
+package child
+
+import "syscall"
+
+// tie has no means here.
+func tie(*syscall.SysProcAttr) {}

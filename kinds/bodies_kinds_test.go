@@ -1,0 +1,232 @@
+package kinds_test
+
+import (
+	"context"
+	"maps"
+	"time"
+
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/structures"
+	"github.com/quorate/quorate/structures/dcounter"
+	"github.com/quorate/quorate/structures/dmap"
+	"github.com/quorate/quorate/structures/dqueue"
+	"github.com/quorate/quorate/structures/dsemaphore"
+)
+
+func mapBodies(r *recorder) {
+	m := dmap.New[string, string](r.client, name)
+	numbers := dmap.New[string, int64](r.client, name)
+	small := dmap.New[string, int32](r.client, name)
+	var version dmap.Version
+	get := func(k string) func(ctx context.Context) error {
+		return func(ctx context.Context) error {
+			e, _, err := m.Entry(ctx, k)
+			version = e.Version
+			return err
+		}
+	}
+	r.does("get what is not there", get("ada"))
+	r.does("put", func(ctx context.Context) error { return m.Put(ctx, "ada", "Lovelace") })
+	r.does("put with a time to live of a minute", func(ctx context.Context) error { return m.Put(ctx, "bob", "", dmap.TTL(time.Minute)) })
+	r.does("put and keep the time to live", func(ctx context.Context) error { return m.Put(ctx, "bob", "Bobby", dmap.KeepTTL()) })
+	r.does("put without an end", func(ctx context.Context) error { return m.Put(ctx, "eve", "Eve", dmap.TTL(200*365*24*time.Hour)) })
+	r.does("get", get("ada"))
+	r.does("get with a time to live", get("bob"))
+	r.does("swap", func(ctx context.Context) error { _, _, err := m.Swap(ctx, "ada", "King"); return err })
+	r.does("swap what is not there", func(ctx context.Context) error { _, _, err := m.Swap(ctx, "dan", "Dan"); return err })
+	r.does("put if absent: it is there", func(ctx context.Context) error { _, _, err := m.PutIfAbsent(ctx, "ada", "x"); return err })
+	r.does("put if absent: stored", func(ctx context.Context) error { _, _, err := m.PutIfAbsent(ctx, "cai", "Cai"); return err })
+	r.fails("replace another version", func(ctx context.Context) error { _, err := m.Replace(ctx, "ada", version, "x"); return err })
+	r.does("get the version", get("ada"))
+	r.does("replace", func(ctx context.Context) error {
+		var err error
+		version, err = m.Replace(ctx, "ada", version, "Byron")
+		return err
+	})
+	r.does("set the time to live", func(ctx context.Context) error { _, err := m.SetTTL(ctx, "ada", time.Hour); return err })
+	r.does("set the time to live of what is not there", func(ctx context.Context) error { _, err := m.SetTTL(ctx, "zoe", time.Hour); return err })
+	r.fails("delete another version", func(ctx context.Context) error { return m.DeleteVersion(ctx, "ada", 1) })
+	r.does("delete the version", func(ctx context.Context) error {
+		if err := get("ada")(ctx); err != nil {
+			return err
+		}
+		return m.DeleteVersion(ctx, "ada", version)
+	})
+	r.does("delete", func(ctx context.Context) error { _, err := m.Delete(ctx, "bob"); return err })
+	r.does("delete what is not there", func(ctx context.Context) error { _, err := m.Delete(ctx, "bob"); return err })
+	r.does("remove", func(ctx context.Context) error { _, _, err := m.Remove(ctx, "cai"); return err })
+	r.does("remove what is not there", func(ctx context.Context) error { _, _, err := m.Remove(ctx, "cai"); return err })
+	r.does("add to what is not there", func(ctx context.Context) error { _, err := dmap.Add(ctx, numbers, "n", 1<<40); return err })
+	r.does("add to 32 bits", func(ctx context.Context) error { _, err := dmap.Add(ctx, small, "s", -7); return err })
+	r.fails("add to what is no integer", func(ctx context.Context) error { _, err := dmap.Add(ctx, numbers, "dan", 1); return err })
+	r.fails("add more than fits", func(ctx context.Context) error { _, err := dmap.Add(ctx, small, "n", 1); return err })
+	r.does("put all", func(ctx context.Context) error { return m.PutAll(ctx, maps.All(map[string]string{"a": "1", "b": "2"})) })
+	r.does("get all: one is not there", func(ctx context.Context) error { _, err := m.GetAll(ctx, "b", "a", "c"); return err })
+	r.does("delete all: one is not there", func(ctx context.Context) error { _, err := m.DeleteAll(ctx, "a", "c"); return err })
+	r.does("add all", func(ctx context.Context) error {
+		return dmap.AddAll(ctx, numbers, maps.All(map[string]int64{"n": 2, "o": -3}))
+	})
+	r.fails("add all: one is no integer", func(ctx context.Context) error {
+		return dmap.AddAll(ctx, numbers, maps.All(map[string]int64{"dan": 1, "o": 1}))
+	})
+	r.fails("add all: one does not fit", func(ctx context.Context) error {
+		return dmap.AddAll(ctx, small, maps.All(map[string]int32{"n": 1, "s": 1}))
+	})
+	r.does("scan: in one page", func(ctx context.Context) error {
+		for _, err := range m.All(ctx) {
+			if err != nil {
+				break // values of several types
+			}
+		}
+		return nil
+	})
+	page := protocol.AppendUint(protocol.AppendBytes(protocol.AppendBytes(protocol.AppendArray(nil, 3), []byte("\x01b")), []byte("\x01o")), 1)
+	r.sends("scan: a page of one byte, so of one entry", r.kind.ID, opOf(r, "scan"), name, protocol.FlagRead, page)
+	r.sends("scan keys: a page of one byte, so of one key", r.kind.ID, opOf(r, "scan_keys"), name, protocol.FlagRead, page)
+	r.does("scan keys", func(ctx context.Context) error {
+		for _, err := range m.Keys(ctx) {
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	r.does("put an integer as a key", func(ctx context.Context) error { return dmap.New[int, bool](r.client, name).Put(ctx, -1, true) })
+	r.does("put with the raw codec", func(ctx context.Context) error {
+		return dmap.New[string, []byte](r.client, name, dmap.Codec(structures.Raw)).Put(ctx, "raw", []byte{1, 2, 3})
+	})
+	r.does("clear", m.Clear)
+	r.does("length", func(ctx context.Context) error { _, err := m.Len(ctx); return err })
+	r.does("configure", func(ctx context.Context) error { return m.Configure(ctx, dmap.DefaultTTL(time.Hour)) })
+	r.fails("configure otherwise", func(ctx context.Context) error { return m.Configure(ctx, dmap.DefaultTTL(time.Minute)) })
+}
+
+func counterBodies(r *recorder) {
+	c := dcounter.New(r.client, name)
+	r.does("get what was never written", func(ctx context.Context) error { _, err := c.Get(ctx); return err })
+	r.does("set", func(ctx context.Context) error { return c.Set(ctx, -1000) })
+	r.does("get", func(ctx context.Context) error { _, err := c.Get(ctx); return err })
+	r.does("add", func(ctx context.Context) error { _, err := c.Add(ctx, 1500); return err })
+	r.does("compare and set", func(ctx context.Context) error { _, err := c.CompareAndSet(ctx, 500, 1<<62); return err })
+	r.does("compare and set: it differs", func(ctx context.Context) error { _, err := c.CompareAndSet(ctx, 500, 0); return err })
+	r.fails("add more than fits", func(ctx context.Context) error { _, err := c.Add(ctx, 1<<62); return err })
+}
+
+func semaphoreBodies(r *recorder) {
+	s := dsemaphore.New(r.client, name)
+	acquire := func(n int64, opts ...dsemaphore.WaitOption) func(ctx context.Context) error {
+		return func(ctx context.Context) error { _, err := s.Acquire(ctx, n, opts...); return err }
+	}
+	r.fails("available before it is initialized", func(ctx context.Context) error { _, err := s.Available(ctx); return err })
+	r.fails("acquire before it is initialized", acquire(1))
+	r.fails("try before it is initialized", func(ctx context.Context) error { _, _, err := s.TryAcquire(ctx, 1); return err })
+	r.fails("drain before it is initialized", func(ctx context.Context) error { _, err := s.Drain(ctx); return err })
+	r.fails("add permits before it is initialized", func(ctx context.Context) error { return s.AddPermits(ctx, 1) })
+	r.does("init", func(ctx context.Context) error { return s.Init(ctx, 3) })
+	r.fails("init otherwise", func(ctx context.Context) error { return s.Init(ctx, 4) })
+	var held *structures.Held
+	r.does("acquire", func(ctx context.Context) error { var err error; held, err = s.Acquire(ctx, 2); return err })
+	r.does("available", func(ctx context.Context) error { _, err := s.Available(ctx); return err })
+	r.fails("acquire more than there are", acquire(4))
+	r.fails("try more than there are", func(ctx context.Context) error { _, _, err := s.TryAcquire(ctx, 4); return err })
+	r.does("try more than are free", func(ctx context.Context) error { _, _, err := s.TryAcquire(ctx, 2); return err })
+	r.waits("acquire, and be granted it by a release", acquire(2), held.Release)
+	r.does("try", func(ctx context.Context) error { _, _, err := s.TryAcquire(ctx, 1); return err })
+	r.waits("acquire, and wait in vain", acquire(1, dsemaphore.Wait(time.Second)), func(context.Context) error {
+		r.local.Advance(time.Minute)
+		return nil
+	})
+	h := structures.NewHandle(r.client, &r.kind, name, nil)
+	revoke := func(hold uint64, opts ...structures.RevokeOption) func(ctx context.Context) error {
+		return func(ctx context.Context) error { _, err := h.Revoke(ctx, protocol.HoldID(hold), opts...); return err }
+	}
+	hold := structures.AppendHold(nil, 3)
+	r.waits("inspect while somebody waits", acquire(1), func(ctx context.Context) error {
+		if _, err := h.Inspect(ctx); err != nil {
+			return err
+		}
+		return s.AddPermits(ctx, 1)
+	})
+	r.does("ask for a hold", revoke(3, structures.AskOnly(), structures.Reason("maintenance")))
+	r.sends("a hold that was asked for", r.kind.ID, structures.OpHold, name, protocol.FlagRead, hold)
+	r.sends("acknowledge what is not revoked", r.kind.ID, structures.OpAcknowledge, name, 0, hold)
+	r.does("revoke with a grace of a minute", revoke(3, structures.Grace(time.Minute), structures.Reason("host gone")))
+	r.sends("a hold that is revoked", r.kind.ID, structures.OpHold, name, protocol.FlagRead, hold)
+	r.sends("acknowledge a revocation", r.kind.ID, structures.OpAcknowledge, name, 0, hold)
+	r.does("inspect a revoked hold", func(ctx context.Context) error { _, err := h.Inspect(ctx); return err })
+	r.does("revoke at once", revoke(3, structures.Grace(0)))
+	r.does("revoke what is not held", revoke(3))
+	r.sends("a hold that is not there", r.kind.ID, structures.OpHold, name, protocol.FlagRead, hold)
+	r.sends("release what is not held", r.kind.ID, opOf(r, "release"), name, 0, protocol.AppendUint(protocol.AppendArray(nil, 1), 1))
+	r.does("add permits", func(ctx context.Context) error { return s.AddPermits(ctx, 5) })
+	r.does("drain", func(ctx context.Context) error { _, err := s.Drain(ctx); return err })
+}
+
+func queueBodies(r *recorder) {
+	q := dqueue.New[string](r.client, name)
+	other := dqueue.New[string](r.client, name, dqueue.Codec(structures.JSON))
+	second := []dqueue.WaitOption{dqueue.Wait(time.Second)}
+	minute := func(context.Context) error { r.local.Advance(time.Minute); return nil }
+	r.does("poll an empty queue", func(ctx context.Context) error { _, _, err := q.Poll(ctx); return err })
+	r.does("peek at an empty queue", func(ctx context.Context) error { _, _, err := q.Peek(ctx); return err })
+	r.does("configure", func(ctx context.Context) error { return q.Configure(ctx, dqueue.Capacity(3)) })
+	r.fails("configure otherwise", func(ctx context.Context) error { return q.Configure(ctx, dqueue.Capacity(4)) })
+	r.waits("take, and be given an element by a put", func(ctx context.Context) error { _, err := q.Take(ctx); return err },
+		func(ctx context.Context) error { return q.Put(ctx, "first") })
+	r.waits("take, and wait in vain", func(ctx context.Context) error { _, err := q.Take(ctx, second...); return err }, minute)
+	r.waits("take several, and wait in vain", func(ctx context.Context) error { _, err := q.TakeN(ctx, 2, second...); return err }, minute)
+	r.waits("take, and withdraw", func(ctx context.Context) error { _, err := q.Take(ctx); return err }, nil)
+	r.does("put", func(ctx context.Context) error { return q.Put(ctx, "a") })
+	r.does("offer", func(ctx context.Context) error { _, err := q.Offer(ctx, "b"); return err })
+	r.does("put all: as many as there is capacity for", func(ctx context.Context) error {
+		_ = q.PutAll(ctx, []string{"c", "d"}, dqueue.Wait(0)) // it says how many were not put
+		return nil
+	})
+	r.does("offer to a full queue", func(ctx context.Context) error { _, err := q.Offer(ctx, "x"); return err })
+	r.waits("put, and wait in vain", func(ctx context.Context) error { return q.Put(ctx, "x", second...) }, minute)
+	r.does("peek", func(ctx context.Context) error { _, _, err := q.Peek(ctx); return err })
+	r.fails("take with another codec", func(ctx context.Context) error { _, err := other.Take(ctx); return err })
+	r.fails("take several with another codec", func(ctx context.Context) error { _, err := other.TakeN(ctx, 2); return err })
+	r.fails("poll with another codec", func(ctx context.Context) error { _, _, err := other.Poll(ctx); return err })
+	r.fails("drain with another codec", func(ctx context.Context) error { _, err := other.Drain(ctx, 2); return err })
+	r.does("poll", func(ctx context.Context) error { _, _, err := q.Poll(ctx); return err })
+	r.does("take", func(ctx context.Context) error { _, err := q.Take(ctx); return err })
+	r.does("put all", func(ctx context.Context) error { return q.PutAll(ctx, []string{"e", "f"}) })
+	r.does("take several", func(ctx context.Context) error { _, err := q.TakeN(ctx, 2); return err })
+	r.does("drain", func(ctx context.Context) error { _, err := q.Drain(ctx, 10); return err })
+	r.does("clear", q.Clear)
+	r.waits("take while it is destroyed", func(ctx context.Context) error { _, err := q.Take(ctx); return err }, q.Destroy)
+	r.does("configure again", func(ctx context.Context) error { return q.Configure(ctx, dqueue.Capacity(3)) })
+}
+
+// opOf returns the number of an operation by its name.
+func opOf(r *recorder, name string) protocol.Op {
+	for _, o := range r.kind.Ops {
+		if o.Name == name {
+			return o.Op
+		}
+	}
+	r.Fatalf("a %s has no operation %s", r.kind.Name, name)
+	return 0
+}
+
+// genericBodies are of the operations that every kind has and the script of the kind
+// has not used.
+func genericBodies(r *recorder) {
+	h := structures.NewHandle(r.client, &r.kind, name, nil)
+	r.does("inspect", func(ctx context.Context) error { _, err := h.Inspect(ctx); return err })
+	empty := protocol.AppendArray(nil, 0)
+	r.sends("length", r.kind.ID, structures.OpLength, name, protocol.FlagRead, empty)
+	if len(r.kind.Settings) == 0 {
+		r.sends("configure what has no settings: refused", r.kind.ID, structures.OpConfigure, name, 0, empty)
+	}
+	r.sends("settings", r.kind.ID, structures.OpSettings, name, protocol.FlagRead, empty)
+	names := func(from string) []byte {
+		b := protocol.AppendUint(protocol.AppendArray(nil, 3), uint64(r.kind.ID))
+		return protocol.AppendUint(protocol.AppendString(b, from), 100)
+	}
+	r.sends("names", protocol.KindControl, protocol.OpNames, "", protocol.FlagRead, names(""))
+	r.sends("names behind the last", protocol.KindControl, protocol.OpNames, "", protocol.FlagRead, names(name+"x"))
+	r.sends("destroy", r.kind.ID, structures.OpDestroy, name, 0, empty)
+	r.sends("settings of what is not there", r.kind.ID, structures.OpSettings, name, protocol.FlagRead, empty)
+}

@@ -1,0 +1,184 @@
+package shardgroups
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"time"
+
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups/systemstate"
+	"github.com/quorate/quorate/structures"
+)
+
+// A session that was opened with its client's Hello is kept by members, who renew
+// it while its client sends anything at all. Its client does not count its time to
+// live, and would not stop in time what a lost session has held: so what holds is
+// refused under it, until the client keeps it by heartbeats of its own. This is
+// decided before a request is logged. What the client keeps it keeps for ever, so
+// that it is still true when the request is applied.
+
+// maxUnkept bounds the requests of a group that wait for the answer to who keeps
+// their sessions.
+const maxUnkept = 4096
+
+// GreetedSessions opens, or finds, the sessions of clients that ask for one with
+// their Hello; this replica must lead. Its answers are in the order of what is
+// opened.
+func (s *System) GreetedSessions(ctx context.Context, opens []systemstate.Opening) ([]systemstate.Opened, error) {
+	answers := make([]systemstate.Opened, len(opens))
+	err := s.askAll(ctx, len(opens), func(i int, done func(protocol.Reply)) {
+		o := &opens[i]
+		q := protocol.SessionRequest{
+			Action: sessionGreet, Client: o.Client, TTL: uint32(min(max(o.TTL, 0), time.Hour) / time.Millisecond),
+		}
+		s.session(sessionKey{action: sessionGreet, client: o.Client}, o.Source, sessionCaller{q, done})
+	}, func(i int, r protocol.Reply) error {
+		switch r.Code {
+		case protocol.CodeOK:
+			var state protocol.SessionState
+			if err := protocol.Decode(r.Body, &state); err != nil {
+				return err
+			}
+			answers[i] = systemstate.Opened{Session: state.Session, TTL: time.Duration(state.TTL) * time.Millisecond}
+			return nil
+		case protocol.CodeBusy, protocol.CodeInvalid:
+			var p protocol.Problem
+			if err := p.Decode(r.Body); err != nil {
+				return err
+			}
+			answers[i].Problem = cmp.Or(p.Detail, r.Code.Name())
+			return nil
+		}
+		return errNotAsked
+	})
+	return answers, err
+}
+
+// RenewSessions renews sessions that members keep; this replica must lead. It
+// returns those that members are not to renew any more.
+func (s *System) RenewSessions(ctx context.Context, ids []protocol.SessionID) ([]protocol.SessionID, error) {
+	var dropped []protocol.SessionID
+	err := s.askAll(ctx, len(ids), func(i int, done func(protocol.Reply)) {
+		q := protocol.SessionRequest{Action: sessionRenew, Session: ids[i]}
+		s.session(sessionKey{action: sessionRenew, session: ids[i]}, "", sessionCaller{q, done})
+	}, func(i int, r protocol.Reply) error {
+		switch r.Code {
+		case protocol.CodeSessionEnded:
+			dropped = append(dropped, ids[i])
+		case protocol.CodeOK:
+		default:
+			return errNotAsked
+		}
+		return nil
+	})
+	return dropped, err
+}
+
+// errNotAsked says that the sessions' group has not carried out what it was asked.
+var errNotAsked = errors.New("the sessions' group does not answer")
+
+// numbered is the answer to one of several questions.
+type numbered struct {
+	i int
+	r protocol.Reply
+}
+
+// askAll asks n questions and hands the answers on, as they come. It ends when all
+// have one, or with ctx. It returns the first error.
+func (s *System) askAll(ctx context.Context, n int, ask func(i int, done func(protocol.Reply)), answer func(int, protocol.Reply) error) error {
+	answers := make(chan numbered, n)
+	for i := range n {
+		ask(i, func(r protocol.Reply) { answers <- numbered{i, r} })
+	}
+	var first error
+	for range n {
+		select {
+		case a := <-answers:
+			if err := answer(a.i, a.r); first == nil {
+				first = err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return first
+}
+
+// keeper returns who keeps a session, as this member knows it.
+func (s *System) keeper(id protocol.SessionID) systemstate.Keeper {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.state.Keeper(id)
+}
+
+// isKept reports whether this member knows that a session's client keeps it.
+func (s *System) isKept(id protocol.SessionID) bool { return s.keeper(id) == systemstate.KeeperClient }
+
+// unkept are the requests of a group that wait for the answer to who keeps their
+// sessions.
+type unkept struct {
+	requests []*Request
+	asking   bool
+}
+
+// gives reports whether an operation gives its caller something that it holds until
+// it releases it, or its session ends.
+func (g *Group) gives(q *Request) bool {
+	k := g.kinds[q.Kind]
+	if k == nil || q.Flags&protocol.FlagRead != 0 {
+		return false
+	}
+	op := k.Op(q.Op)
+	return op != nil && op.Holds && op.Right&structures.RightHold != 0
+}
+
+// askKeeper finds out whether the client keeps the session of a request that holds,
+// where this member does not know that it does. One confirmation by the majority,
+// that this member knows all that was agreed, serves all that wait for it.
+func (g *Group) askKeeper(q *Request) {
+	g.qmu.Lock()
+	u := &g.unkept
+	if len(u.requests) >= maxUnkept {
+		g.qmu.Unlock()
+		q.busy("too many requests wait for what is known of their sessions", busyWaitHint)
+		return
+	}
+	u.requests = append(u.requests, q)
+	begin := !u.asking
+	u.asking = true
+	g.qmu.Unlock()
+	if begin {
+		g.host.spawn(g.resolveKeepers)
+	}
+}
+
+func (g *Group) resolveKeepers() {
+	for {
+		g.qmu.Lock()
+		requests := g.unkept.requests // closed before the system group is asked
+		g.unkept.requests = nil
+		g.unkept.asking = len(requests) > 0
+		g.qmu.Unlock()
+		if len(requests) == 0 {
+			return
+		}
+		ctx, cancel := context.WithTimeout(g.host.ctx, lookupTimeout)
+		err := g.host.system.barrier(ctx)
+		cancel()
+		for _, q := range requests {
+			switch {
+			case err != nil:
+				q.refuse(protocol.CodeSessionUnknown)
+			case g.host.system.keeper(q.Caller.Session) == systemstate.KeeperMembers:
+				p := protocol.Problem{Detail: "the session was opened with the client's hello and is kept by members: an operation that holds needs one that its client keeps, by heartbeats of its own"}
+				q.turnDown(protocol.Reply{ID: q.ID, Code: protocol.CodeNotKept, Body: p.Append(nil)})
+			default:
+				g.enter(q)
+			}
+		}
+		if err == nil {
+			sleep(g.host.ctx) // what comes meanwhile shares the next question
+		}
+	}
+}

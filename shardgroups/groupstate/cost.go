@@ -1,0 +1,444 @@
+package groupstate
+
+import (
+	"slices"
+
+	"github.com/quorate/quorate/mutants"
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/structures"
+)
+
+// An entry's work is bounded by its cost, which every replica counts alike
+// (rule 5, decision 0011). A row or a waiting call that is looked at, a row that
+// is written, an event and a record are one each, a grant is two, and so is
+// each KiB of a value that is written or returned one. An entry of MaxEntryCost
+// takes some ten milliseconds.
+//
+// A leader puts requests into an entry up to what they may cost at most. What
+// one request brings about for others, the grants beyond its first, has one
+// allowance for the whole entry; the rest goes on by a row that is due at once.
+// Clean-up has a budget for each of its classes, in this order: what ended
+// sessions held, waiting calls that time out and work that goes on, rows that
+// expire, rows of destroyed structures.
+const (
+	// MaxEntryCost bounds what the requests of an entry may cost together, unless
+	// it has one request only.
+	MaxEntryCost = 64 << 10
+
+	// plainCost is what an operation costs at most of which its kind says nothing
+	// else.
+	plainCost = 16
+
+	// maxSpent is where an entry's further requests are refused, not entered:
+	// what they cost also depends on values that a leader does not look at.
+	maxSpent = 2 * MaxEntryCost
+
+	// maxGrants bounds the grants of an entry's requests, beside one of each.
+	maxGrants = 1000
+
+	// grantCost is what a grant costs a Machine and the state, as a rule.
+	grantCost = 8
+
+	// cleanupCost is the budget of each class of clean-up in an entry. It grows by
+	// itemCost, what the clean-up of a row costs as a rule, for each row that the
+	// entry has written for the class: no backlog grows for ever.
+	cleanupCost = 8 << 10
+	itemCost    = 8
+
+	// quantum is what a session or a partition may spend before the next has its
+	// turn.
+	quantum = 1 << 10
+
+	// maxPassed is how many rows that are due an iteration passes over.
+	maxPassed = 1000
+
+	// maxCounted is how many due rows are counted after an entry, for those who
+	// ask how many there are.
+	maxCounted = 64 << 10
+)
+
+// Work says what the last entry has cost.
+type Work struct {
+	Requests int
+	Release  int // of what ended sessions held
+	Timeouts int // of waiting calls, and work that goes on
+	Expiry   int
+	Garbage  int // of destroyed structures
+}
+
+// Total is the cost of the whole entry.
+func (w Work) Total() int { return w.Requests + w.Release + w.Timeouts + w.Expiry + w.Garbage }
+
+// work counts while an entry is applied.
+type work struct {
+	spent    int // so far
+	stop     int // where the class of clean-up that is at work stops
+	cleaning bool
+	grants   int  // of requests, beside one of each
+	standing bool // the entry does not move time: it is not of the clock epoch in force
+
+	// Rows that requests have written, by the class of clean-up that they will be
+	// work for.
+	owned, waits, due, rows int
+
+	by Work
+}
+
+// turns says where clean-up goes on. It is replicated.
+type turns struct {
+	session                   protocol.SessionID // that was last released from
+	timeouts, expiry, garbage protocol.PartitionID
+}
+
+// Worked returns what the last entry has cost.
+func (s *State) Worked() Work { return s.work.by }
+
+// Cost returns what a checked request may cost at most, but for the sizes of
+// the values that it finds.
+func Cost(kinds *Kinds, q *protocol.Request) int {
+	cost := plainCost
+	if k := kinds[q.Kind]; k != nil && k.Cost != nil {
+		cost += k.Cost(q.Op, q.Body)
+	}
+	return cost + kib(len(q.Body))
+}
+
+func kib(bytes int) int { return bytes >> 10 }
+
+// overspent is the answer to a request that its entry has no room for.
+func overspent() structures.Result {
+	p := protocol.Problem{Detail: "the requests before it cost more than an entry may", Wait: 1}
+	return structures.Result{Code: protocol.CodeBusy, Body: p.Append(nil)}
+}
+
+// Room implements structures.Env.
+func (t *tx) Room() int {
+	t.reading()
+	w := &t.s.work
+	left := maxGrants - w.grants
+	switch {
+	case mutants.On(mutants.SweepCountsCalls):
+		left = maxGrants
+	case w.cleaning:
+		left = (w.stop - w.spent) / grantCost
+	}
+	return min(max(left, 1), maxGrants)
+}
+
+// cleanUp does a bounded piece of the work that entries leave behind.
+func (s *State) cleanUp(sink Sink) {
+	w := &s.work
+	w.by = Work{Requests: w.spent}
+	if s.load != nil {
+		return
+	}
+	w.cleaning = true
+	if s.ending.Len() > 0 && (!mutants.On(mutants.ExpiryFirst) || s.nextDue > s.clock.Now) {
+		w.by.Release = s.spend(w.owned, func() { s.release(sink) })
+	}
+	if s.nextDue <= s.clock.Now {
+		w.by.Timeouts = s.spend(w.waits, func() { s.inTurn(&s.turns.timeouts, s.timeOut, sink) })
+		w.by.Expiry = s.spend(w.due, func() { s.inTurn(&s.turns.expiry, s.expire, sink) })
+		s.setNextDue()
+	}
+	if s.garbage > 0 {
+		w.by.Garbage = s.spend(w.rows, func() { s.inTurn(&s.turns.garbage, s.clearGarbage, sink) })
+	}
+}
+
+// spend runs a class of clean-up and returns what it has cost. written is how
+// many rows the entry has written for the class.
+func (s *State) spend(written int, run func()) int {
+	w := &s.work
+	before := w.spent
+	w.stop = before + cleanupCost + itemCost*written
+	run()
+	return w.spent - before
+}
+
+// inTurn lets partitions do up to a quantum of work each, round after round,
+// until the budget is spent or none has work left. It begins behind the one
+// that worked last. Who has no work leaves no trace in the turn: whether it was
+// asked depends on what is not replicated.
+func (s *State) inTurn(turn *protocol.PartitionID, work func(*partition, int, Sink) bool, sink Sink) {
+	w := &s.work
+	n := len(s.partitions)
+	at := int(*turn)
+	for idle := 0; idle < n && w.spent < w.stop; idle++ {
+		if at >= n {
+			at = 0
+		}
+		p := s.partitions[at]
+		at++
+		if p != nil && work(p, min(w.stop, w.spent+quantum), sink) {
+			*turn = protocol.PartitionID(at)
+			idle = -1
+		}
+	}
+}
+
+// setNextDue looks up when the next row is due. Where some are and are left for
+// the next entry, it counts them.
+func (s *State) setNextDue() {
+	next, count := never, maxCounted
+	for _, p := range s.partitions {
+		if p == nil {
+			continue
+		}
+		next = min(next, p.next())
+		if now := p.time(s.clock.Now); p.nextDue <= now {
+			count -= p.countOverdue(now, count)
+		}
+	}
+	s.nextDue = next
+}
+
+// timeOut handles a partition's waiting calls whose time has run out, and the
+// rows by which work goes on. It reports whether there were any.
+func (s *State) timeOut(p *partition, stop int, sink Sink) bool {
+	worked, now := false, p.time(s.clock.Now)
+	var lines []uint64 // that calls have left
+	for s.work.spent < stop {
+		indexed, key, ok := p.firstDue(p.urgent, &p.nextUrgent, now)
+		if !ok {
+			break
+		}
+		worked = true
+		s.work.spent++
+		id, rowType, _ := splitRowKey(key)
+		if rowType != rowWaiter {
+			s.expireRow(p, key, indexed, sink)
+			continue
+		}
+		s.leave(p, key, protocol.CodeTimedOut, sink)
+		if !slices.Contains(lines, id) {
+			lines = append(lines, id)
+		}
+	}
+	for _, id := range lines {
+		s.withdrawn(p, id, sink)
+	}
+	return worked
+}
+
+// expire handles a partition's rows whose deadline has come, and reports
+// whether there were any.
+func (s *State) expire(p *partition, stop int, sink Sink) bool {
+	worked, now := false, p.time(s.clock.Now)
+	for s.work.spent < stop {
+		indexed, key, ok := p.firstDue(p.due, &p.nextDue, now)
+		if !ok {
+			break
+		}
+		worked = true
+		s.work.spent++
+		s.expireRow(p, key, indexed, sink)
+	}
+	return worked
+}
+
+// expireRow handles one row of a Machine that is due.
+func (s *State) expireRow(p *partition, key, indexed string, sink Sink) {
+	row, ok := p.rows.Get(key)
+	if !ok {
+		p.due.Delete(indexed)
+		p.urgent.Delete(indexed)
+		return
+	}
+	id, _, k := splitRowKey(key)
+	s.callback(p, id, sink, func(m structures.Machine, t *tx) { s.due(m, t, viewBytes(k), row) })
+	s.drop(p, key, row, structures.EventExpired, sink)
+}
+
+// drop ends a row that a Machine's hook has left as it was, or could not handle: in
+// a mutation of its own, and watchers are told what has happened to it.
+func (s *State) drop(p *partition, key string, row structures.Row, what structures.EventType, sink Sink) {
+	left, ok := p.rows.Get(key)
+	if !ok || left.Version != row.Version || left.Deadline != row.Deadline || left.Owner != row.Owner {
+		return
+	}
+	id, _, k := splitRowKey(key)
+	t := &s.tx
+	t.begin(protocol.Caller{}, 0, 0)
+	if !t.openLife(s, p, id) {
+		p.deleteRow(key) // of a structure that is destroyed
+		return
+	}
+	t.Delete(viewBytes(k))
+	t.Emit(structures.Event{Type: what, Key: viewBytes(k), Previous: row.Version})
+	s.work.spent += t.cost
+	t.commit(sink)
+}
+
+// release gives back what ended sessions held, one after the other in turn, and
+// forgets those that have given all back.
+func (s *State) release(sink Sink) {
+	w := &s.work
+	for w.spent < w.stop {
+		id, ok := s.nextEnding()
+		if !ok {
+			return
+		}
+		s.turns.session = id
+		s.releaseSome(id, min(w.stop, w.spent+quantum), sink)
+	}
+}
+
+// nextEnding returns the ended session whose turn it is.
+func (s *State) nextEnding() (id protocol.SessionID, ok bool) {
+	s.ending.Ascend(s.turns.session+1, func(next protocol.SessionID, _ struct{}) bool {
+		id, ok = next, true
+		return false
+	})
+	if !ok {
+		id, _, ok = s.ending.Min()
+	}
+	return id, ok
+}
+
+// releaseSome gives back what an ended session held, up to a cost.
+func (s *State) releaseSome(id protocol.SessionID, stop int, sink Sink) {
+	for {
+		parts := s.touched[id]
+		// A partition where nothing is left is passed over before the cost is
+		// looked at: a restored replica does not know of it.
+		for len(parts) > 0 && !s.partitions[parts[0]].has(id) {
+			parts = parts[1:]
+		}
+		s.touched[id] = parts
+		if len(parts) == 0 {
+			s.work.spent++
+			s.sessions.Delete(id)
+			s.ending.Delete(id)
+			delete(s.touched, id)
+			return
+		}
+		if s.work.spent >= stop {
+			return
+		}
+		s.releaseIn(s.partitions[parts[0]], id, stop, sink)
+	}
+}
+
+// touch notes that a session has something in a partition: a record or a row.
+func (s *State) touch(id protocol.SessionID, p protocol.PartitionID) {
+	parts := s.touched[id]
+	if i, ok := slices.BinarySearch(parts, p); !ok {
+		s.touched[id] = slices.Insert(parts, i, p)
+	}
+}
+
+// has reports whether a session has a row or a record in the partition.
+func (p *partition) has(id protocol.SessionID) bool {
+	found := false
+	p.owned.Ascend(indexKey(uint64(id), ""), func(k string, _ struct{}) bool {
+		n, _ := splitIndexKey(k)
+		found = n == uint64(id)
+		return false
+	})
+	if !found {
+		p.records.Ascend(recordKey(id, 0), func(k uint64, _ record) bool {
+			found = k>>slotBits == uint64(id)
+			return false
+		})
+	}
+	return found
+}
+
+// releaseIn gives back what an ended session held in a partition, up to a cost.
+func (s *State) releaseIn(p *partition, id protocol.SessionID, stop int, sink Sink) {
+	// A hook may have put further rows for the session, so look again until it owns
+	// nothing.
+	for s.releaseRows(p, id, stop, sink) > 0 {
+		if s.work.spent >= stop {
+			return
+		}
+	}
+	var keys []uint64
+	p.records.Ascend(recordKey(id, 0), func(k uint64, _ record) bool {
+		if k>>slotBits == uint64(id) {
+			keys = append(keys, k)
+		}
+		return k>>slotBits == uint64(id)
+	})
+	for i, k := range keys {
+		if s.work.spent >= stop && i > 0 {
+			return
+		}
+		s.work.spent++
+		p.deleteRecord(k)
+	}
+}
+
+// releaseBatch is how many rows are looked up at a time.
+const releaseBatch = 64
+
+// releaseRows gives back rows an ended session owns, up to a cost, and returns
+// how many.
+func (s *State) releaseRows(p *partition, id protocol.SessionID, stop int, sink Sink) int {
+	var rows []string
+	p.owned.Ascend(indexKey(uint64(id), ""), func(k string, _ struct{}) bool {
+		n, key := splitIndexKey(k)
+		if n != uint64(id) || len(rows) == releaseBatch {
+			return false
+		}
+		rows = append(rows, key)
+		return true
+	})
+	var line uint64 // that calls have left; 0: none
+	for i, key := range rows {
+		if s.work.spent >= stop && i > 0 {
+			break
+		}
+		s.work.spent++
+		life, rowType, _ := splitRowKey(key)
+		if line != 0 && (life != line || rowType != rowWaiter) {
+			s.withdrawn(p, line, sink)
+			line = 0
+		}
+		if rowType == rowWaiter {
+			s.leave(p, key, protocol.CodeSessionEnded, sink)
+			line = life
+			continue
+		}
+		if row, ok := p.rows.Get(key); ok && row.Owner == id {
+			s.settleRow(p, key, row, mutants.On(mutants.DeadTakerConsumes), sink)
+		}
+	}
+	if line != 0 {
+		s.withdrawn(p, line, sink)
+	}
+	return len(rows)
+}
+
+// clearGarbage removes rows of a partition's destroyed structures, up to a
+// cost, and reports whether there were any. Their waiting calls are answered.
+func (s *State) clearGarbage(p *partition, stop int, sink Sink) bool {
+	id, _, ok := p.garbage.Min()
+	if !ok {
+		return false
+	}
+	var keys []string
+	most := max((stop-s.work.spent)/2, 1)
+	p.rows.Ascend(string(appendLife(nil, id, 0)), func(k string, _ structures.Row) bool {
+		if n, _, _ := splitRowKey(k); n != id || len(keys) == most {
+			return false
+		}
+		keys = append(keys, k)
+		return true
+	})
+	s.work.spent++
+	if len(keys) < most {
+		p.garbage.Delete(id)
+		s.garbage--
+	}
+	for _, key := range keys {
+		s.work.spent += 2
+		row, _ := p.deleteRow(key)
+		if _, rowType, k := splitRowKey(key); rowType == rowWaiter {
+			w := readWaiter(viewBytes(k), row)
+			s.answerWaiter(p, w.Caller, record{seq: w.Caller.Sequence, state: stateDone, code: protocol.CodeDestroyed}, sink)
+		}
+	}
+	return true
+}

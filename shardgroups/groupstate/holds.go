@@ -1,0 +1,176 @@
+package groupstate
+
+import (
+	"time"
+
+	"github.com/quorate/quorate/mutants"
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/structures"
+)
+
+// Every kind with operations that hold keeps its holds in rows of one form
+// (structures.Hold), so the group lists and revokes them without the Machine, which
+// is told by Ended that one has ended.
+//
+// A hold that is revoked with a grace goes on until its holder has released it, its
+// session has ended, or both hold: the grace is over, and the holder's client has
+// acknowledged that the hold's context has ended. These are the interleavings
+// (decision 0018):
+//
+//   - The holder cannot reach the group, while its heartbeats reach the system group:
+//     it does not learn of the revocation. If the grace alone counted, the next would
+//     be granted what the holder believes to hold.
+//   - The hold that an operator saw has gone, and another session was granted. A
+//     revocation names a hold, by a number that no other has.
+//   - An acknowledgement that comes late, or again, finds another hold, or none: it
+//     names the hold, too, and its session must be the owner.
+//   - The grace ends inside an entry: the hold's row is out of sight, but it is given
+//     back by the clean-up after the entry, once. A release meanwhile finds nothing.
+
+// revoke takes a hold away, or asks for it.
+func (t *tx) revoke(k *structures.Kind, v *structures.Revocation) structures.Result {
+	key := structures.HoldKey(v.Hold)
+	row, ok := t.Get(key)
+	var h structures.Hold
+	if !ok || h.Read(row.Value) != nil {
+		return truth(false)
+	}
+	existed := truth(true)
+	switch {
+	case v.Grace == 0, v.Grace > 0 && mutants.On(mutants.RevokedAtOnce):
+		t.endHold(k, key, row)
+		return existed
+	case v.Grace < 0 && h.Mark > structures.HoldAsked:
+		return existed
+	case v.Grace < 0:
+		h.Mark = structures.HoldAsked
+	default:
+		until := t.Now().Add(time.Duration(v.Grace) * time.Millisecond)
+		if h.Mark >= structures.HoldRevoked {
+			until = min(until, h.Until)
+		}
+		h.Mark, h.Until = max(h.Mark, structures.HoldRevoked), until
+	}
+	h.Reason = v.Reason
+	t.putHold(key, row, &h)
+	return existed
+}
+
+// acknowledge notes that a revoked hold's context has ended at its holder.
+func (t *tx) acknowledge(k *structures.Kind, id protocol.HoldID) structures.Result {
+	key := structures.HoldKey(id)
+	row, h, ok := structures.OwnHold(t, id)
+	switch {
+	case !ok || h.Mark < structures.HoldRevoked:
+		return truth(false)
+	case h.Mark == structures.HoldAcknowledged:
+	case h.Until <= t.Now():
+		t.endHold(k, key, row)
+	default:
+		h.Mark = structures.HoldAcknowledged
+		t.putHold(key, row, &h)
+	}
+	return truth(true)
+}
+
+// truth is a result that says whether.
+func truth(v bool) structures.Result {
+	return structures.OK(protocol.AppendBool(protocol.AppendArray(nil, 1), v))
+}
+
+// putHold writes a hold again. It is due only if its holder has acknowledged.
+func (t *tx) putHold(key []byte, row structures.Row, h *structures.Hold) {
+	row.Value, row.Deadline = h.Append(nil), 0
+	switch {
+	case h.Mark == structures.HoldAcknowledged && !mutants.On(mutants.AcknowledgedKept),
+		h.Mark == structures.HoldRevoked && mutants.On(mutants.GraceUnacknowledged):
+		row.Deadline = h.Until
+	}
+	t.Put(key, row)
+}
+
+// endHold lets the Machine give a hold back.
+func (t *tx) endHold(k *structures.Kind, key []byte, row structures.Row) {
+	t.caller = protocol.Caller{} // as ever when a Machine is told that something ends
+	k.Machine.Ended(t, key, row)
+}
+
+// due lets the Machine handle a row that is due: a hold ends, as by its session.
+func (s *State) due(m structures.Machine, t *tx, key []byte, row structures.Row) {
+	if _, ok := structures.HoldOf(key); ok && s.kinds[t.life.kind].Holds() {
+		m.Ended(t, key, row)
+		return
+	}
+	m.Due(t, key, row)
+}
+
+// holdState says how it is with a hold.
+func (v *reader) holdState(id protocol.HoldID) structures.Result {
+	state := structures.HoldState{Mark: structures.HoldGone}
+	var h structures.Hold
+	if row, ok := v.Get(structures.HoldKey(id)); ok && h.Read(row.Value) == nil {
+		state = structures.HoldState{Mark: h.Mark, Reason: h.Reason}
+	}
+	return structures.OK(state.Append(nil))
+}
+
+// inspect shows what the structure is in this partition.
+func (v *reader) inspect(k *structures.Kind, q structures.InspectRequest) structures.Result {
+	i := structures.Inspected{Length: k.Machine.Len(v), Waiting: uint64(v.life.waiters)}
+	if v.id != 0 {
+		i.Bytes = uint64(*v.life.bytes)
+	}
+	most := int(min(q.Most, uint64(v.s.limits.PageEntries)))
+	now := v.Time()
+	if k.Holds() {
+		v.holders(&i, q.From, most, now)
+	}
+	if q.From != 0 {
+		return structures.OK(i.Append(nil))
+	}
+	v.waiters(func(w structures.Waiter) bool {
+		if len(i.Waiters) == most {
+			return false
+		}
+		call := structures.WaitingCall{Session: w.Caller.Session, For: time.Duration(now - w.Since)}
+		if w.Until != 0 {
+			call.Left = max(time.Duration(w.Until-now), time.Millisecond)
+		}
+		if op := k.Op(w.Op); op != nil && op.Holds {
+			call.Amount, call.Mode, call.Note, _ = structures.ReadWanted(w.Payload)
+		}
+		i.AddWaiter(call, w.Op)
+		return true
+	})
+	return structures.OK(i.Append(nil))
+}
+
+// holders adds holds from a number on, and where to go on.
+func (v *reader) holders(i *structures.Inspected, from protocol.HoldID, most int, now protocol.LogTime) {
+	rest := v.Ascend(structures.HoldKey(from), func(key []byte, row structures.Row) bool {
+		id, ok := structures.HoldOf(key)
+		if !ok {
+			return false
+		}
+		if len(i.Holders) == most {
+			i.Next = id
+			return false
+		}
+		var h structures.Hold
+		if h.Read(row.Value) != nil {
+			return true
+		}
+		shown := structures.Holder{
+			ID: id, Token: h.Token, Session: row.Owner, Amount: h.Amount, Mode: h.Mode, Note: h.Note,
+			For: time.Duration(now - h.Since), Mark: h.Mark, Reason: h.Reason,
+		}
+		if h.Mark >= structures.HoldRevoked {
+			shown.Left = max(time.Duration(h.Until-now), 0)
+		}
+		i.Holders = append(i.Holders, shown)
+		return true
+	})
+	if id, ok := structures.HoldOf(rest); ok {
+		i.Next = id
+	}
+}

@@ -1,0 +1,442 @@
+package shardgroups
+
+import (
+	"context"
+	"time"
+
+	"github.com/lni/dragonboat/v4"
+
+	"github.com/quorate/quorate/mutants"
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups/systemstate"
+)
+
+// Bounds of what clients may ask of their sessions at a time. What is above them
+// is answered "busy". A client connection is bounded before, by the server.
+const (
+	// maxSessionCallers bounds the requests that wait for an entry, heartbeats of
+	// the same session counted each.
+	maxSessionCallers = 256 << 10
+	// maxStrangers bounds those of them that concern sessions of which this replica
+	// has never heard.
+	maxStrangers = 16 << 10
+)
+
+// sessionQueue gathers what clients ask of their sessions until the next entry:
+// heartbeats for a tick, the rest until the entry before is applied. Requests
+// that mean the same share a place, so that repeats cost no more than their
+// answers.
+type sessionQueue struct {
+	asks      []*sessionAsk // in order of arrival
+	places    map[sessionKey]*sessionAsk
+	callers   int
+	urgent    bool // more than heartbeats are asked
+	strangers []sessionCaller
+	resolving bool // strangers are being looked up
+}
+
+// What members ask in the name of their clients, beside the actions of clients: a
+// session opened with a client's Hello, and one renewed.
+const (
+	sessionGreet protocol.SessionAction = 254
+	sessionRenew protocol.SessionAction = 255
+)
+
+// sessionKey names what is asked: the client opens, or the session is kept,
+// renewed or closed.
+type sessionKey struct {
+	action  protocol.SessionAction
+	client  protocol.UUID
+	session protocol.SessionID
+}
+
+type sessionAsk struct {
+	key     sessionKey
+	ttl     time.Duration
+	source  string
+	callers []sessionCaller
+}
+
+type sessionCaller struct {
+	q    protocol.SessionRequest
+	done func(protocol.Reply)
+}
+
+func (c sessionCaller) answer(code protocol.Code, body []byte) {
+	c.done(protocol.Reply{ID: c.q.ID, Code: code, Body: body})
+}
+
+func (c sessionCaller) busy(why string) {
+	p := protocol.Problem{Detail: why, Wait: busyWaitHint}
+	c.answer(protocol.CodeBusy, p.Append(nil))
+}
+
+// Session opens, keeps or closes a session for a client that source names: the
+// address it comes from. Done is called once; it must not block.
+func (s *System) Session(q protocol.SessionRequest, source string, done func(protocol.Reply)) {
+	caller := sessionCaller{q, done}
+	key := sessionKey{action: q.Action, session: q.Session}
+	switch q.Action {
+	case protocol.SessionOpen:
+		key = sessionKey{action: q.Action, client: q.Client}
+		if q.Client == (protocol.UUID{}) {
+			p := protocol.Problem{Detail: "a session is opened under the UUID of its client"}
+			caller.answer(protocol.CodeInvalid, p.Append(nil))
+			return
+		}
+	case protocol.SessionHeartbeat, protocol.SessionClose:
+	default:
+		caller.answer(protocol.CodeUnsupported, nil)
+		return
+	}
+	s.session(key, source, caller)
+}
+
+// session is Session, and what members ask, once it is known what is asked.
+func (s *System) session(key sessionKey, source string, caller sessionCaller) {
+	l := s.Leader()
+	if !l.Self {
+		code, body := protocol.CodeNoLeader, []byte(nil)
+		if l.Replica != 0 {
+			p := protocol.Problem{Leader: s.memberOf(protocol.SystemGroup, l.Replica)}
+			code, body = protocol.CodeNotLeader, p.Append(nil)
+		}
+		caller.answer(code, body)
+		return
+	}
+	if opens(key.action) {
+		s.ask(key, source, caller)
+		return
+	}
+	// Most of what a flood asks is answered here, and costs no entry. What is over
+	// is over for ever, so that this replica may say so even if it lags, or leads no
+	// longer. What it has not heard of may live all the same.
+	s.mu.RLock()
+	over := s.state.Over(key.session)
+	_, next := s.state.UpTo()
+	s.mu.RUnlock()
+	switch {
+	case over:
+		caller.answerOver()
+	case key.session >= next:
+		s.lookStranger(caller)
+	default:
+		s.ask(key, source, caller)
+	}
+}
+
+func opens(a protocol.SessionAction) bool {
+	return a == protocol.SessionOpen || a == sessionGreet
+}
+
+// answerOver answers what is asked of a session that is over: to close it is done.
+func (c sessionCaller) answerOver() {
+	if c.q.Action == protocol.SessionClose {
+		c.answer(protocol.CodeOK, stateBody(c.q.Session, 0))
+		return
+	}
+	c.answer(protocol.CodeSessionEnded, nil)
+}
+
+// ask gives a request its place in the next entry.
+func (s *System) ask(key sessionKey, source string, caller sessionCaller) {
+	s.hmu.Lock()
+	u := &s.asked
+	if u.callers >= maxSessionCallers {
+		s.hmu.Unlock()
+		caller.busy("too many requests wait for the sessions' group")
+		return
+	}
+	a := u.places[key]
+	if a == nil {
+		if u.places == nil {
+			u.places = map[sessionKey]*sessionAsk{}
+		}
+		a = &sessionAsk{key: key, ttl: time.Duration(caller.q.TTL) * time.Millisecond, source: source}
+		u.places[key] = a
+		u.asks = append(u.asks, a)
+	}
+	a.callers = append(a.callers, caller)
+	u.callers++
+	urgent := key.action != protocol.SessionHeartbeat && key.action != sessionRenew
+	u.urgent = u.urgent || urgent
+	s.hmu.Unlock()
+	if urgent {
+		s.wakeTick()
+	}
+}
+
+// lookStranger finds out about a session of which this replica has not heard.
+// One confirmation by the majority, that it knows all that was agreed, serves all
+// that wait for it: nothing of them is logged.
+func (s *System) lookStranger(caller sessionCaller) {
+	s.hmu.Lock()
+	u := &s.asked
+	if len(u.strangers) >= maxStrangers {
+		s.hmu.Unlock()
+		caller.busy("too many requests for sessions that are not known")
+		return
+	}
+	u.strangers = append(u.strangers, caller)
+	begin := !u.resolving
+	u.resolving = true
+	s.hmu.Unlock()
+	if begin {
+		s.host.spawn(s.resolveStrangers)
+	}
+}
+
+func (s *System) resolveStrangers() {
+	for {
+		// The batch is closed before the group is asked.
+		sleep(s.host.ctx)
+		s.hmu.Lock()
+		callers := s.asked.strangers
+		s.asked.strangers = nil
+		s.asked.resolving = len(callers) > 0
+		s.hmu.Unlock()
+		if len(callers) == 0 {
+			return
+		}
+		ctx, cancel := context.WithTimeout(s.host.ctx, lookupTimeout)
+		err := s.barrier(ctx)
+		cancel()
+		for _, c := range callers {
+			s.mu.RLock()
+			_, next := s.state.UpTo()
+			over := s.state.Over(c.q.Session)
+			s.mu.RUnlock()
+			switch {
+			case err != nil:
+				c.answer(protocol.CodeNoLeader, nil)
+			case over || c.q.Session >= next: // it was never opened
+				c.answerOver()
+			default:
+				s.ask(sessionKey{action: c.q.Action, session: c.q.Session}, "", c)
+			}
+		}
+	}
+}
+
+// takeAsks takes what the next entry carries. hmu is held.
+func (s *System) takeAsks() []*sessionAsk {
+	u := &s.asked
+	n := min(len(u.asks), systemstate.MaxKeep)
+	if mutants.On(mutants.SessionsUnbounded) {
+		n = len(u.asks)
+	}
+	taken := u.asks[:n:n]
+	u.asks = append([]*sessionAsk(nil), u.asks[n:]...)
+	for _, a := range taken {
+		delete(u.places, a.key)
+		u.callers -= len(a.callers)
+	}
+	u.urgent = len(u.asks) > 0
+	return taken
+}
+
+// poke has tick called if it may have something to do: it does nothing on a
+// leader of a grid without sessions, nor on a follower that has never led.
+func (s *System) poke() {
+	leads := s.Leader().Self
+	s.hmu.Lock()
+	wants := len(s.asked.asks) > 0 || !leads && s.claim.nonce != 0
+	s.hmu.Unlock()
+	if !wants && (!leads || s.Sessions() == 0) {
+		return
+	}
+	s.wakeTick()
+}
+
+func (s *System) wakeTick() {
+	select {
+	case s.due <- struct{}{}:
+	default:
+	}
+}
+
+// tick claims the clock if this replica has come to lead, logs what clients ask
+// of their sessions, and lets time pass if a session may be over.
+func (s *System) tick() {
+	for more := true; more; {
+		if !s.Leader().Self {
+			s.stepDown()
+			return
+		}
+		more = s.logSessions()
+	}
+}
+
+// logSessions logs one entry about sessions, if there is anything to log, and
+// reports whether there should be another at once.
+func (s *System) logSessions() (more bool) {
+	s.mu.RLock()
+	clock := s.state.Clock()
+	deadline, has := s.state.NextDeadline()
+	s.mu.RUnlock()
+	s.hmu.Lock()
+	asks := s.takeAsks()
+	claimed := s.claim
+	if claimed.epoch != 0 && clock.Holder != claimed.nonce {
+		s.claim, claimed = claim{}, claim{}
+	}
+	s.hmu.Unlock()
+	if claimed.epoch == 0 && (has || len(asks) > 0) {
+		s.takeClock()
+	}
+	due := has && claimed.epoch != 0 &&
+		timeToLog(clock.Now, clock.Base.Add(s.host.mono.now()-claimed.base), deadline, sessionPart)
+	if len(asks) == 0 && !due {
+		return false
+	}
+	c := systemstate.Command{Kind: systemstate.KeepSessions}
+	for _, a := range asks {
+		switch a.key.action {
+		case protocol.SessionOpen, sessionGreet:
+			c.Opens = append(c.Opens, systemstate.Opening{
+				Client: a.key.client, TTL: a.ttl, Source: a.source, Greets: a.key.action == sessionGreet,
+			})
+		case protocol.SessionHeartbeat:
+			c.Keeps = append(c.Keeps, a.key.session)
+		case sessionRenew:
+			c.Renews = append(c.Renews, a.key.session)
+		default:
+			c.Closes = append(c.Closes, a.key.session)
+		}
+	}
+	answer, code := s.proposeHere(c)
+	if code != protocol.CodeOK {
+		for _, a := range asks {
+			a.reply(code, nil)
+		}
+		return false
+	}
+	s.answerAsks(asks, answer)
+	s.hmu.Lock()
+	defer s.hmu.Unlock()
+	return s.asked.urgent
+}
+
+// answerAsks answers those whose entry was applied.
+func (s *System) answerAsks(asks []*sessionAsk, a systemstate.Answer) {
+	gone, dropped := setOf(a.Gone), setOf(a.Dropped)
+	opened := a.Opened
+	for _, ask := range asks {
+		id := ask.key.session
+		switch {
+		case opens(ask.key.action) && opened[0].Problem != "":
+			p := protocol.Problem{Detail: opened[0].Problem, Wait: fullWaitHint}
+			ask.reply(protocol.CodeBusy, p.Append(nil))
+			opened = opened[1:]
+		case opens(ask.key.action):
+			ask.reply(protocol.CodeOK, stateBody(opened[0].Session, opened[0].TTL))
+			opened = opened[1:]
+		case gone[id] && ask.key.action == protocol.SessionHeartbeat, dropped[id] && ask.key.action == sessionRenew:
+			ask.reply(protocol.CodeSessionEnded, nil)
+		default:
+			s.mu.RLock()
+			ttl := s.state.TTL(id) // 0 once it is closed
+			s.mu.RUnlock()
+			ask.reply(protocol.CodeOK, stateBody(id, ttl))
+		}
+	}
+}
+
+func setOf(ids []protocol.SessionID) map[protocol.SessionID]bool {
+	set := make(map[protocol.SessionID]bool, len(ids))
+	for _, id := range ids {
+		set[id] = true
+	}
+	return set
+}
+
+// sessionPart is lifePart for sessions. Those that live are heard of five times in
+// their TTL, and that logs the time as well: the part is so large that it is
+// logged more often only while all that live are silent.
+const sessionPart = 4
+
+// fullWaitHint is after how many milliseconds a session that was refused may be
+// asked for again: others have to end first.
+const fullWaitHint = 1000
+
+func stateBody(id protocol.SessionID, ttl time.Duration) []byte {
+	return protocol.Encode(protocol.SessionState{Session: id, TTL: uint32(ttl / time.Millisecond)})
+}
+
+func (a *sessionAsk) reply(code protocol.Code, body []byte) {
+	for _, c := range a.callers {
+		c.answer(code, body)
+	}
+}
+
+// proposeHere logs a command of the leader and waits until this replica has
+// applied it, however slow the disks and links are: nobody is asked whether it
+// was. It gives up when another may lead.
+func (s *System) proposeHere(c systemstate.Command) (a systemstate.Answer, code protocol.Code) {
+	term := s.Leader().Term
+	for began := time.Now(); ; {
+		entry := systemstate.Encode(s.header(), c)
+		if err := systemstate.Check(entry); err != nil {
+			s.host.cfg.Logger.Error("a command of the system group is not proposed", "error", err)
+			return a, protocol.CodeInvalid
+		}
+		data, code := s.awaitEntry(entry, term)
+		l := s.Leader()
+		switch {
+		case code == protocol.CodeOK && protocol.DecodeLarge(data, &a) == nil:
+			return a, protocol.CodeOK
+		case code != protocol.CodeBusy && code != protocol.CodeNoLeader:
+			return a, code
+		case !l.Self || l.Term != term || time.Since(began) > lookupTimeout:
+			return a, protocol.CodeNoLeader
+		}
+		if sleep(s.host.ctx); s.host.ctx.Err() != nil {
+			return a, protocol.CodeShutdown
+		}
+	}
+}
+
+// awaitEntry logs an entry and waits for its answer as long as this replica
+// leads in the term. Its code says whether the entry was logged.
+func (s *System) awaitEntry(entry []byte, term uint64) ([]byte, protocol.Code) {
+	rs, err := s.host.nh.Propose(s.host.nh.GetNoOPSession(uint64(protocol.SystemGroup)), entry, proposeTimeout)
+	if err != nil {
+		return nil, codeOf(err)
+	}
+	answered := make(chan dragonboat.RequestResult, 1)
+	s.host.spawn(func() {
+		answered <- <-rs.ResultC()
+		rs.Release()
+	})
+	t := time.NewTicker(tickInterval)
+	defer t.Stop()
+	for {
+		select {
+		case r := <-answered:
+			switch {
+			case r.Completed():
+				return r.GetResult().Data, protocol.CodeOK
+			case r.Dropped():
+				return nil, protocol.CodeNoLeader
+			}
+			return nil, protocol.CodeUnknown
+		case <-t.C:
+			if l := s.Leader(); !l.Self || l.Term != term {
+				return nil, protocol.CodeUnknown
+			}
+		case <-s.host.ctx.Done():
+			return nil, protocol.CodeUnknown
+		}
+	}
+}
+
+func (s *System) stepDown() {
+	s.hmu.Lock()
+	asks := s.asked.asks
+	s.asked = sessionQueue{strangers: s.asked.strangers, resolving: s.asked.resolving}
+	s.claim = claim{}
+	s.hmu.Unlock()
+	for _, a := range asks {
+		a.reply(protocol.CodeNoLeader, nil)
+	}
+}

@@ -1,0 +1,185 @@
+package structures
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/quorate/quorate/protocol"
+)
+
+// Kind describes one kind of structure: what its package exports and package kinds
+// lists. Members, handles, commands, metrics and the documentation have no other
+// source of what a kind can do.
+type Kind struct {
+	ID      protocol.KindID
+	Name    string // as commands and errors print it, for example "counter"
+	Level   uint32 // the level of group state from which it exists; the first is 1
+	Machine Machine
+
+	Doc  string // what it is, in a sentence without its full stop
+	Unit string // what Machine.Len counts, in the plural: "entries"
+	// Keyed says that it is spread over the partitions by the keys in it. What is
+	// not keyed lives in the partition of its name.
+	Keyed bool
+
+	Ops      []OpInfo      // its own, by number, ascending; Generic has the others
+	Rules    []Rule        // what names in the operations mean, beyond CommonRules
+	Codes    []CodeInfo    // of its own, by number, ascending
+	Settings []SettingInfo // by name, ascending
+	Watch    WatchMode
+
+	// Cost returns what an operation with a checked body may cost at most beyond
+	// a plain one: each row it looks at or writes and each event is one. A plain
+	// one looks at a few rows, writes a few and grants at most one waiting call;
+	// what it grants beyond is bounded by Room. Nil: all are plain.
+	Cost func(op protocol.Op, body []byte) int
+}
+
+// OpInfo describes one operation. An operation that is not marked Read is a
+// mutation.
+type OpInfo struct {
+	Op    protocol.Op
+	Name  string // as logs and metrics print it, for example "put_if_absent"
+	Level uint32 // the level of group state from which it exists; 0: that of its kind
+	Route Route
+
+	// Body and Result are arrays in CDDL (RFC 8610). Names without a type are rules
+	// of the kind, or common ones.
+	Body, Result string
+	Codes        []protocol.Code // that refuse this operation, beyond those that may refuse any
+
+	Read  bool // changes nothing
+	Waits bool // the answer may come with a later grant
+	// Grows says that it may leave more behind than was there: it is refused while a
+	// member is short of memory or disk. Removals, and what gives back or takes from
+	// what is there, do not grow.
+	Grows bool
+	// Holds says that it hands out what somebody holds from then on, such as permits.
+	// Its reply is kept until the slot is used again, whatever else is kept, so that
+	// what was granted can be given back: it is small. A group that has lost its
+	// majority's data refuses it, not entered, until nobody can believe any more to
+	// hold what was lost.
+	Holds bool
+	Admin bool // for operators: it takes something from others
+	Right Right
+}
+
+// Rule says what a name in the CDDL of operations is.
+type Rule struct {
+	Name string
+	Type string // in CDDL
+	Help string // in a sentence without its full stop; sections are those of docs/protocol.md
+}
+
+// CommonRules returns the rules that the operations of any kind use, by name,
+// ascending.
+func CommonRules() []Rule { return slices.Clone(commonRules) }
+
+var commonRules = []Rule{
+	{"codec", "int", "the number of the codec that the caller reads (section 3), 0: any. What another wrote is not taken"},
+	{"hold", "uint", "the number of what is held: the version of the call that asked for it"},
+	{"holder", "[hold, token, session: uint, amount: int, mode: tstr, note: tstr, for: uint, mark, left: uint, reason: tstr]", "who holds something, since how many milliseconds, and of a revoked hold how many of the grace are left"},
+	{"mark", "0..4", "of a hold: 0 none, 1 somebody asks for it, 2 revoked, 3 revoked and acknowledged, 4 it is not there"},
+	{"setting", "int / tstr", "the value of a setting, by its type: a duration is an integer, in milliseconds"},
+	{"token", "uint", "the fencing number of a grant: the version of the mutation that granted, so it never falls"},
+	{"value", "bstr", "encoded as in section 3, with the byte of its codec"},
+	{"version", "uint", "of the mutation that wrote it"},
+	{"wait", "int", "milliseconds, 0: for ever"},
+	{"waiting-call", "[session: uint, op: uint, amount: int, mode: tstr, note: tstr, for: uint, left: uint]", "a call that waits, since how many milliseconds, and how many it still waits, 0: for ever"},
+}
+
+// Right is a set of rights.
+type Right uint8
+
+// The rights that operations need. One whose reply shows what is stored needs
+// RightRead, one that changes it RightWrite.
+const (
+	RightRead   Right = 1 << iota
+	RightWrite        // changes what is stored
+	RightHold         // takes and gives back what a session holds
+	RightManage       // sets up, clears, destroys, or takes from others
+)
+
+// String names the rights: "read, write".
+func (r Right) String() string { return strings.Join(r.Names(), ", ") }
+
+// Names returns the name of each right.
+func (r Right) Names() (names []string) {
+	for i, name := range []string{"read", "write", "hold", "manage"} {
+		if r&(1<<i) != 0 {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// CodeInfo describes one code of a kind's own.
+type CodeInfo struct {
+	Code protocol.Code
+	Name string // as commands print it, for example "not_integer"
+	Err  error  // that a handle returns, or turns into an answer such as false
+	Help string // what it says, in a sentence without its full stop
+}
+
+// WatchMode says what is told of the changes of a kind's structures.
+type WatchMode uint8
+
+// The modes of watches.
+const (
+	// WatchNone: nothing is told.
+	WatchNone WatchMode = iota
+	// WatchEntries: each change is an event in the partition's history, by key.
+	WatchEntries
+	// WatchRow: only what a row is now is told, so the kind has no events.
+	WatchRow
+)
+
+// String names the mode: "none", "entries", "row".
+func (m WatchMode) String() string {
+	switch m {
+	case WatchEntries:
+		return "entries"
+	case WatchRow:
+		return "row"
+	}
+	return "none"
+}
+
+// Op returns the description of an operation, nil where there is none.
+func (k *Kind) Op(op protocol.Op) *OpInfo {
+	if op >= FirstGeneric {
+		generic := k.Generic()
+		i := slices.IndexFunc(generic, func(o OpInfo) bool { return o.Op == op })
+		if i < 0 {
+			return nil
+		}
+		return &generic[i]
+	}
+	// Numbers begin with 1 and ascend, so an operation is not behind its number.
+	for i := min(int(op), len(k.Ops)) - 1; i >= 0 && k.Ops[i].Op >= op; i-- {
+		if k.Ops[i].Op == op {
+			return &k.Ops[i]
+		}
+	}
+	return nil
+}
+
+// Fits reports whether the flags of a request are right for the operation.
+func (o *OpInfo) Fits(flags protocol.Flags) bool {
+	flags &^= protocol.FlagRepeat
+	switch {
+	case o.Read:
+		return flags&^protocol.FlagStale == protocol.FlagRead
+	case o.Waits:
+		return flags == protocol.FlagWait
+	}
+	return flags == 0
+}
+
+// OpName returns the name of an operation, "" where there is none.
+func (k *Kind) OpName(op protocol.Op) string {
+	if info := k.Op(op); info != nil {
+		return info.Name
+	}
+	return ""
+}

@@ -1,0 +1,154 @@
+package structures
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/quorate/quorate"
+	"github.com/quorate/quorate/protocol"
+)
+
+const (
+	// DefaultGrace is how long a holder may keep what was revoked, if Grace does not
+	// say otherwise.
+	DefaultGrace = 10 * time.Second
+	// MaxGrace is the longest grace.
+	MaxGrace = 24 * time.Hour
+)
+
+// RevokeOption changes how Revoke takes a hold away. The zero RevokeOption changes
+// nothing.
+type RevokeOption struct {
+	grace   int64
+	graced  bool
+	reason  string
+	because bool
+}
+
+// Grace is how long the holder may keep what is revoked, to end what it does with
+// it: DefaultGrace, if it is not given, at most MaxGrace. With 0 the hold ends at
+// once, although its holder does not know yet: what it protects then depends on
+// tokens alone.
+func Grace(d time.Duration) RevokeOption {
+	o := RevokeOption{grace: graceInvalid, graced: true}
+	if d >= 0 && d <= MaxGrace {
+		o.grace = int64((d + time.Millisecond - 1) / time.Millisecond)
+	}
+	return o
+}
+
+// AskOnly asks the holder to release the hold, by Held.Asked, and takes nothing.
+func AskOnly() RevokeOption { return RevokeOption{grace: graceAsk, graced: true} }
+
+// Reason says why, human-readable, at most MaxNote bytes. The holder and Inspect see
+// it.
+func Reason(text string) RevokeOption { return RevokeOption{reason: text, because: true} }
+
+const (
+	graceAsk     = -1 // of a Revocation that only asks
+	graceInvalid = -2
+)
+
+// Revocation is the body of OpRevoke: [hold, grace, reason].
+type Revocation struct {
+	Hold   protocol.HoldID
+	Grace  int64 // milliseconds; 0: it ends at once; -1: its holder is only asked
+	Reason string
+}
+
+// Append appends the body.
+func (v *Revocation) Append(dst []byte) []byte {
+	dst = protocol.AppendUint(protocol.AppendArray(dst, 3), uint64(v.Hold))
+	return protocol.AppendString(protocol.AppendInt(dst, v.Grace), v.Reason)
+}
+
+// Read reads the body and checks it.
+func (v *Revocation) Read(body []byte) error {
+	r := protocol.NewReader(body)
+	r.Array(3)
+	v.Hold, v.Grace, v.Reason = protocol.HoldID(r.Uint()), r.Int(), r.String()
+	if err := r.Done(); err != nil {
+		return err
+	}
+	return v.check()
+}
+
+func (v *Revocation) check() error {
+	switch {
+	case v.Hold == 0:
+		return fmt.Errorf("%w: hold 0", quorate.ErrInvalid)
+	case v.Grace < graceAsk || v.Grace > MaxGrace.Milliseconds():
+		return fmt.Errorf("%w: a grace that is not within 0 to %v", quorate.ErrInvalid, MaxGrace)
+	case len(v.Reason) > MaxNote:
+		return fmt.Errorf("%w: a reason of %d bytes, at most %d", quorate.ErrTooLarge, len(v.Reason), MaxNote)
+	case !utf8.ValidString(v.Reason):
+		return fmt.Errorf("%w: a reason that is not UTF-8", quorate.ErrInvalid)
+	}
+	return nil
+}
+
+// Revoke takes a hold away from the session that has it, or asks for it (AskOnly). It
+// reports whether there was such a hold: it names one, so whoever holds next is not
+// touched. Inspect lists the holds.
+//
+// The holder's client learns of it within the fifth of its session's TTL, or a second,
+// if that is more; a hold that is younger than a second may take a second more. It ends
+// the hold's context, with ErrRevoked as its cause, and only then tells the grid. The
+// hold ends when it is released or its session ends, and, once the holder's client has
+// told so, at the end of the grace. So nobody else is granted it while its holder, cut
+// off, believes to hold it, unless the grace is 0. Revoking a hold again may shorten
+// its grace.
+func (h *Handle) Revoke(ctx context.Context, hold protocol.HoldID, opts ...RevokeOption) (existed bool, err error) {
+	const verb = "revoke a hold of"
+	v := Revocation{Hold: hold, Grace: DefaultGrace.Milliseconds()}
+	for _, o := range opts {
+		if o.graced {
+			v.Grace = o.grace
+		}
+		if o.because {
+			v.Reason = o.reason
+		}
+	}
+	if err := v.check(); err != nil && h.bad == nil {
+		return false, h.Fail(verb, err, "")
+	}
+	reply, err := h.Invoke(ctx, h.Call(verb, OpRevoke, 0, h.Partition(nil), v.Append(nil)))
+	if err != nil {
+		return false, err
+	}
+	r := protocol.NewReader(reply.Body)
+	r.Array(1)
+	existed = r.Bool()
+	if r.Done() != nil {
+		return false, h.Garbled(verb, reply)
+	}
+	return existed, nil
+}
+
+// HoldState is the result of OpHold, the state of a hold as its holder asks for it:
+// [mark, reason].
+type HoldState struct {
+	Mark   HoldMark
+	Reason string
+}
+
+// Append appends the result.
+func (s *HoldState) Append(dst []byte) []byte {
+	return protocol.AppendString(protocol.AppendUint(protocol.AppendArray(dst, 2), uint64(s.Mark)), s.Reason)
+}
+
+// Read reads the result.
+func (s *HoldState) Read(body []byte) error {
+	r := protocol.NewReader(body)
+	r.Array(2)
+	mark := r.Uint()
+	if mark > math.MaxUint8 {
+		r.Fail()
+	}
+	s.Mark, s.Reason = HoldMark(mark), strings.Clone(r.String())
+	return r.Done()
+}
