@@ -304,12 +304,14 @@ func (c *cluster) session(client byte, ttl time.Duration) protocol.SessionID {
 // answered for good.
 func (c *cluster) do(q protocol.Request) protocol.Reply {
 	g := protocol.SystemGroup + 1 + protocol.GroupID(q.Partition%groups)
+	var last protocol.Code
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
 		h := c.host(c.leader(g))
 		if h == nil {
 			continue
 		}
 		r := submit(h.Group(g), q)
+		last = r.Code
 		if class := r.Code.Class(); class == protocol.ClassDone || class == protocol.ClassRefused {
 			return r
 		}
@@ -317,7 +319,7 @@ func (c *cluster) do(q protocol.Request) protocol.Reply {
 			q.Flags |= protocol.FlagRepeat
 		}
 	}
-	panic(fmt.Sprintf("no answer to %+v", q))
+	panic(fmt.Sprintf("no answer to %+v, last code %d", q, last))
 }
 
 func submit(g *shardgroups.Group, q protocol.Request) protocol.Reply { return <-submitLater(g, q) }

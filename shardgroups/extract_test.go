@@ -157,7 +157,7 @@ func wait(t *testing.T, what string, f func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !f(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("no %s", what)
+			t.Fatalf("no %s after half a minute", what)
 		}
 	}
 }
