@@ -1,0 +1,127 @@
+package quorate_test
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// The house stays one that a reader can hold in the head.
+const (
+	maxFiles   = 25  // of a package, tests apart
+	maxLines   = 800 // of a file
+	maxBody    = 80  // lines of a function
+	maxMethods = 40  // of a type
+)
+
+// larger names what is larger, and why, or that it is to be split.
+var larger = map[string]string{
+	"files of cmd/quorate":                             "to be split",
+	"files of shardgroups":                             "to be split",
+	"files of verify/nemesis":                          "to be split",
+	"lines of cmd/quorate.benchHostile.Run":            "to be split",
+	"lines of cmd/quorate.benchOverload.open":          "to be split",
+	"lines of grid.Config.Validate":                    "to be split",
+	"lines of shardgroups/groupstate.State.Restore":    "to be split",
+	"lines of verify.elements.step":                    "to be split",
+	"lines of verify/nemesis.networkFaults":            "to be split",
+	"methods of client.Client":                         "to be split",
+	"methods of grid/gridtest.Cluster":                 "to be split",
+	"methods of grid/internal/coordinator.Coordinator": "to be split",
+	"methods of grid/internal/server.clientConn":       "to be split",
+	"methods of shardgroups.Group":                     "to be split",
+	"methods of shardgroups.Host":                      "to be split",
+	"methods of shardgroups/groupstate.State":          "to be split",
+	"methods of verify/nemesis.Grid":                   "to be split",
+}
+
+// TestSizes names the packages, files, functions and types that have more than one
+// idea, by their size.
+func TestSizes(t *testing.T) {
+	files := map[string]int{}
+	methods := map[string]int{}
+	seen := map[string]bool{}
+	check := func(what string, n, most int) {
+		if n <= most {
+			return
+		}
+		seen[what] = true
+		if larger[what] == "" {
+			t.Errorf("%s is %d, more than %d: it is more than one idea", what, n, most)
+		}
+	}
+	fset := token.NewFileSet()
+	err := filepath.WalkDir(".", func(file string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if file != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata") {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(file, ".go") || strings.HasSuffix(file, "_test.go") {
+			return nil
+		}
+		f, err := parser.ParseFile(fset, file, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		pkg := path.Dir(filepath.ToSlash(file))
+		files[pkg]++
+		check("lines of "+file, fset.Position(f.FileEnd).Line, maxLines)
+		for _, d := range f.Decls {
+			fn, ok := d.(*ast.FuncDecl)
+			if !ok {
+				continue
+			}
+			name := fn.Name.Name
+			if fn.Recv != nil {
+				typ := receiver(fn.Recv.List[0].Type)
+				methods[pkg+"."+typ]++
+				name = typ + "." + name
+			}
+			check(fmt.Sprintf("lines of %s.%s", pkg, name), fset.Position(fn.End()).Line-fset.Position(fn.Pos()).Line+1, maxBody)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pkg, n := range files {
+		check("files of "+pkg, n, maxFiles)
+	}
+	for typ, n := range methods {
+		check("methods of "+typ, n, maxMethods)
+	}
+	for what := range larger {
+		if !seen[what] {
+			t.Errorf("%s is no longer too large: strike it from the list", what)
+		}
+	}
+	if len(files) < 20 {
+		t.Errorf("only %d packages were read", len(files))
+	}
+}
+
+// receiver returns the name of a method's type.
+func receiver(e ast.Expr) string {
+	switch e := e.(type) {
+	case *ast.StarExpr:
+		return receiver(e.X)
+	case *ast.IndexExpr:
+		return receiver(e.X)
+	case *ast.IndexListExpr:
+		return receiver(e.X)
+	case *ast.Ident:
+		return e.Name
+	}
+	return "?"
+}
