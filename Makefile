@@ -60,6 +60,10 @@ bench: ## measure the grid against bare dragonboat, in the same run
 	go build -buildvcs=true -o quorate ./cmd/quorate
 	./quorate bench compare
 
+.PHONY: bench-peers
+bench-peers: ## measure the grid beside etcd, in the same run; a module of its own in bench/compare
+	cd bench/compare && go vet . && go test . && go run .
+
 .PHONY: soak
 soak: ## torture a grid of processes for T in each durability (T=1h)
 	go build -buildvcs=auto -o quorate ./cmd/quorate

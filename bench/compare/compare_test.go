@@ -1,0 +1,57 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+)
+
+// TestMain lets the tests' own binary be a member of etcd.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == etcdMember {
+		if err := runEtcdMember(os.Args[2:]); err != nil {
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// TestCompare measures both systems for a moment, on real processes.
+func TestCompare(t *testing.T) {
+	var out bytes.Buffer
+	err := compare(t.Context(), strings.Fields("-rounds 1 -duration 300ms -in-flight 8 -keys 100 -json"), &out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for d := json.NewDecoder(&out); d.More(); {
+		var line struct {
+			System string `json:"system"`
+			figures
+		}
+		if err := d.Decode(&line); err != nil {
+			t.Fatal(err)
+		}
+		if seen[line.System] = true; line.PerSecond <= 0 || line.Errors > 0 || line.P50 <= 0 || line.P99 < line.P50 {
+			t.Errorf("%+v", line)
+		}
+	}
+	if len(seen) != 2 {
+		t.Errorf("measured: %v", seen)
+	}
+}
+
+func TestParse(t *testing.T) {
+	for _, bad := range []string{"-systems zoo", "-in-flight 0", "-puts 101", "-in-flight x", "-rounds 0", "-duration 0s", "more"} {
+		if _, err := parse(strings.Fields(bad)); err == nil {
+			t.Errorf("%s is taken", bad)
+		}
+	}
+	o, err := parse(strings.Fields("-systems etcd,quorate -puts 5,50 -in-flight 1,2"))
+	if err != nil || len(o.systems) != 2 || len(o.puts) != 2 || len(o.inFlight) != 2 {
+		t.Errorf("%+v, %v", o, err)
+	}
+}

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+)
+
+// system is a store of three processes under test.
+type system interface {
+	// start starts it with its data below dir; its logs go there, too.
+	start(ctx context.Context, dir string) error
+	// open returns a connection of its own for a share of the workers.
+	open(ctx context.Context) (conn, error)
+	stop()
+}
+
+// conn is a client. It is used by many goroutines at once.
+type conn interface {
+	put(ctx context.Context, key string, value []byte) error
+	get(ctx context.Context, key string) error
+	close()
+}
+
+// systems are the systems by name.
+var systems = map[string]func() system{
+	"quorate": func() system { return &quorate{} },
+	"etcd":    func() system { return &etcd{} },
+}
+
+const members = 3
+
+// processes are the members of a system.
+type processes []*exec.Cmd
+
+// run starts a process whose output goes to a file.
+func (p *processes) run(log string, command string, args ...string) error {
+	out, err := os.Create(log)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	c := exec.Command(command, args...)
+	c.Stdout, c.Stderr = out, out
+	if err := c.Start(); err != nil {
+		return err
+	}
+	*p = append(*p, c)
+	return nil
+}
+
+// stop ends the processes, each by its own id, and waits until they have ended.
+func (p *processes) stop() {
+	for _, c := range *p {
+		_ = c.Process.Kill()
+	}
+	for _, c := range *p {
+		_ = c.Wait()
+	}
+	*p = nil
+}
+
+// await tries until it succeeds, for a minute at most.
+func await(ctx context.Context, what string, try func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		err := try(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w", what, err)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// member names a member's folder or file.
+func member(dir string, i int, suffix string) string {
+	return filepath.Join(dir, fmt.Sprintf("n%d%s", i+1, suffix))
+}
