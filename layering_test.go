@@ -53,8 +53,11 @@ var layers = []struct {
 	// Layer 3: Raft, and the list of all structures.
 	{"kinds", []string{"protocol", "structures", "structures/..."}},
 	{"shardgroups/memlog", nil},
-	{"shardgroups/baseline", []string{"protocol", "shardgroups"}}, // for the configuration of a member only
-	{"shardgroups", []string{"mutants", "archive", ".", "partition", "protocol", "structures", "shardgroups/groupstate", "shardgroups/memlog", "shardgroups/systemstate"}},
+	{"shardgroups/histogram", nil},
+	{"shardgroups/walfs", []string{"shardgroups/histogram"}},
+	{"shardgroups/engine", []string{"protocol", "shardgroups/memlog", "shardgroups/walfs"}},
+	{"shardgroups/baseline", []string{"protocol", "shardgroups/engine"}}, // for the configuration of a member only
+	{"shardgroups", []string{"mutants", "archive", ".", "partition", "protocol", "structures", "shardgroups/engine", "shardgroups/groupstate", "shardgroups/histogram", "shardgroups/systemstate", "shardgroups/walfs"}},
 
 	// Layer 4: members and clients. A client never imports grid: an embedded
 	// member hands out a client with links inside the process.
@@ -83,13 +86,15 @@ var dependencies = map[string]map[string]string{
 	},
 	"github.com/lni/dragonboat/v4": {
 		"shardgroups":          "Raft",
+		"shardgroups/engine":   "its configuration, its start and its logs",
+		"shardgroups/walfs":    "the error of a snapshot that is given up",
 		"shardgroups/baseline": "measures it bare, so that nothing of ours may be in between",
 		"shardgroups/memlog":   "the interface of its log store, and the entries",
 	},
 	"github.com/cockroachdb/pebble": {"shardgroups": "dragonboat's log store, in dragonboat's version: read and verified before the engine opens"},
 	"github.com/lni/vfs": {
-		"shardgroups":   "the memory file system that dragonboat takes",
-		"grid/gridtest": "disks in memory that forget what was not synced",
+		"shardgroups/walfs": "the file systems that dragonboat takes",
+		"grid/gridtest":     "disks in memory that forget what was not synced",
 	},
 	"github.com/klauspost/compress":   {"archive": "zstd, which other programs read too, and which is not cgo"},
 	"github.com/tidwall/btree":        {"shardgroups/groupstate": "ordered rows with a copy in constant time, for snapshots"},

@@ -17,6 +17,7 @@ import (
 
 	"github.com/quorate/quorate/archive"
 	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups/engine"
 	"github.com/quorate/quorate/shardgroups/groupstate"
 	"github.com/quorate/quorate/shardgroups/systemstate"
 	"github.com/quorate/quorate/structures"
@@ -130,7 +131,7 @@ func (e *unreadableError) Unwrap() error { return e.err }
 func (s *Extractor) read(group protocol.GroupID, replica protocol.ReplicaID, nonVoting bool, upTo uint64) (r *Extract, err error) {
 	defer func() {
 		if e := recover(); e != nil {
-			err = errors.New(panicReason(e))
+			err = errors.New(engine.PanicReason(e))
 		}
 		if err != nil {
 			err = fmt.Errorf("read replica %d of group %d: %w", replica, group, err)
@@ -143,7 +144,7 @@ func (s *Extractor) read(group protocol.GroupID, replica protocol.ReplicaID, non
 	r = &Extract{Group: group, Replica: replica}
 	m := &extractMachine{r: r, kinds: s.cfg.Kinds}
 	m.reset()
-	cfg := ReplicaConfig(group, replica, 1000)
+	cfg := engine.ReplicaConfig(group, replica, 1000)
 	cfg.IsNonVoting, cfg.WaitReady = nonVoting, true
 	start := func() error {
 		return nh.StartConcurrentReplica(nil, false, func(_, _ uint64) sm.IConcurrentStateMachine { return m }, cfg)
@@ -235,7 +236,7 @@ func (r *Extract) apply(e *raftpb.Entry) (err error) {
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			err = &unreadableError{e.Index, errors.New(panicReason(p))}
+			err = &unreadableError{e.Index, errors.New(engine.PanicReason(p))}
 		}
 	}()
 	if r.system != nil {

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/lni/dragonboat/v4/raftpb"
+
+	"github.com/quorate/quorate/shardgroups/engine"
 )
 
 // FuzzSnapshotFile shows that a snapshot file of any bytes is found whole or
@@ -46,11 +48,11 @@ func FuzzFlagFile(f *testing.F) {
 	sum := md5.Sum(status)
 	f.Add(append(sum[8:], status...))
 	f.Add([]byte("12345678"))
-	file := filepath.Join(f.TempDir(), flagFile)
+	file := filepath.Join(f.TempDir(), engine.FlagFile)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		write(t, file, b)
 		_ = fuzzedInspection(t).flagFile(file)
-		if rewriteFlagFile(file, "after") != nil {
+		if engine.RewriteFlagFile(file, "after") != nil {
 			return
 		}
 		if err := fuzzedInspection(t).flagFile(file); err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups/groupstate"
+	"github.com/quorate/quorate/shardgroups/histogram"
 	"github.com/quorate/quorate/structures"
 )
 
@@ -479,7 +480,7 @@ func (g *Group) propose(e *entry, b *groupstate.Builder) {
 	g.stats.Entries.Add(1)
 	g.stats.Writes.Add(uint64(len(e.requests)))
 	g.stats.Rides.Add(uint64(len(e.riders)))
-	g.meter.entrySizes.observe(uint64(len(e.requests)), sizeLow)
+	g.meter.entrySizes.Observe(uint64(len(e.requests)), histogram.SizeLow)
 	if mutants.On(mutants.AckBeforeCommit) {
 		acknowledgeEarly(e)
 	}

@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -18,6 +17,8 @@ import (
 	sm "github.com/lni/dragonboat/v4/statemachine"
 
 	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups/engine"
+	"github.com/quorate/quorate/shardgroups/walfs"
 	"github.com/quorate/quorate/structures"
 )
 
@@ -113,8 +114,8 @@ type Request struct {
 // Host is one member's Raft engine with its replicas.
 type Host struct {
 	cfg     Config
-	moved   bool         // the data was written under another path: snapshots are taken anew
-	files   *engineFiles // nil: in memory
+	moved   bool      // the data was written under another path: snapshots are taken anew
+	files   *walfs.FS // nil: in memory
 	nh      *dragonboat.NodeHost
 	trans   *transportFactory
 	reg     *registry
@@ -143,23 +144,22 @@ type Host struct {
 // Open starts a member's engine on its directory. No replica runs yet.
 func Open(cfg Config) (*Host, error) {
 	cfg.setDefaults()
-	bridgeLogs(cfg.Logger)
+	engine.BridgeLogs(cfg.Logger)
 	moved, what := false, "in memory"
-	var files *engineFiles
-	nhc := NodeHostConfig(cfg.Dir, cfg.RTT)
+	var files *walfs.FS
+	nhc := engine.NodeHostConfig(cfg.Dir, cfg.RTT)
 	nhc.MaxSendQueueSize, nhc.MaxReceiveQueueSize = uint64(cfg.PeerQueueBytes), uint64(cfg.PeerQueueBytes)
-	nhc.Expert.LogDB.KVWriteBufferSize = min(uint64(cfg.LogBufferBytes), partOf(cfg.DiskBytes, leastWriteBuffer, defaultLogBufferBytes))
-	fitLog(&nhc.Expert.LogDB, cfg.DiskBytes)
+	engine.FitLog(&nhc.Expert.LogDB, uint64(cfg.LogBufferBytes), cfg.DiskBytes)
 	if cfg.Memory {
-		InMemory(&nhc)
+		engine.InMemory(&nhc)
 	} else {
 		var err error
-		if moved, err = adoptPlace(cfg.Dir); err != nil {
+		if moved, err = engine.AdoptLocation(cfg.Dir); err != nil {
 			return nil, err
 		}
 		what = "in " + cfg.Dir
-		files = newEngineFiles(cfg.Hooks.FS, cfg.Logger, nhc.Expert.LogDB.KVWriteBufferSize)
-		nhc.Expert.FS = files.forEngine()
+		files = walfs.New(cfg.Hooks.FS, cfg.Logger, nhc.Expert.LogDB.KVWriteBufferSize)
+		nhc.Expert.FS = files.ForEngine()
 	}
 	h := &Host{
 		moved: moved, files: files, cfg: cfg, nonce: rand.Uint64(), mono: newMonotime(cfg.Hooks.Clock),
@@ -175,13 +175,13 @@ func Open(cfg Config) (*Host, error) {
 		h.slow = &slowLog{limit: cfg.SlowOp, log: cfg.Logger}
 	}
 	h.events.wake = make(chan struct{}, 1)
-	nhc.DeploymentID = deploymentID(cfg.Cluster)
+	nhc.DeploymentID = engine.DeploymentID(cfg.Cluster)
 	nhc.NodeHostID = cfg.Incarnation.String()
 	nhc.RaftAddress = cfg.Incarnation.String()
 	nhc.RaftEventListener = &h.events
 	nhc.Expert.TransportFactory = h.trans
 	nhc.Expert.NodeRegistryFactory = h.reg
-	nh, err := openNodeHost(nhc)
+	nh, err := engine.Open(nhc)
 	if err != nil {
 		return nil, fmt.Errorf("open the log %s: %w", what, err)
 	}
@@ -192,26 +192,6 @@ func Open(cfg Config) (*Host, error) {
 		cfg.Hooks.Opened(h)
 	}
 	return h, nil
-}
-
-// openNodeHost turns dragonboat's panics at start, as on a damaged log, into
-// errors.
-func openNodeHost(c config.NodeHostConfig) (nh *dragonboat.NodeHost, err error) {
-	defer func() {
-		if e := recover(); e != nil {
-			err = errors.New(panicReason(e))
-		} else if nh == nil && err == nil {
-			err = errors.New("the engine gave up") // it swallows panics that are no errors
-		}
-	}()
-	return dragonboat.NewNodeHost(c)
-}
-
-// panicReason is what the engine has panicked with, for people. It may carry a
-// stack trace, which the engine's log has.
-func panicReason(e any) string {
-	reason, _, _ := strings.Cut(fmt.Sprint(e), "\n")
-	return reason
 }
 
 // Close stops the replicas and the engine. It is idempotent.
@@ -270,7 +250,7 @@ func (h *Host) StartGroup(spec GroupSpec, fresh bool) error {
 	if known {
 		initial, join = nil, false
 	}
-	cfg := ReplicaConfig(spec.Group, spec.Replica, h.cfg.ElectionRTT)
+	cfg := engine.ReplicaConfig(spec.Group, spec.Replica, h.cfg.ElectionRTT)
 	cfg.IsNonVoting = spec.NonVoting
 	var g *Group
 	create := func() sm.IConcurrentStateMachine {
@@ -301,11 +281,11 @@ func (h *Host) StartGroup(spec GroupSpec, fresh bool) error {
 func (h *Host) startReplica(initial map[uint64]dragonboat.Target, join bool, create func() sm.IConcurrentStateMachine, cfg config.Config) (err error) {
 	defer func() {
 		if e := recover(); e != nil {
-			err = fmt.Errorf("%w: %s", ErrEngineFailed, panicReason(e))
+			err = fmt.Errorf("%w: %s", ErrEngineFailed, engine.PanicReason(e))
 		}
 	}()
 	if h.cfg.Memory {
-		return h.nh.StartOnDiskReplica(initial, join, func(_, _ uint64) sm.IOnDiskStateMachine { return volatile{create()} }, cfg)
+		return h.nh.StartOnDiskReplica(initial, join, func(_, _ uint64) sm.IOnDiskStateMachine { return engine.Volatile{IConcurrentStateMachine: create()} }, cfg)
 	}
 	return h.nh.StartConcurrentReplica(initial, join, func(_, _ uint64) sm.IConcurrentStateMachine { return create() }, cfg)
 }
@@ -405,7 +385,7 @@ func (h *Host) Groups() []*Group {
 
 // SlowDisk reports whether the syncs of this member's log have been slow for some
 // seconds.
-func (h *Host) SlowDisk() bool { return h.files != nil && h.files.syncs.isSlow() }
+func (h *Host) SlowDisk() bool { return h.files != nil && h.files.SlowDisk() }
 
 // SyncTimes returns how long the syncs of this member's log took, in
 // nanoseconds; nothing in memory.
@@ -413,7 +393,7 @@ func (h *Host) SyncTimes() Histogram {
 	if h.files == nil {
 		return Histogram{}
 	}
-	return h.files.syncs.times.read(latencyLow)
+	return h.files.SyncTimes()
 }
 
 // System returns this member's replica of the system group.

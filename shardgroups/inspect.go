@@ -19,6 +19,7 @@ import (
 	"github.com/lni/dragonboat/v4/raftpb"
 
 	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups/engine"
 )
 
 // DamagedError is the error of a log or a snapshot that does not hold what was
@@ -52,14 +53,14 @@ func Inspect(ctx context.Context, dir string, log *slog.Logger, need func(protoc
 	in := &inspection{ctx: ctx, log: log, need: need, last: time.Now()}
 	defer func() {
 		if e := recover(); e != nil {
-			stored, err = nil, &DamagedError{in.at, errors.New(panicReason(e))}
+			stored, err = nil, &DamagedError{in.at, errors.New(engine.PanicReason(e))}
 		}
 	}()
 	logs, err := filepath.Glob(filepath.Join(dir, "*", "*", "logdb-0"))
 	if err != nil {
 		return nil, err
 	}
-	for _, flag := range []string{flagFile, "NODEHOST.ID"} {
+	for _, flag := range []string{engine.FlagFile, "NODEHOST.ID"} {
 		if err := in.flagFile(filepath.Join(dir, flag)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}

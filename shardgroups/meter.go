@@ -1,11 +1,11 @@
 package shardgroups
 
 import (
-	"math/bits"
 	"sync/atomic"
 	"time"
 
 	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups/histogram"
 )
 
 // Class is how an operation was carried out, for measurements.
@@ -38,79 +38,19 @@ type meter struct {
 	kinds   [256]*kindMeter // nil: not a kind
 	refused [protocol.NumCodes]atomic.Uint64
 
-	entrySizes histogram // requests an entry
-	replicate  histogram // from proposing an entry to its turn to be applied here
-	apply      histogram // one call of Update
+	entrySizes histogram.Recorder // requests an entry
+	replicate  histogram.Recorder // from proposing an entry to its turn to be applied here
+	apply      histogram.Recorder // one call of Update
 }
 
 // kindMeter counts the operations of one kind of structure.
 type kindMeter struct {
 	ops     [256]atomic.Uint64
-	latency [numClasses]histogram
+	latency [numClasses]histogram.Recorder
 }
 
-// A histogram counts values by powers of two: bucket i has those below
-// 1<<(low+i), the last one the rest. low is the observer's to know.
-type histogram struct {
-	counts [histogramBuckets]atomic.Uint64
-	sum    atomic.Uint64
-}
-
-const (
-	histogramBuckets = 20
-	latencyLow       = 15 // nanoseconds: the first bucket ends at 33 microseconds, the last but one at 8.6 seconds
-	sizeLow          = 1
-)
-
-func (h *histogram) observe(v uint64, low int) {
-	h.counts[min(max(bits.Len64(v)-low, 0), histogramBuckets-1)].Add(1)
-	h.sum.Add(v)
-}
-
-func (h *histogram) observeTime(d time.Duration) { h.observe(uint64(max(d, 0)), latencyLow) }
-
-// Histogram is what a histogram has counted.
-type Histogram struct {
-	Bounds []uint64 // exclusive upper ends; the last bucket has none
-	Counts []uint64 // by bucket, one more than Bounds
-	Sum    uint64
-}
-
-// Count returns how many values there were.
-func (h Histogram) Count() uint64 {
-	var n uint64
-	for _, c := range h.Counts {
-		n += c
-	}
-	return n
-}
-
-// Plus returns h and o added up. Both count by the same bounds; either may be
-// zero.
-func (h Histogram) Plus(o Histogram) Histogram {
-	switch {
-	case h.Counts == nil:
-		return o
-	case o.Counts == nil:
-		return h
-	}
-	sum := Histogram{Bounds: h.Bounds, Counts: make([]uint64, len(h.Counts)), Sum: h.Sum + o.Sum}
-	for i := range sum.Counts {
-		sum.Counts[i] = h.Counts[i] + o.Counts[i]
-	}
-	return sum
-}
-
-func (h *histogram) read(low int) Histogram {
-	r := Histogram{Sum: h.sum.Load()}
-	for i := range h.counts {
-		r.Counts = append(r.Counts, h.counts[i].Load())
-		if i < histogramBuckets-1 {
-			r.Bounds = append(r.Bounds, 1<<(low+i))
-		}
-	}
-	return r
-}
+// Histogram is what was counted, by powers of two.
+type Histogram = histogram.Histogram
 
 // Meters is what a group has counted since it was started here.
 type Meters struct {
@@ -144,7 +84,7 @@ func (g *Group) Meters() Meters {
 	m := &g.meter
 	r := Meters{
 		Refused:    map[protocol.Code]uint64{},
-		EntrySizes: m.entrySizes.read(sizeLow), Replicate: m.replicate.read(latencyLow), Apply: m.apply.read(latencyLow),
+		EntrySizes: m.entrySizes.Read(histogram.SizeLow), Replicate: m.replicate.Read(histogram.LatencyLow), Apply: m.apply.Read(histogram.LatencyLow),
 	}
 	for id, k := range m.kinds {
 		if k == nil {
@@ -156,7 +96,7 @@ func (g *Group) Meters() Meters {
 			}
 		}
 		for c := range k.latency {
-			if h := k.latency[c].read(latencyLow); h.Count() > 0 {
+			if h := k.latency[c].Read(histogram.LatencyLow); h.Count() > 0 {
 				r.Latency = append(r.Latency, LatencyOf{protocol.KindID(id), Class(c), h})
 			}
 		}
@@ -181,7 +121,7 @@ func (g *Group) measure(q *Request, c Class, code protocol.Code, now time.Time) 
 	}
 	if k := g.meter.kinds[q.Kind]; k != nil {
 		k.ops[q.Op].Add(1)
-		k.latency[c].observeTime(took)
+		k.latency[c].ObserveTime(took)
 	}
 	return took
 }

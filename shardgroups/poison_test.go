@@ -10,6 +10,7 @@ import (
 	sm "github.com/lni/dragonboat/v4/statemachine"
 
 	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups/engine"
 	"github.com/quorate/quorate/shardgroups/groupstate"
 	"github.com/quorate/quorate/shardgroups/systemstate"
 	"github.com/quorate/quorate/structures"
@@ -25,7 +26,7 @@ func poisoned(t *testing.T, group protocol.GroupID, entries ...[]byte) string {
 	m := &extractMachine{r: &Extract{Group: group}}
 	if err := h.nh.StartConcurrentReplica(
 		map[uint64]string{1: h.cfg.Incarnation.String()}, false,
-		func(_, _ uint64) sm.IConcurrentStateMachine { return m }, ReplicaConfig(group, 1, h.cfg.ElectionRTT),
+		func(_, _ uint64) sm.IConcurrentStateMachine { return m }, engine.ReplicaConfig(group, 1, h.cfg.ElectionRTT),
 	); err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/lni/dragonboat/v4/raftpb"
 
 	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups/engine"
 )
 
 // A leader whose process has ended is not waited for. Its machine closes its
@@ -149,7 +150,7 @@ func (h *Host) takeUp(id protocol.GroupID, me, from protocol.ReplicaID, term uin
 		return
 	}
 	h.trans.t.messages(raftpb.MessageBatch{
-		DeploymentId: deploymentID(h.cfg.Cluster), BinVer: raftio.TransportBinVersion,
+		DeploymentId: engine.DeploymentID(h.cfg.Cluster), BinVer: raftio.TransportBinVersion,
 		Requests: []raftpb.Message{{
 			Type: raftpb.TimeoutNow, ShardID: uint64(id), From: uint64(from), To: uint64(me), Term: term,
 		}},

@@ -66,7 +66,7 @@ func (m *groupMachine) Update(entries []sm.Entry) ([]sm.Entry, error) {
 	g.mu.Unlock()
 
 	applied := time.Now()
-	g.meter.apply.observeTime(applied.Sub(began))
+	g.meter.apply.ObserveTime(applied.Sub(began))
 	for i := range sinks {
 		sinks[i].finish(began, applied)
 	}
@@ -172,7 +172,7 @@ func (s *applySink) finish(began, applied time.Time) {
 	var proposed time.Time
 	if s.e != nil {
 		proposed = s.e.proposed
-		s.g.meter.replicate.observeTime(began.Sub(proposed))
+		s.g.meter.replicate.ObserveTime(began.Sub(proposed))
 	}
 	for i := range s.answers {
 		a := &s.answers[i]

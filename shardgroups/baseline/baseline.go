@@ -25,7 +25,7 @@ import (
 	"github.com/lni/dragonboat/v4/logger"
 
 	"github.com/quorate/quorate/protocol"
-	"github.com/quorate/quorate/shardgroups"
+	"github.com/quorate/quorate/shardgroups/engine"
 )
 
 // Groups and hosts of the baseline.
@@ -92,7 +92,7 @@ func Start(ctx context.Context, storage Storage, dir string) (_ *Cluster, err er
 	}
 	for g := range groups {
 		for i, h := range c.hosts {
-			if err := h.StartConcurrentReplica(initial, false, newMachine, shardgroups.ReplicaConfig(protocol.GroupID(g+1), protocol.ReplicaID(i+1), shardgroups.DefaultElectionRTT)); err != nil {
+			if err := h.StartConcurrentReplica(initial, false, newMachine, engine.ReplicaConfig(protocol.GroupID(g+1), protocol.ReplicaID(i+1), engine.DefaultElectionRTT)); err != nil {
 				return nil, fmt.Errorf("baseline: start group %d on host %d: %w", g+1, i+1, err)
 			}
 		}
@@ -277,9 +277,9 @@ func freeAddress() (string, error) {
 
 // hostConfig is that of a member, with dragonboat's own transport and registry.
 func hostConfig(storage Storage, dir, address string) config.NodeHostConfig {
-	c := shardgroups.NodeHostConfig(dir, shardgroups.DefaultRTT)
+	c := engine.NodeHostConfig(dir, engine.DefaultRTT)
 	if storage != Disk {
-		shardgroups.InMemory(&c)
+		engine.InMemory(&c)
 	}
 	if storage == MemoryPebble {
 		c.Expert.LogDBFactory = nil

@@ -1,4 +1,4 @@
-package shardgroups
+package walfs
 
 import (
 	"os"

@@ -1,38 +1,41 @@
-package shardgroups
+package walfs
 
 import (
 	"sync"
 	"time"
+
+	"github.com/quorate/quorate/shardgroups/histogram"
 )
 
-// When a disk is slow.
+// A disk becomes slow after slowSpans spans in a row in which most syncs of the
+// log took slowSync or longer, and fast again after fastSpans in which most did
+// not.
 const (
-	slowSync   = 100 * time.Millisecond // a sync of the log that takes longer
-	slowSpan   = time.Second            // within which most of them do,
-	slowSpans  = 3                      // so many times one after the other
-	swiftSpans = 5                      // and well again after so many in which most do not
+	slowSync  = 100 * time.Millisecond
+	slowSpan  = time.Second
+	slowSpans = 3
+	fastSpans = 5
 )
 
-// A syncMeter measures the syncs of the log, and tells whether the disk is
-// slow: whether for some seconds most of them, of those that there were, took
-// longer than they should. A sync that goes on counts from the moment that it is
-// slow.
+// A syncMeter measures the syncs of the log, and decides whether the disk is
+// slow: it is if for some seconds most of the syncs took longer than they should.
+// A sync that is under way counts as soon as it is slow.
 type syncMeter struct {
 	now func() time.Time
 
 	mu    sync.Mutex // guards what follows
-	times histogram
+	times histogram.Recorder
 	next  uint64               // names a sync
-	open  map[uint64]time.Time // when the syncs began that go on
+	open  map[uint64]time.Time // when the syncs began that are under way
 	span  time.Time            // when the span began; zero: there was no sync yet
 	slow  int                  // syncs that ended in the span
-	swift int
-	row   int  // spans one after the other that speak against the present verdict
+	fast  int
+	row   int  // spans in a row that speak against the present verdict
 	is    bool // slow
 }
 
-// begin tells that a sync begins; the func that it returns, that it has ended.
-// Only those of the log are measured.
+// begin notes that a sync begins. The func that it returns notes that the sync has
+// ended. Only syncs of the log are measured.
 func (m *syncMeter) begin(isLog bool) (end func()) {
 	if !isLog {
 		return func() {}
@@ -53,11 +56,11 @@ func (m *syncMeter) begin(isLog bool) (end func()) {
 		now := m.now()
 		delete(m.open, id)
 		took := now.Sub(began)
-		m.times.observeTime(took)
+		m.times.ObserveTime(took)
 		if took >= slowSync {
 			m.slow++
 		} else {
-			m.swift++
+			m.fast++
 		}
 		m.advance(now)
 	}
@@ -73,8 +76,8 @@ func (m *syncMeter) isSlow() bool {
 	return m.is
 }
 
-// advance judges a span that is over. One in which nothing was synced says that
-// the disk is not slow: whoever has nothing to write does not wait for it.
+// advance judges a span that is over. A span without a sync counts as fast: a
+// member that has nothing to write does not wait for its disk. mu is held.
 func (m *syncMeter) advance(now time.Time) {
 	spans := now.Sub(m.span) / slowSpan
 	if spans == 0 {
@@ -86,11 +89,11 @@ func (m *syncMeter) advance(now time.Time) {
 			m.slow++
 		}
 	}
-	against, need := m.slow > m.swift, slowSpans
+	against, need := m.slow > m.fast, slowSpans
 	if m.is {
-		against, need = m.slow <= m.swift, swiftSpans
+		against, need = m.slow <= m.fast, fastSpans
 	}
-	m.slow, m.swift = 0, 0
+	m.slow, m.fast = 0, 0
 	if !against {
 		m.row = 0
 		return

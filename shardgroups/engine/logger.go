@@ -1,4 +1,4 @@
-package shardgroups
+package engine
 
 import (
 	"context"
@@ -10,13 +10,15 @@ import (
 	"time"
 
 	"github.com/lni/dragonboat/v4/logger"
+
+	"github.com/quorate/quorate/shardgroups/walfs"
 )
 
 var loggerOnce sync.Once
 
-// bridgeLogs sends dragonboat's logs to l. They are the process's, not the
-// Host's: the first Host of a process decides.
-func bridgeLogs(l *slog.Logger) {
+// BridgeLogs sends dragonboat's logs to l. They are the process's, not an
+// engine's: the first call in a process decides.
+func BridgeLogs(l *slog.Logger) {
 	loggerOnce.Do(func() {
 		logger.SetLoggerFactory(func(pkg string) logger.ILogger {
 			return &raftLogger{log: l.With("component", "dragonboat/"+pkg)}
@@ -32,13 +34,16 @@ func bridgeLogs(l *slog.Logger) {
 	})
 }
 
-// raftLogger writes errors, and panics where dragonboat asks for it: it relies
-// on Panicf not to return.
+// remindAfter is how long a format is not written again while its cause lasts.
+const remindAfter = time.Minute
+
+// raftLogger writes errors, and panics if dragonboat asks for it, which relies on
+// Panicf not to return.
 type raftLogger struct {
-	log   *slog.Logger
-	mu    sync.Mutex // guards what follows
-	level logger.LogLevel
-	told  map[string]time.Time // when a format was last written; the engine has some hundred
+	log    *slog.Logger
+	mu     sync.Mutex // guards what follows
+	level  logger.LogLevel
+	logged map[string]time.Time // when a format was last written; the engine has some hundred
 }
 
 var _ logger.ILogger = (*raftLogger)(nil)
@@ -73,10 +78,10 @@ func (r *raftLogger) Warningf(format string, args ...any) {
 	}
 }
 
-// Errorf is a warning: what dragonboat calls an error is mostly a connection
-// that a peer closed. It repeats what goes on, about once a second: of one format
-// the first is written, and one a minute after that; of a member that is not
-// reached the transport tells (reach).
+// Errorf logs a warning: what dragonboat calls an error is mostly a connection
+// that a peer closed. dragonboat repeats an error about once a second while its
+// cause lasts: the first of a format is written, and one a minute after that. Of a
+// member that is not reached nothing is written here: the transport logs it.
 func (r *raftLogger) Errorf(format string, args ...any) {
 	if !r.enabled(logger.ERROR) {
 		return
@@ -93,28 +98,28 @@ func (r *raftLogger) due(format string) bool {
 	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if last, ok := r.told[format]; ok && now.Sub(last) < remindAfter {
+	if last, ok := r.logged[format]; ok && now.Sub(last) < remindAfter {
 		return false
 	}
-	if r.told == nil {
-		r.told = map[string]time.Time{}
+	if r.logged == nil {
+		r.logged = map[string]time.Time{}
 	}
-	r.told[format] = now
+	r.logged[format] = now
 	return true
 }
 
 func (r *raftLogger) Panicf(format string, args ...any) {
 	msg := fmt.Sprintf(format, args...)
 	r.log.Error("the raft engine stops the process", "reason", msg,
-		"remedy", "start the member again: what it has on disk is verified then, and where it is damaged the member comes back without it")
-	if inStepWorker() && !swallowed.Load() {
-		endProcess(msg)
+		"remedy", "start the member again: what it has on disk is verified then, and if it is damaged the member rejoins without it")
+	if inStepWorker() && !walfs.Injected() {
+		walfs.EndProcess(msg)
 	}
 	panic(msg)
 }
 
 // inStepWorker reports whether the caller is a worker of the engine whose panics
-// dragonboat swallows: see engineFiles.
+// dragonboat swallows, see package walfs.
 func inStepWorker() bool {
 	pcs := make([]uintptr, 64)
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs)])

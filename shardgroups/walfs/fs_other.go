@@ -1,6 +1,6 @@
 //go:build !linux
 
-package shardgroups
+package walfs
 
 import (
 	"errors"

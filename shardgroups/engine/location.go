@@ -1,4 +1,4 @@
-package shardgroups
+package engine
 
 import (
 	"crypto/md5"
@@ -13,18 +13,21 @@ import (
 
 // dragonboat pins the name of the host in the path of its data and in a flag
 // file, and keeps absolute paths of snapshots in its log. A member survives a
-// change of either: adoptPlace renames and rewrites what is pinned, before the
-// engine opens, and tells when paths in the log are old, so that the replicas
-// take a snapshot under the new path at once.
+// change of either: AdoptLocation renames and rewrites what is pinned, before the
+// engine opens, and reports if paths in the log are old, so that the replicas take
+// a snapshot under the new path immediately.
 
 const (
-	flagFile  = "dragonboat.ds" // dragonboat's; the log is in <dir>/<host>/<deployment>
-	placeFile = "place"         // ours, in <dir>: host name and path at the last start
+	// FlagFile is the name of dragonboat's small file of what it was; the log is in
+	// <dir>/<host>/<deployment>.
+	FlagFile = "dragonboat.ds"
+
+	locationFile = "place" // ours, in <dir>: host name and path at the last start
 )
 
-// adoptPlace prepares dir for this host and path, and reports whether either
+// AdoptLocation prepares dir for this host and path, and reports whether either
 // has changed since the last start.
-func adoptPlace(dir string) (moved bool, err error) {
+func AdoptLocation(dir string) (moved bool, err error) {
 	host, err := os.Hostname()
 	if err != nil {
 		return false, fmt.Errorf("host name: %w", err)
@@ -34,7 +37,7 @@ func adoptPlace(dir string) (moved bool, err error) {
 		return false, err
 	}
 	now := host + "\n" + abs + "\n"
-	before, err := os.ReadFile(filepath.Join(dir, placeFile))
+	before, err := os.ReadFile(filepath.Join(dir, locationFile))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
@@ -47,7 +50,7 @@ func adoptPlace(dir string) (moved bool, err error) {
 			return false, fmt.Errorf("adopt the data of another host name: %w", err)
 		}
 	}
-	return moved, os.WriteFile(filepath.Join(dir, placeFile), []byte(now), 0o600)
+	return moved, os.WriteFile(filepath.Join(dir, locationFile), []byte(now), 0o600)
 }
 
 // adoptHost renames the folder of another host's name to this host's.
@@ -60,15 +63,15 @@ func adoptHost(dir, host string) error {
 	if filepath.Base(old) == host {
 		return nil
 	}
-	if err := rewriteFlagFile(filepath.Join(dir, flagFile), host); err != nil {
+	if err := RewriteFlagFile(filepath.Join(dir, FlagFile), host); err != nil {
 		return err
 	}
 	return os.Rename(old, filepath.Join(dir, host))
 }
 
-// rewriteFlagFile changes the host name in dragonboat's flag file: eight bytes
+// RewriteFlagFile changes the host name in dragonboat's flag file: eight bytes
 // of the MD5 of the rest, and a raftpb.RaftDataStatus.
-func rewriteFlagFile(name, host string) error {
+func RewriteFlagFile(name, host string) error {
 	b, err := os.ReadFile(name)
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-package shardgroups
+package walfs
 
 import (
 	"bytes"
@@ -18,7 +18,7 @@ import (
 	"github.com/lni/vfs"
 )
 
-// fullFS is the system's file system, with no room while full. A write then
+// fullFS is the system's file system, with no free space while full. A write then
 // takes half of what it is given.
 type fullFS struct {
 	vfs.FS
@@ -79,11 +79,11 @@ func (l *locked) String() string {
 	return l.b.String()
 }
 
-// TestWritesWaitForRoom: what finds no room is written once there is some,
+// TestWritesWaitForFreeSpace: what finds no free space is written once there is some,
 // whole and once.
-func TestWritesWaitForRoom(t *testing.T) {
+func TestWritesWaitForFreeSpace(t *testing.T) {
 	under, said := &fullFS{FS: vfs.Default}, &locked{}
-	files := newEngineFiles(under, slog.New(slog.NewTextHandler(said, nil)), 1<<20)
+	files := New(under, slog.New(slog.NewTextHandler(said, nil)), 1<<20)
 	path := filepath.Join(t.TempDir(), "000001.log")
 	f, err := files.Create(path)
 	if err != nil {
@@ -113,7 +113,7 @@ func TestWritesWaitForRoom(t *testing.T) {
 	}
 	select {
 	case err := <-written:
-		t.Fatalf("written without room: %v", err)
+		t.Fatalf("written without free space: %v", err)
 	default:
 	}
 	if !strings.Contains(said.String(), "no space left on device") || !strings.Contains(said.String(), path) {
@@ -133,11 +133,11 @@ func TestWritesWaitForRoom(t *testing.T) {
 	}
 }
 
-// TestSnapshotGivesRoomBack: a snapshot that finds no room is given up, in the
+// TestSnapshotGivesSpaceBack: a snapshot that finds no free space is given up, in the
 // way that dragonboat knows.
-func TestSnapshotGivesRoomBack(t *testing.T) {
+func TestSnapshotGivesSpaceBack(t *testing.T) {
 	under := &fullFS{FS: vfs.Default}
-	files := newEngineFiles(under, slog.New(slog.DiscardHandler), 1<<20)
+	files := New(under, slog.New(slog.DiscardHandler), 1<<20)
 	dir := filepath.Join(t.TempDir(), "snapshot-1.generating")
 	if err := files.MkdirAll(dir, 0o700); err != nil {
 		t.Fatal(err)
@@ -154,11 +154,11 @@ func TestSnapshotGivesRoomBack(t *testing.T) {
 	}
 }
 
-// TestFailedSyncIsTold: nothing waits for it, nobody tries it again, and the
+// TestFailedSyncEndsProcess: nothing waits for it, nobody tries it again, and the
 // process ends.
-func TestFailedSyncIsTold(t *testing.T) {
+func TestFailedSyncEndsProcess(t *testing.T) {
 	under, said := &fullFS{FS: vfs.Default}, &locked{}
-	files := newEngineFiles(under, slog.New(slog.NewTextHandler(said, nil)), 1<<20)
+	files := New(under, slog.New(slog.NewTextHandler(said, nil)), 1<<20)
 	f, err := files.Create(filepath.Join(t.TempDir(), "000001.log"))
 	if err != nil {
 		t.Fatal(err)
@@ -181,7 +181,7 @@ func TestFailedSyncIsTold(t *testing.T) {
 // TestReservedBlocks: a write-ahead log has its blocks before they are written,
 // and is as long as what was written.
 func TestReservedBlocks(t *testing.T) {
-	files := newEngineFiles(nil, slog.New(slog.DiscardHandler), 1<<20)
+	files := New(nil, slog.New(slog.DiscardHandler), 1<<20)
 	path := filepath.Join(t.TempDir(), "000001.log")
 	f, err := files.Create(path)
 	if err != nil {
@@ -219,7 +219,7 @@ func TestSyncMeter(t *testing.T) {
 	for range 3000 {
 		sync(time.Millisecond)
 	}
-	want(false, "with a swift disk")
+	want(false, "with a fast disk")
 	for range 5 { // one in two seconds
 		sync(300 * time.Millisecond)
 		for range 170 {
@@ -238,11 +238,11 @@ func TestSyncMeter(t *testing.T) {
 	for range 400 {
 		sync(10 * time.Millisecond)
 	}
-	want(true, "after four swift seconds")
+	want(true, "after four fast seconds")
 	for range 300 {
 		sync(10 * time.Millisecond)
 	}
-	want(false, "after seven swift seconds")
+	want(false, "after seven fast seconds")
 
 	// One that does not end counts while it goes on.
 	m.begin(true)
