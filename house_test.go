@@ -31,7 +31,6 @@ var larger = map[string]string{
 	"lines of shardgroups/groupstate.State.Restore":    "to be split",
 	"lines of verify.elements.step":                    "to be split",
 	"lines of verify/nemesis.networkFaults":            "to be split",
-	"methods of client.Client":                         "to be split",
 	"methods of grid/gridtest.Cluster":                 "to be split",
 	"methods of grid/internal/coordinator.Coordinator": "to be split",
 	"methods of grid/internal/server.clientConn":       "to be split",

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/quorate/quorate"
-	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 )
 
@@ -20,29 +19,29 @@ const waitLanes = 4
 const heldBackEvery = 10 * time.Second
 
 // admission bounds the waiting calls of a client that are at the grid, so that
-// they leave room for everything else: for the releases, puts and confirms that
+// capacity is left for everything else: for the releases, puts and confirms that
 // they wait for.
 //
 //   - Of one operation of one structure a quarter of the slots of a partition (256)
-//     may wait. Further calls wait in line in the client, in order: those before
-//     them wait for the same, and are served first in any case.
+//     may wait. Further calls are queued in the client, in order: those before them
+//     wait for the same, and are served first in any case.
 //   - In one partition three quarters of the slots (768) may be taken by waiting
-//     calls. A call over that is refused: what it would wait for in line has
-//     nothing to do with it, and need never end.
+//     calls. A call over that is refused: what it would be queued behind has nothing
+//     to do with it, and need never end.
 //   - Each admitted call has a lane: the connection with that number, at whichever
 //     member leads, carries it. A lane has as many calls as a connection may have in
-//     flight, repeats counted (960), so whichever members lead there is room, and four
+//     flight, repeats counted (960), so every member that may lead can take them. Four
 //     lanes are all there are (3,840 calls). A call over that is refused.
 //
-// A place is kept as long as the slot of the call: until the grid has said what
+// A call counts as admitted as long as it has its slot: until the grid has said what
 // became of it. It is safe for concurrent use.
 type admission struct {
 	mu         sync.Mutex
-	lines      map[waitKey]*waitLine
+	queues     map[waitKey]*waitQueue
 	partitions map[protocol.PartitionID]int // calls admitted
 	lanes      [waitLanes]int               // calls admitted
-	held       int                          // calls in line
-	warned     time.Duration                // when it was last told that calls are in line; 0: never
+	held       int                          // calls queued
+	warned     time.Duration                // when the last warning of queued calls was logged; 0: never
 }
 
 // waitKey is what a waiting call waits for.
@@ -53,49 +52,46 @@ type waitKey struct {
 	name      string
 }
 
-// waitLine is the calls that wait for the same. Invariant: nobody is in line
-// where one more may be admitted.
-type waitLine struct {
+// waitQueue is the calls that wait for the same. Invariant: nobody is queued if one
+// more may be admitted.
+type waitQueue struct {
 	admitted int
-	inLine   list.List // of *linePlace, the oldest first
+	waiters  list.List // of *waiter, the oldest first
 }
 
-// linePlace is a call's place in line.
-type linePlace struct {
+// waiter is a call in a waitQueue.
+type waiter struct {
 	at       *list.Element
 	admitted chan struct{} // closed when the call is admitted
 	lane     int           // valid then
 }
 
-func waitKeyOf(o *op) waitKey {
-	return waitKey{o.call.Partition, o.call.Kind, o.call.Op, o.call.Name}
+func waitKeyOf(c *call) waitKey {
+	return waitKey{c.spec.Partition, c.spec.Kind, c.spec.Op, c.spec.Name}
 }
 
 // waitBounds are the bounds of admission under the limits of a grid.
-func waitBounds(l *protocol.Limits) (line, partition, lane int) {
+func waitBounds(l *protocol.Limits) (queue, partition, lane int) {
 	slots := int(l.Slots)
 	if slots == 0 {
 		slots = int(protocol.DefaultLimits().Slots)
 	}
-	if mutants.On(mutants.WaitersTakeAll) {
-		return slots, slots, slots
-	}
-	return max(slots/4, 1), max(slots*3/4, 1), waitingRoom(inFlightLimit(l))
+	return mutantWaitBounds(slots, max(slots/4, 1), max(slots*3/4, 1), waitingLimit(inFlightLimit(l)))
 }
 
-// enter admits a call, puts it in line, or refuses it.
-func (a *admission) enter(key waitKey, l *protocol.Limits) (lane int, place *linePlace, err error) {
-	perLine, perPartition, perLane := waitBounds(l)
+// enter admits a call to a lane, queues it as a waiter, or refuses it.
+func (a *admission) enter(key waitKey, l *protocol.Limits) (lane int, queued *waiter, err error) {
+	perQueue, perPartition, perLane := waitBounds(l)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if line := a.lines[key]; line != nil && line.admitted >= perLine {
+	if q := a.queues[key]; q != nil && q.admitted >= perQueue {
 		if a.held >= maxBacklog {
 			return 0, nil, fmt.Errorf("%w: %d waiting calls of this client are held back already", quorate.ErrOverloaded, a.held)
 		}
-		p := &linePlace{admitted: make(chan struct{})}
-		p.at = line.inLine.PushBack(p)
+		w := &waiter{admitted: make(chan struct{})}
+		w.at = q.waiters.PushBack(w)
 		a.held++
-		return 0, p, nil
+		return 0, w, nil
 	}
 	if n := a.partitions[key.partition]; n >= perPartition {
 		return 0, nil, fmt.Errorf("%w: %d calls of this client wait in partition %d, at most %d may", quorate.ErrOverloaded, n, key.partition, perPartition)
@@ -106,112 +102,113 @@ func (a *admission) enter(key waitKey, l *protocol.Limits) (lane int, place *lin
 	if lane == waitLanes {
 		return 0, nil, fmt.Errorf("%w: %d calls of this client wait, the most there may be", quorate.ErrOverloaded, waitLanes*perLane)
 	}
-	if a.lines == nil {
-		a.lines, a.partitions = map[waitKey]*waitLine{}, map[protocol.PartitionID]int{}
+	if a.queues == nil {
+		a.queues, a.partitions = map[waitKey]*waitQueue{}, map[protocol.PartitionID]int{}
 	}
-	line := a.lines[key]
-	if line == nil {
-		line = new(waitLine)
-		a.lines[key] = line
+	q := a.queues[key]
+	if q == nil {
+		q = new(waitQueue)
+		a.queues[key] = q
 	}
-	line.admitted++
+	q.admitted++
 	a.partitions[key.partition]++
 	a.lanes[lane]++
 	return lane, nil, nil
 }
 
-// leave gives up the place of a call that was admitted; the first in line has
-// it next.
+// leave ends the admission of a call. The first waiter for the same is admitted in its
+// place.
 func (a *admission) leave(key waitKey, lane int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	line := a.lines[key]
-	if first := line.inLine.Front(); first != nil {
-		p := line.inLine.Remove(first).(*linePlace)
+	q := a.queues[key]
+	if first := q.waiters.Front(); first != nil {
+		w := q.waiters.Remove(first).(*waiter)
 		a.held--
-		p.at, p.lane = nil, lane
-		close(p.admitted)
+		w.at, w.lane = nil, lane
+		close(w.admitted)
 		return
 	}
 	a.lanes[lane]--
 	if a.partitions[key.partition]--; a.partitions[key.partition] == 0 {
 		delete(a.partitions, key.partition)
 	}
-	if line.admitted--; line.admitted == 0 {
-		delete(a.lines, key)
+	if q.admitted--; q.admitted == 0 {
+		delete(a.queues, key)
 	}
 }
 
-// giveUp takes a call out of the line. A call that has been admitted meanwhile
-// leaves.
-func (a *admission) giveUp(key waitKey, p *linePlace) {
+// giveUp takes a waiter out of its queue, or ends its admission if it has been
+// admitted meanwhile.
+func (a *admission) giveUp(key waitKey, w *waiter) {
 	a.mu.Lock()
-	if p.at != nil {
-		a.lines[key].inLine.Remove(p.at)
+	if w.at != nil {
+		a.queues[key].waiters.Remove(w.at)
 		a.held--
 		a.mu.Unlock()
 		return
 	}
 	a.mu.Unlock()
-	a.leave(key, p.lane)
+	a.leave(key, w.lane)
 }
 
-// heldBack returns how many calls are in line.
+// heldBack returns how many calls are queued.
 func (a *admission) heldBack() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.held
 }
 
-// admitWaiting has a waiting call admitted. It reports true where the time that
-// the call may wait was over before: then nothing was sent.
-func (c *Client) admitWaiting(ctx context.Context, o *op) (over bool, err error) {
-	key := waitKeyOf(o)
-	lane, p, err := c.admission.enter(key, c.limits.Load())
+// admitWaiting has a waiting call admitted. It reports true if the time that the call
+// may wait was over before: then nothing was sent.
+func (c *call) admitWaiting(ctx context.Context) (over bool, err error) {
+	key := waitKeyOf(c)
+	lane, w, err := c.client.admission.enter(key, c.client.limits.Load())
 	if err != nil {
-		return false, o.overloaded(err)
+		return false, c.overloaded(err)
 	}
-	if p == nil {
-		o.lane, o.admitted = lane, true
+	if w == nil {
+		c.lane, c.admitted = lane, true
 		return false, nil
 	}
-	perLine, _, _ := waitBounds(c.limits.Load())
-	o.last = fmt.Errorf("%w: %d such calls of this client wait already, this one is in line behind them", quorate.ErrOverloaded, perLine)
-	c.warnHeldBack(o, perLine)
-	if o.call.Wait > 0 {
-		o.until = c.now() + o.call.Wait
+	perQueue, _, _ := waitBounds(c.client.limits.Load())
+	c.last = fmt.Errorf("%w: %d such calls of this client wait already, this one is in line behind them", quorate.ErrOverloaded, perQueue)
+	c.warnHeldBack(perQueue)
+	if c.spec.Wait > 0 {
+		c.until = c.client.now() + c.spec.Wait
 	}
 	for {
 		wait := time.Hour
-		if o.until != 0 {
-			wait = o.until - c.now()
+		if c.until != 0 {
+			wait = c.until - c.client.now()
 		}
-		err := c.pause(ctx, o, wait, p.admitted, nil)
+		err := c.pause(ctx, wait, w.admitted, nil)
 		select {
-		case <-p.admitted:
+		case <-w.admitted:
 			if err == nil {
-				o.lane, o.admitted, o.last = p.lane, true, nil
+				c.lane, c.admitted, c.last = w.lane, true, nil
 				return false, nil
 			}
 		default:
 		}
-		if over = err == nil && o.until != 0 && c.now() >= o.until; over || err != nil {
-			c.admission.giveUp(key, p)
+		if over = err == nil && c.until != 0 && c.client.now() >= c.until; over || err != nil {
+			c.client.admission.giveUp(key, w)
 			return over, err
 		}
 	}
 }
 
-func (c *Client) warnHeldBack(o *op, most int) {
-	a, now := &c.admission, c.now()
+// warnHeldBack logs that calls wait in the client, every heldBackEvery at most.
+func (c *call) warnHeldBack(most int) {
+	a, now := &c.client.admission, c.client.now()
 	a.mu.Lock()
-	tell := a.warned == 0 || now-a.warned > heldBackEvery
-	if tell {
+	warn := a.warned == 0 || now-a.warned > heldBackEvery
+	if warn {
 		a.warned = max(now, 1)
 	}
 	held := a.held
 	a.mu.Unlock()
-	if tell {
-		c.log.Warn("waiting calls are held back", "operation", o.call.Verb, "structure", o.call.Object(), "waiting", most, "held_back", held)
+	if warn {
+		c.client.log.Warn("waiting calls held back", "operation", c.spec.Verb, "structure", c.spec.Object(), "waiting", most, "held_back", held)
 	}
 }

@@ -96,7 +96,7 @@ func TestLanes(t *testing.T) {
 		members[0].script(w.handle)
 		c := dial()
 		var got []<-chan outcome
-		most := waitLanes * waitingRoom(20)
+		most := waitLanes * waitingLimit(20)
 		for i := range most {
 			got = append(got, invokeLater(t.Context(), c, waitOn(fmt.Sprint("s", i))))
 		}
@@ -173,8 +173,8 @@ func TestHeldBack(t *testing.T) {
 		if o := <-fourth; o.err != nil {
 			t.Error(o.err)
 		}
-		if s := c.Stats(); s.HeldBack != 0 || len(c.admission.lines) != 0 || len(c.admission.partitions) != 0 || c.admission.lanes[0] != 0 {
-			t.Errorf("left behind: %+v, %+v", s, c.admission.lines)
+		if s := c.Stats(); s.HeldBack != 0 || len(c.admission.queues) != 0 || len(c.admission.partitions) != 0 || c.admission.lanes[0] != 0 {
+			t.Errorf("left behind: %+v, %+v", s, c.admission.queues)
 		}
 	})
 }

@@ -9,144 +9,144 @@ import (
 )
 
 const (
-	maxBacklog = 64 << 10 // calls that wait for room on one connection
-	// A call is refused at once where it would wait for longer than this part of
-	// the time that it has: the rest is for the answer, and for what the guess is
-	// wrong by.
+	maxBacklog = 64 << 10 // calls that wait for one connection
+	// A call is refused at once if it would wait for longer than this part of the time
+	// that it has: the rest is for the answer, and for the error of the estimate.
 	backlogShare = 8
 )
 
-// backlog is the calls that wait for room on a connection, the oldest first.
-// Nothing of them has been sent. They wait as if they were in flight: whoever
-// makes room sends them, and only the answer wakes the caller.
+// backlog is the calls that wait until a connection may have one more request in
+// flight, the oldest first. Nothing of them has been sent. Their callers sleep as if
+// the calls were in flight: whoever ends a request sends the next call, and only the
+// answer wakes the caller.
 type backlog struct {
-	first, last *op
+	first, last *call
 	n           int
 }
 
-func (b *backlog) push(o *op) {
-	o.queued = true
-	o.before, o.after = b.last, nil
+func (b *backlog) push(c *call) {
+	c.queued = true
+	c.before, c.after = b.last, nil
 	if b.last != nil {
-		b.last.after = o
+		b.last.after = c
 	} else {
-		b.first = o
+		b.first = c
 	}
-	b.last = o
+	b.last = c
 	b.n++
 }
 
-func (b *backlog) remove(o *op) {
-	o.queued = false
-	if o.before != nil {
-		o.before.after = o.after
+func (b *backlog) remove(c *call) {
+	c.queued = false
+	if c.before != nil {
+		c.before.after = c.after
 	} else {
-		b.first = o.after
+		b.first = c.after
 	}
-	if o.after != nil {
-		o.after.before = o.before
+	if c.after != nil {
+		c.after.before = c.before
 	} else {
-		b.last = o.before
+		b.last = c.before
 	}
-	o.before, o.after = nil, nil
+	c.before, c.after = nil, nil
 	b.n--
 }
 
 // takeAll empties the backlog. Each call is to be ended.
-func (b *backlog) takeAll() (all []*op) {
-	for o := b.first; o != nil; o = b.first {
-		b.remove(o)
-		all = append(all, o)
+func (b *backlog) takeAll() (all []*call) {
+	for c := b.first; c != nil; c = b.first {
+		b.remove(c)
+		all = append(all, c)
 	}
 	return all
 }
 
 // takeLate takes out the calls whose time is over.
-func (b *backlog) takeLate(now time.Duration) (late []*op) {
-	for o := b.first; o != nil; {
-		next := o.after
-		if o.deadline != 0 && o.deadline <= now {
-			b.remove(o)
-			late = append(late, o)
+func (b *backlog) takeLate(now time.Duration) (late []*call) {
+	for c := b.first; c != nil; {
+		next := c.after
+		if c.deadline != 0 && c.deadline <= now {
+			b.remove(c)
+			late = append(late, c)
 		}
-		o = next
+		c = next
 	}
 	return late
 }
 
 // endUnsent ends calls that were taken from a backlog.
-func endUnsent(calls []*op, why error) {
-	for _, o := range calls {
-		o.err, o.left = why, false
-		o.done <- struct{}{}
+func endUnsent(calls []*call, why error) {
+	for _, c := range calls {
+		c.err, c.left = why, false
+		c.done <- struct{}{}
 	}
 }
 
 // hopeless reports whether a call would wait for too long. mu is held.
-func (n *conn) hopeless(o *op, now time.Duration) bool {
+func (n *conn) hopeless(c *call, now time.Duration) bool {
 	if n.backlog.n >= maxBacklog {
 		return true
 	}
-	// A repeat is worth more: what was done for the first attempt is lost without it.
-	return n.backlog.n > 0 && o.deadline != 0 && !o.sent && n.window.wait(n.backlog.n) > (o.deadline-now)/backlogShare
+	// A repeat is never refused: the work for the first attempt would be lost.
+	return n.backlog.n > 0 && c.deadline != 0 && !c.sent && n.window.wait(n.backlog.n) > (c.deadline-now)/backlogShare
 }
 
-// refuses reports whether it is of no use to begin with a call: nothing has
-// been made of it yet, so that to refuse it costs little.
-func (n *conn) refuses(o *op) bool {
+// refuses reports whether a call is refused before anything was made of it, which
+// costs little.
+func (n *conn) refuses(c *call) bool {
 	if n.waiting || !n.crowded.Load() {
 		return false
 	}
-	now := o.begun
+	now := c.begun
 	if now == 0 {
-		now = n.c.now()
+		now = n.client.now()
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.hopeless(o, now)
+	return n.hopeless(c, now)
 }
 
-// makeRoom sends calls of the backlog as far as there is room. A call that can
-// no longer be answered in time is not sent. mu is held. It reports whether the
-// writer is to be woken.
-func (n *conn) makeRoom(now time.Duration) (wake bool) {
+// sendBacklog sends as many calls of the backlog as may be in flight. It ends calls
+// that can no longer be answered in time. mu is held. It reports whether the writer
+// is to be woken.
+func (n *conn) sendBacklog(now time.Duration) (wake bool) {
 	soonest := now + n.window.shortest()
 	for n.backlog.first != nil && n.admit(false) == nil {
-		o := n.backlog.first
-		n.backlog.remove(o)
-		if o.deadline != 0 && o.deadline <= soonest {
-			o.err, o.left = errFull, false
-			o.done <- struct{}{} // has room for the one token of a flight
+		c := n.backlog.first
+		n.backlog.remove(c)
+		if c.deadline != 0 && c.deadline <= soonest {
+			c.err, c.left = errFull, false
+			c.done <- struct{}{} // does not block: an attempt has one token
 			continue
 		}
-		n.transmit(o, now)
+		n.transmit(c, now)
 		wake = true
 	}
 	n.crowded.Store(n.backlog.n > 0)
 	if !wake {
 		return false
 	}
-	if n.asked == 0 {
-		n.asked = now
+	if n.silentSince == 0 {
+		n.silentSince = now
 	}
 	wake, n.writerIdle = n.writerIdle, false
 	return wake
 }
 
 // overloaded is the error of a call that is not sent, or not again.
-func (o *op) overloaded(why error) error {
-	o.last = why
+func (c *call) overloaded(why error) error {
+	c.last = why
 	return &quorate.Error{
-		Op: o.call.Verb, Object: o.call.Object(), Cause: quorate.ErrOverloaded, Detail: detail(why),
-		Unknown: o.mutates() && o.unsettled,
+		Op: c.spec.Verb, Object: c.spec.Object(), Cause: quorate.ErrOverloaded, Detail: detail(why),
+		Unknown: c.mutates() && c.unsettled,
 	}
 }
 
-// detail is why an attempt ended, without the condition that the error's cause
-// says already.
+// detail is why an attempt ended, without the condition that the cause of the error
+// names already.
 func detail(why error) string {
 	return strings.TrimPrefix(why.Error(), quorate.ErrOverloaded.Error()+": ")
 }
 
-// shortage reports whether a code says that the member has no time or room.
+// shortage reports whether a code means that the member is overloaded.
 func shortage(c protocol.Code) bool { return c == protocol.CodeBusy || c == protocol.CodeExpired }

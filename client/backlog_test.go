@@ -170,7 +170,7 @@ func TestHopelessCallsAreRefusedAtOnce(t *testing.T) {
 	c := patient(t, members)
 	h := holdAnswers(members[0])
 	results := crowd(t, c, 10, testRead())
-	n, _, _ := c.route(&op{req: protocol.Request{Partition: testCall.Partition}})
+	n, _, _ := (&call{client: c, req: protocol.Request{Partition: testCall.Partition}}).route()
 	n.mu.Lock()
 	n.window.perReply = time.Hour
 	n.mu.Unlock()
@@ -196,15 +196,15 @@ func TestHopelessCallsAreRefusedAtOnce(t *testing.T) {
 
 func TestBacklogIsBounded(t *testing.T) {
 	n := &conn{window: newWindow(1, 0, 0)}
-	o := &op{}
+	k := &call{}
 	for range maxBacklog - 1 {
-		n.backlog.push(&op{})
+		n.backlog.push(&call{})
 	}
-	if n.hopeless(o, 0) {
+	if n.hopeless(k, 0) {
 		t.Errorf("refused with %d calls waiting", n.backlog.n)
 	}
-	n.backlog.push(&op{})
-	if !n.hopeless(o, 0) {
+	n.backlog.push(&call{})
+	if !n.hopeless(k, 0) {
 		t.Errorf("one more than %d calls may wait", maxBacklog)
 	}
 	if all := n.backlog.takeAll(); len(all) != maxBacklog || n.backlog.n != 0 || n.backlog.first != nil || n.backlog.last != nil {
@@ -214,18 +214,18 @@ func TestBacklogIsBounded(t *testing.T) {
 
 func TestBacklogKeepsItsOrder(t *testing.T) {
 	var b backlog
-	ops := make([]*op, 6)
-	for i := range ops {
-		ops[i] = &op{deadline: time.Duration(i%2) * time.Second}
-		b.push(ops[i])
+	calls := make([]*call, 6)
+	for i := range calls {
+		calls[i] = &call{deadline: time.Duration(i%2) * time.Second}
+		b.push(calls[i])
 	}
-	b.remove(ops[2])
+	b.remove(calls[2])
 	late := b.takeLate(time.Second)
-	if len(late) != 3 || late[0] != ops[1] || late[2] != ops[5] {
+	if len(late) != 3 || late[0] != calls[1] || late[2] != calls[5] {
 		t.Errorf("%d are late", len(late))
 	}
 	rest := b.takeAll()
-	if len(rest) != 2 || rest[0] != ops[0] || rest[1] != ops[4] || ops[2].queued || ops[0].queued {
+	if len(rest) != 2 || rest[0] != calls[0] || rest[1] != calls[4] || calls[2].queued || calls[0].queued {
 		t.Errorf("%d are left", len(rest))
 	}
 }
@@ -234,16 +234,16 @@ func TestBacklogKeepsItsOrder(t *testing.T) {
 func TestBacklogDropsWhatIsTooLate(t *testing.T) {
 	n := &conn{window: newWindow(2, 0, 0), limit: 2}
 	n.window.short[0] = 10 * time.Millisecond
-	calls := map[string]*op{"too late": {deadline: 1009 * ms}, "in time": {deadline: 2000 * ms}, "without a deadline": {}}
+	calls := map[string]*call{"too late": {deadline: 1009 * ms}, "in time": {deadline: 2000 * ms}, "without a deadline": {}}
 	for _, name := range []string{"too late", "in time", "without a deadline"} {
-		o := calls[name]
-		o.done = make(chan struct{}, 1)
-		n.backlog.push(o)
+		k := calls[name]
+		k.done = make(chan struct{}, 1)
+		n.backlog.push(k)
 	}
-	n.makeRoom(1000 * ms)
-	for name, o := range calls {
-		if late := name == "too late"; late != (len(o.done) == 1 && o.err == errFull && !o.left && !o.sent) || late == (n.at(o.id) == &o.flight) {
-			t.Errorf("%s: sent %t, error %v", name, o.sent, o.err)
+	n.sendBacklog(1000 * ms)
+	for name, k := range calls {
+		if late := name == "too late"; late != (len(k.done) == 1 && k.err == errFull && !k.left && !k.sent) || late == (n.at(k.id) == &k.attempt) {
+			t.Errorf("%s: sent %t, error %v", name, k.sent, k.err)
 		}
 	}
 	if n.inFlight != 2 || n.backlog.n != 0 {

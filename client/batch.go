@@ -11,10 +11,10 @@ import (
 
 const batchMax = 1024 // calls of one InvokeAll that are sent together
 
-// InvokeAll carries out many calls, those to one member in one frame.
-// structures.Invoker says what it promises.
+// InvokeAll carries out many calls, those to one member in one frame of 1024 calls at
+// most. [structures.Invoker] says what it promises.
 func (c *Client) InvokeAll(ctx context.Context, calls []structures.Call) ([]structures.Reply, []error) {
-	b := batch{c: c, ctx: ctx, replies: make([]structures.Reply, len(calls)), errs: make([]error, len(calls))}
+	b := batch{client: c, ctx: ctx, replies: make([]structures.Reply, len(calls)), errs: make([]error, len(calls))}
 	for i := 0; i < len(calls); {
 		i = b.gather(calls, i)
 		b.send()
@@ -28,19 +28,19 @@ func (c *Client) InvokeAll(ctx context.Context, calls []structures.Call) ([]stru
 	return b.replies, b.errs
 }
 
-// batch is an InvokeAll on its way. What cannot be sent at once, and what did
+// batch is one InvokeAll under way. A call that cannot be sent at once, or that did
 // not succeed at once, goes on by itself like a single call.
 type batch struct {
-	c       *Client
+	client  *Client
 	ctx     context.Context
 	replies []structures.Reply
 	errs    []error
 	loads   []load
-	later   []item // of what was gathered: goes on by itself after the rest was sent
+	later   []item // gathered, and go on by themselves after the rest was sent
 	workers sync.WaitGroup
 }
 
-// load is what goes to one connection.
+// load is the calls for one connection.
 type load struct {
 	n     *conn
 	r     *routes
@@ -49,51 +49,51 @@ type load struct {
 
 type item struct {
 	i    int // of the call
-	o    *op
+	c    *call
 	sent bool
 }
 
-// gather takes calls from the i-th on, as long as there are slots for them
-// without waiting: to wait for one while holding others could be for ever. It
-// returns where it stopped.
+// gather takes calls from the i-th on, as long as there are slots for them without
+// waiting: waiting for one while holding others could last for ever. It returns the
+// first call that it did not take.
 func (b *batch) gather(calls []structures.Call, i int) int {
 	b.loads = b.loads[:0]
 	for count := 0; i < len(calls) && count < batchMax; i++ {
-		o := b.c.newOp(&calls[i])
-		if err := b.c.begin(b.ctx, o); err != nil {
-			b.errs[i] = o.fail(err)
-			b.c.recycle(o)
+		c := b.client.newCall(&calls[i])
+		if err := c.begin(b.ctx); err != nil {
+			b.errs[i] = c.fail(err)
+			b.client.recycle(c)
 			continue
 		}
 		if calls[i].Flags&protocol.FlagWait != 0 {
-			b.c.recycle(o)
-			b.workers.Go(func() { b.replies[i], b.errs[i] = b.c.Invoke(b.ctx, calls[i]) })
+			b.client.recycle(c)
+			b.workers.Go(func() { b.replies[i], b.errs[i] = b.client.Invoke(b.ctx, calls[i]) })
 			continue
 		}
-		n, _, r := b.c.route(o)
+		n, _, r := c.route()
 		if n == nil {
-			b.later = append(b.later, item{i: i, o: o})
+			b.later = append(b.later, item{i: i, c: c})
 			continue
 		}
-		if o.mutates() {
-			s := b.c.sessions.current.Load()
-			if s == nil || s.ended.Load() || o.call.Lease != nil {
-				b.later = append(b.later, item{i: i, o: o})
+		if c.mutates() {
+			s := b.client.sessions.current.Load()
+			if s == nil || s.ended.Load() || c.spec.Lease != nil {
+				b.later = append(b.later, item{i: i, c: c})
 				continue
 			}
-			t := s.table(o.req.Partition)
+			t := s.table(c.req.Partition)
 			slot, sequence, ok := t.tryAcquire()
 			if !ok {
 				if count > 0 { // send what has gathered, then try again
-					b.c.recycle(o)
+					b.client.recycle(c)
 					return i
 				}
-				b.later = append(b.later, item{i: i, o: o})
+				b.later = append(b.later, item{i: i, c: c})
 				continue
 			}
-			o.adopt(s, t, slot, sequence)
+			c.identifyAs(s, t, slot, sequence)
 		}
-		b.load(n, r, item{i: i, o: o})
+		b.load(n, r, item{i: i, c: c})
 		count++
 	}
 	return i
@@ -110,19 +110,19 @@ func (b *batch) load(n *conn, r *routes, it item) {
 }
 
 func (b *batch) send() {
-	limit := int(b.c.limits.Load().Frame)
+	limit := int(b.client.limits.Load().Frame)
 	for k := range b.loads {
 		l := &b.loads[k]
 		for items := l.items; len(items) > 0; {
 			size, count := 16, 0
 			for count < len(items) {
-				q := &items[count].o.req
+				q := &items[count].c.req
 				if size += len(q.Name) + len(q.Body) + requestOverhead; count > 0 && size > limit {
 					break
 				}
 				count++
 			}
-			if !b.c.sendBatch(l.n, l.r, items[:count]) {
+			if !l.n.sendBatch(l.r.epoch, items[:count]) {
 				break
 			}
 			items = items[count:]
@@ -130,20 +130,20 @@ func (b *batch) send() {
 	}
 }
 
-// sendBatch queues the requests in one frame. It reports false, and has done
-// nothing, where the connection takes no more.
-func (c *Client) sendBatch(n *conn, r *routes, items []item) bool {
-	now := c.now()
+// sendBatch queues the requests of calls in one frame. It reports false, and has done
+// nothing, if the connection takes no more.
+func (n *conn) sendBatch(epoch protocol.Epoch, items []item) bool {
+	now := n.client.now()
 	n.mu.Lock()
 	overdue := now + attemptTime() + n.distance()
 	n.mu.Unlock()
 	for i := range items {
-		o := items[i].o
-		due := min(overdue, max(o.deadline, now+1))
-		o.req.TimeLeft = uint32((due-now)/time.Millisecond) + 1
-		o.req.Epoch = r.epoch
-		if o.slots != nil {
-			o.req.Highest = uint16(o.slots.highest.Load())
+		c := items[i].c
+		due := min(overdue, max(c.deadline, now+1))
+		c.req.TimeLeft = uint32((due-now)/time.Millisecond) + 1
+		c.req.Epoch = epoch
+		if c.slots != nil {
+			c.req.Highest = uint16(c.slots.highest.Load())
 		}
 	}
 	n.mu.Lock()
@@ -159,13 +159,13 @@ func (c *Client) sendBatch(n *conn, r *routes, items []item) bool {
 		n.pending = protocol.AppendArray(n.pending, len(items))
 	}
 	for i := range items {
-		o := items[i].o
-		n.register(&o.flight, now, min(overdue, max(o.deadline, now+1)))
-		o.start = n.taken + uint64(start) // the frame leaves as one
-		o.req.ID = o.id
-		n.count(&o.req)
-		n.pending = o.req.Append(n.pending)
-		o.sent = true
+		c := items[i].c
+		n.register(&c.attempt, now, min(overdue, max(c.deadline, now+1)))
+		c.start = n.taken + uint64(start) // the frame leaves as one
+		c.req.ID = c.id
+		n.count(&c.req)
+		n.pending = c.req.Append(n.pending)
+		c.sent = true
 		items[i].sent = true
 	}
 	n.pending = protocol.EndFrame(n.pending, start)
@@ -181,19 +181,19 @@ func (b *batch) collect() {
 				b.goOn(it)
 				continue
 			}
-			if err := b.c.wait(b.ctx, it.o, l.n, l.r); err != nil {
+			if err := it.c.wait(b.ctx, l.n, l.r); err != nil {
 				b.end(it, err)
 				continue
 			}
-			if it.o.err == nil && (it.o.reply.Code == protocol.CodeOK || it.o.reply.Code >= protocol.CodeRoom) {
+			if it.c.err == nil && (it.c.reply.Code == protocol.CodeOK || it.c.reply.Code >= protocol.CodeRoom) {
 				b.end(it, nil)
 				continue
 			}
 			b.workers.Go(func() {
-				done, err := b.c.judge(b.ctx, it.o, l.n, l.r)
+				done, err := it.c.handleReply(b.ctx, l.n, l.r)
 				if !done && err == nil {
-					it.o.tries++
-					err = b.c.run(b.ctx, it.o)
+					it.c.tries++
+					err = it.c.run(b.ctx)
 				}
 				b.end(it, err)
 			})
@@ -203,10 +203,10 @@ func (b *batch) collect() {
 
 // goOn carries a call out like a single one.
 func (b *batch) goOn(it item) {
-	b.workers.Go(func() { b.end(it, b.c.run(b.ctx, it.o)) })
+	b.workers.Go(func() { b.end(it, it.c.run(b.ctx)) })
 }
 
 func (b *batch) end(it item, err error) {
-	b.replies[it.i], b.errs[it.i] = b.c.finish(it.o, err)
-	b.c.recycle(it.o)
+	b.replies[it.i], b.errs[it.i] = it.c.finish(err)
+	b.client.recycle(it.c)
 }

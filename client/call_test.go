@@ -49,7 +49,7 @@ func TestLostConnectionThatStays(t *testing.T) {
 	if _, err := c.Invoke(testContext(t), testCall); err != nil { // it has a session
 		t.Fatal(err)
 	}
-	n, _, _ := c.route(&op{req: protocol.Request{Kind: testCall.Kind, Partition: testCall.Partition}})
+	n, _, _ := (&call{client: c, req: protocol.Request{Kind: testCall.Kind, Partition: testCall.Partition}}).route()
 	n.mu.Lock()
 	n.leaving = true
 	n.mu.Unlock()
@@ -477,7 +477,7 @@ func TestGoodbye(t *testing.T) {
 		t.Fatal(err)
 	}
 	members[0].goodbye()
-	waitFor(t, "the goodbye", func() bool { return c.routes.Load().peers[1].ordinary.conn.Load() == nil })
+	waitFor(t, "the goodbye", func() bool { return c.table.routes().peers[1].ordinary.conn.Load() == nil })
 	setTables(fakeTable(2, 2, members...), members...)
 	if _, err := c.Invoke(testContext(t), testCall); err != nil {
 		t.Fatal(err)
@@ -542,7 +542,7 @@ func TestTableIsAskedForOnce(t *testing.T) {
 		return m.asked
 	}
 	for range 20 {
-		c.askAll(false)
+		c.refresher.requestTables(false)
 	}
 	if _, err := c.Invoke(t.Context(), testCall); err != nil { // what was sent before it has arrived
 		t.Fatal(err)
@@ -551,5 +551,5 @@ func TestTableIsAskedForOnce(t *testing.T) {
 		t.Errorf("asked %d times while no answer came", n)
 	}
 	m.push(fakeTable(1, 1, members...))
-	waitFor(t, "a table to be asked for again", func() bool { c.askAll(false); return asked() > 1 })
+	waitFor(t, "a table to be asked for again", func() bool { c.refresher.requestTables(false); return asked() > 1 })
 }

@@ -14,30 +14,30 @@ import (
 )
 
 const (
-	idBits         = 16        // of a request ID that are its place in the table
-	maxPending     = 512 << 10 // bytes not yet written, beyond which callers wait: what waits here cannot be taken back
+	idBits         = 16        // of a request ID that are its index in the table
+	maxPending     = 512 << 10 // bytes not yet written, beyond which callers wait: these bytes cannot be taken back
 	keepBuffer     = 1 << 20   // larger write buffers are not kept
 	replyBatch     = 64        // replies taken in under one lock
-	repeatsCounted = 4         // of one waiting call, that a member counts as in flight
+	repeatsCounted = 4         // repeats of one waiting call that a member counts as in flight
 	maxDistance    = 2 * time.Second
 	silenceProbe   = 1 * time.Second
 	silenceDead    = 4 * time.Second
 )
 
 var (
-	errGone    = errors.New("connection closed")       // nothing was sent
-	errOverdue = errors.New("no answer to an attempt") // sent
+	errConnClosed = errors.New("connection closed")       // nothing was sent
+	errOverdue    = errors.New("no answer to an attempt") // sent
 )
 
-// errFull: the connection has all it may have in flight. Nothing was sent.
+// errFull means that no more may be in flight on the connection. Nothing was sent.
 var errFull = fmt.Errorf("%w: too much in flight", quorate.ErrOverloaded)
 
-// flight is a request's place in a connection's table. Exactly one of two
-// things ends it: abandon returns true, or one token arrives on done.
-type flight struct {
+// attempt is a request in flight: an entry of a connection's table. Exactly one of
+// two things ends it: abandon returns true, or one token arrives on done.
+type attempt struct {
 	done chan struct{} // capacity 1
-	// apart says that the answer may come late for reasons of its own, and so says
-	// nothing of how fast the member answers.
+	// apart means that the answer may be late for reasons of its own, and says nothing
+	// about how fast the member answers.
 	apart bool
 
 	// Valid once the token has arrived.
@@ -47,7 +47,7 @@ type flight struct {
 
 	// Guarded by the connection's mu.
 	id      uint64
-	sent    time.Duration // when, on the client's clock
+	sentAt  time.Duration // on the client's clock
 	queued  bool          // in the backlog, and nowhere else: not sent
 	start   uint64        // offset of the request in the connection's stream
 	overdue time.Duration // on the client's clock; 0: never
@@ -56,49 +56,52 @@ type flight struct {
 // conn is one connection to a member: a table of requests in flight, a writer
 // that sends whatever has gathered, a reader that completes them.
 type conn struct {
-	c       *Client
+	client  *Client
 	link    *link
-	life    *life // of the grid it leads to
+	cluster *cluster // of the grid it leads to
 	member  protocol.MemberID
 	waiting bool
 	nc      net.Conn
-	gone    chan struct{} // closed when nothing more may be sent: lost, or leaving
+	closing chan struct{} // closed when nothing more may be sent: the connection is lost, or the member leaving
 	wake    chan struct{} // capacity 1; one token for each time writerIdle was reset
-	room    chan struct{} // capacity 1; a hint for one that waits for room, on a connection for waiting calls
-	crowded atomic.Bool   // there is a backlog
+	// capacity is a hint, on a connection for waiting calls, for one of those that wait
+	// until they may send. It has one token at most.
+	capacity chan struct{}
+	crowded  atomic.Bool // there is a backlog
 
 	mu      sync.Mutex
 	pending []byte // what the writer takes next
 	// taken counts the bytes the writer has taken. Invariant: a request with
 	// start >= taken has not left the process.
-	taken      uint64
-	writerIdle bool
-	table      []place
-	free       []uint16 // places not in use
-	inFlight   int
-	limit      int
-	window     window
-	backlog    backlog       // Invariant: empty where one more request may be queued
-	starved    int           // callers waiting for room, with a connection for waiting calls
-	asked      time.Duration // when the first request since the last word was sent; 0: all heard
-	probed     bool
-	tableAsked bool // and no table has come since
-	leaving    bool
-	lost       error // why the connection is lost; nil: it is not
-	attempts   uint64
-	repeats    uint64
+	taken          uint64
+	writerIdle     bool
+	table          []entry
+	free           []uint16 // entries not in use
+	inFlight       int
+	limit          int
+	window         window
+	backlog        backlog       // Invariant: empty where one more request may be queued
+	awaiting       int           // callers that wait until they may send, with a connection for waiting calls
+	silentSince    time.Duration // when the first request since the last message from the member was sent; 0: none
+	probed         bool
+	tableRequested bool // and no table has arrived since
+	leaving        bool
+	lost           error // why the connection is lost; nil: it is not
+	attempts       uint64
+	repeats        uint64
 }
 
-type place struct {
-	f   *flight
-	gen uint64
+// entry is one of a connection's table. A request ID is its generation and its index.
+type entry struct {
+	a          *attempt
+	generation uint64
 }
 
-func newConn(c *Client, l *link, in *life, g greeted) *conn {
+func newConn(c *Client, l *link, in *cluster, g greeted) *conn {
 	limit := inFlightLimit(&g.welcome.Limits)
 	return &conn{
-		c: c, link: l, life: in, member: g.welcome.Member, waiting: l.waiting, nc: g.nc, limit: limit,
-		gone: make(chan struct{}), wake: make(chan struct{}, 1), room: make(chan struct{}, 1),
+		client: c, link: l, cluster: in, member: g.welcome.Member, waiting: l.waiting, nc: g.nc, limit: limit,
+		closing: make(chan struct{}), wake: make(chan struct{}, 1), capacity: make(chan struct{}, 1),
 		window: newWindow(limit, c.now(), g.trip),
 	}
 }
@@ -111,70 +114,70 @@ func inFlightLimit(l *protocol.Limits) int {
 	return min(int(l.InFlight), 1<<idBits)
 }
 
-// waitingRoom is how many waiting calls a connection with the given limit
+// waitingLimit is how many waiting calls a connection with the given limit
 // carries. A member counts several repeats of a waiting call, and reads no further
 // at its limit; so fewer calls wait than that, and a connection full of them still
 // carries the control operations that cancel and confirm them.
-func waitingRoom(limit int) int { return max((limit-limit/16)/repeatsCounted, 1) }
+func waitingLimit(limit int) int { return max((limit-limit/16)/repeatsCounted, 1) }
 
-// send queues the request of o, or o itself where there is no room for one more.
-// On errGone and errFull nothing has happened.
-func (n *conn) send(o *op, now time.Duration) error {
+// send queues the request of c, or c itself if no more may be in flight. On
+// errConnClosed and errFull nothing has happened.
+func (n *conn) send(c *call, now time.Duration) error {
 	n.mu.Lock()
-	if err := n.admit(o.req.Kind == protocol.KindControl); err != nil {
-		if err == errFull && !n.waiting && !n.hopeless(o, now) {
-			n.backlog.push(o)
+	if err := n.admit(c.req.Kind == protocol.KindControl); err != nil {
+		if err == errFull && !n.waiting && !n.hopeless(c, now) {
+			n.backlog.push(c)
 			n.crowded.Store(true)
 			err = nil
 		}
 		n.mu.Unlock()
 		return err
 	}
-	n.transmit(o, now)
+	n.transmit(c, now)
 	n.flushLocked(now)
 	return nil
 }
 
 // transmit registers an attempt and appends its request to what is written
 // next. mu is held.
-func (n *conn) transmit(o *op, now time.Duration) {
+func (n *conn) transmit(c *call, now time.Duration) {
 	overdue := time.Duration(0)
-	if !o.grant {
+	if !c.grant {
 		overdue = now + attemptTime() + n.distance()
-		if o.deadline != 0 {
-			overdue = min(overdue, max(o.deadline, now+1))
+		if c.deadline != 0 {
+			overdue = min(overdue, max(c.deadline, now+1))
 		}
-		o.req.TimeLeft = uint32((overdue-now)/time.Millisecond) + 1
+		c.req.TimeLeft = uint32((overdue-now)/time.Millisecond) + 1
 	}
-	if o.slots != nil {
-		o.req.Highest = uint16(o.slots.highest.Load())
-		if o.sent {
-			o.req.Flags |= protocol.FlagRepeat
+	if c.slots != nil {
+		c.req.Highest = uint16(c.slots.highest.Load())
+		if c.sent {
+			c.req.Flags |= protocol.FlagRepeat
 		}
 	}
-	o.sent = true
-	n.register(&o.flight, now, overdue)
-	o.req.ID = o.id
-	n.count(&o.req)
+	c.sent = true
+	n.register(&c.attempt, now, overdue)
+	c.req.ID = c.id
+	n.count(&c.req)
 	start := len(n.pending)
-	n.pending = protocol.EndFrame(o.req.Append(protocol.BeginFrame(n.pending)), start)
+	n.pending = protocol.EndFrame(c.req.Append(protocol.BeginFrame(n.pending)), start)
 }
 
-// distance is the part of a round trip that is no fault of the member's: an attempt
-// has that time besides. mu is held.
+// distance is the time of a round trip that the network takes: an attempt has that time
+// besides. mu is held.
 func (n *conn) distance() time.Duration { return min(n.window.shortest(), maxDistance) }
 
 // resend queues a request again under a new ID and forgets the old one. It
-// reports false where f is not in flight here any more: its answer has come.
-func (n *conn) resend(f *flight, q *protocol.Request, now time.Duration) bool {
+// reports false if a is not in flight any more: its answer has arrived.
+func (n *conn) resend(a *attempt, q *protocol.Request, now time.Duration) bool {
 	n.mu.Lock()
-	if n.lost != nil || n.leaving || n.at(f.id) != f {
+	if n.lost != nil || n.leaving || n.at(a.id) != a {
 		n.mu.Unlock()
 		return false
 	}
-	n.remove(f)
-	n.register(f, now, 0)
-	q.ID = f.id
+	n.remove(a)
+	n.register(a, now, 0)
+	q.ID = a.id
 	n.count(q)
 	start := len(n.pending)
 	n.pending = protocol.EndFrame(q.Append(protocol.BeginFrame(n.pending)), start)
@@ -182,22 +185,22 @@ func (n *conn) resend(f *flight, q *protocol.Request, now time.Duration) bool {
 	return true
 }
 
-// sendMessage registers f, if there is one, and queues a control message that
+// sendMessage registers a, if there is one, and queues a control message that
 // encode makes for the request ID it is given.
-func (n *conn) sendMessage(f *flight, now, overdue time.Duration, encode func(id uint64) []byte) error {
+func (n *conn) sendMessage(a *attempt, now, overdue time.Duration, encode func(id uint64) []byte) error {
 	n.mu.Lock()
 	if n.lost != nil || n.leaving {
 		n.mu.Unlock()
-		return errGone
+		return errConnClosed
 	}
 	var id uint64
-	if f != nil {
+	if a != nil {
 		if n.inFlight >= 1<<idBits {
 			n.mu.Unlock()
 			return errFull
 		}
-		n.register(f, now, overdue)
-		id = f.id
+		n.register(a, now, overdue)
+		id = a.id
 	}
 	start := len(n.pending)
 	n.pending = protocol.EndFrame(append(protocol.BeginFrame(n.pending), encode(id)...), start)
@@ -205,15 +208,15 @@ func (n *conn) sendMessage(f *flight, now, overdue time.Duration, encode func(id
 	return nil
 }
 
-// admit says whether one more request may be queued.
+// admit returns nil if one more request may be queued. mu is held.
 func (n *conn) admit(control bool) error {
 	if n.lost != nil || n.leaving {
-		return errGone
+		return errConnClosed
 	}
 	limit := n.window.size
 	if n.waiting {
 		if limit = n.limit; !control {
-			limit = waitingRoom(limit)
+			limit = waitingLimit(limit)
 		}
 	}
 	if n.inFlight >= max(limit, 1) || len(n.pending) >= maxPending {
@@ -222,19 +225,19 @@ func (n *conn) admit(control bool) error {
 	return nil
 }
 
-func (n *conn) register(f *flight, now, overdue time.Duration) {
+func (n *conn) register(a *attempt, now, overdue time.Duration) {
 	if len(n.free) == 0 {
-		n.table = append(n.table, place{})
+		n.table = append(n.table, entry{})
 		n.free = append(n.free, uint16(len(n.table)-1))
 	}
 	i := n.free[len(n.free)-1]
 	n.free = n.free[:len(n.free)-1]
 	p := &n.table[i]
-	p.gen++
-	p.f = f
-	f.id = p.gen<<idBits | uint64(i)
-	f.start = n.taken + uint64(len(n.pending))
-	f.sent, f.overdue = now, overdue
+	p.generation++
+	p.a = a
+	a.id = p.generation<<idBits | uint64(i)
+	a.start = n.taken + uint64(len(n.pending))
+	a.sentAt, a.overdue = now, overdue
 	n.inFlight++
 }
 
@@ -247,8 +250,8 @@ func (n *conn) count(q *protocol.Request) {
 
 // flushLocked makes sure that the writer runs. It unlocks mu.
 func (n *conn) flushLocked(now time.Duration) {
-	if n.asked == 0 {
-		n.asked = now
+	if n.silentSince == 0 {
+		n.silentSince = now
 	}
 	wake := n.writerIdle
 	n.writerIdle = false
@@ -256,86 +259,88 @@ func (n *conn) flushLocked(now time.Duration) {
 	if wake {
 		n.wake <- struct{}{}
 	}
-	if n.c.parked.Load() {
-		n.c.unparkSweeper()
+	if n.client.conns.parked.Load() {
+		n.client.conns.wakeSweeper()
 	}
 }
 
-// at returns the flight with the given request ID, nil where it has ended.
-func (n *conn) at(id uint64) *flight {
+// at returns the attempt with the given request ID; nil: it has ended.
+func (n *conn) at(id uint64) *attempt {
 	i := id & (1<<idBits - 1)
 	if i >= uint64(len(n.table)) {
 		return nil
 	}
-	if f := n.table[i].f; f != nil && f.id == id {
-		return f
+	if a := n.table[i].a; a != nil && a.id == id {
+		return a
 	}
 	return nil
 }
 
-// remove takes f, which is in the table, out of it.
-func (n *conn) remove(f *flight) {
-	i := uint16(f.id & (1<<idBits - 1))
-	n.table[i].f = nil
+// remove takes a, which is in the table, out of it.
+func (n *conn) remove(a *attempt) {
+	i := uint16(a.id & (1<<idBits - 1))
+	n.table[i].a = nil
 	n.free = append(n.free, i)
 	n.inFlight--
 }
 
-// abandon takes f out of the table. Where it reports false the answer is on
-// its way: a token arrives on f.done.
-func (n *conn) abandon(f *flight) bool {
+// abandon takes a out of the table. If it reports false, the answer is on
+// its way: a token arrives on a.done.
+func (n *conn) abandon(a *attempt) bool {
 	n.mu.Lock()
-	if n.at(f.id) != f {
+	if n.at(a.id) != a {
 		n.mu.Unlock()
 		return false
 	}
-	n.remove(f)
-	f.left = true
-	n.unlockWithRoom(n.c.now())
+	n.remove(a)
+	a.left = true
+	n.unlockAndSend(n.client.now())
 	return true
 }
 
-// abandonOp is abandon for a call, which may not have been sent.
-func (n *conn) abandonOp(o *op) bool {
+// abandonCall is abandon for a call, which may not have been sent.
+func (n *conn) abandonCall(c *call) bool {
 	n.mu.Lock()
-	if o.queued {
-		n.backlog.remove(o)
-		o.left = false
+	if c.queued {
+		n.backlog.remove(c)
+		c.left = false
 		n.crowded.Store(n.backlog.n > 0)
 		n.mu.Unlock()
 		return true
 	}
 	n.mu.Unlock()
-	return n.abandon(&o.flight)
+	return n.abandon(&c.attempt)
 }
 
-// unlockWithRoom unlocks mu when there may be room for more.
-func (n *conn) unlockWithRoom(now time.Duration) {
-	n.hintRoom()
-	wake := n.makeRoom(now)
+// unlockAndSend unlocks mu after something may have ended, and sends what waited for
+// that.
+func (n *conn) unlockAndSend(now time.Duration) {
+	n.hintCapacity()
+	wake := n.sendBacklog(now)
 	n.mu.Unlock()
 	if wake {
 		n.wake <- struct{}{}
 	}
 }
 
-// hintRoom tells one of those that wait for room. The one that is told tells
-// the next, if there is room for it too.
-func (n *conn) hintRoom() {
-	if n.starved > 0 {
+// hintCapacity wakes one of the callers that wait until they may send. That one wakes
+// the next if one more may be in flight. mu is held.
+func (n *conn) hintCapacity() {
+	if n.awaiting > 0 {
 		select {
-		case n.room <- struct{}{}:
+		case n.capacity <- struct{}{}:
 		default:
 		}
 	}
 }
 
-// starve counts a caller that waits for room, or that has stopped waiting.
-func (n *conn) starve(d int) {
+// awaitCapacity counts a caller that waits until it may send (1), or that has stopped
+// waiting (-1).
+func (n *conn) awaitCapacity(d int) {
 	n.mu.Lock()
-	n.starved += d
+	n.awaiting += d
 	if n.admit(false) == nil {
-		n.hintRoom()
+		n.hintCapacity()
 	}
 	n.mu.Unlock()
 }
@@ -360,9 +365,9 @@ func (n *conn) write() {
 		b := n.pending
 		n.pending = spare[:0]
 		n.taken += uint64(len(b))
-		n.hintRoom()
+		n.hintCapacity()
 		if n.backlog.n > 0 {
-			n.makeRoom(n.c.now())
+			n.sendBacklog(n.client.now())
 		}
 		n.mu.Unlock()
 		if _, err := n.nc.Write(b); err != nil {
@@ -378,13 +383,13 @@ func (n *conn) write() {
 
 func (n *conn) read(frames *protocol.FrameReader) {
 	var batch [replyBatch]protocol.Reply
-	var flights [replyBatch]*flight
+	var answered [replyBatch]*attempt
 	for {
 		k := 0
 		for k < len(batch) && (k == 0 || frames.Buffered()) {
 			frame, err := frames.Next()
 			if err != nil {
-				n.complete(batch[:k], &flights)
+				n.complete(batch[:k], &answered)
 				n.fail(fmt.Errorf("read: %w", err))
 				return
 			}
@@ -401,33 +406,33 @@ func (n *conn) read(frames *protocol.FrameReader) {
 			}
 			k++
 		}
-		n.complete(batch[:k], &flights)
+		n.complete(batch[:k], &answered)
 	}
 }
 
-// complete ends the flights that the replies answer. A reply to a request that
-// was given up is dropped.
-func (n *conn) complete(replies []protocol.Reply, flights *[replyBatch]*flight) {
-	now := n.c.now()
+// complete ends the attempts that the replies answer. It drops a reply to a request
+// that was given up.
+func (n *conn) complete(replies []protocol.Reply, answered *[replyBatch]*attempt) {
+	now := n.client.now()
 	n.mu.Lock()
-	n.asked, n.probed = 0, false
+	n.silentSince, n.probed = 0, false
 	for i := range replies {
-		f := n.at(replies[i].ID)
-		flights[i] = f
-		if f != nil {
-			n.remove(f)
-			if !f.apart {
-				n.window.add(now, f.sent, shortage(replies[i].Code))
+		a := n.at(replies[i].ID)
+		answered[i] = a
+		if a != nil {
+			n.remove(a)
+			if !a.apart {
+				n.window.add(now, a.sentAt, shortage(replies[i].Code))
 			}
 		}
 	}
 	n.window.turn(now, n.inFlight, n.backlog.n > 0)
-	n.unlockWithRoom(now)
+	n.unlockAndSend(now)
 	for i := range replies {
-		if f := flights[i]; f != nil {
-			f.reply, f.err = replies[i], nil
-			f.done <- struct{}{}
-			flights[i] = nil
+		if a := answered[i]; a != nil {
+			a.reply, a.err = replies[i], nil
+			a.done <- struct{}{}
+			answered[i] = nil
 		}
 		replies[i].Body = nil
 	}
@@ -436,9 +441,9 @@ func (n *conn) complete(replies []protocol.Reply, flights *[replyBatch]*flight) 
 // control handles what is not a reply.
 func (n *conn) control(frame []byte) error {
 	n.mu.Lock()
-	n.asked, n.probed = 0, false
+	n.silentSince, n.probed = 0, false
 	if protocol.PeekType(frame) == protocol.TypeTable {
-		n.tableAsked = false
+		n.tableRequested = false
 	}
 	n.mu.Unlock()
 	switch t := protocol.PeekType(frame); t {
@@ -447,7 +452,7 @@ func (n *conn) control(frame []byte) error {
 		if err := protocol.Decode(frame, &t); err != nil {
 			return fmt.Errorf("read table: %w", err)
 		}
-		n.c.learn(n.life, &t)
+		n.client.table.learn(n.cluster, &t)
 	case protocol.TypeGoodbye:
 		var g protocol.Goodbye
 		if err := protocol.Decode(frame, &g); err != nil {
@@ -460,7 +465,7 @@ func (n *conn) control(frame []byte) error {
 	return nil
 }
 
-// leave stops sending here. What is in flight is still answered.
+// leave stops sending: the member shuts down. Attempts in flight are still answered.
 func (n *conn) leave(reason string) {
 	n.mu.Lock()
 	first := !n.leaving && n.lost == nil
@@ -468,17 +473,17 @@ func (n *conn) leave(reason string) {
 	unsent := n.backlog.takeAll()
 	n.crowded.Store(false)
 	n.mu.Unlock()
-	endUnsent(unsent, errGone)
+	endUnsent(unsent, errConnClosed)
 	if !first {
 		return
 	}
 	n.link.drop(n, nil)
-	close(n.gone)
-	n.c.log.Debug("member is leaving", "member", n.member, "reason", reason)
-	n.c.search()
+	close(n.closing)
+	n.client.log.Debug("member is leaving", "member", n.member, "reason", reason)
+	n.client.refresher.search()
 }
 
-// fail closes the connection and ends every flight with err.
+// fail closes the connection and ends every attempt with err.
 func (n *conn) fail(err error) {
 	n.mu.Lock()
 	if n.lost != nil {
@@ -487,12 +492,12 @@ func (n *conn) fail(err error) {
 	}
 	n.lost = err
 	wasLeaving := n.leaving
-	var flights []*flight
+	var unanswered []*attempt
 	for i := range n.table {
-		if f := n.table[i].f; f != nil {
-			n.remove(f)
-			f.err, f.left = err, f.start < n.taken
-			flights = append(flights, f)
+		if a := n.table[i].a; a != nil {
+			n.remove(a)
+			a.err, a.left = err, a.start < n.taken
+			unanswered = append(unanswered, a)
 		}
 	}
 	n.pending = nil
@@ -508,70 +513,68 @@ func (n *conn) fail(err error) {
 	}
 	n.link.drop(n, err)
 	if !wasLeaving {
-		close(n.gone)
+		close(n.closing)
 	}
-	n.c.forget(n)
-	for _, f := range flights {
-		f.done <- struct{}{}
+	n.client.conns.forget(n)
+	for _, a := range unanswered {
+		a.done <- struct{}{}
 	}
-	endUnsent(unsent, errGone)
-	n.c.search()
+	endUnsent(unsent, errConnClosed)
+	n.client.refresher.search()
 }
 
-// sweep ends the attempts that are overdue, and the connection itself where
-// the member has been silent for too long. It reports whether anything is in
-// flight.
+// sweep ends the attempts that are overdue, and the connection itself if the member has
+// been silent for too long. It reports whether anything is in flight.
 func (n *conn) sweep(now time.Duration) bool {
-	var overdue []*flight
+	var overdue []*attempt
 	n.mu.Lock()
 	if n.lost != nil {
 		n.mu.Unlock()
 		return false
 	}
 	for i := range n.table {
-		if f := n.table[i].f; f != nil && f.overdue != 0 && f.overdue <= now {
-			n.remove(f)
-			n.window.miss(now, f.sent)
-			f.err, f.left = errOverdue, true
-			overdue = append(overdue, f)
+		if a := n.table[i].a; a != nil && a.overdue != 0 && a.overdue <= now {
+			n.remove(a)
+			n.window.miss(now, a.sentAt)
+			a.err, a.left = errOverdue, true
+			overdue = append(overdue, a)
 		}
 	}
 	late := n.backlog.takeLate(now)
-	busy := n.inFlight > 0 || n.asked != 0 || n.backlog.n > 0
+	busy := n.inFlight > 0 || n.silentSince != 0 || n.backlog.n > 0
 	silent := time.Duration(0)
-	if n.asked != 0 {
-		silent = now - n.asked
+	if n.silentSince != 0 {
+		silent = now - n.silentSince
 	}
 	probe := silent > silenceProbe && !n.probed
 	n.probed = n.probed || probe
-	n.unlockWithRoom(now)
+	n.unlockAndSend(now)
 
 	endUnsent(late, errFull)
-	for _, f := range overdue {
-		f.done <- struct{}{}
+	for _, a := range overdue {
+		a.done <- struct{}{}
 	}
 	switch {
 	case silent > silenceDead:
 		n.fail(fmt.Errorf("nothing received for %v", silent.Round(time.Millisecond)))
 	case probe:
-		n.askTable(now)
+		n.requestTable(now)
 	}
 	return busy
 }
 
-// askTable asks the member for its table; the answer is a sign of life too. While
-// one is on its way no other is asked for: where the network stands still,
-// questions would pile up in it, and the member would have to read them all before
-// anything else.
-func (n *conn) askTable(now time.Duration) {
+// requestTable asks the member for its table; the answer is a sign of life too. While
+// one is on its way no other is requested: in a network that stands still the requests
+// would pile up, and the member would have to read them all before anything else.
+func (n *conn) requestTable(now time.Duration) {
 	n.mu.Lock()
-	asked := n.tableAsked
-	n.tableAsked = true
+	asked := n.tableRequested
+	n.tableRequested = true
 	n.mu.Unlock()
 	if asked {
 		return
 	}
-	have := n.c.epoch()
+	have := n.client.table.epoch()
 	n.sendMessage(nil, now, 0, func(uint64) []byte {
 		return protocol.Encode(&protocol.TableRequest{Type: protocol.TypeTableRequest, Have: have})
 	})

@@ -18,7 +18,7 @@ const (
 	handshakeTimeout = 5 * time.Second
 )
 
-// errNoMember: something listens at the address, but it does not speak the
+// errNoMember means that something listens at the address, but does not speak the
 // protocol.
 var errNoMember = errors.New("what answers there is not a member of a grid")
 
@@ -118,8 +118,7 @@ func (g *greeted) shake(ctx context.Context, cfg *config, id protocol.UUID) erro
 	return nil
 }
 
-// problemOf returns a copy of the problem in a reply's body, empty where there
-// is none.
+// problemOf returns a copy of the problem in a reply's body; empty: there is none.
 func problemOf(r protocol.Reply) protocol.Problem {
 	var p protocol.Problem
 	if err := p.Decode(r.Body); err != nil {

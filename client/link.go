@@ -21,9 +21,9 @@ type member struct {
 
 func newMember(c *Client, id protocol.MemberID) *member {
 	m := &member{id: id}
-	m.ordinary = link{c: c, member: id}
+	m.ordinary = link{client: c, member: id}
 	for i := range m.waiting {
-		m.waiting[i] = link{c: c, member: id, waiting: true}
+		m.waiting[i] = link{client: c, member: id, waiting: true}
 	}
 	return m
 }
@@ -31,7 +31,7 @@ func newMember(c *Client, id protocol.MemberID) *member {
 // link is the way to a member for one purpose: a connection, or how the next
 // one comes about.
 type link struct {
-	c       *Client
+	client  *Client
 	member  protocol.MemberID
 	waiting bool
 	conn    atomic.Pointer[conn] // nil: none that may be used
@@ -63,7 +63,7 @@ func (l *link) open() <-chan struct{} {
 		return ended
 	}
 	l.dialing = ended
-	if !l.c.spawn(func() { l.connect(ended) }) {
+	if !l.client.tasks.spawn(func() { l.connect(ended) }) {
 		l.dialing = nil
 		close(ended)
 	}
@@ -72,34 +72,34 @@ func (l *link) open() <-chan struct{} {
 
 func (l *link) connect(ended chan struct{}) {
 	l.mu.Lock()
-	wait := l.notBefore - l.c.now()
+	wait := l.notBefore - l.client.now()
 	failures := l.failures
 	l.mu.Unlock()
 	if wait > 0 {
 		t := time.NewTimer(wait)
 		select {
 		case <-t.C:
-		case <-l.c.ctx.Done():
+		case <-l.client.ctx.Done():
 			t.Stop()
 		}
 	}
-	ctx, cancel := context.WithTimeout(l.c.ctx, dialTimeout)
+	ctx, cancel := context.WithTimeout(l.client.ctx, dialTimeout)
 	defer cancel()
 	g, err := l.greet(ctx, failures)
 	if err == nil {
-		err = l.c.adopt(l, g)
+		err = l.client.attach(l, g)
 	}
 
 	l.mu.Lock()
 	l.err = err
 	if err != nil {
-		l.c.log.Debug("could not connect", "member", l.member, "error", err)
+		l.client.log.Debug("could not connect", "member", l.member, "err", err)
 		l.failures++
-		l.notBefore = l.c.now() + backoff(l.failures, 25*time.Millisecond, time.Second)
+		l.notBefore = l.client.now() + backoff(l.failures, 25*time.Millisecond, time.Second)
 	} else {
 		l.failures = 0
-		// A member that accepts and hangs up at once is not asked again at once.
-		l.notBefore = max(l.notBefore, l.c.now()+backoff(0, 50*time.Millisecond, time.Second))
+		// A member that accepts a connection and closes it is not dialled again at once.
+		l.notBefore = max(l.notBefore, l.client.now()+backoff(0, 50*time.Millisecond, time.Second))
 	}
 	l.dialing = nil
 	l.mu.Unlock()
@@ -109,22 +109,22 @@ func (l *link) connect(ended chan struct{}) {
 func (l *link) greet(ctx context.Context, failures int) (greeted, error) {
 	address := ""
 	if l.member == 0 {
-		seeds := l.c.cfg.seeds
+		seeds := l.client.cfg.seeds
 		address = seeds[failures%len(seeds)]
-	} else if address = l.c.address(l.member); address == "" {
+	} else if address = l.client.table.address(l.member); address == "" {
 		return greeted{}, fmt.Errorf("member %d is not in the table", l.member)
 	}
-	g, err := greet(ctx, &l.c.cfg, l.c.id, address)
+	g, err := greet(ctx, &l.client.cfg, l.client.id, address)
 	if err != nil {
 		return g, err
 	}
 	if l.member != 0 && g.welcome.Member != l.member {
 		g.nc.Close()
-		in := l.c.life.Load()
-		if g.welcome.Cluster != in.cluster {
-			return g, l.c.stranger(&g.welcome)
+		in := l.client.table.cluster.Load()
+		if g.welcome.Cluster != in.id {
+			return g, l.client.refresher.foreignMember(&g.welcome)
 		}
-		l.c.learn(in, &g.welcome.Table)
+		l.client.table.learn(in, &g.welcome.Table)
 		return g, fmt.Errorf("member %d answers at %s in place of member %d", g.welcome.Member, address, l.member)
 	}
 	return g, nil
@@ -136,15 +136,15 @@ func (l *link) drop(n *conn, err error) {
 	if l.conn.CompareAndSwap(n, nil) {
 		l.err = err
 		if err == nil { // the member said goodbye
-			l.notBefore = max(l.notBefore, l.c.now()+250*time.Millisecond)
+			l.notBefore = max(l.notBefore, l.client.now()+250*time.Millisecond)
 		} else {
-			l.c.reconnects.Add(1)
+			l.client.conns.reconnects.Add(1)
 		}
 	}
 	l.mu.Unlock()
 }
 
-// problem returns why there is no connection, for people.
+// problem returns why there is no connection, human-readable.
 func (l *link) problem() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -12,7 +12,6 @@ import (
 
 	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/internal/contexts"
-	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
 )
@@ -26,16 +25,16 @@ import (
 //	  '-------------------------------------------'
 //	             a member says that it has ended
 type session struct {
-	c      *Client
-	life   *life // of the grid that has opened it
-	id     protocol.SessionID
-	ttl    time.Duration
-	lease  context.Context // ends before anyone else can be granted what is held
-	stop   context.CancelCauseFunc
-	lost   chan struct{} // closed when the contexts of what it held have ended
-	ended  atomic.Bool   // a member said so: no mutation is sent under it again
-	slots  []atomic.Pointer[slotTable]
-	keeper *structures.Keeper // of what it holds
+	client  *Client
+	cluster *cluster // of the grid that has opened it
+	id      protocol.SessionID
+	ttl     time.Duration
+	lease   context.Context // ends before anyone else can be granted what is held
+	stop    context.CancelCauseFunc
+	lost    chan struct{} // closed when the contexts of what it held have ended
+	ended   atomic.Bool   // a member said so: no mutation is sent under it again
+	slots   []atomic.Pointer[slotTable]
+	keeper  *structures.Keeper // of what it holds
 
 	mu    sync.Mutex
 	acked time.Time // when the last heartbeat that was acknowledged was sent
@@ -48,18 +47,15 @@ func since(sent, now time.Time) time.Duration {
 	return max(now.Sub(sent), now.Round(0).Sub(sent.Round(0)))
 }
 
-// leastMargin is how long before anyone else can be granted it a holder is told,
-// at least.
+// leastMargin is the least time between the end of a holder's context and the first
+// moment at which the grid may grant to another what it held.
 func leastMargin(ttl time.Duration) time.Duration { return max(ttl/10, 500*time.Millisecond) }
 
 // holdFor returns for how long after a heartbeat was sent the client counts on
 // what it holds: the time to live less 1/32, because clocks run differently,
 // less the time that holders have to stop.
 func holdFor(ttl, margin time.Duration) time.Duration {
-	if mutants.On(mutants.HeldTooLate) {
-		return ttl + ttl/4
-	}
-	return ttl - ttl/32 - margin
+	return mutantHoldFor(ttl, ttl-ttl/32-margin)
 }
 
 // table returns the slots of a partition.
@@ -67,7 +63,7 @@ func (s *session) table(p protocol.PartitionID) *slotTable {
 	if t := s.slots[p].Load(); t != nil {
 		return t
 	}
-	limit := int(s.c.limits.Load().Slots)
+	limit := int(s.client.limits.Load().Slots)
 	if limit == 0 {
 		limit = int(protocol.DefaultLimits().Slots)
 	}
@@ -93,9 +89,9 @@ func (s *session) lose(why string) { s.loseBy(quorate.ErrSessionLost, why) }
 
 func (s *session) loseBy(cause error, why string) {
 	if s.giveUp(cause) {
-		s.c.log.Warn("session lost", "session", s.id, "reason", why)
-		s.c.sessions.lost.Add(1)
-		s.c.sessions.open()
+		s.client.log.Warn("session lost", "session", s.id, "reason", why)
+		s.client.sessions.lost.Add(1)
+		s.client.sessions.open()
 	}
 }
 
@@ -110,11 +106,7 @@ func (s *session) giveUp(cause error) (first bool) {
 		return false
 	default:
 	}
-	if mutants.On(mutants.LostBeforeHeld) {
-		go func() { time.Sleep(time.Millisecond); s.stop(cause) }()
-	} else {
-		s.stop(cause) // contexts end one after the other, the lease first
-	}
+	mutantStop(s.stop)(cause) // contexts end one after the other, the lease first
 	close(s.lost)
 	return true
 }
@@ -123,7 +115,7 @@ func (s *session) giveUp(cause error) (first bool) {
 func (s *session) end() {
 	s.ended.Store(true)
 	s.lose("it has ended at the grid")
-	s.c.sessions.open()
+	s.client.sessions.open()
 }
 
 // watch gives up what is held in time. It looks at least every 250 ms: after a
@@ -131,7 +123,7 @@ func (s *session) end() {
 func (s *session) watch() {
 	for {
 		s.mu.Lock()
-		left := holdFor(s.ttl, s.c.cfg.holdMargin) - since(s.acked, time.Now())
+		left := holdFor(s.ttl, s.client.cfg.holdMargin) - since(s.acked, time.Now())
 		s.mu.Unlock()
 		if left <= 0 {
 			s.lose("no heartbeat was acknowledged in time")
@@ -150,10 +142,7 @@ func (s *session) watch() {
 // patience is how long an answer about a session counts after its request was
 // sent, and is waited for.
 func patience(ttl time.Duration) time.Duration {
-	if mutants.On(mutants.LateBeatsDropped) {
-		return 500 * time.Millisecond
-	}
-	return max(ttl/4, time.Second)
+	return mutantPatience(max(ttl/4, time.Second))
 }
 
 // beat sends the heartbeats. One does not wait for the one before, so that those
@@ -171,7 +160,7 @@ func (s *session) beat() {
 			return
 		}
 		t.Reset(s.ttl / 5)
-		if !s.c.spawn(s.heartbeat) {
+		if !s.client.tasks.spawn(s.heartbeat) {
 			return
 		}
 	}
@@ -180,7 +169,7 @@ func (s *session) beat() {
 // heartbeat sends one. However late it is answered, it counts from its sending.
 func (s *session) heartbeat() {
 	q := protocol.SessionRequest{Action: protocol.SessionHeartbeat, Session: s.id}
-	a := s.c.sessions.ask(s.lease, s.life, q, patience(s.ttl))
+	a := s.client.sessions.request(s.lease, s.cluster, q, patience(s.ttl))
 	switch {
 	case a.err != nil:
 	case a.code == protocol.CodeOK:
@@ -192,7 +181,7 @@ func (s *session) heartbeat() {
 
 // sessions opens the client's sessions, one after another.
 type sessions struct {
-	c       *Client
+	client  *Client
 	current atomic.Pointer[session] // the last that was opened; nil: none yet
 	lost    atomic.Uint64
 
@@ -203,7 +192,7 @@ type sessions struct {
 	closed  bool
 }
 
-func (m *sessions) init(c *Client) { m.c = c }
+func (m *sessions) init(c *Client) { m.client = c }
 
 // open has a session opened in the background unless one is held or being
 // opened, and returns a channel that is closed when there is one.
@@ -219,7 +208,7 @@ func (m *sessions) open() <-chan struct{} {
 		return ready
 	}
 	m.opening = ready
-	if !m.c.spawn(func() { m.openNew(ready) }) {
+	if !m.client.tasks.spawn(func() { m.openNew(ready) }) {
 		m.opening = nil
 		close(ready)
 	}
@@ -229,8 +218,8 @@ func (m *sessions) open() <-chan struct{} {
 func (m *sessions) openNew(ready chan struct{}) {
 	s := m.establish()
 	m.mu.Lock()
-	if s != nil && s.life != m.c.life.Load() {
-		m.c.spawn(func() { m.openNew(ready) })
+	if s != nil && s.cluster != m.client.table.cluster.Load() {
+		m.client.tasks.spawn(func() { m.openNew(ready) })
 		m.mu.Unlock()
 		return
 	}
@@ -238,10 +227,10 @@ func (m *sessions) openNew(ready chan struct{}) {
 		m.current.Store(s)
 		m.opened++
 		m.err = nil
-		m.c.spawn(s.watch)
-		m.c.spawn(s.beat)
-		m.c.spawn(func() { s.keeper.Run(s.lease) })
-		m.c.log.Debug("session open", "session", s.id, "ttl", s.ttl)
+		m.client.tasks.spawn(s.watch)
+		m.client.tasks.spawn(s.beat)
+		m.client.tasks.spawn(func() { s.keeper.Run(s.lease) })
+		m.client.log.Debug("session open", "session", s.id, "ttl", s.ttl)
 	}
 	m.opening = nil
 	close(ready)
@@ -253,16 +242,16 @@ func (m *sessions) openNew(ready chan struct{}) {
 // that opened it. So a UUID is tried for a part of the TTL only.
 func (m *sessions) establish() *session {
 	m.mu.Lock()
-	id := m.c.id
+	id := m.client.id
 	if m.opened > 0 {
 		rand.Read(id[:])
 	}
 	m.mu.Unlock()
-	for try := 0; m.c.ctx.Err() == nil; try++ {
-		first, in := time.Now(), m.c.life.Load()
-		a := m.ask(m.c.ctx, in, protocol.SessionRequest{
-			Action: protocol.SessionOpen, Client: id, TTL: uint32(m.c.cfg.sessionTTL / time.Millisecond),
-		}, patience(m.c.cfg.sessionTTL))
+	for try := 0; m.client.ctx.Err() == nil; try++ {
+		first, in := time.Now(), m.client.table.cluster.Load()
+		a := m.request(m.client.ctx, in, protocol.SessionRequest{
+			Action: protocol.SessionOpen, Client: id, TTL: uint32(m.client.cfg.sessionTTL / time.Millisecond),
+		}, patience(m.client.cfg.sessionTTL))
 		var state protocol.SessionState
 		if a.err == nil && a.code == protocol.CodeOK {
 			if a.err = protocol.Decode(a.body, &state); a.err == nil {
@@ -271,24 +260,24 @@ func (m *sessions) establish() *session {
 			m.failed(a)
 		}
 		rand.Read(id[:])
-		if !contexts.Pause(m.c.ctx, backoff(try, 10*time.Millisecond, 300*time.Millisecond)) {
+		if !contexts.Pause(m.client.ctx, backoff(try, 10*time.Millisecond, 300*time.Millisecond)) {
 			return nil
 		}
 	}
 	return nil
 }
 
-func (m *sessions) newSession(in *life, state protocol.SessionState, sent time.Time) *session {
+func (m *sessions) newSession(in *cluster, state protocol.SessionState, sent time.Time) *session {
 	s := &session{
-		c: m.c, life: in, id: state.Session, acked: sent, lost: make(chan struct{}),
+		client: m.client, cluster: in, id: state.Session, acked: sent, lost: make(chan struct{}),
 		ttl:   time.Duration(state.TTL) * time.Millisecond,
-		slots: make([]atomic.Pointer[slotTable], m.c.partitions),
+		slots: make([]atomic.Pointer[slotTable], m.client.partitions),
 	}
 	if s.ttl <= 0 {
-		s.ttl = m.c.cfg.sessionTTL
+		s.ttl = m.client.cfg.sessionTTL
 	}
-	s.keeper = structures.NewKeeper(m.c, max(s.ttl/5, time.Second), m.c.cfg.holdMargin)
-	s.lease, s.stop = context.WithCancelCause(s.keeper.Lease(context.WithValue(m.c.ctx, leaseKey{}, s)))
+	s.keeper = structures.NewKeeper(m.client, max(s.ttl/5, time.Second), m.client.cfg.holdMargin)
+	s.lease, s.stop = context.WithCancelCause(s.keeper.Lease(context.WithValue(m.client.ctx, leaseKey{}, s)))
 	return s
 }
 
@@ -296,12 +285,12 @@ func (m *sessions) newSession(in *life, state protocol.SessionState, sent time.T
 type leaseKey struct{}
 
 // of returns the session of a lease that a reply of this client had.
-func (m *sessions) of(o *op) (*session, error) {
-	s, ok := o.call.Lease.Value(leaseKey{}).(*session)
+func (m *sessions) of(c *call) (*session, error) {
+	s, ok := c.spec.Lease.Value(leaseKey{}).(*session)
 	switch {
-	case !ok || s.c != m.c:
+	case !ok || s.client != m.client:
 		return nil, fmt.Errorf("%w: not a lease of this client", quorate.ErrInvalid)
-	case s.life != o.life:
+	case s.cluster != c.cluster:
 		return nil, quorate.ErrGridLost
 	case s.ended.Load():
 		return nil, quorate.ErrSessionLost
@@ -333,12 +322,12 @@ func (m *sessions) failed(a sessionAnswer) {
 	m.mu.Unlock()
 }
 
-// ask asks the leader of the system group, for a given time at most, until there
+// request asks the leader of the system group, for a given time at most, until there
 // is a definite answer; its time is when that very request was sent. A request that
 // is not answered within the time of an attempt stays in flight, since the link may
 // be long or the disks slow, and another follows, to whoever leads then, less and
 // less often.
-func (m *sessions) ask(ctx context.Context, in *life, q protocol.SessionRequest, most time.Duration) sessionAnswer {
+func (m *sessions) request(ctx context.Context, in *cluster, q protocol.SessionRequest, most time.Duration) sessionAnswer {
 	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	answers := make(chan sessionAnswer)
@@ -350,8 +339,8 @@ func (m *sessions) ask(ctx context.Context, in *life, q protocol.SessionRequest,
 		}
 	}
 	last := sessionAnswer{err: fmt.Errorf("%w: no answer about the session", context.DeadlineExceeded)}
-	for failures, silences := 0, 0; ctx.Err() == nil && in == m.c.life.Load(); {
-		if !m.c.spawn(send) {
+	for failures, silences := 0, 0; ctx.Err() == nil && in == m.client.table.cluster.Load(); {
+		if !m.client.tasks.spawn(send) {
 			return sessionAnswer{err: quorate.ErrClosed}
 		}
 		silence := time.NewTimer(attemptTime() << min(silences, 10))
@@ -368,7 +357,7 @@ func (m *sessions) ask(ctx context.Context, in *life, q protocol.SessionRequest,
 			contexts.Pause(ctx, backoff(failures, 20*time.Millisecond, 300*time.Millisecond))
 			failures++
 		case <-silence.C:
-			m.c.search()
+			m.client.refresher.search()
 			silences++
 		case <-ctx.Done():
 		}
@@ -379,33 +368,33 @@ func (m *sessions) ask(ctx context.Context, in *life, q protocol.SessionRequest,
 
 // exchange makes one attempt to ask the leader of the system group of the grid
 // that is meant. It waits until ctx ends.
-func (m *sessions) exchange(ctx context.Context, in *life, q protocol.SessionRequest) sessionAnswer {
-	c := m.c
-	r := c.routes.Load()
+func (m *sessions) exchange(ctx context.Context, in *cluster, q protocol.SessionRequest) sessionAnswer {
+	c := m.client
+	r := c.table.routes()
 	leader := c.seeds
 	if g := r.groups[protocol.SystemGroup]; leader == nil && g != nil {
 		leader = g.leader
 	}
 	if leader == nil {
-		c.search()
+		c.refresher.search()
 		return sessionAnswer{err: waitUntil(ctx, r.next, "the system group has no leader that is known")}
 	}
 	n := leader.ordinary.conn.Load()
 	if n == nil {
-		c.search()
+		c.refresher.search()
 		if err := waitUntil(ctx, leader.ordinary.open(), "not connected to the leader of the system group"); err != nil {
 			if n = leader.ordinary.conn.Load(); n == nil {
 				return sessionAnswer{err: err}
 			}
 		}
 	}
-	if n.life != in {
-		return sessionAnswer{err: errGone}
+	if n.cluster != in {
+		return sessionAnswer{err: errConnClosed}
 	}
-	f := &flight{done: make(chan struct{}, 1), apart: true}
+	a := &attempt{done: make(chan struct{}, 1), apart: true}
 	q.Type = protocol.TypeSession
 	sent := time.Now()
-	err := n.sendMessage(f, c.now(), 0, func(id uint64) []byte {
+	err := n.sendMessage(a, c.now(), 0, func(id uint64) []byte {
 		q.ID = id
 		return protocol.Encode(&q)
 	})
@@ -413,22 +402,22 @@ func (m *sessions) exchange(ctx context.Context, in *life, q protocol.SessionReq
 		return sessionAnswer{err: err}
 	}
 	select {
-	case <-f.done:
+	case <-a.done:
 	case <-ctx.Done():
-		if n.abandon(f) {
+		if n.abandon(a) {
 			return sessionAnswer{err: context.Cause(ctx)}
 		}
-		<-f.done
+		<-a.done
 	}
-	if f.err != nil {
-		c.search()
-		return sessionAnswer{err: f.err}
+	if a.err != nil {
+		c.refresher.search()
+		return sessionAnswer{err: a.err}
 	}
-	if f.reply.Code == protocol.CodeNotLeader {
-		c.hint(protocol.SystemGroup, n.member, problemOf(f.reply).Leader)
-		c.refresh()
+	if a.reply.Code == protocol.CodeNotLeader {
+		c.table.hint(protocol.SystemGroup, n.member, problemOf(a.reply).Leader)
+		c.refresher.refresh()
 	}
-	return sessionAnswer{sent: sent, code: f.reply.Code, body: f.reply.Body}
+	return sessionAnswer{sent: sent, code: a.reply.Code, body: a.reply.Body}
 }
 
 // waitUntil waits for ch, for the time of an attempt at most, and returns an
@@ -453,16 +442,16 @@ func attemptTime() time.Duration {
 // need returns the session for a mutation: the last one opened unless it has
 // ended, and with lease only one that is held. A call that has a lease gets the
 // session of that.
-func (m *sessions) need(ctx context.Context, o *op) (*session, error) {
-	if o.call.Lease != nil {
-		return m.of(o)
+func (m *sessions) need(ctx context.Context, c *call) (*session, error) {
+	if c.spec.Lease != nil {
+		return m.of(c)
 	}
 	for {
 		s := m.current.Load()
-		if s != nil && s.life == o.life && !s.ended.Load() && (!o.waiting || s.lease.Err() == nil) {
+		if s != nil && s.cluster == c.cluster && !s.ended.Load() && (!c.waiting || s.lease.Err() == nil) {
 			return s, nil
 		}
-		err := m.c.pause(ctx, o, time.Hour, m.open(), nil)
+		err := c.pause(ctx, time.Hour, m.open(), nil)
 		m.mu.Lock()
 		closed, why := m.closed, m.err
 		m.mu.Unlock()
@@ -470,8 +459,8 @@ func (m *sessions) need(ctx context.Context, o *op) (*session, error) {
 		case closed:
 			return nil, quorate.ErrClosed
 		case err != nil:
-			if why != nil && o.last == nil {
-				o.last = fmt.Errorf("no session: %w", why)
+			if why != nil && c.last == nil {
+				c.last = fmt.Errorf("no session: %w", why)
 			}
 			return nil, err
 		}
@@ -488,7 +477,7 @@ func (m *sessions) close() {
 		return
 	}
 	s.giveUp(quorate.ErrClosed)
-	ctx, cancel := context.WithTimeout(m.c.ctx, time.Second)
+	ctx, cancel := context.WithTimeout(m.client.ctx, time.Second)
 	defer cancel()
-	m.ask(ctx, s.life, protocol.SessionRequest{Action: protocol.SessionClose, Session: s.id}, time.Second)
+	m.request(ctx, s.cluster, protocol.SessionRequest{Action: protocol.SessionClose, Session: s.id}, time.Second)
 }

@@ -6,19 +6,17 @@ import (
 	"sync/atomic"
 )
 
-// slotTable gives the mutations in flight in one partition their slots: the
-// lowest free one, each use with a higher sequence.
+// slotTable gives the mutations in flight in one partition their slots: the lowest
+// free one, each use with a higher sequence.
 //
-// A slot is kept until the outcome is definite or the caller has been told
-// that it is unknown. In the second case the request may still be on its way
-// when the slot is used again, and one of two things happens. It arrives
-// first: it is applied, and the next use acknowledges it. Or the next use
-// arrives first: the record has the higher sequence, and the late one is
-// refused for ever. Either way the two are never confused, and what the caller
-// was told is true: the outcome was unknown, and by the time a later call in
-// the same slot has been answered it is decided. A waiting call is not given
-// up like that: its slot is kept until its cancel is answered, because its
-// record is the waiter itself.
+// A mutation keeps its slot until its outcome is definite, or until its caller has
+// got ErrOutcomeUnknown. In the second case the request may still be on its way when
+// the slot is used again. If it arrives before the next use, it is applied, and the
+// next use acknowledges it. If it arrives after, the record has the higher sequence,
+// and the late request is refused for ever. Either way the two are never confused,
+// and the error was true: the outcome was unknown then, and is decided by the time a
+// later call in the same slot has been answered. A waiting call keeps its slot until
+// its cancel is answered, because its record is the waiter itself.
 type slotTable struct {
 	highest atomic.Uint32 // at least the highest slot in use
 
@@ -27,7 +25,7 @@ type slotTable struct {
 	used     []uint64      // bit per slot
 	sequence []uint64      // last used, by slot
 	lowered  int           // acquisitions since highest was last lowered
-	waiters  []*slotWaiter // those who wait for a slot, the oldest first; Invariant: none while a slot is free
+	waiters  []*slotWaiter // the oldest first; Invariant: none while a slot is free
 }
 
 // lowerEvery is how many acquisitions pass before highest follows the slots
@@ -35,7 +33,7 @@ type slotTable struct {
 // at once would let a request that overtakes another drop the other's reply.
 const lowerEvery = 1024
 
-// slotWaiter is one who waits for a slot.
+// slotWaiter is a call that waits for a slot.
 type slotWaiter struct {
 	ready    chan struct{} // closed when there is one
 	slot     uint16        // valid then
@@ -52,8 +50,7 @@ func (w *slotWaiter) has() bool {
 	}
 }
 
-// acquire takes the lowest free slot. Where there is none it returns a place in
-// the line of those who wait for one.
+// acquire takes the lowest free slot. If there is none it returns a waiter for one.
 func (t *slotTable) acquire() (slot uint16, sequence uint64, w *slotWaiter) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -67,7 +64,7 @@ func (t *slotTable) acquire() (slot uint16, sequence uint64, w *slotWaiter) {
 	return slot, sequence, nil
 }
 
-// tryAcquire takes the lowest free slot, where there is one.
+// tryAcquire takes the lowest free slot, if there is one.
 func (t *slotTable) tryAcquire() (slot uint16, sequence uint64, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -126,7 +123,7 @@ func (t *slotTable) top() int {
 	return 0
 }
 
-// release frees a slot; who has waited longest has it next.
+// release frees a slot, or gives it to the oldest waiter.
 func (t *slotTable) release(slot uint16) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -141,7 +138,7 @@ func (t *slotTable) release(slot uint16) {
 	close(w.ready)
 }
 
-// giveUp leaves the line. A slot that was got meanwhile is released.
+// giveUp ends the wait of w, and releases the slot that it may have got meanwhile.
 func (t *slotTable) giveUp(w *slotWaiter) {
 	t.mu.Lock()
 	for i := range t.waiters {

@@ -56,8 +56,8 @@ type Session struct {
 	// Left is how long what is held is held unless a heartbeat is acknowledged.
 	Left time.Duration
 
-	c *Client
-	s *session // nil: Opening
+	client *Client
+	s      *session // nil: Opening
 }
 
 // Session returns the client's session. One that was lost is returned until another
@@ -65,13 +65,13 @@ type Session struct {
 func (c *Client) Session() Session {
 	s := c.sessions.current.Load()
 	if s == nil {
-		v := Session{TTL: c.cfg.sessionTTL, c: c}
+		v := Session{TTL: c.cfg.sessionTTL, client: c}
 		if c.ctx.Err() != nil {
 			v.State = SessionClosed
 		}
 		return v
 	}
-	v := Session{ID: s.id, State: SessionOpen, TTL: s.ttl, c: c, s: s}
+	v := Session{ID: s.id, State: SessionOpen, TTL: s.ttl, client: c, s: s}
 	s.mu.Lock()
 	silence := since(s.acked, time.Now())
 	s.mu.Unlock()
@@ -96,7 +96,7 @@ func (c *Client) Session() Session {
 // closed with the client.
 func (s Session) Done() <-chan struct{} {
 	if s.s == nil {
-		return s.c.ctx.Done()
+		return s.client.ctx.Done()
 	}
 	return s.s.lost
 }
@@ -128,7 +128,7 @@ func (s Session) Close(ctx context.Context) error {
 	if s.s == nil || !s.s.giveUp(quorate.ErrClosed) {
 		return nil
 	}
-	m := &s.c.sessions
+	m := &s.client.sessions
 	ready := m.open() // mutations go on under another
 	for {
 		select {
@@ -136,11 +136,11 @@ func (s Session) Close(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 		// Not for long at a time: whoever leads may change.
-		a := m.ask(ctx, s.s.life, protocol.SessionRequest{Action: protocol.SessionClose, Session: s.s.id}, patience(s.TTL))
+		a := m.request(ctx, s.s.cluster, protocol.SessionRequest{Action: protocol.SessionClose, Session: s.s.id}, patience(s.TTL))
 		switch {
-		case a.definite(), s.s.life != s.c.life.Load():
+		case a.definite(), s.s.cluster != s.client.table.cluster.Load():
 			return nil
-		case s.c.ctx.Err() != nil:
+		case s.client.ctx.Err() != nil:
 			return &quorate.Error{Op: "close", Object: fmt.Sprintf("session %d", s.ID), Cause: quorate.ErrClosed, Unknown: true}
 		case ctx.Err() != nil:
 			return &quorate.Error{

@@ -15,198 +15,199 @@ import (
 const (
 	repeatEvery  = 5 * time.Second       // of a waiting call, on the connection it waits on
 	withdrawTime = 2 * time.Second       // that a caller waits for the answer to a cancel
-	confirmPause = 50 * time.Millisecond // between two confirms of which the first was refused
+	confirmPause = 50 * time.Millisecond // before a refused confirm is sent again
 )
 
-// errMoved ends a waiting call's stay on a connection: it goes to another.
-var errMoved = errors.New("the leader has changed")
+// errLeaderChanged ends the attempt of a waiting call: the next one uses another
+// connection.
+var errLeaderChanged = errors.New("the leader has changed")
 
 // errWaitOver ends a waiting call that was held back and has no time left.
 var errWaitOver = fmt.Errorf("%w: the time to wait is over", context.DeadlineExceeded)
 
-// invokeWaiting carries out a call whose answer may come with a later grant.
-// Its slot is kept until the grid has said what became of it.
-func (c *Client) invokeWaiting(ctx context.Context, o *op) (structures.Reply, error) {
-	o.waiting, o.grant, o.apart = true, true, true
-	if over, err := c.admitWaiting(ctx, o); over || err != nil {
-		o.reply = protocol.Reply{Code: protocol.CodeTimedOut}
-		return c.finish(o, err)
+// invokeWaiting carries out a call whose answer may come with a later grant. It keeps
+// its slot until the grid has answered what became of it.
+func (c *call) invokeWaiting(ctx context.Context) (structures.Reply, error) {
+	c.waiting, c.grant, c.apart = true, true, true
+	if over, err := c.admitWaiting(ctx); over || err != nil {
+		c.reply = protocol.Reply{Code: protocol.CodeTimedOut}
+		return c.finish(err)
 	}
-	err := c.run(ctx, o)
+	err := c.run(ctx)
 	var definite *quorate.Error
 	switch {
-	case err == nil && o.reply.Code == protocol.CodeReserved:
-		if err = c.accept(o); err == nil {
-			err = c.confirm(ctx, o)
+	case err == nil && c.reply.Code == protocol.CodeReserved:
+		if err = c.accept(); err == nil {
+			err = c.confirm(ctx)
 		}
-	case err == nil || !o.unsettled:
+	case err == nil || !c.unsettled:
 	case !errors.As(err, &definite):
-		err = c.withdraw(o, err)
+		err = c.withdraw(err)
 	case definite.Unknown && !errors.Is(err, quorate.ErrSessionLost):
-		err = c.withdraw(o, definite.Cause)
+		err = c.withdraw(definite.Cause)
 	}
-	return c.finish(o, err)
+	return c.finish(err)
 }
 
 // waitGrant waits for the answer to a waiting call, and repeats it.
-func (c *Client) waitGrant(ctx context.Context, o *op, n *conn, r *routes) error {
+func (c *call) waitGrant(ctx context.Context, n *conn, r *routes) error {
 	repeat := time.NewTimer(repeatEvery)
 	defer repeat.Stop()
 	var over <-chan time.Time // the time to wait
-	if o.until != 0 {
-		t := time.NewTimer(max(o.until-c.now(), 0))
+	if c.until != 0 {
+		t := time.NewTimer(max(c.until-c.client.now(), 0))
 		defer t.Stop()
 		over = t.C
 	}
 	for {
 		ends, moved := error(nil), false
 		select {
-		case <-o.done:
+		case <-c.done:
 			return nil
 		case <-ctx.Done():
 			ends = contexts.Err(ctx)
 		case <-over:
 			ends = errWaitOver
-		case <-o.sess.lease.Done():
-			ends = context.Cause(o.sess.lease)
-		case <-n.gone:
+		case <-c.sess.lease.Done():
+			ends = context.Cause(c.sess.lease)
+		case <-n.closing:
 			moved = true
 		case <-r.next:
-			was := r.of(o.req.Partition)
+			was := r.of(c.req.Partition)
 			var now *conn
-			if now, _, r = c.route(o); now != n {
+			if now, _, r = c.route(); now != n {
 				moved = true
 				break
 			}
-			if is := r.of(o.req.Partition); was == nil || is == nil || is.term != was.term || is.leader != was.leader {
-				c.repeat(o, n, r)
+			if is := r.of(c.req.Partition); was == nil || is == nil || is.term != was.term || is.leader != was.leader {
+				c.repeat(n, r)
 			}
 			continue
 		case <-repeat.C:
-			c.repeat(o, n, r)
+			c.repeat(n, r)
 			repeat.Reset(repeatEvery)
 			continue
 		}
-		if c.ctx.Err() != nil {
+		if c.client.ctx.Err() != nil {
 			ends = quorate.ErrClosed
 		}
-		if !n.abandon(&o.flight) {
-			<-o.done
+		if !n.abandon(&c.attempt) {
+			<-c.done
 			return nil
 		}
 		if moved && ends == nil {
-			o.err, o.left = errMoved, true
+			c.err, c.left = errLeaderChanged, true
 			return nil
 		}
-		o.unsettled = true
+		c.unsettled = true
 		return ends
 	}
 }
 
-// repeat sends a waiting call again, under a new request ID. A grant to the old
-// one that is on its way is dropped here, and the member answers the repeat
-// from the record: it registers the repeat before it looks the record up. The
-// old ID cannot be kept, because a member gives up the oldest of several
-// repeats with an answer that is not definite.
-func (c *Client) repeat(o *op, n *conn, r *routes) {
-	o.req.Flags |= protocol.FlagRepeat
-	o.req.Epoch = r.epoch
-	o.req.Highest = uint16(o.slots.highest.Load())
-	if n.resend(&o.flight, &o.req, c.now()) {
+// repeat sends a waiting call again, under a new request ID. The connection drops a
+// grant to the old ID that is on its way, and the member answers the repeat from the
+// record: it registers the repeat before it looks the record up. The old ID cannot be
+// kept, because a member ends the oldest of several repeats with an answer that is not
+// definite.
+func (c *call) repeat(n *conn, r *routes) {
+	c.req.Flags |= protocol.FlagRepeat
+	c.req.Epoch = r.epoch
+	c.req.Highest = uint16(c.slots.highest.Load())
+	if n.resend(&c.attempt, &c.req, c.client.now()) {
 		// Whatever becomes of the repeat: the call may wait at the grid.
-		o.unsettled = true
+		c.unsettled = true
 	}
 }
 
-// controlOp makes a control operation on the call o.
-func (c *Client) controlOp(o *op, what protocol.Op) *op {
-	k := c.newOp(&structures.Call{
-		Kind: protocol.KindControl, Op: what, Verb: o.call.Verb, Label: o.call.Label,
-		Name: o.call.Name, Partition: o.call.Partition,
+// controlCall makes a control operation on the call c.
+func (c *call) controlCall(what protocol.Op) *call {
+	k := c.client.newCall(&structures.Call{
+		Kind: protocol.KindControl, Op: what, Verb: c.spec.Verb, Label: c.spec.Label,
+		Name: c.spec.Name, Partition: c.spec.Partition,
 	})
-	k.waiting, k.lane, k.control, k.life = true, o.lane, true, o.life
-	k.sess, k.slots, k.req.Caller = o.sess, o.slots, o.req.Caller
+	k.waiting, k.lane, k.control, k.cluster = true, c.lane, true, c.cluster
+	k.sess, k.slots, k.req.Caller = c.sess, c.slots, c.req.Caller
 	return k
 }
 
 // withdraw cancels a waiting call that ended for the given reason. A result
-// that was on its way wins: it is then in o.reply.
-func (c *Client) withdraw(o *op, why error) error {
-	if c.ctx.Err() != nil {
-		return why // the session's end withdraws it
+// that was on its way wins: it is then in c.reply.
+func (c *call) withdraw(why error) error {
+	if c.client.ctx.Err() != nil {
+		return why // the end of the session withdraws it
 	}
-	k := c.controlOp(o, protocol.OpCancel)
-	k.deadline = c.now() + withdrawTime
-	if err := c.run(c.ctx, k); err != nil {
-		c.settleLater(o, k)
+	k := c.controlCall(protocol.OpCancel)
+	k.deadline = c.client.now() + withdrawTime
+	if err := k.run(c.client.ctx); err != nil {
+		c.settleLater(k)
 		if errors.Is(why, context.Canceled) {
 			why = fmt.Errorf("%w: %w", quorate.ErrUnavailable, why) // nobody has answered the cancel
 		}
 		return why
 	}
-	defer c.recycle(k)
+	defer c.client.recycle(k)
 	switch code := k.reply.Code; {
 	case (code == protocol.CodeCancelled || code == protocol.CodeTimedOut) && why == errWaitOver:
-		o.reply = protocol.Reply{Code: protocol.CodeTimedOut}
+		c.reply = protocol.Reply{Code: protocol.CodeTimedOut}
 		return nil
 	case code == protocol.CodeCancelled, code == protocol.CodeTimedOut:
 		// Not unavailable: it waited, and took nothing.
-		return &quorate.Error{Op: o.call.Verb, Object: o.call.Object(), Cause: why}
+		return &quorate.Error{Op: c.spec.Verb, Object: c.spec.Object(), Cause: why}
 	case code == protocol.CodeOK, code >= protocol.CodeRoom:
-		o.reply = k.reply
+		c.reply = k.reply
 		return nil
 	case code == protocol.CodeSessionEnded:
-		o.sess.end()
-		return o.refuse(code, "")
+		c.sess.end()
+		return c.refuse(code, "")
 	default:
-		return o.refuse(code, problemOf(k.reply).Detail)
+		return c.refuse(code, problemOf(k.reply).Detail)
 	}
 }
 
 // accept asks the caller whether it takes what is reserved for it, and gives it
-// back where it does not.
-func (c *Client) accept(o *op) error {
-	if o.call.Accept == nil {
+// back if it does not.
+func (c *call) accept() error {
+	if c.spec.Accept == nil {
 		return nil
 	}
-	refused := o.call.Accept(structures.Reply{Code: protocol.CodeOK, Body: o.reply.Body, Version: o.reply.Version, Lease: o.sess.lease})
+	refused := c.spec.Accept(structures.Reply{Code: protocol.CodeOK, Body: c.reply.Body, Version: c.reply.Version, Lease: c.sess.lease})
 	if refused == nil {
 		return nil
 	}
-	k := c.controlOp(o, protocol.OpCancel)
-	k.deadline = c.now() + withdrawTime
-	if c.run(c.ctx, k) != nil {
-		c.settleLater(o, k)
+	k := c.controlCall(protocol.OpCancel)
+	k.deadline = c.client.now() + withdrawTime
+	if k.run(c.client.ctx) != nil {
+		c.settleLater(k)
 		return refused
 	}
 	if k.reply.Code == protocol.CodeSessionEnded {
-		o.sess.end()
+		c.sess.end()
 	}
-	c.recycle(k)
+	c.client.recycle(k)
 	return refused
 }
 
-// settleLater goes on cancelling a call whose caller has been told that the
-// outcome is unknown. The slot is its own until there is an answer: its record
-// may be a waiter, which the next use of the slot must not meet.
-func (c *Client) settleLater(o, k *op) {
-	slots, slot := o.slots, o.req.Caller.Slot
-	admitted, key, lane := o.admitted, waitKeyOf(o), o.lane
-	o.slots, o.admitted = nil, false
+// settleLater goes on cancelling a call, with k, after its caller got
+// ErrOutcomeUnknown. The call keeps its slot until there is an answer: its record may
+// be a waiter, which the next use of the slot must not meet.
+func (c *call) settleLater(k *call) {
+	slots, slot := c.slots, c.req.Caller.Slot
+	admitted, key, lane := c.admitted, waitKeyOf(c), c.lane
+	c.slots, c.admitted = nil, false
 	k.deadline = 0
-	late := o.call.Late
-	c.spawn(func() {
-		defer c.recycle(k)
+	late, client := c.spec.Late, c.client // c is used again soon
+	client.tasks.spawn(func() {
+		defer client.recycle(k)
 		for try := 0; ; try++ {
-			err := c.run(c.ctx, k)
-			if err == nil || c.ctx.Err() != nil || k.life != c.life.Load() {
+			err := k.run(client.ctx)
+			if err == nil || client.ctx.Err() != nil || k.cluster != client.table.cluster.Load() {
 				if err != nil {
 					k.reply = protocol.Reply{} // with the session all is over
 					k.reply.Code = protocol.CodeSessionEnded
 				}
 				break
 			}
-			c.sleep(backoff(try, 50*time.Millisecond, 2*time.Second))
+			contexts.Pause(client.ctx, backoff(try, 50*time.Millisecond, 2*time.Second))
 		}
 		switch {
 		case k.reply.Code == protocol.CodeSessionEnded:
@@ -216,7 +217,7 @@ func (c *Client) settleLater(o, k *op) {
 		}
 		slots.release(slot)
 		if admitted {
-			c.admission.leave(key, lane)
+			client.admission.leave(key, lane)
 		}
 	})
 }
@@ -234,44 +235,44 @@ func linger(base, ctx context.Context, d time.Duration) (context.Context, contex
 
 // confirm takes what was reserved for a call. Once ctx has ended it waits only
 // a little longer.
-func (c *Client) confirm(ctx context.Context, o *op) error {
-	k := c.controlOp(o, protocol.OpConfirm)
+func (c *call) confirm(ctx context.Context) error {
+	k := c.controlCall(protocol.OpConfirm)
 	for {
-		while, stop := linger(c.ctx, ctx, withdrawTime)
-		err := c.run(while, k)
+		while, stop := linger(c.client.ctx, ctx, withdrawTime)
+		err := k.run(while)
 		ended := while.Err() != nil
 		stop()
 		if err == nil {
 			break
 		}
 		if !ended && !errors.Is(err, quorate.ErrGridLost) {
-			c.sleep(confirmPause)
+			contexts.Pause(c.client.ctx, confirmPause)
 			continue
 		}
-		o.unsettled = true
+		c.unsettled = true
 		switch {
-		case c.ctx.Err() != nil:
+		case c.client.ctx.Err() != nil:
 			err = quorate.ErrClosed
 		case ended:
 			err = contexts.Err(ctx)
-			c.settleLater(o, c.controlOp(o, protocol.OpCancel))
+			c.settleLater(c.controlCall(protocol.OpCancel))
 		}
-		c.recycle(k)
+		c.client.recycle(k)
 		return err
 	}
-	defer c.recycle(k)
+	defer c.client.recycle(k)
 	switch code := k.reply.Code; code {
 	case protocol.CodeOK, protocol.CodeReserved, protocol.CodeReplyDropped:
 		// Dropped is the reply of a call that is done: an earlier confirm took it. The
 		// client has had it since it was reserved.
 		return nil
 	case protocol.CodeCancelled:
-		return o.refuse(protocol.CodeSessionEnded, "what was reserved has been given back")
+		return c.refuse(protocol.CodeSessionEnded, "what was reserved has been given back")
 	case protocol.CodeSessionEnded:
-		o.sess.end()
-		o.unsettled = k.unsettled
-		return o.refuse(code, "what was reserved has been given back")
+		c.sess.end()
+		c.unsettled = k.unsettled
+		return c.refuse(code, "what was reserved has been given back")
 	default:
-		return o.refuse(code, problemOf(k.reply).Detail)
+		return c.refuse(code, problemOf(k.reply).Detail)
 	}
 }

@@ -5,28 +5,27 @@ import "time"
 // Bounds of a connection's window.
 const (
 	firstWindow = 512
-	// A slow member is not a loaded one: round trips alone do not make a window
-	// smaller than this, refusals do.
+	// Long round trips alone do not make a window smaller than this, because a distant
+	// member need not be an overloaded one. Refusals do.
 	calmWindow  = 64
 	leastWindow = 4
 	windowEpoch = 50 * time.Millisecond
 	windowCount = 8 // replies that an epoch has at least
-	// targetTrip is how long a round trip may take. What is in flight beyond that
-	// waits in queues of the member, where it can be neither refused for nothing
-	// nor taken back.
+	// targetTrip is how long a round trip may take. Requests in flight beyond that wait
+	// in queues of the member, where refusing them costs, and they cannot be taken back.
 	targetTrip = 100 * time.Millisecond
 	shortEvery = 10 * time.Second
-	// A member that has been silent for this long has stood still: that time says
-	// nothing of how fast it answers.
+	// A member that has been silent for this long had stopped: that time says nothing
+	// about how fast it answers.
 	standstill = 250 * time.Millisecond
 )
 
-// window is how many requests a connection may have in flight: as many as the
-// member answers within targetTrip, or twice the shortest round trip where that
-// is longer. It grows while calls wait for room and round trips are short, and
-// shrinks when they are long, or when the member refuses for want of time or
-// room: the client's own queue costs nobody anything, and is where a call is
-// refused first. Guarded by the connection's mu; it looks at no clock.
+// window is how many requests a connection may have in flight: as many as the member
+// answers within targetTrip, or within twice the shortest round trip if that is
+// longer. It grows while calls wait in the backlog and round trips are short, and
+// shrinks when they are long, or when the member refuses because it is overloaded. A
+// call that waits in the client costs the grid nothing, so it is refused there first.
+// Guarded by the connection's mu; it reads no clock.
 type window struct {
 	limit int // of the member
 	size  int // Invariant: at most limit
@@ -36,14 +35,13 @@ type window struct {
 	all     int           // replies in the epoch
 	replies int           // of them, those to requests of the epoch
 	took    time.Duration // their round trips
-	refused int           // of them, refused for want of time or room
+	refused int           // of them, refused by an overloaded member
 
 	short      [2]time.Duration // shortest round trip since shortSince, and in the time before
 	shortSince time.Duration
 
-	// perReply is a guess of the time from one reply to the next while calls wait
-	// for room: measured while they did, and from then on smaller and smaller. 0
-	// is not known.
+	// perReply estimates the time from one reply to the next while calls wait in the
+	// backlog: measured while they did, and halved in each epoch since. 0: not known.
 	perReply time.Duration
 }
 
@@ -86,8 +84,8 @@ func (w *window) begin(now time.Duration) {
 	w.since, w.all, w.replies, w.took, w.refused = now, 0, 0, 0, 0
 }
 
-// turn ends the epoch where that is due, with inFlight requests not answered
-// and calls that wait for room, or none.
+// turn ends the epoch if that is due. inFlight requests are not answered yet; wait says
+// whether the backlog has calls.
 func (w *window) turn(now time.Duration, inFlight int, wait bool) {
 	passed := now - w.since
 	if passed < windowEpoch || w.replies < windowCount || w.all == 0 {
@@ -122,7 +120,7 @@ func (w *window) turn(now time.Duration, inFlight int, wait bool) {
 // target is how long a round trip may take.
 func (w *window) target() time.Duration { return max(targetTrip, 2*w.shortest()) }
 
-// shortest is the shortest round trip lately, 0 where none is known.
+// shortest is the shortest round trip lately; 0: none is known.
 func (w *window) shortest() time.Duration {
 	if s := w.short[1]; s != 0 && (w.short[0] == 0 || s < w.short[0]) {
 		return s
@@ -130,8 +128,8 @@ func (w *window) shortest() time.Duration {
 	return w.short[0]
 }
 
-// wait is how long a call is going to wait for room behind so many others, as
-// far as one can tell. A member that stands still is taken to go on as before:
-// those who wait for their answers before they call again are not refused, and
-// an open loop does not pile up.
+// wait estimates how long a call waits in the backlog behind so many others. A member
+// that has stopped answering is expected to go on as before: callers that wait for
+// their answers before they call again are not refused, and an open loop does not pile
+// up.
 func (w *window) wait(behind int) time.Duration { return time.Duration(behind) * w.perReply }

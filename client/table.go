@@ -4,12 +4,14 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"github.com/quorate/quorate/protocol"
 )
 
-// routes is one version of the client's table. It is never changed: learn and
-// hint replace it.
+// routes is one version of the client's table. It is never changed:
+// learn and hint replace it.
 type routes struct {
 	epoch   protocol.Epoch
 	parts   []*group // by partition; nil: owned by no group that is known
@@ -26,17 +28,13 @@ type group struct {
 	replicas []protocol.MemberID
 }
 
-// of returns the group that owns a partition, nil where it is not known.
+// of returns the group that owns a partition; nil: it is not known.
 func (r *routes) of(p protocol.PartitionID) *group {
 	if uint64(p) >= uint64(len(r.parts)) {
 		return nil
 	}
 	return r.parts[p]
 }
-
-func (c *Client) epoch() protocol.Epoch { return c.routes.Load().epoch }
-
-func (c *Client) address(id protocol.MemberID) string { return c.routes.Load().members[id].Address }
 
 // view is what routes are made of.
 type view struct {
@@ -46,8 +44,8 @@ type view struct {
 	members    map[protocol.MemberID]protocol.TableMember
 }
 
-// merge takes what is newer in t: the partitions, members and places of a
-// later epoch, and per group the leader of a later term. It reports whether
+// merge takes what is newer in t: the partitions, members and replicas of
+// a later epoch, and per group the leader of a later term. It reports whether
 // anything changed. Within a term there is one leader, so a view of the same
 // term counts only where no leader is known: the leader may have been taken
 // back by an answer that is newer than t.
@@ -84,66 +82,99 @@ func (v *view) merge(t *protocol.Table) bool {
 	return changed
 }
 
-// learn takes what is newer in the table of a member of the grid that is meant.
-func (c *Client) learn(of *life, t *protocol.Table) {
-	if len(t.Partitions) == 0 && t.Epoch == 0 {
+// table is the client's routing table: what it has learned, and the routes made of
+// it. Calls load the routes without a lock.
+type table struct {
+	client  *Client
+	cluster atomic.Pointer[cluster] // of the members in the table; replaced under mu
+	current atomic.Pointer[routes]  // replaced under mu
+
+	mu   sync.Mutex
+	view view
+}
+
+func (t *table) init(c *Client) {
+	t.client = c
+	t.current.Store(&routes{next: make(chan struct{})})
+}
+
+func (t *table) routes() *routes { return t.current.Load() }
+
+func (t *table) epoch() protocol.Epoch { return t.routes().epoch }
+
+func (t *table) address(id protocol.MemberID) string { return t.routes().members[id].Address }
+
+// learn takes what is newer in the table of a member of the given cluster.
+func (t *table) learn(of *cluster, got *protocol.Table) {
+	if len(got.Partitions) == 0 && got.Epoch == 0 {
 		return // of a member that serves nothing yet
 	}
-	if t.Cluster != (protocol.UUID{}) && t.Cluster != of.cluster {
-		c.log.Error("ignored a table of another cluster", "have", of.cluster.String(), "got", t.Cluster.String())
+	c := t.client
+	if got.Cluster != (protocol.UUID{}) && got.Cluster != of.id {
+		c.log.Error("ignored a table of another cluster", "have", of.id.String(), "got", got.Cluster.String())
 		return
 	}
-	c.routeMu.Lock()
-	if of != c.life.Load() {
-		c.routeMu.Unlock()
-		return // of a grid that is no more
+	t.mu.Lock()
+	if of != t.cluster.Load() {
+		t.mu.Unlock()
+		return // the client has switched to another cluster
 	}
-	if c.partitions != 0 && len(t.Partitions) != c.partitions {
-		c.routeMu.Unlock()
-		c.log.Error("ignored a table with another number of partitions", "have", c.partitions, "got", len(t.Partitions))
+	if c.partitions != 0 && len(got.Partitions) != c.partitions {
+		t.mu.Unlock()
+		c.log.Error("ignored a table with another number of partitions", "have", c.partitions, "got", len(got.Partitions))
 		return
 	}
-	before := c.view.epoch
-	if c.view.merge(t) {
-		c.publish()
+	before := t.view.epoch
+	if t.view.merge(got) {
+		t.publish()
 	}
-	after := c.view.epoch
-	c.routeMu.Unlock()
+	after := t.view.epoch
+	t.mu.Unlock()
 	if after != before {
-		c.dropStrangers()
+		t.dropRemoved()
 	}
 }
 
-// dropStrangers closes the connections to members that are not in the table.
-func (c *Client) dropStrangers() {
-	r := c.routes.Load()
-	for _, n := range c.connections() {
+// dropRemoved closes the connections to members that are not in the table.
+func (t *table) dropRemoved() {
+	r := t.routes()
+	for _, n := range t.client.conns.all() {
 		if _, ok := r.peers[n.link.member]; !ok && n.link.member != 0 {
 			n.fail(errors.New("the member has left the table"))
 		}
 	}
 }
 
-// hint takes what the member from said when it was asked as the group's
-// leader: that leader leads, or, with 0, that it does not know who does.
-func (c *Client) hint(id protocol.GroupID, from, leader protocol.MemberID) {
-	c.routeMu.Lock()
-	defer c.routeMu.Unlock()
-	g, ok := c.view.groups[id]
+// replace takes the table of a new cluster in place of the one before.
+func (t *table) replace(by *cluster, got *protocol.Table) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.cluster.Store(by)
+	t.view = view{}
+	t.view.merge(got)
+	t.publish()
+}
+
+// hint takes the answer of a member that was asked as the group's leader: the given
+// one leads, or, with 0, the member does not know who does.
+func (t *table) hint(id protocol.GroupID, from, leader protocol.MemberID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	g, ok := t.view.groups[id]
 	if !ok || g.Leader != from || g.Leader == leader {
 		return
 	}
-	if _, known := c.view.members[leader]; !known {
+	if _, known := t.view.members[leader]; !known {
 		leader = 0
 	}
 	g.Leader = leader
-	c.view.groups[id] = g
-	c.publish()
+	t.view.groups[id] = g
+	t.publish()
 }
 
-// publish makes routes of the view. The caller holds routeMu.
-func (c *Client) publish() {
-	v := &c.view
+// publish makes routes of the view. mu is held.
+func (t *table) publish() {
+	v := &t.view
 	r := &routes{
 		epoch:   v.epoch,
 		parts:   make([]*group, len(v.partitions)),
@@ -152,11 +183,11 @@ func (c *Client) publish() {
 		peers:   make(map[protocol.MemberID]*member, len(v.members)),
 		next:    make(chan struct{}),
 	}
-	old := c.routes.Load()
+	old := t.routes()
 	for id := range v.members {
 		m := old.peers[id]
 		if m == nil {
-			m = newMember(c, id)
+			m = newMember(t.client, id)
 		}
 		r.peers[id] = m
 	}
@@ -166,23 +197,23 @@ func (c *Client) publish() {
 	for p, id := range v.partitions {
 		r.parts[p] = r.groups[id]
 	}
-	c.routes.Store(r)
+	t.current.Store(r)
 	close(old.next)
 }
 
-// Table returns the client's routing table.
-func (c *Client) Table() protocol.Table {
-	c.routeMu.Lock()
-	defer c.routeMu.Unlock()
-	v := &c.view
-	t := protocol.Table{Type: protocol.TypeTable, Epoch: v.epoch, Partitions: slices.Clone(v.partitions), Cluster: c.Cluster()}
+// export returns a copy of the table as members send it.
+func (t *table) export() protocol.Table {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	v := &t.view
+	got := protocol.Table{Type: protocol.TypeTable, Epoch: v.epoch, Partitions: slices.Clone(v.partitions), Cluster: t.cluster.Load().id}
 	for _, id := range slices.Sorted(maps.Keys(v.groups)) {
 		g := v.groups[id]
 		g.Replicas = slices.Clone(g.Replicas)
-		t.Groups = append(t.Groups, g)
+		got.Groups = append(got.Groups, g)
 	}
 	for _, id := range slices.Sorted(maps.Keys(v.members)) {
-		t.Members = append(t.Members, v.members[id])
+		got.Members = append(got.Members, v.members[id])
 	}
-	return t
+	return got
 }
