@@ -20,7 +20,7 @@ const heldBackEvery = 10 * time.Second
 
 // admission bounds the waiting calls of a client that are at the grid, so that
 // capacity is left for everything else: for the releases, puts and confirms that
-// they wait for.
+// they wait for (WAIT-4).
 //
 //   - Of one operation of one structure a quarter of the slots of a partition (256)
 //     may wait. Further calls are queued in the client, in order: those before them

@@ -53,7 +53,7 @@ func leastMargin(ttl time.Duration) time.Duration { return max(ttl/10, 500*time.
 
 // holdFor returns for how long after a heartbeat was sent the client counts on
 // what it holds: the time to live less 1/32, because clocks run differently,
-// less the time that holders have to stop.
+// less the time that holders have to stop (SESSION-4).
 func holdFor(ttl, margin time.Duration) time.Duration {
 	return mutantHoldFor(ttl, ttl-ttl/32-margin)
 }

@@ -12,7 +12,7 @@ import (
 // lives.
 const lookupTimeout = 2 * time.Second
 
-// maxEndsPerEntry bounds the ended sessions that one entry brings (rule 15).
+// maxEndsPerEntry bounds the ended sessions that one entry brings (SESSION-3).
 const maxEndsPerEntry = 1000
 
 // sessions is what a leader keeps of its group's sessions, under qmu: which
@@ -116,7 +116,7 @@ func (g *Group) park(qs []*Request) {
 	}
 }
 
-// attach makes a session known (rule 14): unless the state knows it, the
+// attach makes a session known (SESSION-2): unless the state knows it, the
 // system group is asked whether it lives, and the answer is logged.
 func (g *Group) attach(id protocol.SessionID) {
 	g.mu.RLock()

@@ -308,7 +308,7 @@ func (g *Group) overrun(now time.Time) bool {
 // Further ones are queued as others are, and answered from its record.
 const maxJoined = 16
 
-// join lets a repeat share the answer of the same request in flight (rule 12).
+// join lets a repeat share the answer of the same request in flight (ONCE-3).
 // If the first still waits in the queue both are logged, and the second is
 // answered from the record of the first. qmu is held.
 func (g *Group) join(q *Request) (joined, inFlight bool) {

@@ -7,7 +7,7 @@ import (
 
 // monotime is the clock that a leader's entries carry: monotonic time, read
 // every tick. A process that was paused counts the gap between two ticks as at
-// most maxGap (rule 21), so that a pause does not end its clients' sessions
+// most maxGap (TIME-1), so that a pause does not end its clients' sessions
 // before they could speak.
 type monotime struct {
 	fake func() time.Duration // of a test; nil: the process's clock

@@ -17,7 +17,7 @@ const readIndexTimeout = 500 * time.Millisecond
 
 // readIndex confirms with a majority that this replica still leads, waits
 // until it has applied what was committed by then, and answers the batch, which
-// was closed before: a read that arrives later needs another round.
+// was closed before: a read that arrives later needs another round (READ-1).
 func (g *Group) readIndex(batch []*Request) {
 	g.stats.Reads.Add(uint64(len(batch)))
 	asked := time.Now()

@@ -36,7 +36,7 @@ const repeatedWait = protocol.FlagRepeat | protocol.FlagWait
 // there is no record of the call the repeat is logged as any other request.
 //
 // The record is looked up, and the repeat is registered, while mu is held, and only
-// if this replica leads then (rule 17):
+// if this replica leads then (WAIT-1):
 //
 //   - A grant is applied under mu. It comes before the look-up, which finds its
 //     reply in the record, or after the registration, and answers that.

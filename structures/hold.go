@@ -12,7 +12,7 @@ import (
 // semaphore, later a lock. The row of hold H has the key HoldKey(H), the session
 // as its owner and a Hold as its value, in every structure alike; so the group can
 // list and revoke holds without the structure. A structure that has operations
-// that hold keeps nothing else under such keys.
+// that hold keeps nothing else under such keys (HOLD-1).
 type Hold struct {
 	Token  protocol.Token   // version of the mutation that granted
 	Amount int64            // how much is held, for example permits; 1 where there is no more or less
@@ -23,7 +23,7 @@ type Hold struct {
 	// Mark says whether somebody has asked for it or revoked it, and why.
 	Mark   HoldMark
 	Reason string
-	// Until is when a revoked hold ends, once its holder has acknowledged that; it
+	// Until is when a revoked hold ends, once its holder has acknowledged that (HOLD-2); it
 	// lasts as long as the session otherwise.
 	Until protocol.LogTime
 }

@@ -11,7 +11,7 @@ import (
 // serves all structures of its kind, so it keeps no state of its own.
 //
 // Rows passed to a Machine, and slices read from an Env, must not be changed
-// and are valid until it returns.
+// and are valid until it returns. APPLY-3 says in which order it decides and writes.
 type Machine interface {
 	// Check reports whether the body of an operation of the kind is well formed and
 	// within the limits. The leader calls it before the request is logged, so Apply

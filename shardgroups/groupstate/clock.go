@@ -5,7 +5,7 @@ import (
 	"github.com/quorate/quorate/protocol"
 )
 
-// clock is the replicated clock of a group (rule 21). A leader claims it with
+// clock is the replicated clock of a group (TIME-1). A leader claims it with
 // its first entry; the claim, applied, opens a new epoch whose base is the time
 // of that moment. Entries of the epoch in force move time to base + elapsed,
 // all others leave it standing: time never moves faster than the one monotonic

@@ -9,7 +9,7 @@ import (
 )
 
 // An entry's work is bounded by its cost, which every replica counts alike
-// (rule 5, decision 0011). A row or a waiting call that is looked at, a row that
+// (APPLY-5, decision 0011). A row or a waiting call that is looked at, a row that
 // is written, an event and a record are one each, a grant is two, and so is
 // each KiB of a value that is written or returned one. An entry of MaxEntryCost
 // takes some ten milliseconds.
@@ -221,7 +221,7 @@ func (s *State) timeOut(p *partition, stop int, sink Sink) bool {
 	return worked
 }
 
-// expire handles a partition's rows whose deadline has come, and reports
+// expire handles a partition's rows whose deadline has come (TIME-2), and reports
 // whether there were any.
 func (s *State) expire(p *partition, stop int, sink Sink) bool {
 	worked, now := false, p.time(s.clock.Now)

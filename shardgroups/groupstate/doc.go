@@ -8,7 +8,7 @@
 // and may read beside other reads.
 //
 //	entry = header, commands          one entry of the group's log
-//	  clock                           rule 21: time moves, or stands
+//	  clock                           TIME-1: time moves, or stands
 //	  for each command                a request, a claim of the clock, sessions, ownership
 //	    request: ownership, session, exactly-once record, Machine, reply or waiter, events
 //	  clean-up                        at most 1,000 due rows, ended sessions' rows, destroyed rows

@@ -47,7 +47,7 @@ type history struct {
 	newest protocol.Version // the end of the newest mutation that is there
 
 	// floor is the end of the last mutation that was dropped, or where the history
-	// began: of what came after it all events are there.
+	// began: of what came after it all events are there (HISTORY-2).
 	floor protocol.Version
 }
 
@@ -239,7 +239,7 @@ const DefaultHistory = 16 << 20
 // budget divided by the partitions of the group: a busy one has the room that the
 // others leave. Nor does it lose its newest mutation, however large. What is dropped
 // depends only on the events and the budget, so that a replica that was restored
-// from a snapshot drops what all others do.
+// from a snapshot drops what all others do (HISTORY-1).
 type histories struct {
 	budget int // replicated
 	bytes  int // of all partitions

@@ -12,7 +12,7 @@ import (
 )
 
 // load is how far a group has come in taking over what another has left, as an
-// archive (rule 27). The archive comes through the log frame by frame, so that every
+// archive (LOSS-1). The archive comes through the log frame by frame, so that every
 // replica builds the same state whether it applies them all or begins with a
 // snapshot in the middle. Until the footer is in, and fits what was taken, the group
 // refuses requests; then its partitions have the data, under the generation they

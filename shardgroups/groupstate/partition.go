@@ -22,7 +22,7 @@ type partition struct {
 	revision   protocol.Revision
 
 	// offset is what the partition's time is ahead of its group's log time
-	// (decision 0016). All times in the partition are its own: deadlines, since when
+	// (TIME-3, decision 0016). All times in the partition are its own: deadlines, since when
 	// calls wait, what structures keep in values. They stay as they are when the
 	// partition goes on in another group, whose log time has nothing to do with the
 	// first one's; only offset changes. While the group loads its state, the
@@ -117,7 +117,7 @@ func newPartition(id protocol.PartitionID, distinct map[string]int) *partition {
 	}
 }
 
-// copy returns a partition that shares its trees, copy on write. It writes to
+// copy returns a partition that shares its trees, copy on write (APPLY-6). It writes to
 // the trees of p, so nothing may read or write them meanwhile.
 func (p *partition) copy() *partition {
 	c := *p
@@ -178,7 +178,7 @@ func (p *partition) vanish(id uint64) {
 	}
 }
 
-// current is the version of the last mutation.
+// current is the version of the last mutation (OWN-2).
 func (p *partition) current() protocol.Version { return p.version(p.revision) }
 
 // time is the partition's time when its group's log time is now.

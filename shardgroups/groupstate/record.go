@@ -8,8 +8,8 @@ import (
 	"github.com/quorate/quorate/structures"
 )
 
-// record is what a partition keeps of the last call in a client's slot (rules
-// 10 to 12). There is at most one waiting call and one reply a slot, and
+// record is what a partition keeps of the last call in a client's slot (ONCE-1
+// to ONCE-3). There is at most one waiting call and one reply a slot, and
 // nobody's record is evicted by others.
 //
 //	                 apply                     grant                confirm
@@ -151,7 +151,7 @@ func (p *partition) deleteRecord(key uint64) {
 }
 
 // trimAbove drops the replies of a session's slots above highest: the client
-// has them (rule 11).
+// has them (ONCE-2).
 func (p *partition) trimAbove(s protocol.SessionID, highest uint16) {
 	if p.replyBytes == 0 || highest >= MaxSlots-1 {
 		return

@@ -17,7 +17,7 @@ type session struct {
 const maxRecentEnds = 64 << 10
 
 // attach makes a session known, unless it may have ended since it was read to
-// live at end number (rule 14).
+// live at end number (SESSION-2).
 func (s *State) attach(id protocol.SessionID, end uint64) {
 	if id == 0 {
 		return

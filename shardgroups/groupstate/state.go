@@ -13,7 +13,7 @@ import (
 	"github.com/quorate/quorate/structures"
 )
 
-// MaxLevel is the highest level of state this version understands.
+// MaxLevel is the highest level of state this version understands (APPLY-4).
 const MaxLevel = levels.Max
 
 // maxPartitions bounds the partitions of a cluster.
@@ -158,6 +158,7 @@ func (s *State) Unfinished() bool {
 	return s.load == nil && (s.garbage > 0 || s.ending.Len() > 0 || s.nextDue <= s.clock.Now)
 }
 
+// partition returns a partition that the group owns, nil if it does not (OWN-1).
 func (s *State) partition(id protocol.PartitionID) *partition {
 	if int(id) >= len(s.partitions) {
 		return nil
@@ -177,7 +178,7 @@ func (s *State) partition(id protocol.PartitionID) *partition {
 //   - a level above what this version knows. It is logged when the system group has
 //     taken it on, which it does once every member understands it.
 //
-// All else that a request can bring about is its reply.
+// All else that a request can bring about is its reply (APPLY-1, APPLY-2).
 func (s *State) Apply(entry []byte, sink Sink) error {
 	h, rest, err := ReadHeader(entry)
 	if err == nil {
@@ -295,9 +296,9 @@ func (s *State) own(o Ownership) {
 	}
 }
 
-// HoldsBack reports whether the group refuses, for now, an operation, and says why:
+// HoldsBack reports whether the group refuses, for now, an operation (OWN-3), and says why:
 // its state is being loaded, or it is an operation that holds and the group's
-// hold-off is not over.
+// hold-off is not over (HOLD-3).
 func (s *State) HoldsBack(kind protocol.KindID, op protocol.Op) (structures.Result, bool) {
 	if s.load != nil {
 		return frozen("the group's data is being loaded", time.Second), true
@@ -432,7 +433,7 @@ func (s *State) runMachine(t *tx, q *protocol.Request) (r structures.Result) {
 	return k.Machine.Apply(t, q.Op, q.Body)
 }
 
-// control acts on the record of a call: rules 18 and 19. What is answered from
+// control acts on the record of a call: WAIT-2 and WAIT-3. What is answered from
 // the record has its revision.
 func (s *State) control(p *partition, q *protocol.Request, sink Sink) (structures.Result, protocol.Version) {
 	c := q.Caller

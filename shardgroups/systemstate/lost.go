@@ -12,7 +12,7 @@ import (
 )
 
 // replaceGroup gives the partitions of a group that has lost the data of its
-// majority to a new one (rule 27). Nothing that was replicated by the old group
+// majority to a new one (LOSS-1). Nothing that was replicated by the old group
 // is asked any more: what it held, who held it and which calls it had applied
 // are lost, or come back from a backup that may lack the last of them. So every
 // session is over, whoever it belongs to: its client learns with its next

@@ -8,7 +8,7 @@ import (
 	"github.com/quorate/quorate/protocol"
 )
 
-// Session is a client's liveness.
+// Session is a client's liveness (SESSION-1).
 type Session struct {
 	ID       protocol.SessionID
 	Client   protocol.UUID
@@ -16,7 +16,7 @@ type Session struct {
 	Deadline protocol.LogTime
 	Source   string // whence it was opened
 	// Kept says that the client has sent a heartbeat, or opened the session itself,
-	// and so counts its time to live. From then on nobody else renews it.
+	// and so counts its time to live. From then on nobody else renews it (SESSION-5).
 	Kept bool
 }
 

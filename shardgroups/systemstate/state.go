@@ -259,7 +259,7 @@ const (
 
 // Check reports why an entry must not be logged: whatever is logged is applied
 // by every replica, now and at each restart, so that one which Apply cannot read
-// would end them all. The proposer asks (rule 2).
+// would end them all. The proposer asks (APPLY-2).
 func Check(entry []byte) error {
 	_, c, err := decode(entry, math.MaxUint32)
 	switch n := len(c.Keeps) + len(c.Renews) + len(c.Closes) + len(c.Opens); {

@@ -14,7 +14,7 @@ import (
 	"github.com/quorate/quorate/shardgroups/systemstate"
 )
 
-// What happens where a majority's data is lost (rule 27). A data group of a
+// What happens where a majority's data is lost (LOSS-1). A data group of a
 // cluster in memory is replaced by an empty one. One on disk is replaced where
 // a member offers its backup (restore.go). A cluster whose system group is lost is
 // founded anew by a member that has the backups of it in its directory.

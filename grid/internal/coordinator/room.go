@@ -14,7 +14,7 @@ import (
 // receive its state, since nothing stops that once it has begun: the state as
 // the group's leader counts it, and in memory what is streamed lies there once
 // more until it has been read. A member receives one group at a time, so what
-// it has is not promised twice. Where it is not enough the place waits; it is
+// it has is not promised twice (LIMIT-3). Where it is not enough the place waits; it is
 // asked again and again.
 //
 // The one that sends is not asked. Its copy of the trees shares all with them,

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Level is how short of room a file system is.
+// Level is how short of free space a file system is (LIMIT-2).
 type Level uint8
 
 // The levels.

@@ -14,7 +14,7 @@ import (
 
 // The marks, in thousandths of the limit.
 const (
-	fullMark = 850 // alive: the member is full
+	fullMark = 850 // alive: the member is full (LIMIT-1)
 	roomMark = 800 // alive, of a member that was full: there is room again
 	overMark = 970 // alive: the process is about to be ended by the system
 )
