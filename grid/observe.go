@@ -243,6 +243,7 @@ func (m *Member) addGroups(out web.Metrics, h *shardgroups.Host, refused map[pro
 		refused[code] += n
 	}
 	sum.show(out, m.kinds)
+	addHistogram(out, "log_sync_seconds", h.SyncTimes(), seconds)
 }
 
 // meters adds up what the groups have counted.

@@ -19,6 +19,7 @@ var Definitions = []Definition{
 	{"entry_requests", Histogram, "Requests in an entry.", nil},
 	{"entry_replicate_seconds", Histogram, "From proposing an entry to its turn to be applied.", nil},
 	{"entry_apply_seconds", Histogram, "Applying the entries that came together.", nil},
+	{"log_sync_seconds", Histogram, "Syncs of the log to the disk; none in memory.", nil},
 	{"snapshots_total", Counter, "Snapshots written.", nil},
 
 	{"group_is_leader", Gauge, "1 if this member is the leader of the group. Group 0 is the system group.", []string{"group"}},
