@@ -56,8 +56,9 @@ var layers = []struct {
 	{"shardgroups/histogram", nil},
 	{"shardgroups/walfs", []string{"shardgroups/histogram"}},
 	{"shardgroups/engine", []string{"protocol", "shardgroups/memlog", "shardgroups/walfs"}},
+	{"shardgroups/raftnet", []string{"mutants", "protocol"}},
 	{"shardgroups/baseline", []string{"protocol", "shardgroups/engine"}}, // for the configuration of a member only
-	{"shardgroups", []string{"mutants", "archive", ".", "partition", "protocol", "structures", "shardgroups/engine", "shardgroups/groupstate", "shardgroups/histogram", "shardgroups/systemstate", "shardgroups/walfs"}},
+	{"shardgroups", []string{"mutants", "archive", ".", "partition", "protocol", "structures", "shardgroups/engine", "shardgroups/groupstate", "shardgroups/histogram", "shardgroups/raftnet", "shardgroups/systemstate", "shardgroups/walfs"}},
 
 	// Layer 4: members and clients. A client never imports grid: an embedded
 	// member hands out a client with links inside the process.
@@ -87,6 +88,7 @@ var dependencies = map[string]map[string]string{
 	"github.com/lni/dragonboat/v4": {
 		"shardgroups":          "Raft",
 		"shardgroups/engine":   "its configuration, its start and its logs",
+		"shardgroups/raftnet":  "the interfaces of its transport and registry, and the messages",
 		"shardgroups/walfs":    "the error of a snapshot that is given up",
 		"shardgroups/baseline": "measures it bare, so that nothing of ours may be in between",
 		"shardgroups/memlog":   "the interface of its log store, and the entries",

@@ -137,7 +137,7 @@ var All = []Mutant{
 	{ReadIndexReused, "a read is answered by a ReadIndex that was asked before it came", "shardgroups", "TestGroup_LateRead_Round", 0},
 	{StaleTable, "a member serves the table of before its last change", "grid/gridtest", "TestTablesAreFresh", 0},
 	{WipedReturns, "a replica returns under its old id after its data was lost", "grid/gridtest", "TestLostVoterDoesNotVote", 0},
-	{LossUnseen, "a log that has lost its end is taken for whole", "shardgroups", "TestWitness_Lost", 0},
+	{LossUnseen, "a log that has lost its end is taken for whole", "shardgroups/raftnet", "TestObservedProgress_Lost", 0},
 	{ExpiryFirst, "what an ended session held waits until nothing is due", "shardgroups/groupstate", "TestExpiryBesideReleases", 0},
 	{SessionsUnbounded, "what clients ask of their sessions is gathered without bound into one entry", "shardgroups", "TestSystem_GathersSessions", 0},
 	{LateJoinReplaces, "a late join replaces whoever has its name", "shardgroups/systemstate", "TestLateJoins", 0},

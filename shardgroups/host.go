@@ -14,10 +14,12 @@ import (
 
 	"github.com/lni/dragonboat/v4"
 	"github.com/lni/dragonboat/v4/config"
+	"github.com/lni/dragonboat/v4/raftpb"
 	sm "github.com/lni/dragonboat/v4/statemachine"
 
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups/engine"
+	"github.com/quorate/quorate/shardgroups/raftnet"
 	"github.com/quorate/quorate/shardgroups/walfs"
 	"github.com/quorate/quorate/structures"
 )
@@ -117,8 +119,8 @@ type Host struct {
 	moved   bool      // the data was written under another path: snapshots are taken anew
 	files   *walfs.FS // nil: in memory
 	nh      *dragonboat.NodeHost
-	trans   *transportFactory
-	reg     *registry
+	trans   *raftnet.Transport
+	reg     *raftnet.Registry
 	nonce   uint64 // names this life of the Host in the headers of entries
 	mono    *monotime
 	system  *System
@@ -129,7 +131,6 @@ type Host struct {
 	slow    *slowLog // nil: slow operations are not told of
 	panics  logLimit // of structures
 
-	standing     sync.Map   // standKey: stand runs for it
 	snapshotting sync.Mutex // held while a snapshot is taken: one at a time
 
 	mu     sync.RWMutex // guards the following
@@ -163,13 +164,15 @@ func Open(cfg Config) (*Host, error) {
 	}
 	h := &Host{
 		moved: moved, files: files, cfg: cfg, nonce: rand.Uint64(), mono: newMonotime(cfg.Hooks.Clock),
-		trans:  &transportFactory{dial: cfg.Dial, reach: &reach{log: cfg.Logger}},
-		reg:    &registry{resolve: cfg.Resolve},
+		reg:    raftnet.NewRegistry(cfg.Resolve),
 		groups: map[protocol.GroupID]*Group{},
 		specs:  map[protocol.GroupID]GroupSpec{},
 	}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
-	h.trans.ended, h.trans.ballots = h.processEnded, newBallots(h.electionTime())
+	campaigner := raftnet.NewCampaigner(raftGroups{h}, h.electionTime(), engine.DeploymentID(cfg.Cluster), cfg.Logger)
+	h.trans = raftnet.NewTransport(raftnet.Config{
+		Dial: cfg.Dial, Ended: campaigner.ProcessEnded, ElectionTime: h.electionTime(), Logger: cfg.Logger,
+	})
 	h.system = newSystem(h)
 	if cfg.SlowOp > 0 {
 		h.slow = &slowLog{limit: cfg.SlowOp, log: cfg.Logger}
@@ -220,7 +223,7 @@ func (h *Host) spawn(f func()) { h.workers.run(f) }
 
 // ServeRaft reads Raft messages from a connection whose preface has been read,
 // until it ends. r reads from conn, and may have buffered some of it.
-func (h *Host) ServeRaft(conn net.Conn, r io.Reader) error { return h.trans.t.serve(conn, r) }
+func (h *Host) ServeRaft(conn net.Conn, r io.Reader) error { return h.trans.Serve(conn, r) }
 
 // StartGroup starts this member's replica of a group. One that runs already is
 // left alone. It refuses a replica that the log does not hold, unless spec
@@ -416,3 +419,64 @@ func (h *Host) memberOf(g protocol.GroupID, r protocol.ReplicaID) protocol.Membe
 }
 
 func (h *Host) systemChanged() { h.events.system() }
+
+// ObservedProgress is what this member has observed of another's replica. Stored is
+// what a replica has on disk, with which it is compared.
+type (
+	ObservedProgress = raftnet.ObservedProgress
+	Stored           = raftnet.Stored
+)
+
+// ObservedProgress returns what this member has observed of a replica; false:
+// nothing.
+func (h *Host) ObservedProgress(g protocol.GroupID, r protocol.ReplicaID) (ObservedProgress, bool) {
+	return h.trans.Progress(g, r)
+}
+
+// raftGroups are the groups of a Host as an early campaign needs them.
+type raftGroups struct{ h *Host }
+
+var _ raftnet.Groups = raftGroups{}
+
+func (r raftGroups) Replicas() map[protocol.GroupID]protocol.ReplicaID {
+	r.h.mu.RLock()
+	defer r.h.mu.RUnlock()
+	if r.h.closed {
+		return nil
+	}
+	replicas := make(map[protocol.GroupID]protocol.ReplicaID, len(r.h.specs))
+	for id, s := range r.h.specs {
+		replicas[id] = s.Replica
+	}
+	return replicas
+}
+
+func (r raftGroups) Leader(id protocol.GroupID) raftnet.Leader {
+	return raftnet.Leader(r.h.LeaderOf(id))
+}
+
+func (r raftGroups) Voters(id protocol.GroupID) []protocol.ReplicaID {
+	g, _ := r.h.system.View().Group(id)
+	var voters []protocol.ReplicaID
+	for _, replica := range g.Replicas {
+		if !replica.NonVoting {
+			voters = append(voters, replica.ID)
+		}
+	}
+	return voters
+}
+
+func (r raftGroups) Address(id protocol.GroupID, replica protocol.ReplicaID) (string, bool) {
+	address, _, err := r.h.reg.Resolve(uint64(id), uint64(replica))
+	return address, err == nil
+}
+
+func (r raftGroups) Deliver(b raftpb.MessageBatch) {
+	r.h.mu.RLock()
+	defer r.h.mu.RUnlock()
+	if !r.h.closed { // the engine is about to be closed otherwise
+		r.h.trans.Deliver(b)
+	}
+}
+
+func (r raftGroups) Spawn(f func(context.Context)) { r.h.spawn(func() { f(r.h.ctx) }) }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups/engine"
+	"github.com/quorate/quorate/shardgroups/raftnet"
 )
 
 // DamagedError is the error of a log or a snapshot that does not hold what was
@@ -49,7 +50,7 @@ const inspectReport = 5 * time.Second
 //
 // It relies on three formats of dragonboat's pinned version: its keys in Pebble,
 // its flag files and its snapshot files.
-func Inspect(ctx context.Context, dir string, log *slog.Logger, need func(protocol.GroupID, protocol.ReplicaID) bool) (stored []Stored, err error) {
+func Inspect(ctx context.Context, dir string, log *slog.Logger, need func(protocol.GroupID, protocol.ReplicaID) bool) (stored []raftnet.Stored, err error) {
 	in := &inspection{ctx: ctx, log: log, need: need, last: time.Now()}
 	defer func() {
 		if e := recover(); e != nil {
@@ -129,7 +130,7 @@ func (in *inspection) flagFile(path string) error {
 }
 
 // log0 reads the log store and the snapshots beside it.
-func (in *inspection) log0(path string) ([]Stored, error) {
+func (in *inspection) log0(path string) ([]raftnet.Stored, error) {
 	in.at = path
 	if err := in.manifest(path); err != nil {
 		return nil, err
@@ -223,17 +224,17 @@ func storeKey(kind byte, shard, replica uint64, index ...uint64) []byte {
 	return k
 }
 
-func (in *inspection) replicas(db *pebble.DB, path string) ([]Stored, error) {
+func (in *inspection) replicas(db *pebble.DB, path string) ([]raftnet.Stored, error) {
 	if err := in.tables(db, path); err != nil {
 		return nil, err
 	}
 	in.at = path
-	var found []Stored
+	var found []raftnet.Stored
 	err := scan(db, []byte{keyBootstrap, keyBootstrap}, []byte{keyBootstrap, keyBootstrap + 1}, func(key, value []byte) error {
 		if len(key) != 20 {
 			return fmt.Errorf("a bootstrap record has a key of %d bytes", len(key))
 		}
-		s := Stored{
+		s := raftnet.Stored{
 			Group:   protocol.GroupID(binary.BigEndian.Uint64(key[4:])),
 			Replica: protocol.ReplicaID(binary.BigEndian.Uint64(key[12:])),
 		}
@@ -262,7 +263,7 @@ func (in *inspection) replicas(db *pebble.DB, path string) ([]Stored, error) {
 
 // replica reads the records of one replica: its state, its snapshot, and its
 // entries from the snapshot on without a gap.
-func (in *inspection) replica(db *pebble.DB, path string, s *Stored) error {
+func (in *inspection) replica(db *pebble.DB, path string, s *raftnet.Stored) error {
 	shard, replica := uint64(s.Group), uint64(s.Replica)
 	var state raftpb.State
 	if err := get(db, storeKey(keyState, shard, replica), state.Unmarshal); err != nil {
@@ -307,7 +308,7 @@ func (in *inspection) replica(db *pebble.DB, path string, s *Stored) error {
 const snapshotParts = 512
 
 // entries reads the entries of a replica up to s.Last.
-func (in *inspection) entries(db *pebble.DB, s *Stored) error {
+func (in *inspection) entries(db *pebble.DB, s *raftnet.Stored) error {
 	shard, replica := uint64(s.Group), uint64(s.Replica)
 	next, term := uint64(0), uint64(0)
 	err := scan(db, storeKey(keyEntry, shard, replica, 0), storeKey(keyEntry, shard, replica, s.Last+1), func(key, value []byte) error {

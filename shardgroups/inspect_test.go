@@ -74,7 +74,7 @@ func inspect(t *testing.T, dir string) ([]shardgroups.Stored, error) {
 func (c *cluster) lost(stored []shardgroups.Stored) bool {
 	for _, s := range stored {
 		for _, h := range c.hosts[1:] {
-			if w, ok := h.Witness(s.Group, s.Replica); ok && w.Lost(s, false) {
+			if w, ok := h.ObservedProgress(s.Group, s.Replica); ok && w.Lost(s, false) {
 				return true
 			}
 		}
@@ -109,7 +109,7 @@ func TestInspect(t *testing.T) {
 		}
 		seen := 0
 		for _, h := range c.hosts[1:] {
-			if w, ok := h.Witness(s.Group, s.Replica); ok {
+			if w, ok := h.ObservedProgress(s.Group, s.Replica); ok {
 				seen++
 				if w.Lost(s, false) {
 					t.Errorf("nothing is lost, and a witness says so: stored %+v, seen %+v", s, w)

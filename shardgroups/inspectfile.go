@@ -160,6 +160,8 @@ const (
 	recordTypes  = 4 // whole, first, middle, last
 )
 
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
 // brokenRecord looks for a chunk that is not whole and is followed by one that
 // is, and returns where.
 func brokenRecord(b []byte) (at int, broken bool) {

@@ -87,7 +87,7 @@ func FuzzAnswers(f *testing.F) {
 		Self: who, Cluster: protocol.UUID{9}, ClusterName: "c", Formed: true, Expect: 3, Seen: []protocol.UUID{{1}}, Known: []string{"127.0.0.1:2"},
 	}))
 	f.Add(byte(1), protocol.Encode(witnessReply{
-		Self: who, Life: 2, Noted: true, Seen: []shardgroups.Witness{{Group: 2, Replica: 3, Term: 4, HeldTerm: 4, HeldIndex: 9}},
+		Self: who, Life: 2, Noted: true, Seen: []shardgroups.ObservedProgress{{Group: 2, Replica: 3, Term: 4, HeldTerm: 4, HeldIndex: 9}},
 		Led: true, Listed: true, Others: []protocol.UUID{{1}},
 	}))
 	f.Add(byte(2), protocol.Encode(leadersReply{Leaders: []leaderOf{{Group: 2, Term: 3, Member: 1}}}))

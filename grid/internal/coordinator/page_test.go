@@ -45,7 +45,7 @@ var asked = map[string][2]any{
 // named are the arrays that docs/members.md has a name for.
 var named = map[string]any{
 	"self": self{}, "settings": settings{}, "replica-of": replicaOf{}, "leader-of": leaderOf{},
-	"observed": shardgroups.Witness{}, "opening": opening{}, "opened": systemstate.Opened{}, "size": size{},
+	"observed": shardgroups.ObservedProgress{}, "opening": opening{}, "opened": systemstate.Opened{}, "size": size{},
 }
 
 // TestMembersPage holds docs/members.md to the questions that there are, to the

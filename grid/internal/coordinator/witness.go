@@ -67,7 +67,7 @@ type witnessReply struct {
 	Life  uint64 // number of the last that it was sure of before; 0: none
 	Older bool   // that is later than the one it is told of, or another process's
 	Noted bool   // it is sure of the one it is told of
-	Seen  []shardgroups.Witness
+	Seen  []shardgroups.ObservedProgress
 	// Led says that the member knows the leader of the system group: then, and
 	// only then, what follows is what the cluster has agreed.
 	Led    bool
@@ -363,7 +363,7 @@ func (c *Coordinator) onWitness(ctx context.Context, q witnessQuery) (any, error
 		return r, nil
 	}
 	for _, o := range q.Replicas {
-		if w, ok := h.Witness(o.Group, o.Replica); ok {
+		if w, ok := h.ObservedProgress(o.Group, o.Replica); ok {
 			r.Seen = append(r.Seen, w)
 		}
 	}

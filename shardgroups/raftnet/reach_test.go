@@ -1,4 +1,4 @@
-package shardgroups
+package raftnet
 
 import (
 	"bytes"
@@ -22,9 +22,9 @@ func TestUnreachedMemberIsLoggedOnce(t *testing.T) {
 		var out bytes.Buffer
 		l := slog.New(slog.NewTextHandler(&out, nil))
 		down := true
-		tr := &transport{
-			reach: &reach{log: l}, ballots: newBallots(time.Second),
-			dial: func(context.Context, string, protocol.Purpose) (net.Conn, error) {
+		tr := NewTransport(Config{
+			Logger: l, ElectionTime: time.Second,
+			Dial: func(context.Context, string, protocol.Purpose) (net.Conn, error) {
 				if down {
 					return nil, errors.New("connection refused")
 				}
@@ -32,7 +32,7 @@ func TestUnreachedMemberIsLoggedOnce(t *testing.T) {
 				t.Cleanup(func() { _ = errors.Join(near.Close(), far.Close()) })
 				return near, nil
 			},
-		}
+		})
 		count := func(text string) int { return strings.Count(out.String(), text) }
 		for range 150 {
 			_, err := tr.dialRaft(t.Context(), "down:1")

@@ -1,4 +1,4 @@
-package shardgroups
+package raftnet
 
 import (
 	"testing"
@@ -6,7 +6,7 @@ import (
 	"github.com/lni/dragonboat/v4/raftpb"
 )
 
-func TestWitness_Lost(t *testing.T) {
+func TestObservedProgress_Lost(t *testing.T) {
 	from := func(m raftpb.Message) raftpb.Message {
 		m.ShardID, m.From, m.To = 1, 2, 3
 		return m
@@ -30,7 +30,7 @@ func TestWitness_Lost(t *testing.T) {
 		{"a vote refused", []raftpb.Message{{Type: raftpb.RequestVoteResp, Term: 3, Reject: true}}, Stored{Term: 3, Vote: 1}, false, false},
 		{"its own candidacy forgotten", []raftpb.Message{{Type: raftpb.RequestVote, Term: 3}}, Stored{Term: 3}, false, true},
 		{"its own candidacy kept", []raftpb.Message{{Type: raftpb.RequestVote, Term: 3}}, Stored{Term: 3, Vote: 2}, false, false},
-		{"a round before the vote", []raftpb.Message{{Type: raftpb.RequestPreVote, Term: 4}, {Type: raftpb.RequestPreVoteResp, Term: 4}}, Stored{Term: 3}, false, false},
+		{"a pre-vote", []raftpb.Message{{Type: raftpb.RequestPreVote, Term: 4}, {Type: raftpb.RequestPreVoteResp, Term: 4}}, Stored{Term: 3}, false, false},
 		{"committed as the leader", []raftpb.Message{{Type: raftpb.Replicate, Term: 3, Commit: 10}}, Stored{Term: 3, Last: 9}, false, true},
 		{"committed as the only voter, before it was on disk", []raftpb.Message{{Type: raftpb.Replicate, Term: 3, Commit: 10}}, Stored{Term: 3, Last: 9}, true, false},
 		{"heartbeats of the only voter", []raftpb.Message{{Type: raftpb.Heartbeat, Term: 3, Commit: 10}}, Stored{Term: 3, Last: 9}, true, true},
@@ -47,12 +47,12 @@ func TestWitness_Lost(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			var w witnesses
+			var l progressLog
 			for _, m := range test.seen {
-				w.note([]raftpb.Message{from(m)})
+				l.note([]raftpb.Message{from(m)})
 			}
 			test.stored.Group, test.stored.Replica = 1, 2
-			if s := w.seen[witnessKey{1, 2}]; s != nil {
+			if s := l.seen[progressKey{1, 2}]; s != nil {
 				if got := s.Lost(test.stored, test.alone); got != test.lost {
 					t.Errorf("lost: %t; seen %+v, stored %+v", got, *s, test.stored)
 				}
@@ -63,9 +63,9 @@ func TestWitness_Lost(t *testing.T) {
 	}
 }
 
-// BenchmarkWitness notes a batch as a busy follower sends it.
-func BenchmarkWitness(b *testing.B) {
-	var w witnesses
+// BenchmarkObservedProgress notes a batch as a busy follower sends it.
+func BenchmarkObservedProgress(b *testing.B) {
+	var l progressLog
 	batch := make([]raftpb.Message, 4)
 	for i := range batch {
 		batch[i] = raftpb.Message{Type: raftpb.ReplicateResp, ShardID: uint64(i % 3), From: 2, To: 1, Term: 3}
@@ -77,7 +77,7 @@ func BenchmarkWitness(b *testing.B) {
 		for i := range batch {
 			batch[i].LogIndex = n
 		}
-		w.note(batch)
+		l.note(batch)
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(batch)), "ns/message")
 }

@@ -1,12 +1,10 @@
-package shardgroups
+package raftnet
 
 import (
 	"context"
 	"log/slog"
 	"net"
 	"testing"
-
-	"github.com/lni/dragonboat/v4/config"
 
 	"github.com/quorate/quorate/protocol"
 )
@@ -46,14 +44,13 @@ func TestInquire(t *testing.T) {
 			}
 			defer l.Close()
 			ended := false
-			f := &transportFactory{
-				reach: &reach{log: slog.New(slog.DiscardHandler)},
-				ended: func(string) { ended = true },
-				dial: func(ctx context.Context, address string, _ protocol.Purpose) (net.Conn, error) {
+			tr := NewTransport(Config{
+				Logger: slog.New(slog.DiscardHandler),
+				Ended:  func(string) { ended = true },
+				Dial: func(ctx context.Context, address string, _ protocol.Purpose) (net.Conn, error) {
 					return new(net.Dialer).DialContext(ctx, "tcp", address)
 				},
-			}
-			tr := f.Create(config.NodeHostConfig{}, nil, nil).(*transport)
+			})
 			defer tr.Close()
 			if tt.name == "has ended" {
 				tt.serve(l)

@@ -1,4 +1,4 @@
-package shardgroups
+package raftnet
 
 import (
 	"bufio"
@@ -12,7 +12,6 @@ import (
 	"testing/iotest"
 	"time"
 
-	"github.com/lni/dragonboat/v4/config"
 	"github.com/lni/dragonboat/v4/raftpb"
 
 	"github.com/quorate/quorate/protocol"
@@ -39,18 +38,17 @@ func TestTransport_MemberStartedAgain(t *testing.T) {
 	receive := func(c net.Conn) {
 		t.Helper()
 		_ = c.SetReadDeadline(time.Now().Add(30 * time.Second))
-		if kind, _, err := readRaftFrame(bufio.NewReader(c), nil); err != nil || kind != raftBatch {
+		if kind, _, err := readFrame(bufio.NewReader(c), nil); err != nil || kind != frameBatch {
 			t.Fatalf("frame of kind %d: %v", kind, err)
 		}
 	}
-	f := &transportFactory{
-		reach: &reach{log: slog.New(slog.DiscardHandler)},
-		ended: func(string) {}, ballots: newBallots(time.Second),
-		dial: func(ctx context.Context, address string, _ protocol.Purpose) (net.Conn, error) {
+	tr := NewTransport(Config{
+		Logger: slog.New(slog.DiscardHandler),
+		Ended:  func(string) {}, ElectionTime: time.Second,
+		Dial: func(ctx context.Context, address string, _ protocol.Purpose) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "tcp", address)
 		},
-	}
-	tr := f.Create(config.NodeHostConfig{}, nil, nil)
+	})
 	defer tr.Close()
 	sender, err := tr.GetConnection(t.Context(), l.Addr().String())
 	if err != nil {
@@ -64,7 +62,7 @@ func TestTransport_MemberStartedAgain(t *testing.T) {
 	old := accept()
 	receive(old)
 	old.Close() // the member ends, and starts again at its address
-	<-sender.(*raftConn).gone
+	<-sender.(*raftConn).ended
 	if err := sender.SendMessageBatch(batch); err != nil {
 		t.Fatal(err)
 	}
@@ -72,8 +70,8 @@ func TestTransport_MemberStartedAgain(t *testing.T) {
 		again := accept()
 		defer again.Close()
 		_ = again.SetReadDeadline(time.Now().Add(30 * time.Second))
-		kind, _, err := readRaftFrame(bufio.NewReader(again), nil)
-		if err == nil && kind == raftBatch {
+		kind, _, err := readFrame(bufio.NewReader(again), nil)
+		if err == nil && kind == frameBatch {
 			return
 		}
 		if !errors.Is(err, io.EOF) {
@@ -82,8 +80,8 @@ func TestTransport_MemberStartedAgain(t *testing.T) {
 	}
 }
 
-// sentRaftFrame returns a frame as it is sent.
-func sentRaftFrame(t testing.TB) []byte {
+// sentFrame returns a frame as it is sent.
+func sentFrame(t testing.TB) []byte {
 	t.Helper()
 	near, far := net.Pipe()
 	defer far.Close()
@@ -91,7 +89,7 @@ func sentRaftFrame(t testing.TB) []byte {
 	go func() {
 		defer near.Close()
 		b := raftpb.MessageBatch{SourceAddress: "127.0.0.1:7170", Requests: []raftpb.Message{{ShardID: 4, From: 1, To: 2, Type: raftpb.Heartbeat}}}
-		_ = c.send(raftBatch, &b, b.SizeUpperLimit())
+		_ = c.send(frameBatch, &b, b.SizeUpperLimit())
 	}()
 	b, err := io.ReadAll(far)
 	if err != nil {
@@ -104,10 +102,10 @@ func sentRaftFrame(t testing.TB) []byte {
 // as soon as it is there. A reader that waited for more, as a damaged length
 // asks for, would swallow what is sent next and keep a group from electing.
 func TestTransport_DamagedFrame(t *testing.T) {
-	whole := sentRaftFrame(t)
+	whole := sentFrame(t)
 	waits := errors.New("it waits for more")
 	read := func(b []byte) error {
-		_, _, err := readRaftFrame(io.MultiReader(bytes.NewReader(b), iotest.ErrReader(waits)), nil)
+		_, _, err := readFrame(io.MultiReader(bytes.NewReader(b), iotest.ErrReader(waits)), nil)
 		return err
 	}
 	if err := read(whole); err != nil {
@@ -117,7 +115,7 @@ func TestTransport_DamagedFrame(t *testing.T) {
 		for bit := range 8 {
 			b := bytes.Clone(whole)
 			b[i] ^= 1 << bit
-			if err := read(b); !errors.Is(err, errRaftFrame) {
+			if err := read(b); !errors.Is(err, errFrame) {
 				t.Errorf("bit %d of byte %d: %v", bit, i, err)
 			}
 		}

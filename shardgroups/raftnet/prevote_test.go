@@ -1,4 +1,4 @@
-package shardgroups
+package raftnet
 
 import (
 	"fmt"
@@ -12,13 +12,13 @@ func ask(from, to, term, logIndex uint64) raftpb.Message {
 	return raftpb.Message{Type: raftpb.RequestPreVote, ShardID: 2, From: from, To: to, Term: term, LogTerm: 4, LogIndex: logIndex}
 }
 
-func consent(from, to, term uint64) raftpb.Message {
+func grant(from, to, term uint64) raftpb.Message {
 	return raftpb.Message{Type: raftpb.RequestPreVoteResp, ShardID: 2, From: from, To: to, Term: term}
 }
 
-// TestBallots_OneStands shows, for all orders of what two replicas do that ask
-// at the same time, that not both are told that they may stand, and that one is.
-func TestBallots_OneStands(t *testing.T) {
+// TestPreVoteFilter_OneCampaigns shows, for all orders of what two replicas do that ask
+// at the same time, that not both win their pre-vote, and that one does.
+func TestPreVoteFilter_OneCampaigns(t *testing.T) {
 	for _, tt := range []struct{ one, other uint64 }{{10, 10}, {10, 11}, {11, 10}} {
 		// Each asks once; a question that arrives is answered at once. The four
 		// events in any order in which a question is sent before it arrives.
@@ -30,9 +30,9 @@ func TestBallots_OneStands(t *testing.T) {
 			t.Run(fmt.Sprint(tt, order), func(t *testing.T) {
 				now := time.Now()
 				logs := [2]uint64{tt.one, tt.other}
-				var b [2]*ballots
+				var b [2]*preVoteFilter
 				for i := range b {
-					b[i] = newBallots(time.Second)
+					b[i] = newPreVoteFilter(time.Second)
 					b[i].now = func() time.Time { return now }
 				}
 				var may, asked [2]bool
@@ -42,7 +42,7 @@ func TestBallots_OneStands(t *testing.T) {
 					if !asked[from] || len(b[to].in([]raftpb.Message{m})) == 0 || logs[from] < logs[to] {
 						return
 					}
-					if len(b[to].out([]raftpb.Message{consent(uint64(to+1), uint64(from+1), 5)})) == 1 {
+					if len(b[to].out([]raftpb.Message{grant(uint64(to+1), uint64(from+1), 5)})) == 1 {
 						may[from] = true
 					}
 				}
@@ -54,28 +54,28 @@ func TestBallots_OneStands(t *testing.T) {
 						deliver(1 - replica)
 					}
 				}
-				// What was on its way arrives at last.
+				// What is in flight arrives at last.
 				for i := range b {
 					if !may[i] {
 						deliver(i)
 					}
 				}
 				if may[0] && may[1] {
-					t.Error("both may stand")
+					t.Error("both may campaign")
 				}
 				if !may[0] && !may[1] {
-					t.Error("nobody may stand")
+					t.Error("neither may campaign")
 				}
 			})
 		}
 	}
 }
 
-// TestBallots_Patience shows that what was asked long ago, or for another term,
-// keeps nobody from standing.
-func TestBallots_Patience(t *testing.T) {
+// TestPreVoteFilter_Window shows that what was asked long ago, or for another term,
+// keeps no replica from campaigning.
+func TestPreVoteFilter_Window(t *testing.T) {
 	now := time.Now()
-	b := newBallots(time.Second)
+	b := newPreVoteFilter(time.Second)
 	b.now = func() time.Time { return now }
 	b.out([]raftpb.Message{ask(1, 2, 5, 10)})
 	if got := b.in([]raftpb.Message{ask(2, 1, 5, 10)}); len(got) != 0 {
@@ -88,9 +88,9 @@ func TestBallots_Patience(t *testing.T) {
 	if got := b.in([]raftpb.Message{ask(2, 1, 5, 10)}); len(got) != 1 {
 		t.Error("a later question is not heard")
 	}
-	b.out([]raftpb.Message{consent(1, 2, 6)})
+	b.out([]raftpb.Message{grant(1, 2, 6)})
 	if got := b.out([]raftpb.Message{ask(1, 2, 6, 10)}); len(got) != 0 {
-		t.Error("who has just said yes asks for itself")
+		t.Error("a replica that has just granted a pre-vote asks for one")
 	}
 	heartbeat := raftpb.Message{Type: raftpb.Heartbeat, ShardID: 2}
 	if got := b.out([]raftpb.Message{ask(1, 2, 6, 10), heartbeat}); len(got) != 1 || got[0].Type != raftpb.Heartbeat {
@@ -98,6 +98,6 @@ func TestBallots_Patience(t *testing.T) {
 	}
 	now = now.Add(time.Second)
 	if got := b.out([]raftpb.Message{ask(1, 2, 6, 10)}); len(got) != 1 {
-		t.Error("who said yes long ago may not ask")
+		t.Error("a replica that granted a pre-vote long ago may not ask")
 	}
 }

@@ -1,4 +1,4 @@
-package shardgroups
+package raftnet
 
 import (
 	"log/slog"
@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// remindAfter is how long nothing more is said of what goes on as it was.
+// remindAfter is how long an address that stays unreached is not logged again.
 const remindAfter = time.Minute
 
 // maxUnreached bounds how many addresses are remembered that are not reached.
 const maxUnreached = 1024
 
-// reach tells of addresses that are not reached: once when it begins, each minute
-// while it goes on, and once when it is over. The engine tries about once a second.
-// It is safe for concurrent use.
+// reach logs addresses that are not reached: once when it begins, every minute while
+// it lasts, and once when it is over. The engine tries about once a second. It is
+// safe for concurrent use.
 type reach struct {
 	log *slog.Logger
 
@@ -22,30 +22,30 @@ type reach struct {
 	lost map[string]unreached
 }
 
-type unreached struct{ since, told time.Time }
+type unreached struct{ since, logged time.Time }
 
 // failed notes that an address was not reached.
 func (r *reach) failed(address string, err error) {
 	now := time.Now()
 	r.mu.Lock()
 	u, known := r.lost[address]
-	tell := !known || now.Sub(u.told) >= remindAfter
+	due := !known || now.Sub(u.logged) >= remindAfter
 	if !known {
 		if r.lost == nil || len(r.lost) >= maxUnreached {
 			r.lost = map[string]unreached{}
 		}
 		u.since = now
 	}
-	if tell {
-		u.told = now
+	if due {
+		u.logged = now
 		r.lost[address] = u
 	}
 	r.mu.Unlock()
 	switch {
 	case !known:
-		r.log.Warn("a member is not reached", "address", address, "error", err)
-	case tell:
-		r.log.Warn("a member is still not reached", "address", address, "for", now.Sub(u.since).Round(time.Second), "error", err)
+		r.log.Warn("a member is not reached", "address", address, "err", err)
+	case due:
+		r.log.Warn("a member is still not reached", "address", address, "for", now.Sub(u.since).Round(time.Second), "err", err)
 	}
 }
 

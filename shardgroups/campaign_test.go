@@ -14,9 +14,9 @@ import (
 	"github.com/quorate/quorate/shardgroups"
 )
 
-// TestHost_StandsWhereProcessEnded shows that a member which is refused where
-// the leader was stands for the group, long before it would miss the leader.
-func TestHost_StandsWhereProcessEnded(t *testing.T) {
+// TestHost_CampaignsEarly shows that a member which is refused at the leader's
+// address campaigns in the group, long before it would miss the leader.
+func TestHost_CampaignsEarly(t *testing.T) {
 	var log lockedBuffer
 	c := newTunedCluster(t, func(cfg *shardgroups.Config) {
 		cfg.ElectionRTT = 200 // and ticks of 12 ms
@@ -30,7 +30,7 @@ func TestHost_StandsWhereProcessEnded(t *testing.T) {
 	c.do(add(s, 0, 1))
 	id := protocol.SystemGroup + 1
 	victim := c.leader(id)
-	// Who stands must know whom the leader's process takes along.
+	// A member that campaigns must know which groups the leader's process led.
 	for i := range c.hosts {
 		c.caughtUp(i, id)
 	}
@@ -40,7 +40,7 @@ func TestHost_StandsWhereProcessEnded(t *testing.T) {
 		t.Errorf("a write at the next leader: code %d", r.Code)
 	}
 	if !strings.Contains(log.String(), "campaigning early: the leader's process has ended") {
-		t.Errorf("member %d leads after member %d, and nobody stood because of its end:\n%s", next, victim, log.String())
+		t.Errorf("member %d leads after member %d, and none campaigned because of its end:\n%s", next, victim, log.String())
 	}
 }
 
