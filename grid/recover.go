@@ -57,7 +57,7 @@ type RecoverReport struct {
 	Unread      string           `json:"unread,omitempty"` // one that is set aside, and was not read
 	Whole       bool             `json:"whole"`            // the cluster is to be founded anew
 	Members     []string         `json:"members"`          // that the lost cluster had: name and address
-	HoldOff     time.Duration    `json:"hold_off"`         // permits are handed out again after it
+	GracePeriod time.Duration    `json:"grace_period"`     // permits are handed out again after it
 	Groups      []RecoveredGroup `json:"groups"`
 }
 
@@ -310,7 +310,7 @@ func (r *recovery) recoverGroups(ctx context.Context) error {
 	}
 	saved := system.SavedCluster(func(protocol.GroupID) bool { return true })
 	if len(saved.Groups) > 0 {
-		r.report.HoldOff = saved.Groups[0].HoldOff
+		r.report.GracePeriod = saved.Groups[0].GracePeriod
 	}
 	if r.report.Whole {
 		if err := r.write(system, 0); err != nil {
@@ -462,7 +462,7 @@ func (r *RecoverReport) Text() string {
 	p("  - Entries beyond what the survivor knew to be committed are taken in, since an acknowledged write may be among them. Their")
 	p("    callers were told that the outcome is unknown, or were told that all is well.")
 	p("  - All sessions are ended: permits that were held are free again, calls that waited are withdrawn, elements that were reserved")
-	p("    for a Take are back in their queues. Semaphores hand out nothing for %v after the start, until every former holder", r.HoldOff)
+	p("    for a Take are back in their queues. Semaphores hand out nothing for %v after the start, until every former holder", r.GracePeriod)
 	p("    must have noticed. Fencing tokens go on above the old ones.")
 	p("  - A call whose answer was lost with the members is not known any more: repeating it may carry it out twice.")
 	p("")

@@ -112,7 +112,7 @@ func TestRecover(t *testing.T) {
 		t.Errorf("the written report differs: %v", err)
 	}
 	t.Logf("%s", text)
-	if len(report.Groups) != 3 || len(report.Members) != 3 || report.HoldOff < 10*time.Second {
+	if len(report.Groups) != 3 || len(report.Members) != 3 || report.GracePeriod < 10*time.Second {
 		t.Errorf("%+v", report)
 	}
 	for path, b := range contents(t, dirs[0]) {
@@ -165,8 +165,8 @@ func TestRecover(t *testing.T) {
 		ready(t, start(t, grid.Config{Name: fmt.Sprint("n", i), DataDir: t.TempDir(), Join: []string{one.Addr()}}))
 	}
 
-	// Nothing is granted before the hold-off is over.
-	if time.Since(began) < report.HoldOff/2 {
+	// Nothing is granted before the grace period is over.
+	if time.Since(began) < report.GracePeriod/2 {
 		short, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
 		_, err := dsemaphore.New(one.Client(), "writers").Acquire(short, 1)

@@ -6,32 +6,32 @@ type Bug string
 // The bugs, by where they are planted.
 const (
 	// Package groupstate.
-	RepeatsApplied    Bug = "repeats-applied"
-	LowerSequence     Bug = "lower-sequence"
-	RecordsLost       Bug = "records-lost"
-	AttachAfterEnd    Bug = "attach-after-end"
-	EndsOutOfOrder    Bug = "ends-out-of-order"
-	EndsPassedOver    Bug = "ends-passed-over"
-	OwnClock          Bug = "own-clock"
-	DeposedClock      Bug = "deposed-clock"
-	ExpiredVisible    Bug = "expired-visible"
-	DueForgotten      Bug = "due-forgotten"
-	WaitersLost       Bug = "waiters-lost"
-	CancelForgotten   Bug = "cancel-forgotten"
-	CancelConsumes    Bug = "cancel-consumes"
-	DeadTakerConsumes Bug = "dead-taker-consumes"
-	TokenReused       Bug = "token-reused"
-	NotOwnedServed    Bug = "not-owned-served"
-	SnapshotAliased   Bug = "snapshot-aliased"
-	HoldOffForgotten  Bug = "hold-off-forgotten"
-	VanishEarly       Bug = "vanish-early"
-	SweepCountsCalls  Bug = "sweep-counts-calls"
-	TurnForgotten     Bug = "turn-forgotten"
-	ExpiryFirst       Bug = "expiry-first"
-	OffsetForgotten   Bug = "offset-forgotten"
-	FloorForgotten    Bug = "floor-forgotten"
-	DestroyUntold     Bug = "destroy-untold"
-	HistoryByChunk    Bug = "history-by-chunk"
+	RepeatsApplied       Bug = "repeats-applied"
+	LowerSequence        Bug = "lower-sequence"
+	RecordsLost          Bug = "records-lost"
+	AttachAfterEnd       Bug = "attach-after-end"
+	EndsOutOfOrder       Bug = "ends-out-of-order"
+	EndsPassedOver       Bug = "ends-passed-over"
+	OwnClock             Bug = "own-clock"
+	DeposedClock         Bug = "deposed-clock"
+	ExpiredVisible       Bug = "expired-visible"
+	DueForgotten         Bug = "due-forgotten"
+	WaitersLost          Bug = "waiters-lost"
+	CancelForgotten      Bug = "cancel-forgotten"
+	CancelConsumes       Bug = "cancel-consumes"
+	DeadTakerConsumes    Bug = "dead-taker-consumes"
+	TokenReused          Bug = "token-reused"
+	NotOwnedServed       Bug = "not-owned-served"
+	SnapshotAliased      Bug = "snapshot-aliased"
+	GracePeriodForgotten Bug = "grace-period-forgotten"
+	VanishEarly          Bug = "vanish-early"
+	SweepCountsCalls     Bug = "sweep-counts-calls"
+	TurnForgotten        Bug = "turn-forgotten"
+	ExpiryFirst          Bug = "expiry-first"
+	OffsetForgotten      Bug = "offset-forgotten"
+	FloorForgotten       Bug = "floor-forgotten"
+	DestroyUntold        Bug = "destroy-untold"
+	HistoryByChunk       Bug = "history-by-chunk"
 
 	// Revocations.
 	RevokedAtOnce       Bug = "revoked-at-once"
@@ -124,7 +124,7 @@ var All = []Mutant{
 	{TokenReused, "a token comes back after a structure is created anew", "structures/dsemaphore", "TestDestroy", 0},
 	{NotOwnedServed, "ownership is checked at dispatch only", "shardgroups", "TestGroup_RefusesWhatItDoesNotOwn", 0},
 	{SnapshotAliased, "a snapshot shares what is written later", "shardgroups/groupstate", "TestSnapshotsAtEveryEntry", 0},
-	{HoldOffForgotten, "a group that lost data grants before the old holders know", "shardgroups/groupstate", "TestHoldOff", 0},
+	{GracePeriodForgotten, "a group that lost data grants before the old holders know", "shardgroups/groupstate", "TestGracePeriod", 0},
 	{VanishEarly, "a structure ends its life while a call waits that is out of sight", "shardgroups/groupstate", "TestEmptyStructuresVanish", 0},
 	{SweepCountsCalls, "clean-up counts what it calls, not what that does", "shardgroups/groupstate", "TestWorkOfAnEntryIsBounded", 0},
 	{TurnForgotten, "a restored state forgets whose turn it is to be cleaned up", "shardgroups/groupstate", "TestExpiryBesideReleases", 0},

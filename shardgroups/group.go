@@ -213,7 +213,7 @@ func (g *Group) Submit(q *Request) {
 	}
 	if g.holds.Load() && !read && q.Kind != protocol.KindControl {
 		g.mu.RLock()
-		r, held := g.state.HoldsBack(q.Kind, q.Op)
+		r, held := g.state.Refuses(q.Kind, q.Op)
 		g.mu.RUnlock()
 		if held {
 			q.answer(r, 0)

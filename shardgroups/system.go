@@ -236,7 +236,7 @@ func (s *System) ownershipOf(id protocol.GroupID) groupstate.Ownership {
 	listed, _ := a.Group(id)
 	o := groupstate.Ownership{
 		Partitions: len(a.Partitions), Limits: a.Settings.Limits, History: s.host.cfg.HistoryBytes,
-		Generation: listed.Generation, Revision: listed.Revision, HoldOff: listed.HoldOff,
+		Generation: listed.Generation, Revision: listed.Revision, GracePeriod: listed.GracePeriod,
 		Ends: listed.Ends, Loading: listed.Backup != 0,
 	}
 	for p, g := range a.Partitions {

@@ -10,10 +10,10 @@ import (
 	"github.com/quorate/quorate/shardgroups"
 )
 
-// TestTransferLeader_HoldsBack shows in which order a transfer goes: nothing is
+// TestTransferLeader_Gates shows in which order a transfer goes: nothing is
 // logged any more when the next leader is asked whether it has all, and who
 // came meanwhile is told of that leader, and of nothing else.
-func TestTransferLeader_HoldsBack(t *testing.T) {
+func TestTransferLeader_Gates(t *testing.T) {
 	c := newCluster(t)
 	for i := range c.hosts {
 		c.start(i, true)

@@ -263,7 +263,7 @@ func (m *groupMachine) RecoverFromSnapshot(r io.Reader, _ []sm.SnapshotFile, sto
 	m.g.state, m.g.applied = state, applied
 	m.g.level.Store(state.Level())
 	m.g.partitions.Store(uint32(state.Partitions()))
-	m.g.holds.Store(state.Holding())
+	m.g.holds.Store(state.Refusing())
 	ends, owned := state.Ends(), state.Owned()
 	m.g.mu.Unlock()
 	m.g.qmu.Lock()

@@ -117,7 +117,7 @@ type Env interface {
 	Put(key []byte, row Row)
 	// Delete removes a row; a row that is not there is left alone.
 	Delete(key []byte)
-	// Destroy ends the structure's life: its rows are out of sight at once and
+	// Destroy ends the structure's instance: its rows are out of sight at once and
 	// cleared later, its waiting calls are answered with CodeDestroyed.
 	Destroy()
 	// Emit appends an event to the partition's history. Key, Value and Old are

@@ -46,7 +46,7 @@ func TestBuiltIsApplied(t *testing.T) {
 				case 5:
 					o := groupstate.Ownership{
 						Partitions: int(number.Draw(t, "partitions")), Limits: protocol.DefaultLimits(), Generation: uint16(number.Draw(t, "generation")),
-						Revision: protocol.Revision(number.Draw(t, "revision")), HoldOff: time.Duration(number.Draw(t, "hold-off")),
+						Revision: protocol.Revision(number.Draw(t, "revision")), GracePeriod: time.Duration(number.Draw(t, "grace period")),
 						Ends: number.Draw(t, "ends"), Loading: rapid.Bool().Draw(t, "loading"), History: int(number.Draw(t, "history")),
 					}
 					for range rapid.IntRange(0, 3).Draw(t, "owned") {
@@ -81,15 +81,15 @@ func TestOwnershipCheck(t *testing.T) {
 		change func(*groupstate.Ownership)
 		ok     bool
 	}{
-		"as it is":            {func(*groupstate.Ownership) {}, true},
-		"the last revision":   {func(o *groupstate.Ownership) { o.Revision = 1<<48 - 1 }, true},
-		"a revision too high": {func(o *groupstate.Ownership) { o.Revision = 1 << 48 }, false},
-		"a negative hold-off": {func(o *groupstate.Ownership) { o.HoldOff = -1 }, false},
-		"held off for ever":   {func(o *groupstate.Ownership) { o.HoldOff = math.MaxInt64 }, false},
-		"no history said":     {func(o *groupstate.Ownership) { o.History = 0 }, true},
-		"a negative history":  {func(o *groupstate.Ownership) { o.History = -1 }, false},
-		"too much history":    {func(o *groupstate.Ownership) { o.History = 1<<40 + 1 }, false},
-		"too many partitions": {func(o *groupstate.Ownership) { o.Partitions = 1<<20 + 1 }, false},
+		"as it is":                {func(*groupstate.Ownership) {}, true},
+		"the last revision":       {func(o *groupstate.Ownership) { o.Revision = 1<<48 - 1 }, true},
+		"a revision too high":     {func(o *groupstate.Ownership) { o.Revision = 1 << 48 }, false},
+		"a negative grace period": {func(o *groupstate.Ownership) { o.GracePeriod = -1 }, false},
+		"held off for ever":       {func(o *groupstate.Ownership) { o.GracePeriod = math.MaxInt64 }, false},
+		"no history said":         {func(o *groupstate.Ownership) { o.History = 0 }, true},
+		"a negative history":      {func(o *groupstate.Ownership) { o.History = -1 }, false},
+		"too much history":        {func(o *groupstate.Ownership) { o.History = 1<<40 + 1 }, false},
+		"too many partitions":     {func(o *groupstate.Ownership) { o.Partitions = 1<<20 + 1 }, false},
 	} {
 		o := owned(false)
 		test.change(&o)

@@ -65,7 +65,7 @@ func (x *archiver) ok() bool {
 
 func (x *archiver) partition(s *State, p *partition) {
 	x.err = x.w.Section(archive.Section{Partition: p.id, Generation: p.generation, Revision: p.revision, Time: p.time(s.clock.Now)})
-	p.lives.Scan(func(id uint64, l life) bool {
+	p.instances.Scan(func(id uint64, l instance) bool {
 		if x.ok() && (l.settings != nil || p.hasRows(id)) {
 			x.err = x.w.Structure(archive.Structure{Instance: id, Kind: l.kind, Name: l.name, Settings: l.settings.Encoded()})
 		}
@@ -76,7 +76,7 @@ func (x *archiver) partition(s *State, p *partition) {
 		id, rowType, k := splitRowKey(key)
 		if id != instance {
 			instance = id
-			_, there = p.lives.Get(id)
+			_, there = p.instances.Get(id)
 		}
 		if x.ok() && there && rowType == rowMachine {
 			x.err = x.w.Row(archive.Row{
@@ -90,7 +90,7 @@ func (x *archiver) partition(s *State, p *partition) {
 
 // hasRows reports whether a structure has rows of its own.
 func (p *partition) hasRows(id uint64) (has bool) {
-	p.rows.Ascend(view(appendLife(nil, id, rowMachine)), func(key string, _ structures.Row) bool {
+	p.rows.Ascend(view(appendInstance(nil, id, rowMachine)), func(key string, _ structures.Row) bool {
 		of, _, _ := splitRowKey(key)
 		has = of == id
 		return false

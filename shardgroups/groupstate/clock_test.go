@@ -224,7 +224,7 @@ func TestLoad_TimeGoesOn(t *testing.T) {
 			t.Fatalf("loaded at %d ms: %d ms are left, %d were", began, got, want)
 		}
 		if due, has := s.state.NextDue(); !has || due.Sub(s.state.Clock().Now) > 10*time.Second {
-			t.Errorf("loaded at %d ms: nothing is due before the hold-off is over", began)
+			t.Errorf("loaded at %d ms: nothing is due before the grace period is over", began)
 		}
 		s.entry("all but a millisecond", began+want-1, func() {})
 		if got := left(s); got != 1 {

@@ -260,7 +260,7 @@ func (s *State) drop(p *partition, key string, row structures.Row, what structur
 	id, _, k := splitRowKey(key)
 	t := &s.tx
 	t.begin(protocol.Caller{}, 0, 0)
-	if !t.openLife(s, p, id) {
+	if !t.openInstance(s, p, id) {
 		p.deleteRow(key) // of a structure that is destroyed
 		return
 	}
@@ -391,14 +391,14 @@ func (s *State) releaseRows(p *partition, id protocol.SessionID, stop int, sink 
 			break
 		}
 		s.work.spent++
-		life, rowType, _ := splitRowKey(key)
-		if line != 0 && (life != line || rowType != rowWaiter) {
+		instance, rowType, _ := splitRowKey(key)
+		if line != 0 && (instance != line || rowType != rowWaiter) {
 			s.withdrawn(p, line, sink)
 			line = 0
 		}
 		if rowType == rowWaiter {
 			s.leave(p, key, protocol.CodeSessionEnded, sink)
-			line = life
+			line = instance
 			continue
 		}
 		if row, ok := p.rows.Get(key); ok && row.Owner == id {
@@ -420,7 +420,7 @@ func (s *State) clearGarbage(p *partition, stop int, sink Sink) bool {
 	}
 	var keys []string
 	most := max((stop-s.work.spent)/2, 1)
-	p.rows.Ascend(string(appendLife(nil, id, 0)), func(k string, _ structures.Row) bool {
+	p.rows.Ascend(string(appendInstance(nil, id, 0)), func(k string, _ structures.Row) bool {
 		if n, _, _ := splitRowKey(k); n != id || len(keys) == most {
 			return false
 		}

@@ -93,7 +93,7 @@ func (m *endsModel) apply() {
 	m.flying = m.flying[1:]
 	for _, id := range m.live {
 		if known[id] && !m.group.Knows(id) {
-			m.t.Fatalf("session %d lives, and the group has ended it", id)
+			m.t.Fatalf("session %d instances, and the group has ended it", id)
 		}
 	}
 }

@@ -22,7 +22,7 @@ var ErrEntry = errors.New("unreadable log entry")
 // Header opens an entry. Proposer and Number let the member that proposed it
 // find its callers again; they mean nothing to the state.
 type Header struct {
-	Proposer   uint64 // a random number of the proposing Host's life
+	Proposer   uint64 // a random number of the proposing Host's instance
 	Number     uint64 // of the entry, among those of Proposer
 	ClockEpoch uint64 // the claim under which Elapsed was measured
 	Elapsed    int64  // nanoseconds since the claim was applied at the leader
@@ -157,10 +157,10 @@ type Ownership struct {
 	Generation uint16
 	// Revision is where the partitions' revisions begin.
 	Revision protocol.Revision
-	// HoldOff is how long, in log time from the moment the group serves, nothing
+	// GracePeriod is how long, in log time from the moment the group serves, nothing
 	// is granted that a session holds: who held it before the group was there may
 	// not know yet that it is lost.
-	HoldOff time.Duration
+	GracePeriod time.Duration
 	// Ends is the number of the last ended session when the group was made: none
 	// of those is ever known to it.
 	Ends uint64
@@ -178,14 +178,14 @@ func (b *Builder) Own(o Ownership) {
 
 // Check reports why an ownership must not be logged: Apply would refuse it.
 func (o *Ownership) Check() error {
-	if o.Partitions < 0 || o.Partitions > maxPartitions || len(o.Owned) > maxPartitions || o.HoldOff < 0 || o.HoldOff > maxHoldOff || o.Revision > maxFirstRevision || o.History < 0 || o.History > maxHistory {
-		return fmt.Errorf("the ownership of %d partitions of %d, from revision %d, held off for %v, with %d bytes of history", len(o.Owned), o.Partitions, o.Revision, o.HoldOff, o.History)
+	if o.Partitions < 0 || o.Partitions > maxPartitions || len(o.Owned) > maxPartitions || o.GracePeriod < 0 || o.GracePeriod > maxGracePeriod || o.Revision > maxFirstRevision || o.History < 0 || o.History > maxHistory {
+		return fmt.Errorf("the ownership of %d partitions of %d, from revision %d, held off for %v, with %d bytes of history", len(o.Owned), o.Partitions, o.Revision, o.GracePeriod, o.History)
 	}
 	return nil
 }
 
 const (
-	maxHoldOff       = 365 * 24 * time.Hour
+	maxGracePeriod   = 365 * 24 * time.Hour
 	maxFirstRevision = 1<<48 - 1
 	maxHistory       = 1 << 40
 )

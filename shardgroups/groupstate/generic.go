@@ -42,7 +42,7 @@ func (t *tx) applyGeneric(k *structures.Kind, op protocol.Op, body []byte) struc
 		if err != nil {
 			return refuseError(err)
 		}
-		if now := t.life.settings; now == nil || s.Version > now.Version {
+		if now := t.instance.settings; now == nil || s.Version > now.Version {
 			t.setSettings(s)
 		}
 		return structures.OK(protocol.AppendArray(nil, 0))
@@ -68,7 +68,7 @@ func (t *tx) configure(k *structures.Kind, body []byte) structures.Result {
 	if err != nil {
 		return refuseError(err)
 	}
-	now := t.life.settings
+	now := t.instance.settings
 	switch {
 	case now == nil:
 		s.Version = t.Version()
@@ -94,9 +94,9 @@ func (v *reader) readGeneric(k *structures.Kind, op protocol.Op, body []byte) st
 	case structures.OpLength:
 		return structures.OK(protocol.AppendInts(nil, k.Machine.Len(v)))
 	case structures.OpSettings:
-		s := structures.Settings{List: k.InForce(v.life.settings)}
-		if v.life.settings != nil {
-			s.Version = v.life.settings.Version
+		s := structures.Settings{List: k.InForce(v.instance.settings)}
+		if v.instance.settings != nil {
+			s.Version = v.instance.settings.Version
 		}
 		return structures.OK(s.Append(nil))
 	case structures.OpInspect:
@@ -144,7 +144,7 @@ func (v *reader) names(s *State, p *partition, body []byte) structures.Result {
 	found, next := 0, ""
 	p.names.Ascend(string(byte(kind))+from, func(name string, id uint64) bool {
 		switch {
-		case name[0] != byte(kind) || !v.openLife(s, p, id):
+		case name[0] != byte(kind) || !v.openInstance(s, p, id):
 			return false
 		case uint64(found) == most, found > 0 && len(items) > int(s.limits.PageBytes):
 			next = name[1:]
@@ -154,7 +154,7 @@ func (v *reader) names(s *State, p *partition, body []byte) structures.Result {
 		found++
 		items = protocol.AppendString(items, name[1:])
 		items = protocol.AppendInt(items, k.Machine.Len(v))
-		items = protocol.AppendUint(items, uint64(*v.life.bytes))
+		items = protocol.AppendUint(items, uint64(*v.instance.bytes))
 		return true
 	})
 	b := protocol.AppendString(protocol.AppendArray(nil, 1+3*found), next)

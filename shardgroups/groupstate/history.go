@@ -16,7 +16,7 @@ type event struct {
 	// with it: the mutation itself.
 	version, end protocol.Version
 	previous     protocol.Version // of the entry; 0: it was not there
-	name         string           // of the structure, shared with its life
+	name         string           // of the structure, shared with its instance
 	key          string           // the row's own memory, as value is, where it was just put
 	value        string
 	old          string
@@ -356,11 +356,11 @@ func (d *decoder) history(p *partition) {
 	}
 }
 
-// sharedName returns the name of a structure, the memory of its life where it has
+// sharedName returns the name of a structure, the memory of its instance where it has
 // one.
 func (p *partition) sharedName(kind protocol.KindID, name string) string {
 	if id, ok := p.names.Get(string(append([]byte{byte(kind)}, name...))); ok {
-		if l, ok := p.lives.Get(id); ok {
+		if l, ok := p.instances.Get(id); ok {
 			return l.name
 		}
 	}

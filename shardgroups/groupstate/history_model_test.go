@@ -158,18 +158,18 @@ type historyModel struct {
 }
 
 type partModel struct {
-	id       protocol.PartitionID
-	base     protocol.Version // the generation
-	revision protocol.Version
-	floor    protocol.Version
-	events   []told
-	lives    map[string]*lifeModel
+	id        protocol.PartitionID
+	base      protocol.Version // the generation
+	revision  protocol.Version
+	floor     protocol.Version
+	events    []told
+	instances map[string]*instanceModel
 	// garbage says that a row of a structure that this entry has destroyed is due: it
 	// is swept in its turn, without an event.
 	garbage bool
 }
 
-type lifeModel struct {
+type instanceModel struct {
 	born protocol.Version
 	rows map[byte]rowModel
 }
@@ -231,7 +231,7 @@ func (m *historyModel) trim() {
 func (m *historyModel) due(r rowModel) bool { return r.deadline != 0 && r.deadline <= m.now }
 
 func (m *historyModel) write(p *partModel, session protocol.SessionID, name string, notes []note) {
-	l := p.lives[name]
+	l := p.instances[name]
 	var events []told
 	wrote := false
 	for _, n := range notes {
@@ -261,8 +261,8 @@ func (m *historyModel) write(p *partModel, session protocol.SessionID, name stri
 		}
 		wrote = true
 		if l == nil {
-			l = &lifeModel{born: p.revision + 1, rows: map[byte]rowModel{}}
-			p.lives[name] = l
+			l = &instanceModel{born: p.revision + 1, rows: map[byte]rowModel{}}
+			p.instances[name] = l
 		}
 		e.Type, e.Value = structures.EventPut, string(n.value())
 		events = append(events, e)
@@ -283,22 +283,22 @@ func (m *historyModel) write(p *partModel, session protocol.SessionID, name stri
 
 // vanish forgets the structures of which nothing is left.
 func (p *partModel) vanish() {
-	for name, l := range p.lives {
+	for name, l := range p.instances {
 		if len(l.rows) == 0 {
-			delete(p.lives, name)
+			delete(p.instances, name)
 		}
 	}
 }
 
 func (m *historyModel) destroy(p *partModel, name string) {
-	l := p.lives[name]
+	l := p.instances[name]
 	if l == nil {
 		return
 	}
 	for _, row := range l.rows {
 		p.garbage = p.garbage || m.due(row)
 	}
-	delete(p.lives, name)
+	delete(p.instances, name)
 	m.mutation(p, told{Type: structures.EventDestroyed, Name: name})
 }
 
@@ -313,7 +313,7 @@ type found struct {
 // sweep ends the rows of a partition that are meant, by deadline where that counts.
 func (m *historyModel) sweep(p *partModel, what structures.EventType, meant func(rowModel) bool) bool {
 	var all []found
-	for name, l := range p.lives {
+	for name, l := range p.instances {
 		for key, row := range l.rows {
 			if meant(row) {
 				f := found{name: name, born: l.born, key: key}
@@ -334,7 +334,7 @@ func (m *historyModel) sweep(p *partModel, what structures.EventType, meant func
 		return int(a.key) - int(b.key)
 	})
 	for _, f := range all {
-		l := p.lives[f.name]
+		l := p.instances[f.name]
 		row := l.rows[f.key]
 		delete(l.rows, f.key)
 		m.mutation(p, told{Type: what, Name: f.name, Key: string([]byte{f.key}), Previous: row.version})
@@ -395,7 +395,7 @@ func newHistoryRun(t *testing.T, rnd *rand.Rand) *historyRun {
 	r.model.budget = o.History
 	for i := range parts {
 		id := protocol.PartitionID(i)
-		p := &partModel{id: id, base: protocol.Version(o.Generation) << 48, revision: protocol.Version(o.Revision), lives: map[string]*lifeModel{}}
+		p := &partModel{id: id, base: protocol.Version(o.Generation) << 48, revision: protocol.Version(o.Revision), instances: map[string]*instanceModel{}}
 		p.floor = p.version()
 		r.model.parts = append(r.model.parts, p)
 		o.Owned = append(o.Owned, id)

@@ -97,7 +97,7 @@ func (t *tx) endHold(k *structures.Kind, key []byte, row structures.Row) {
 
 // due lets the Machine handle a row that is due: a hold ends, as by its session.
 func (s *State) due(m structures.Machine, t *tx, key []byte, row structures.Row) {
-	if _, ok := structures.HoldOf(key); ok && s.kinds[t.life.kind].Holds() {
+	if _, ok := structures.HoldOf(key); ok && s.kinds[t.instance.kind].Holds() {
 		m.Ended(t, key, row)
 		return
 	}
@@ -116,9 +116,9 @@ func (v *reader) holdState(id protocol.HoldID) structures.Result {
 
 // inspect shows what the structure is in this partition.
 func (v *reader) inspect(k *structures.Kind, q structures.InspectRequest) structures.Result {
-	i := structures.Inspected{Length: k.Machine.Len(v), Waiting: uint64(v.life.waiters)}
+	i := structures.Inspected{Length: k.Machine.Len(v), Waiting: uint64(v.instance.waiters)}
 	if v.id != 0 {
-		i.Bytes = uint64(*v.life.bytes)
+		i.Bytes = uint64(*v.instance.bytes)
 	}
 	most := int(min(q.Most, uint64(v.s.limits.PageEntries)))
 	now := v.Time()

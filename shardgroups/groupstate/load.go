@@ -23,11 +23,11 @@ import (
 // once the load is over, from what it was in the archive, so that deadlines stay as
 // far ahead as they were.
 type load struct {
-	generation uint16
-	revision   protocol.Revision
-	holdOff    time.Duration
-	failures   uint64 // how often the archive was refused
-	progress   archive.Progress
+	generation  uint16
+	revision    protocol.Revision
+	gracePeriod time.Duration
+	failures    uint64 // how often the archive was refused
+	progress    archive.Progress
 }
 
 // Loading is how far a group has come in taking over an archive.
@@ -65,7 +65,7 @@ func (s *State) take(n uint64, f archive.Frame) {
 
 // finishLoad ends a load: the archive is whole.
 func (s *State) finishLoad() {
-	s.holdUntil = s.clock.Now.Add(s.load.holdOff)
+	s.holdUntil = s.clock.Now.Add(s.load.gracePeriod)
 	s.load = nil
 	for _, p := range s.partitions {
 		if p != nil {
@@ -79,7 +79,7 @@ func (s *State) finishLoad() {
 // loadFailed forgets what was taken: the load begins anew.
 func (s *State) loadFailed() {
 	l := s.load
-	s.load = &load{generation: l.generation, revision: l.revision, holdOff: l.holdOff, failures: l.failures + 1}
+	s.load = &load{generation: l.generation, revision: l.revision, gracePeriod: l.gracePeriod, failures: l.failures + 1}
 	s.sessions = new(btree.Map[protocol.SessionID, session])
 	s.ending = new(btree.Map[protocol.SessionID, struct{}])
 	s.touched = map[protocol.SessionID][]protocol.PartitionID{}
@@ -140,14 +140,14 @@ func (d *loader) Structure(v archive.Structure) error {
 	if _, twice := p.names.Get(name); twice {
 		return errRefused
 	}
-	l := life{kind: v.Kind, name: name[1:], bytes: new(int)}
+	l := instance{kind: v.Kind, name: name[1:], bytes: new(int)}
 	if v.Settings != nil {
 		var err error
 		if l.settings, err = structures.ReadSettings(v.Settings); err != nil {
 			return errRefused
 		}
 	}
-	p.lives.Load(v.Instance, l)
+	p.instances.Load(v.Instance, l)
 	p.setName(name, v.Instance)
 	return nil
 }
@@ -155,7 +155,7 @@ func (d *loader) Structure(v archive.Structure) error {
 // Row implements archive.Visitor.
 func (d *loader) Row(r archive.Row) error {
 	p := d.partition()
-	if _, ok := p.lives.Get(r.Instance); !ok {
+	if _, ok := p.instances.Get(r.Instance); !ok {
 		return errRefused
 	}
 	key, value := newRow(r.Instance, rowMachine, r.Key, r.Value)
@@ -196,7 +196,7 @@ func (l *load) encode() []byte {
 	b := protocol.AppendArray(nil, loadFields)
 	b = protocol.AppendUint(b, uint64(l.generation))
 	b = protocol.AppendUint(b, uint64(l.revision))
-	b = protocol.AppendUint(b, uint64(l.holdOff))
+	b = protocol.AppendUint(b, uint64(l.gracePeriod))
 	b = protocol.AppendUint(b, l.failures)
 	return l.progress.Append(b)
 }
@@ -209,9 +209,9 @@ func decodeLoad(b []byte) (*load, error) {
 	}
 	r := protocol.NewReader(b)
 	r.Array(loadFields)
-	l := &load{generation: r.Uint16(), revision: protocol.Revision(r.Uint()), holdOff: time.Duration(r.Uint()), failures: r.Uint()}
+	l := &load{generation: r.Uint16(), revision: protocol.Revision(r.Uint()), gracePeriod: time.Duration(r.Uint()), failures: r.Uint()}
 	l.progress = archive.ReadProgress(&r)
-	if err := r.Done(); err != nil || l.holdOff < 0 || l.progress.Done() {
+	if err := r.Done(); err != nil || l.gracePeriod < 0 || l.progress.Done() {
 		return nil, errors.New("damaged: a state that was being loaded")
 	}
 	return l, nil

@@ -47,7 +47,7 @@ func (s *script) lost() {
 func owned(loading bool) groupstate.Ownership {
 	return groupstate.Ownership{
 		Partitions: 8, Owned: []protocol.PartitionID{home, other, third, elsewhere}, Limits: protocol.DefaultLimits(),
-		Generation: 1, HoldOff: 10 * time.Second, Ends: 7, Loading: loading,
+		Generation: 1, GracePeriod: 10 * time.Second, Ends: 7, Loading: loading,
 	}
 }
 
@@ -114,7 +114,7 @@ func (s *script) playLoad() {
 		s.call(slot{ann, home, 0}, counters, hits, 3, ints(1))
 		s.waiting(slot{dan, elsewhere, 0}, queues, jobs, 3, ints(0, 0))
 	})
-	s.entry("the hold-off is over", 16_000, func() {
+	s.entry("the grace period is over", 16_000, func() {
 		s.waiting(slot{dan, third, 0}, semaphores, writers, 2, ints(1, 0))
 		s.b.Ends(7, []protocol.SessionID{50})
 	})
@@ -413,9 +413,9 @@ func token(t *testing.T, s *script, session protocol.SessionID, at int64) (int64
 	return tok, reply == protocol.CodeOK
 }
 
-// TestHoldOff shows that nothing is granted before a hold-off is over, that it
+// TestGracePeriod shows that nothing is granted before a grace period is over, that it
 // is a deadline the group wakes up for, and that tokens grow over generations.
-func TestHoldOff(t *testing.T) {
+func TestGracePeriod(t *testing.T) {
 	var last int64
 	for generation := range uint16(3) {
 		s := quiet(t, func(*script) {})
@@ -431,7 +431,7 @@ func TestHoldOff(t *testing.T) {
 				t.Fatalf("generation %d: a permit with token %d after %d ms", generation, tok, at)
 			}
 			if due, ok := s.state.NextDue(); !ok || time.Duration(due) != 10*time.Second {
-				t.Fatalf("the next deadline is at %d, %t; the hold-off ends at 10 s", due, ok)
+				t.Fatalf("the next deadline is at %d, %t; the grace period ends at 10 s", due, ok)
 			}
 		}
 		tok, ok := token(t, s, ann, 10_000)
@@ -445,10 +445,10 @@ func TestHoldOff(t *testing.T) {
 	}
 }
 
-// TestHoldOff_ByOperation: what hands something out is refused in the hold-off, not
+// TestGracePeriod_ByOperation: what hands something out is refused in the grace period, not
 // entered and without a record; what else changes a semaphore is not, and grants
 // nothing.
-func TestHoldOff_ByOperation(t *testing.T) {
+func TestGracePeriod_ByOperation(t *testing.T) {
 	s := quiet(t, func(*script) {})
 	s.entry("own", 0, func() {
 		s.b.Own(owned(false))
@@ -490,10 +490,10 @@ func TestHoldOff_ByOperation(t *testing.T) {
 	} {
 		code, entered := call(c.op, c.flags, c.body)
 		if code != c.want || entered != (c.want != protocol.CodeFrozen) {
-			t.Errorf("operation %d in the hold-off: code %d, want %d; it left a record: %t", c.op, code, c.want, entered)
+			t.Errorf("operation %d in the grace period: code %d, want %d; it left a record: %t", c.op, code, c.want, entered)
 		}
 	}
-	s.entry("the hold-off is over", 10_100, func() {})
+	s.entry("the grace period is over", 10_100, func() {})
 	if code, _ := call(drain, 0, ints()); code != protocol.CodeOK {
 		t.Errorf("a drain after it: code %d", code)
 	}
@@ -503,7 +503,7 @@ func TestHoldOff_ByOperation(t *testing.T) {
 func TestFirstRevision(t *testing.T) {
 	s := quiet(t, func(*script) {})
 	o := owned(false)
-	o.HoldOff, o.Revision = 0, 5<<40
+	o.GracePeriod, o.Revision = 0, 5<<40
 	s.entry("own", 0, func() { s.b.Own(o) })
 	if tok, ok := token(t, s, ann, 0); !ok || tok <= 1<<48+5<<40 {
 		t.Errorf("token %x, %t", tok, ok)

@@ -29,15 +29,15 @@ type partition struct {
 	// partition's time stands, and offset is that time.
 	offset protocol.LogTime
 
-	names   *btree.Map[string, uint64]         // kind byte and name -> life
-	lives   *btree.Map[uint64, life]           // the structures, by the revision that created them
-	rows    *btree.Map[string, structures.Row] // life, row type, key
-	due     *btree.Map[string, struct{}]       // deadline, row key
-	urgent  *btree.Map[string, struct{}]       // the same of waiting calls and of work that goes on
-	owned   *btree.Map[string, struct{}]       // session, row key
-	records *btree.Map[uint64, record]         // session and slot
-	history history
-	garbage *btree.Map[uint64, protocol.KindID] // destroyed lives with rows still to clear
+	names     *btree.Map[string, uint64]         // kind byte and name -> instance
+	instances *btree.Map[uint64, instance]       // the structures, by the revision that created them
+	rows      *btree.Map[string, structures.Row] // instance, row type, key
+	due       *btree.Map[string, struct{}]       // deadline, row key
+	urgent    *btree.Map[string, struct{}]       // the same of waiting calls and of work that goes on
+	owned     *btree.Map[string, struct{}]       // session, row key
+	records   *btree.Map[uint64, record]         // session and slot
+	history   history
+	garbage   *btree.Map[uint64, protocol.KindID] // destroyed instances with rows still to clear
 
 	kept *btree.Map[uint64, int] // records whose reply may be dropped. Derived
 	// shares are the bytes of the replies in kept by session, and largest is the
@@ -51,18 +51,18 @@ type partition struct {
 	// lastID and last are a structure that was looked up lately: most requests in
 	// a row are for the same. Derived; changed under the lock of Apply only.
 	lastID uint64
-	last   life
+	last   instance
 
 	// nextDue and nextUrgent are not after the first deadline in due and urgent, in
 	// the partition's time. Derived, not replicated.
 	nextDue, nextUrgent protocol.LogTime
 
-	// overdue counts the rows in due by life, those whose deadline is not after
+	// overdue counts the rows in due by instance, those whose deadline is not after
 	// counted. Derived; changed under the lock of Apply only.
 	overdue map[uint64]int
 	counted protocol.LogTime
 
-	// lines says of structures where calls wait, by life: those before that order
+	// lines says of structures where calls wait, by instance: those before that order
 	// are out of sight for good, because their session has ended or their time has
 	// run out, and will be withdrawn. Derived; changed under the lock of Apply only.
 	lines map[uint64]uint64
@@ -70,8 +70,8 @@ type partition struct {
 	distinct map[string]int // of the State. Derived; changed under the lock of Apply only
 }
 
-// life is one life of a structure: from its first mutation to Destroy.
-type life struct {
+// instance is one instance of a structure: from its first mutation to Destroy.
+type instance struct {
 	kind     protocol.KindID
 	name     string
 	settings *structures.Settings // nil: none were agreed
@@ -80,11 +80,11 @@ type life struct {
 	// its element along.
 	waiterBytes int
 	// bytes is the size of the structure's rows in the partition, keys and values.
-	// Derived, and shared by all copies of the life: not read in a snapshot.
+	// Derived, and shared by all copies of the instance: not read in a snapshot.
 	bytes *int
 }
 
-// Row types: the byte between life and key. Waiting calls come first, so that
+// Row types: the byte between instance and key. Waiting calls come first, so that
 // of an ended session they are withdrawn before what it held is given back:
 // else it could be granted to itself.
 const (
@@ -92,26 +92,26 @@ const (
 	rowMachine byte = 1 // a row of the structure's Machine
 )
 
-// lifeSize is the length of a row key's head: life and row type.
-const lifeSize = 9
+// instanceSize is the length of a row key's head: instance and row type.
+const instanceSize = 9
 
 const never = protocol.LogTime(math.MaxInt64)
 
 func newPartition(id protocol.PartitionID, distinct map[string]int) *partition {
 	return &partition{
-		id:      id,
-		names:   new(btree.Map[string, uint64]),
-		lives:   new(btree.Map[uint64, life]),
-		rows:    new(btree.Map[string, structures.Row]),
-		due:     new(btree.Map[string, struct{}]),
-		owned:   new(btree.Map[string, struct{}]),
-		records: new(btree.Map[uint64, record]),
-		garbage: new(btree.Map[uint64, protocol.KindID]),
-		urgent:  new(btree.Map[string, struct{}]),
-		kept:    new(btree.Map[uint64, int]),
-		shares:  new(btree.Map[uint64, int]),
-		largest: new(btree.Map[string, struct{}]),
-		nextDue: never, nextUrgent: never,
+		id:        id,
+		names:     new(btree.Map[string, uint64]),
+		instances: new(btree.Map[uint64, instance]),
+		rows:      new(btree.Map[string, structures.Row]),
+		due:       new(btree.Map[string, struct{}]),
+		owned:     new(btree.Map[string, struct{}]),
+		records:   new(btree.Map[uint64, record]),
+		garbage:   new(btree.Map[uint64, protocol.KindID]),
+		urgent:    new(btree.Map[string, struct{}]),
+		kept:      new(btree.Map[uint64, int]),
+		shares:    new(btree.Map[uint64, int]),
+		largest:   new(btree.Map[string, struct{}]),
+		nextDue:   never, nextUrgent: never,
 		overdue: map[uint64]int{},
 		lines:   map[uint64]uint64{}, distinct: distinct,
 	}
@@ -121,7 +121,7 @@ func newPartition(id protocol.PartitionID, distinct map[string]int) *partition {
 // the trees of p, so nothing may read or write them meanwhile.
 func (p *partition) copy() *partition {
 	c := *p
-	c.names, c.lives, c.rows = p.names.Copy(), p.lives.Copy(), p.rows.Copy()
+	c.names, c.instances, c.rows = p.names.Copy(), p.instances.Copy(), p.rows.Copy()
 	if mutants.On(mutants.SnapshotAliased) {
 		c.rows = p.rows
 	}
@@ -133,31 +133,31 @@ func (p *partition) copy() *partition {
 	return &c
 }
 
-// setLife writes a life.
-func (p *partition) setLife(id uint64, l life) {
-	p.lives.Set(id, l)
+// setInstance writes an instance.
+func (p *partition) setInstance(id uint64, l instance) {
+	p.instances.Set(id, l)
 	p.lastID, p.last = id, l
 	if l.waiters == 0 {
 		delete(p.lines, id)
 	}
 }
 
-// setName says which life has a name.
+// setName says which instance has a name.
 func (p *partition) setName(name string, id uint64) {
 	if _, had := p.names.Set(name, id); !had {
 		p.distinct[name]++
 	}
 }
 
-// endLife forgets a structure.
-func (p *partition) endLife(id uint64, l life) {
+// endInstance forgets a structure.
+func (p *partition) endInstance(id uint64, l instance) {
 	name := string(append([]byte{byte(l.kind)}, l.name...))
 	if _, had := p.names.Delete(name); had {
 		if p.distinct[name]--; p.distinct[name] == 0 {
 			delete(p.distinct, name)
 		}
 	}
-	p.lives.Delete(id)
+	p.instances.Delete(id)
 	if p.lastID == id {
 		p.lastID = 0
 	}
@@ -165,16 +165,16 @@ func (p *partition) endLife(id uint64, l life) {
 	delete(p.overdue, id)
 }
 
-// vanish ends the life of a structure of which nothing is left: no row, no
+// vanish ends the instance of a structure of which nothing is left: no row, no
 // settings, no waiting call. Those that are out of sight count, too: they have
 // not been told. Nobody can tell it from a structure that is empty.
 func (p *partition) vanish(id uint64) {
-	l, ok := p.lives.Get(id)
+	l, ok := p.instances.Get(id)
 	if !ok || l.settings != nil || l.waiters > 0 && !mutants.On(mutants.VanishEarly) {
 		return
 	}
 	if !p.hasRows(id) {
-		p.endLife(id, l)
+		p.endInstance(id, l)
 	}
 }
 
@@ -237,7 +237,7 @@ func (p *partition) grow(key string, n int) {
 	id, _, _ := splitRowKey(key)
 	l := &p.last
 	if id != p.lastID {
-		of, ok := p.lives.Get(id)
+		of, ok := p.instances.Get(id)
 		if !ok {
 			return
 		}
@@ -258,7 +258,7 @@ func (p *partition) unindex(key string, old, row structures.Row) {
 
 // isUrgent reports whether a row is handled before those that only expire.
 func isUrgent(key string, deadline protocol.LogTime) bool {
-	return deadline == structures.AtOnce || key[lifeSize-1] == rowWaiter
+	return deadline == structures.AtOnce || key[instanceSize-1] == rowWaiter
 }
 
 // setDue adds a row to those with a deadline.
@@ -331,7 +331,7 @@ func (p *partition) countOverdue(now protocol.LogTime, most int) int {
 
 // dueAfter calls f for the rows in due whose deadline is after one time and not
 // after another, until f returns false.
-func (p *partition) dueAfter(after, until protocol.LogTime, f func(at protocol.LogTime, life uint64) bool) {
+func (p *partition) dueAfter(after, until protocol.LogTime, f func(at protocol.LogTime, instance uint64) bool) {
 	p.due.Ascend(indexKey(uint64(after)+1, ""), func(indexed string, _ struct{}) bool {
 		n, key := splitIndexKey(indexed)
 		at := protocol.LogTime(n)
@@ -356,20 +356,20 @@ func splitIndexKey(s string) (n uint64, key string) {
 	return binary.BigEndian.Uint64([]byte(s[:8])), s[8:]
 }
 
-// appendLife appends the head of a row key.
-func appendLife(dst []byte, life uint64, rowType byte) []byte {
-	return append(binary.BigEndian.AppendUint64(dst, life), rowType)
+// appendInstance appends the head of a row key.
+func appendInstance(dst []byte, instance uint64, rowType byte) []byte {
+	return append(binary.BigEndian.AppendUint64(dst, instance), rowType)
 }
 
 // splitRowKey reads a row key.
-func splitRowKey(s string) (life uint64, rowType byte, key string) {
-	return binary.BigEndian.Uint64([]byte(s[:8])), s[8], s[lifeSize:]
+func splitRowKey(s string) (instance uint64, rowType byte, key string) {
+	return binary.BigEndian.Uint64([]byte(s[:8])), s[8], s[instanceSize:]
 }
 
 // newRow copies a row key and a value into one piece of memory.
-func newRow(life uint64, rowType byte, key, value []byte) (string, []byte) {
-	b := make([]byte, 0, lifeSize+len(key)+len(value))
-	b = appendLife(b, life, rowType)
+func newRow(instance uint64, rowType byte, key, value []byte) (string, []byte) {
+	b := make([]byte, 0, instanceSize+len(key)+len(value))
+	b = appendInstance(b, instance, rowType)
 	b = append(b, key...)
 	n := len(b)
 	b = append(b, value...)

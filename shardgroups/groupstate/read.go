@@ -183,7 +183,7 @@ func (r *Reader) Read(s *State, q *protocol.Request) (res structures.Result, v p
 		return structures.Result{Code: protocol.CodeNotOwner}, 0
 	}
 	if s.load != nil {
-		res, _ = s.HoldsBack(q.Kind, q.Op)
+		res, _ = s.Refuses(q.Kind, q.Op)
 		return res, p.current()
 	}
 	k := s.kinds[q.Kind]
@@ -214,7 +214,7 @@ type Info struct {
 	Len  int64
 }
 
-// Structures returns the structures that have a life in the group's
+// Structures returns the structures that have an instance in the group's
 // partitions; a map is in several.
 func (s *State) Structures() []Info {
 	at := map[string]int{}
@@ -227,8 +227,8 @@ func (s *State) Structures() []Info {
 		if p == nil {
 			continue
 		}
-		p.lives.Scan(func(id uint64, l life) bool {
-			if s.kinds[l.kind] == nil || !v.openLife(s, p, id) {
+		p.instances.Scan(func(id uint64, l instance) bool {
+			if s.kinds[l.kind] == nil || !v.openInstance(s, p, id) {
 				return true
 			}
 			n := s.kinds[l.kind].Machine.Len(&v)
@@ -277,7 +277,7 @@ func (s *State) Totals() Totals {
 		if p == nil {
 			continue
 		}
-		t.Structures += p.lives.Len()
+		t.Structures += p.instances.Len()
 		t.Rows += p.rows.Len()
 		t.Bytes += p.rowBytes
 		t.Records += p.records.Len()

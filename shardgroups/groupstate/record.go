@@ -204,7 +204,7 @@ func (s *State) Recorded(q *protocol.Request) (structures.Result, protocol.Versi
 	if p == nil || q.Kind == protocol.KindControl || !s.Knows(q.Caller.Session) || mutants.On(mutants.RepeatsApplied) {
 		return structures.Result{}, 0, false
 	}
-	if _, held := s.HoldsBack(q.Kind, q.Op); held {
+	if _, held := s.Refuses(q.Kind, q.Op); held {
 		return structures.Result{}, 0, false
 	}
 	r, ok := p.records.Get(recordKey(q.Caller.Session, q.Caller.Slot))

@@ -69,9 +69,9 @@ func TestRecorded(t *testing.T) {
 	}
 }
 
-// TestRecorded_HoldOff: what Apply refuses before it looks at a record, because the
+// TestRecorded_GracePeriod: what Apply refuses before it looks at a record, because the
 // group's data is lost or being loaded, is not answered from one.
-func TestRecorded_HoldOff(t *testing.T) {
+func TestRecorded_GracePeriod(t *testing.T) {
 	for _, loading := range []bool{false, true} {
 		s := quiet(t, func(*script) {})
 		s.entry("own", 0, func() {
@@ -91,7 +91,7 @@ func TestRecorded_HoldOff(t *testing.T) {
 		if loading {
 			continue
 		}
-		s.entry("the hold-off is over", (11 * time.Second).Milliseconds(), func() {})
+		s.entry("the grace period is over", (11 * time.Second).Milliseconds(), func() {})
 		if r, _, ok := s.state.Recorded(&again); !ok || r.Code != protocol.CodeCancelled {
 			t.Errorf("afterwards: %t, code %d", ok, r.Code)
 		}

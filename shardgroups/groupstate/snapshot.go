@@ -120,8 +120,8 @@ func (e *encoder) partition(p *partition) {
 	e.uint(uint64(p.offset))
 	e.uint(uint64(p.history.floor))
 	e.end()
-	e.uint(uint64(p.lives.Len()))
-	p.lives.Scan(func(id uint64, l life) bool {
+	e.uint(uint64(p.instances.Len()))
+	p.instances.Scan(func(id uint64, l instance) bool {
 		e.uint(id)
 		e.uint(uint64(l.kind))
 		e.string(l.name)
@@ -272,7 +272,7 @@ func (d *decoder) partition(s *State, p *partition) {
 	d.end()
 	for range d.count(1 << 40) {
 		id := d.uint()
-		l := life{kind: protocol.KindID(d.uint()), name: d.string(), bytes: new(int)}
+		l := instance{kind: protocol.KindID(d.uint()), name: d.string(), bytes: new(int)}
 		has, settings := d.bool(), d.bytes()
 		if has {
 			var err error
@@ -282,7 +282,7 @@ func (d *decoder) partition(s *State, p *partition) {
 		}
 		l.waiters, l.waiterBytes = int(d.uint()), int(d.uint())
 		d.end()
-		p.lives.Load(id, l)
+		p.instances.Load(id, l)
 		p.setName(string([]byte{byte(l.kind)})+l.name, id)
 		if !d.ok() {
 			return
@@ -302,7 +302,7 @@ func (d *decoder) partition(s *State, p *partition) {
 		row.Deadline = protocol.LogTime(d.uint())
 		row.Owner = protocol.SessionID(d.uint())
 		d.end()
-		if d.ok() && (len(key) < lifeSize || key[lifeSize-1] == rowWaiter && (len(key) != lifeSize+8 || len(row.Value) < waiterHead)) {
+		if d.ok() && (len(key) < instanceSize || key[instanceSize-1] == rowWaiter && (len(key) != instanceSize+8 || len(row.Value) < waiterHead)) {
 			d.fail("a row of the wrong form")
 		}
 		if !d.ok() {

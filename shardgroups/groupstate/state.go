@@ -59,7 +59,7 @@ type State struct {
 	answered uint64           // repeats answered from records since the start
 	endings  uint64           // see Endings
 	nextDue  protocol.LogTime // not after the first deadline of any partition, in log time
-	garbage  int              // destroyed lives that still have rows
+	garbage  int              // destroyed instances that still have rows
 	ending   *btree.Map[protocol.SessionID, struct{}]
 	// distinct are the structures by kind byte and name, and in how many partitions
 	// each is.
@@ -144,7 +144,7 @@ func (s *State) Level() uint32 { return s.level }
 func (s *State) Limits() protocol.Limits { return s.limits }
 
 // NextDue returns a log time not after the group's next deadline, and false
-// where nothing is due. The end of a hold-off is a deadline.
+// where nothing is due. The end of a grace period is a deadline.
 func (s *State) NextDue() (protocol.LogTime, bool) {
 	due := s.nextDue
 	if s.holdUntil > s.clock.Now {
@@ -280,7 +280,7 @@ func (s *State) own(o Ownership) {
 	s.total, s.limits, s.ends = o.Partitions, o.Limits, o.Ends
 	s.history.budget = o.History
 	s.partitions = make([]*partition, o.Partitions)
-	l := load{generation: o.Generation, revision: o.Revision, holdOff: o.HoldOff}
+	l := load{generation: o.Generation, revision: o.Revision, gracePeriod: o.GracePeriod}
 	for _, id := range o.Owned {
 		if int(id) < o.Partitions && s.partitions[id] == nil {
 			s.partitions[id] = l.empty(id, s.distinct)
@@ -291,20 +291,20 @@ func (s *State) own(o Ownership) {
 		s.load = &l
 		return
 	}
-	if o.HoldOff > 0 && !mutants.On(mutants.HoldOffForgotten) {
-		s.holdUntil = s.clock.Now.Add(o.HoldOff)
+	if o.GracePeriod > 0 && !mutants.On(mutants.GracePeriodForgotten) {
+		s.holdUntil = s.clock.Now.Add(o.GracePeriod)
 	}
 }
 
-// HoldsBack reports whether the group refuses, for now, an operation (OWN-3), and says why:
+// Refuses reports whether the group refuses, for now, an operation (OWN-3), and says why:
 // its state is being loaded, or it is an operation that holds and the group's
-// hold-off is not over (HOLD-3).
-func (s *State) HoldsBack(kind protocol.KindID, op protocol.Op) (structures.Result, bool) {
+// grace period is not over (HOLD-3).
+func (s *State) Refuses(kind protocol.KindID, op protocol.Op) (structures.Result, bool) {
 	if s.load != nil {
 		return frozen("the group's data is being loaded", time.Second), true
 	}
 	if left := s.holdUntil - s.clock.Now; left > 0 && s.holding(kind, op) {
-		return frozen(holdOffDetail, time.Duration(left)), true
+		return frozen(gracePeriodDetail, time.Duration(left)), true
 	}
 	return structures.Result{}, false
 }
@@ -319,10 +319,10 @@ func (s *State) holding(kind protocol.KindID, op protocol.Op) bool {
 	return info != nil && info.Holds
 }
 
-// Holding reports whether HoldsBack holds anything back.
-func (s *State) Holding() bool { return s.load != nil || s.holdUntil > s.clock.Now }
+// Refusing reports whether Refuses refuses anything.
+func (s *State) Refusing() bool { return s.load != nil || s.holdUntil > s.clock.Now }
 
-const holdOffDetail = "the group is in its grace period, since its majority's data was lost: it grants nothing until every former holder must know"
+const gracePeriodDetail = "the group is in its grace period, since its majority's data was lost: it grants nothing until every former holder must know"
 
 func frozen(detail string, wait time.Duration) structures.Result {
 	p := protocol.Problem{Detail: detail, Wait: uint32(min(max(wait, time.Millisecond), time.Second) / time.Millisecond)}
@@ -340,7 +340,7 @@ func (s *State) applyRequest(q *protocol.Request, sink Sink) (structures.Result,
 		s.partitions[q.Partition] = p
 	}
 	if s.load != nil {
-		r, _ := s.HoldsBack(q.Kind, q.Op)
+		r, _ := s.Refuses(q.Kind, q.Op)
 		return r, p.current()
 	}
 	if q.Caller.Session != s.lastKnown || s.lastKnown == 0 {
@@ -357,7 +357,7 @@ func (s *State) applyRequest(q *protocol.Request, sink Sink) (structures.Result,
 		return s.control(p, q, sink)
 	}
 	if s.holdUntil > s.clock.Now {
-		if r, held := s.HoldsBack(q.Kind, q.Op); held {
+		if r, held := s.Refuses(q.Kind, q.Op); held {
 			return r, p.current()
 		}
 	}
@@ -380,7 +380,7 @@ func (s *State) applyRequest(q *protocol.Request, sink Sink) (structures.Result,
 	t.begin(q.Caller, q.Op, q.Flags)
 	t.open(s, p, q.Kind, q.Name)
 	if t.id != 0 {
-		p.lastID, p.last = t.id, t.life
+		p.lastID, p.last = t.id, t.instance
 	}
 	r := s.runMachine(t, q)
 	if r.Code == protocol.CodePanic {
@@ -500,7 +500,7 @@ func (s *State) leave(p *partition, key string, code protocol.Code, sink Sink) {
 	s.unqueue(p, key)
 }
 
-// unqueue removes a waiting call's row, and returns the structure's life, if it
+// unqueue removes a waiting call's row, and returns the structure's instance, if it
 // has not been destroyed. The record is the caller's to change, and already is no
 // longer waiting or will not be when this entry is done.
 func (s *State) unqueue(p *partition, row string) (id uint64, ok bool) {
@@ -510,13 +510,13 @@ func (s *State) unqueue(p *partition, row string) (id uint64, ok bool) {
 	if !ok {
 		return id, false
 	}
-	l, ok := p.lives.Get(id)
+	l, ok := p.instances.Get(id)
 	if !ok {
 		return id, false
 	}
 	l.waiters--
 	l.waiterBytes -= len(old.Value)
-	p.setLife(id, l)
+	p.setInstance(id, l)
 	return id, true
 }
 
@@ -557,17 +557,17 @@ func (s *State) settleRow(p *partition, key string, row structures.Row, confirme
 func (s *State) callback(p *partition, id uint64, sink Sink, f func(structures.Machine, *tx)) {
 	t := &s.tx
 	t.begin(protocol.Caller{}, 0, 0)
-	if !t.openLife(s, p, id) || s.kinds[t.life.kind] == nil {
+	if !t.openInstance(s, p, id) || s.kinds[t.instance.kind] == nil {
 		return
 	}
 	func() {
 		defer func() {
 			if e := recover(); e != nil {
-				s.report(Panic{Kind: t.life.kind, Name: t.life.name, Value: e})
+				s.report(Panic{Kind: t.instance.kind, Name: t.instance.name, Value: e})
 				t.rollback()
 			}
 		}()
-		f(s.kinds[t.life.kind].Machine, t)
+		f(s.kinds[t.instance.kind].Machine, t)
 	}()
 	before := s.work.spent
 	s.work.spent += t.cost
@@ -585,7 +585,7 @@ func (s *State) loseWaiters() {
 		}
 		var lost []string
 		p.rows.Scan(func(key string, _ structures.Row) bool {
-			if key[lifeSize-1] == rowWaiter {
+			if key[instanceSize-1] == rowWaiter {
 				lost = append(lost, key)
 			}
 			return true
@@ -593,10 +593,10 @@ func (s *State) loseWaiters() {
 		for _, key := range lost {
 			row, _ := p.deleteRow(key)
 			id, _, _ := splitRowKey(key)
-			if l, ok := p.lives.Get(id); ok {
+			if l, ok := p.instances.Get(id); ok {
 				l.waiters--
 				l.waiterBytes -= len(row.Value)
-				p.setLife(id, l)
+				p.setInstance(id, l)
 			}
 		}
 	}

@@ -12,44 +12,44 @@ import (
 // reader is the structures.View of one structure in one partition. It is used
 // for one operation at a time; Group reads have one each.
 type reader struct {
-	s    *State
-	p    *partition
-	id   uint64 // of the life; 0: the structure does not exist
-	life life
-	key  []byte           // scratch for row keys
-	now  protocol.LogTime // of the partition
-	time protocol.LogTime // see Reader.Time; the group's
-	cost int              // of what was looked at, and by a tx written
+	s        *State
+	p        *partition
+	id       uint64 // of the instance; 0: the structure does not exist
+	instance instance
+	key      []byte           // scratch for row keys
+	now      protocol.LogTime // of the partition
+	time     protocol.LogTime // see Reader.Time; the group's
+	cost     int              // of what was looked at, and by a tx written
 }
 
 // open looks a structure up.
 func (v *reader) open(s *State, p *partition, kind protocol.KindID, name string) {
 	v.s, v.p, v.now = s, p, p.time(s.clock.Now)
 	if p.lastID != 0 && p.last.kind == kind && p.last.name == name {
-		v.id, v.life = p.lastID, p.last
+		v.id, v.instance = p.lastID, p.last
 		return
 	}
-	v.id, v.life = 0, life{kind: kind, name: name}
+	v.id, v.instance = 0, instance{kind: kind, name: name}
 	v.key = append(append(v.key[:0], byte(kind)), name...)
 	if id, ok := p.names.Get(view(v.key)); ok {
-		v.openLife(s, p, id)
+		v.openInstance(s, p, id)
 	}
 }
 
-// openLife looks a structure up by its life, which may have been destroyed.
-func (v *reader) openLife(s *State, p *partition, id uint64) bool {
+// openInstance looks a structure up by its instance, which may have been destroyed.
+func (v *reader) openInstance(s *State, p *partition, id uint64) bool {
 	v.s, v.p, v.id, v.now = s, p, id, p.time(s.clock.Now)
 	if id == p.lastID {
-		v.life = p.last
+		v.instance = p.last
 		return true
 	}
 	var ok bool
-	v.life, ok = p.lives.Get(id)
+	v.instance, ok = p.instances.Get(id)
 	return ok
 }
 
 func (v *reader) rowKey(rowType byte, key []byte) string {
-	v.key = append(appendLife(v.key[:0], v.id, rowType), key...)
+	v.key = append(appendInstance(v.key[:0], v.id, rowType), key...)
 	return view(v.key)
 }
 
@@ -60,9 +60,9 @@ func (v *reader) live(row structures.Row) bool {
 func (v *reader) Now() protocol.LogTime          { return v.now }
 func (v *reader) Time() protocol.LogTime         { return v.p.time(max(v.time, v.s.clock.Now)) }
 func (v *reader) Exists() bool                   { return v.id != 0 }
-func (v *reader) Settings() *structures.Settings { return v.life.settings }
+func (v *reader) Settings() *structures.Settings { return v.instance.settings }
 func (v *reader) Limits() protocol.Limits        { return v.s.limits }
-func (v *reader) Waiting() int                   { return v.life.waiters }
+func (v *reader) Waiting() int                   { return v.instance.waiters }
 
 func (v *reader) Get(key []byte) (structures.Row, bool) {
 	if v.id == 0 {
@@ -99,10 +99,10 @@ func (v *reader) ascend(rowType byte, from []byte, f func(key []byte, row struct
 	if v.id == 0 {
 		return
 	}
-	pivot := string(append(appendLife(nil, v.id, rowType), from...))
-	prefix := pivot[:lifeSize]
+	pivot := string(append(appendInstance(nil, v.id, rowType), from...))
+	prefix := pivot[:instanceSize]
 	v.p.rows.Ascend(pivot, func(key string, row structures.Row) bool {
-		return len(key) >= lifeSize && key[:lifeSize] == prefix && f(viewBytes(key[lifeSize:]), row)
+		return len(key) >= instanceSize && key[:instanceSize] == prefix && f(viewBytes(key[instanceSize:]), row)
 	})
 }
 
@@ -126,7 +126,7 @@ func (v *reader) Waiters(f func(w structures.Waiter) bool) { v.waiters(f) }
 // waiters returns an order before which nobody is in sight, and how many that
 // are not it has passed over to find that.
 func (v *reader) waiters(f func(w structures.Waiter) bool) (first uint64, passed int) {
-	if v.life.waiters == 0 {
+	if v.instance.waiters == 0 {
 		return 0, 0
 	}
 	first = uint64(v.p.revision) + 1
@@ -218,7 +218,7 @@ type grant struct {
 
 var _ structures.Env = (*tx)(nil)
 
-// begin starts a transaction; open or openLife follows.
+// begin starts a transaction; open or openInstance follows.
 func (t *tx) begin(c protocol.Caller, op protocol.Op, flags protocol.Flags) {
 	t.caller, t.op, t.flags, t.cost = c, op, flags, 0
 	t.rollback()
@@ -241,7 +241,7 @@ func (t *tx) reading() {
 	}
 }
 
-// writing opens the structure's life on the first write.
+// writing opens the structure's instance on the first write.
 func (t *tx) writing() {
 	t.wrote = true
 	if t.id == 0 {
@@ -310,7 +310,7 @@ func same(a, b []byte) bool {
 }
 
 func (t *tx) Emit(e structures.Event) {
-	if !t.s.watched(t.life.kind) {
+	if !t.s.watched(t.instance.kind) {
 		return
 	}
 	t.writing()
@@ -318,7 +318,7 @@ func (t *tx) Emit(e structures.Event) {
 	v := event{typ: e.Type, previous: e.Previous, old: string(e.Old)}
 	if n := len(t.writes); n > 0 && !t.writes[n-1].delete && same(e.Key, t.lastKey) && same(e.Value, t.lastValue) {
 		w := &t.writes[n-1] // the event is of the row just put: it shares the copy
-		v.key, v.value = w.key[lifeSize:], view(w.row.Value)
+		v.key, v.value = w.key[instanceSize:], view(w.row.Value)
 	} else {
 		t.cost += kib(len(e.Value))
 		b := append(append(make([]byte, 0, len(e.Key)+len(e.Value)), e.Key...), e.Value...)
@@ -331,7 +331,7 @@ func (t *tx) Wait(payload []byte, timeout time.Duration) structures.Result {
 	switch {
 	case t.flags&protocol.FlagWait == 0:
 		return structures.Refuse(protocol.CodeInvalid, "this call cannot wait")
-	case t.life.waiters >= int(t.s.limits.Waiters), t.life.waiterBytes+len(payload) > maxWaiterBytes:
+	case t.instance.waiters >= int(t.s.limits.Waiters), t.instance.waiterBytes+len(payload) > maxWaiterBytes:
 		return structures.Refuse(protocol.CodeWaiters, "too many calls wait for this structure")
 	}
 	t.writing()
@@ -372,18 +372,18 @@ func (t *tx) commit(sink Sink) {
 	p.revision++
 	known := t.id == p.lastID
 	if !known {
-		_, known = p.lives.Get(t.id)
+		_, known = p.instances.Get(t.id)
 	}
 	if !known && !t.destroyed {
-		name := string(append([]byte{byte(t.life.kind)}, t.life.name...))
-		t.life.name, t.life.bytes = name[1:], new(int)
+		name := string(append([]byte{byte(t.instance.kind)}, t.instance.name...))
+		t.instance.name, t.instance.bytes = name[1:], new(int)
 		p.setName(name, t.id)
-		p.setLife(t.id, t.life)
+		p.setInstance(t.id, t.instance)
 	}
 	if t.settings != nil {
-		t.life.settings = t.settings
+		t.instance.settings = t.settings
 	}
-	waiters := t.life.waiters
+	waiters := t.instance.waiters
 	puts := 0
 	for i := range t.writes {
 		w := &t.writes[i]
@@ -403,8 +403,8 @@ func (t *tx) commit(sink Sink) {
 	}
 	t.s.work.rows += puts
 	if t.waitRow != "" {
-		t.life.waiters++
-		t.life.waiterBytes += t.waitBytes
+		t.instance.waiters++
+		t.instance.waiterBytes += t.waitBytes
 		t.s.work.waits++
 	}
 	if n := len(t.grants); n > 1 {
@@ -413,14 +413,14 @@ func (t *tx) commit(sink Sink) {
 	for i := range t.grants {
 		t.grant(&t.grants[i], sink)
 	}
-	if t.destroyed && known && t.s.watched(t.life.kind) && !mutants.On(mutants.DestroyUntold) {
+	if t.destroyed && known && t.s.watched(t.instance.kind) && !mutants.On(mutants.DestroyUntold) {
 		t.events = append(t.events, event{typ: structures.EventDestroyed})
 	}
 	if len(t.events) > 0 {
 		before := p.history.bytes
 		for i := range t.events {
 			e := &t.events[i]
-			e.version, e.end, e.kind, e.name = p.current(), p.current(), t.life.kind, t.life.name
+			e.version, e.end, e.kind, e.name = p.current(), p.current(), t.instance.kind, t.instance.name
 			p.history.append(e)
 		}
 		t.s.appended(p, p.history.bytes-before)
@@ -428,14 +428,14 @@ func (t *tx) commit(sink Sink) {
 	t.s.nextDue = min(t.s.nextDue, p.next())
 	switch {
 	case t.destroyed && known:
-		p.endLife(t.id, t.life)
-		p.garbage.Set(t.id, t.life.kind)
+		p.endInstance(t.id, t.instance)
+		p.garbage.Set(t.id, t.instance.kind)
 		t.s.garbage++
 		if mutants.On(mutants.TokenReused) {
 			p.revision = 0
 		}
-	case t.settings != nil || waiters != t.life.waiters:
-		p.setLife(t.id, t.life)
+	case t.settings != nil || waiters != t.instance.waiters:
+		p.setInstance(t.id, t.instance)
 	}
 	if puts == 0 && !t.destroyed {
 		p.vanish(t.id)
@@ -450,9 +450,9 @@ func (t *tx) grant(g *grant, sink Sink) {
 	if !ok {
 		return
 	}
-	t.life.waiters--
-	t.life.waiterBytes -= len(row.Value)
-	state := t.s.done(t.life.kind, w.Op)
+	t.instance.waiters--
+	t.instance.waiterBytes -= len(row.Value)
+	state := t.s.done(t.instance.kind, w.Op)
 	if g.row != "" {
 		state = stateReserved
 	}

@@ -29,7 +29,7 @@ func (s *State) replaceGroup(a *Agreement, c *Command) Answer {
 	}
 	g := Group{
 		ID: a.NextGroup, NextReplica: 1, Generation: a.Groups[i].Generation + 1, Revision: a.Groups[i].Revision,
-		HoldOff: s.longestTTL(), Ends: s.ends, Backup: c.Groups[0].Backup,
+		GracePeriod: s.longestTTL(), Ends: s.ends, Backup: c.Groups[0].Backup,
 	}
 	if c.Floor > FloorOf(a.Groups[i].Generation, a.Groups[i].Revision) {
 		// Above all that it can have handed out, and not above what the clock says
@@ -88,7 +88,7 @@ func (s *State) LongestTTL() time.Duration { return s.longestTTL() }
 // were opened last, and their TTL.
 const (
 	unseenSessions = 1 << 20
-	minHoldOff     = 10 * time.Second
+	minGracePeriod = 10 * time.Second
 )
 
 // SavedCluster returns what a cluster that is founded anew, after this one is lost,
@@ -103,7 +103,7 @@ func (s *State) SavedCluster(has func(protocol.GroupID) bool) *SavedCluster {
 		if g.ID == protocol.SystemGroup {
 			continue
 		}
-		n := Group{ID: g.ID, Generation: g.Generation + 1, Revision: g.Revision, HoldOff: max(s.longestTTL(), minHoldOff)}
+		n := Group{ID: g.ID, Generation: g.Generation + 1, Revision: g.Revision, GracePeriod: max(s.longestTTL(), minGracePeriod)}
 		if has(g.ID) {
 			n.Backup = g.ID
 		}

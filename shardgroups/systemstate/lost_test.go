@@ -37,7 +37,7 @@ func TestReplaceGroup(t *testing.T) {
 		t.Fatalf("%+v, want group 4", a)
 	}
 	want := Group{
-		ID: 4, NextReplica: 3, Generation: 1, HoldOff: 20 * time.Second,
+		ID: 4, NextReplica: 3, Generation: 1, GracePeriod: 20 * time.Second,
 		Replicas: []Replica{{ID: 1, Member: 1, Initial: true}, {ID: 2, Member: 3, Initial: true}},
 	}
 	got, _ := s.Agreement().Group(4)
@@ -108,7 +108,7 @@ func TestReplaceGroup(t *testing.T) {
 	if a := apply(t, s, 21*time.Second, second); a.Group != 5 {
 		t.Errorf("%+v", a)
 	}
-	if g, _ := s.Agreement().Group(5); g.Generation != 2 || g.Backup != 4 || g.Ends != 2 || g.HoldOff != 5*time.Second {
+	if g, _ := s.Agreement().Group(5); g.Generation != 2 || g.Backup != 4 || g.Ends != 2 || g.GracePeriod != 5*time.Second {
 		t.Errorf("%+v", g)
 	}
 	if a := apply(t, s, 21*time.Second, Command{Kind: AddReplica, Group: 5, Member: Member{ID: 1}}); a.Problem == "" {
@@ -159,8 +159,8 @@ func TestFoundFromSavedCluster(t *testing.T) {
 	one := []Replica{{ID: 1, Member: 1, Initial: true}}
 	want := []Group{
 		{ID: 1, Replicas: one, NextReplica: 2},
-		{ID: 2, Replicas: one, NextReplica: 2, Generation: 1, HoldOff: 30 * time.Second, Ends: 2},
-		{ID: 3, Replicas: one, NextReplica: 2, Generation: 1, HoldOff: 30 * time.Second, Ends: 2, Backup: 3},
+		{ID: 2, Replicas: one, NextReplica: 2, Generation: 1, GracePeriod: 30 * time.Second, Ends: 2},
+		{ID: 3, Replicas: one, NextReplica: 2, Generation: 1, GracePeriod: 30 * time.Second, Ends: 2, Backup: 3},
 	}
 	a := s.Agreement()
 	if diff := cmp.Diff(want, a.Groups); diff != "" {

@@ -61,8 +61,8 @@ type Group struct {
 
 	// Revision is where the revisions of its partitions begin.
 	Revision protocol.Revision
-	// HoldOff is how long it hands out nothing that a session holds.
-	HoldOff time.Duration
+	// GracePeriod is how long it hands out nothing that a session holds.
+	GracePeriod time.Duration
 	// Ends is the number of the last ended session when the group was made.
 	Ends uint64
 	// Backup is the group from whose backup it is restored, a file that the member of

@@ -259,11 +259,11 @@ func TestDestroy(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := held.Release(ctx); !errors.Is(err, structures.ErrNotHeld) || errors.Is(err, quorate.ErrSessionLost) {
-		t.Errorf("Release of an earlier life: %v", err)
+		t.Errorf("Release of an earlier instance: %v", err)
 	}
 	wantAvailable(t, ctx, s, 4)
 	if next := acquire(t, ctx, s, 1); next.Token() <= held.Token() {
-		t.Errorf("token %d after token %d of an earlier life", next.Token(), held.Token())
+		t.Errorf("token %d after token %d of an earlier instance", next.Token(), held.Token())
 	}
 }
 

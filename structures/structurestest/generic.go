@@ -175,7 +175,7 @@ func (r *run) exists() bool {
 }
 
 // named wants a structure that exists, and no other, to be listed, with its length,
-// and with its bytes: those of the partition, where nothing is left of earlier lives.
+// and with its bytes: those of the partition, where nothing is left of earlier instances.
 func (r *run) named() error {
 	for _, rep := range []*replica{r.steady, r.restart} {
 		exists := slices.ContainsFunc(rep.state.Structures(), func(i groupstate.Info) bool { return i.Name == name })

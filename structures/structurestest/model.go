@@ -55,7 +55,7 @@ type Model interface {
 	// Apply carries out a mutation and returns its answer, unless it waits, and
 	// those of calls that waited.
 	Apply(call Call, now protocol.LogTime) []Answer
-	// Destroy empties it, and no settings are agreed. It may remember what a later life
+	// Destroy empties it, and no settings are agreed. It may remember what a later instance
 	// must not repeat.
 	Destroy()
 	// Withdraw takes back a call that waits or was answered with CodeReserved,

@@ -372,7 +372,7 @@ func (c *Coordinator) createGroups(ctx context.Context, h *shardgroups.Host, v *
 	}
 	create := systemstate.Command{Kind: systemstate.CreateGroups, Partitions: t.Partitions}
 	for _, g := range t.Groups {
-		group := systemstate.Group{ID: g.ID, HoldOff: c.heldOff(), Generation: v.Floor.Generation(), Revision: v.Floor.Revision()}
+		group := systemstate.Group{ID: g.ID, GracePeriod: c.gracePeriod(), Generation: v.Floor.Generation(), Revision: v.Floor.Revision()}
 		for _, r := range g.Replicas {
 			group.Replicas = append(group.Replicas, systemstate.Replica{ID: r.ID, Member: r.Member, Initial: true})
 			group.NextReplica = max(group.NextReplica, r.ID+1)

@@ -117,7 +117,7 @@ func (c *Coordinator) replace(ctx context.Context, h *shardgroups.Host, v *syste
 		lost = "what the backup does not have is lost, and all sessions of the grid are ended"
 	}
 	c.log.Error("a group has lost the data of its majority and is replaced: "+lost,
-		"group", g.ID, "successor", a.Group, "generation", made.Generation, "grace_period", made.HoldOff,
+		"group", g.ID, "successor", a.Group, "generation", made.Generation, "grace_period", made.GracePeriod,
 		"partitions", ranges(v.Partitions, g.ID), "replicas", c.placesOf(v, g))
 	return nil
 }

@@ -68,7 +68,7 @@ type stateReply struct {
 	Settings       settings
 	SystemApplied  uint64            // by its replica of the system group
 	Led            bool              // it votes in the system group, and knows its leader
-	HoldOff        int64             // nanoseconds, where a cluster before was lost
+	GracePeriod    int64             // nanoseconds, where a cluster before was lost
 	Floor          systemstate.Floor // of a member in memory: what its clock says
 	Recovered      protocol.UUID     // the lost cluster that Cluster was founded from
 }

@@ -180,7 +180,7 @@ func (c *Coordinator) onState(from self) (any, error) {
 		Founder: m.Founder, FounderAddress: m.FounderAddress,
 		Expect: uint32(c.cfg.Expect), Settings: wireOf(&m), Known: targets,
 	}
-	r.HoldOff = int64(c.lostTTL)
+	r.GracePeriod = int64(c.lostTTL)
 	if m.Blank() {
 		r.ClusterName, r.Settings = c.wantedName(), c.wanted()
 	}

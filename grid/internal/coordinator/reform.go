@@ -83,11 +83,11 @@ func (c *Coordinator) mayReform(ctx context.Context, h *shardgroups.Host, m *ide
 		return true, c.becomeBlank()
 	}
 	c.mu.Lock()
-	c.lostTTL = max(c.lostTTL, h.System().LongestTTL(), defaultHoldOff)
-	holdOff := c.lostTTL
+	c.lostTTL = max(c.lostTTL, h.System().LongestTTL(), defaultGracePeriod)
+	gracePeriod := c.lostTTL
 	c.mu.Unlock()
 	c.log.Error("the grid has lost the memory of a majority of its members, and with it everything: it is formed anew, empty",
-		"cluster", m.Cluster, "lost", lost, "groups", len(v.Groups), "grace_period", holdOff)
+		"cluster", m.Cluster, "lost", lost, "groups", len(v.Groups), "grace_period", gracePeriod)
 	return true, c.becomeBlank()
 }
 
@@ -111,9 +111,9 @@ func votesInSystem(v *systemstate.Agreement, u protocol.UUID) bool {
 	return ok && slices.ContainsFunc(g.Replicas, func(r systemstate.Replica) bool { return r.Member == o.ID && !r.NonVoting })
 }
 
-// defaultHoldOff is how long permits are held back at least where the sessions
+// defaultGracePeriod is how long permits are held back at least where the sessions
 // of the lost cluster are not known to the last.
-const defaultHoldOff = 10 * time.Second
+const defaultGracePeriod = 10 * time.Second
 
 // deadOf returns which of the others with a replica of a group are proved to be over.
 // All are asked at the same time: each may be silent for as long as a question waits.
@@ -207,14 +207,14 @@ func (c *Coordinator) logNeverComes(ctx context.Context, m *identity.Member) boo
 	return time.Since(r.leaderless) >= lostAfter && c.isNoMore(ctx, m)
 }
 
-// heldOff returns how long the groups of a cluster that is formed hand out
+// gracePeriod returns how long the groups of a cluster that is formed hand out
 // nothing that a session holds, because a cluster before it was lost.
-func (c *Coordinator) heldOff() time.Duration {
+func (c *Coordinator) gracePeriod() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	longest := c.lostTTL
 	for _, r := range c.seen {
-		longest = max(longest, time.Duration(r.HoldOff))
+		longest = max(longest, time.Duration(r.GracePeriod))
 	}
 	return longest
 }

@@ -90,7 +90,7 @@ func silent(t *testing.T, c net.Conn) {
 	}
 }
 
-func TestCutHoldsBackOneWay(t *testing.T) {
+func TestCutOneWay(t *testing.T) {
 	p := newPair(t, protocol.PurposeMember)
 	p.fabric.Set(0, 1, Link{Cut: true})
 	write(t, p.near, "held")
