@@ -23,7 +23,6 @@ const (
 // larger names what is larger, and why, or that it is to be split.
 var larger = map[string]string{
 	"files of cmd/quorate":                             "to be split",
-	"files of shardgroups":                             "to be split",
 	"files of verify/nemesis":                          "to be split",
 	"lines of cmd/quorate.benchHostile.Run":            "to be split",
 	"lines of cmd/quorate.benchOverload.open":          "to be split",

@@ -57,15 +57,16 @@ var layers = []struct {
 	{"shardgroups/walfs", []string{"shardgroups/histogram"}},
 	{"shardgroups/engine", []string{"protocol", "shardgroups/memlog", "shardgroups/walfs"}},
 	{"shardgroups/raftnet", []string{"mutants", "protocol"}},
+	{"shardgroups/extract", []string{"archive", "partition", "protocol", "structures", "shardgroups/engine", "shardgroups/groupstate", "shardgroups/raftnet", "shardgroups/systemstate", "shardgroups/walfs"}},
 	{"shardgroups/baseline", []string{"protocol", "shardgroups/engine"}}, // for the configuration of a member only
-	{"shardgroups", []string{"mutants", "archive", ".", "partition", "protocol", "structures", "shardgroups/engine", "shardgroups/groupstate", "shardgroups/histogram", "shardgroups/raftnet", "shardgroups/systemstate", "shardgroups/walfs"}},
+	{"shardgroups", []string{"mutants", "archive", ".", "partition", "protocol", "structures", "shardgroups/engine", "shardgroups/extract", "shardgroups/groupstate", "shardgroups/histogram", "shardgroups/raftnet", "shardgroups/systemstate", "shardgroups/walfs"}},
 
 	// Layer 4: members and clients. A client never imports grid: an embedded
 	// member hands out a client with links inside the process.
 	{"client", []string{"mutants", ".", "internal/contexts", "partition", "protocol", "structures"}},
-	{"grid/internal/...", []string{"mutants", "archive", ".", "client", "internal/contexts", "kinds", "partition", "protocol", "structures", "shardgroups", "shardgroups/groupstate", "shardgroups/systemstate", "grid/internal/..."}},
+	{"grid/internal/...", []string{"mutants", "archive", ".", "client", "internal/contexts", "kinds", "partition", "protocol", "structures", "shardgroups", "shardgroups/extract", "shardgroups/groupstate", "shardgroups/systemstate", "grid/internal/..."}},
 	{"grid/gridtest", []string{".", "client", "grid", "grid/internal/...", "internal/ports", "partition", "protocol", "shardgroups", "shardgroups/systemstate", "structures"}}, // breaks and tunes members for tests
-	{"grid", []string{"archive", ".", "client", "internal/contexts", "kinds", "partition", "protocol", "structures", "shardgroups", "shardgroups/groupstate", "shardgroups/systemstate", "grid/internal/..."}},
+	{"grid", []string{"archive", ".", "client", "internal/contexts", "kinds", "partition", "protocol", "structures", "shardgroups", "shardgroups/extract", "shardgroups/groupstate", "shardgroups/systemstate", "grid/internal/..."}},
 	{"bench", []string{".", "client", "internal/contexts", "kinds", "protocol", "structures", "structures/..."}},
 	{"verify", []string{".", "client", "internal/contexts", "kinds", "protocol", "structures", "structures/..."}},
 	{"conform", []string{"kinds", "partition", "protocol", "shardgroups/groupstate", "structures"}}, // plays the members for a client under test
@@ -88,12 +89,13 @@ var dependencies = map[string]map[string]string{
 	"github.com/lni/dragonboat/v4": {
 		"shardgroups":          "Raft",
 		"shardgroups/engine":   "its configuration, its start and its logs",
+		"shardgroups/extract":  "reads snapshots and logs of replicas that do not run",
 		"shardgroups/raftnet":  "the interfaces of its transport and registry, and the messages",
 		"shardgroups/walfs":    "the error of a snapshot that is given up",
 		"shardgroups/baseline": "measures it bare, so that nothing of ours may be in between",
 		"shardgroups/memlog":   "the interface of its log store, and the entries",
 	},
-	"github.com/cockroachdb/pebble": {"shardgroups": "dragonboat's log store, in dragonboat's version: read and verified before the engine opens"},
+	"github.com/cockroachdb/pebble": {"shardgroups/extract": "dragonboat's log store, in dragonboat's version: read and verified before the engine opens"},
 	"github.com/lni/vfs": {
 		"shardgroups/walfs": "the file systems that dragonboat takes",
 		"grid/gridtest":     "disks in memory that forget what was not synced",

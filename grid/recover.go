@@ -19,7 +19,7 @@ import (
 	"github.com/quorate/quorate/internal/contexts"
 	"github.com/quorate/quorate/kinds"
 	"github.com/quorate/quorate/protocol"
-	"github.com/quorate/quorate/shardgroups"
+	"github.com/quorate/quorate/shardgroups/extract"
 	"github.com/quorate/quorate/shardgroups/systemstate"
 )
 
@@ -106,7 +106,7 @@ func Recover(ctx context.Context, cfg RecoverConfig) (*RecoverReport, error) {
 type recovery struct {
 	cfg     RecoverConfig
 	from    *identity.Inspection
-	extract *shardgroups.Extractor
+	extract *extract.Extractor
 	report  RecoverReport
 	backups string
 }
@@ -143,7 +143,7 @@ func (r *recovery) run(ctx context.Context) (_ *RecoverReport, err error) {
 			return nil, err
 		}
 	}
-	r.extract, err = shardgroups.OpenExtractor(shardgroups.ExtractConfig{
+	r.extract, err = extract.Open(extract.Config{
 		Dir: work, Cluster: m.Cluster, Name: m.ClusterName, Incarnation: m.Incarnation, Kinds: kinds.All(), Logger: r.cfg.Logger,
 		Progress: func(g protocol.GroupID, index, last uint64) {
 			r.cfg.Progress(fmt.Sprintf("group %d: entry %d of %d", g, index, last))
@@ -180,7 +180,7 @@ func (r *recovery) chooseLog() error {
 func (r *recovery) findReplicas(ctx context.Context, work string) error {
 	r.cfg.Progress("verifying what was set aside")
 	log := cmp.Or(r.cfg.Logger, slog.New(slog.DiscardHandler))
-	stored, err := shardgroups.Inspect(ctx, work, log, func(protocol.GroupID, protocol.ReplicaID) bool { return true })
+	stored, err := extract.Inspect(ctx, work, log, func(protocol.GroupID, protocol.ReplicaID) bool { return true })
 	if err != nil {
 		return fmt.Errorf("what was set aside cannot be read: %w", err)
 	}
@@ -364,7 +364,7 @@ func (r *recovery) recoverGroup(v *systemstate.Agreement, id protocol.GroupID) e
 	return r.write(s, partitions)
 }
 
-func (r *recovery) read(id protocol.GroupID) (*shardgroups.Extract, error) {
+func (r *recovery) read(id protocol.GroupID) (*extract.Replica, error) {
 	listed, ok := r.from.Member.Replica(id)
 	if !ok || !listed.Started {
 		return nil, fmt.Errorf("the survivor has no replica of group %d", id)
@@ -380,7 +380,7 @@ func (r *recovery) read(id protocol.GroupID) (*shardgroups.Extract, error) {
 }
 
 // write writes the backup of a group, and reads it again.
-func (r *recovery) write(s *shardgroups.Extract, partitions int) error {
+func (r *recovery) write(s *extract.Replica, partitions int) error {
 	r.cfg.Progress(fmt.Sprintf("group %d: writing its backup", s.Group))
 	wrote, err := r.extract.WriteBackup(r.backups, s)
 	if err != nil {
@@ -406,7 +406,7 @@ func (r *recovery) write(s *shardgroups.Extract, partitions int) error {
 // verifyBackup reads the backup of a group to its end, and returns what it holds and
 // its size.
 func verifyBackup(dir string, g protocol.GroupID) (counts archive.Counts, size uint64, err error) {
-	b, err := shardgroups.OpenBackup(dir, g)
+	b, err := extract.OpenBackup(dir, g)
 	if err != nil {
 		return counts, 0, err
 	}
@@ -452,7 +452,7 @@ func (r *RecoverReport) Text() string {
 			p("    ENTRY %d CANNOT BE APPLIED, by no replica: %s", g.Unreadable, g.Reason)
 			p("    it and what follows it, %d entries, are left out; none of them was acknowledged", g.Left)
 		}
-		p("    sessions ended: %d; backup: %s, %d bytes in %d frames, verified", g.Sessions, shardgroups.BackupName(protocol.GroupID(g.Group)), g.Bytes, g.Frames)
+		p("    sessions ended: %d; backup: %s, %d bytes in %d frames, verified", g.Sessions, extract.BackupName(protocol.GroupID(g.Group)), g.Bytes, g.Frames)
 	}
 	p("")
 	p("What may be missing, and what may be there too many")

@@ -220,7 +220,7 @@ func (g *Group) addCommands(e *entry, b *groupstate.Builder) {
 		g.raiseTo = 0
 	}
 	if g.restoreBatch != nil {
-		g.restoreBatch.add(b)
+		g.restoreBatch.Add(b)
 		g.restoreBatch = nil
 	}
 	if g.owned == 0 && g.ownFlying == 0 {

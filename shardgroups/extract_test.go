@@ -9,6 +9,7 @@ import (
 
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups"
+	"github.com/quorate/quorate/shardgroups/extract"
 	"github.com/quorate/quorate/shardgroups/systemstate"
 	"github.com/quorate/quorate/structures"
 	"github.com/quorate/quorate/structures/dcounter"
@@ -58,7 +59,7 @@ func testExtract(t *testing.T, snapshots uint64) {
 	if err := os.CopyFS(work, os.DirFS(c.dirs[survivor])); err != nil {
 		t.Fatal(err)
 	}
-	s, err := shardgroups.OpenExtractor(shardgroups.ExtractConfig{
+	s, err := extract.Open(extract.Config{
 		Dir: work, Cluster: c.id, Incarnation: c.ids[survivor], Kinds: []structures.Kind{dcounter.Kind()},
 	})
 	if err != nil {
@@ -66,7 +67,7 @@ func testExtract(t *testing.T, snapshots uint64) {
 	}
 	defer s.Close()
 	replica := protocol.ReplicaID(survivor + 1)
-	var system *shardgroups.Extract
+	var system *extract.Replica
 	extras := 0
 	for _, g := range []protocol.GroupID{protocol.SystemGroup, first, second} {
 		r, err := s.Read(g, replica, false)
@@ -93,7 +94,7 @@ func testExtract(t *testing.T, snapshots uint64) {
 	if _, err := s.Read(9, 1, false); err == nil {
 		t.Error("a replica that is not there is read")
 	}
-	infos, err := shardgroups.Backups(backups)
+	infos, err := extract.Backups(backups)
 	if err != nil || len(infos) != 3 {
 		t.Fatalf("%d backups, %v", len(infos), err)
 	}

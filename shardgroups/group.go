@@ -14,6 +14,7 @@ import (
 
 	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups/extract"
 	"github.com/quorate/quorate/shardgroups/groupstate"
 	"github.com/quorate/quorate/shardgroups/histogram"
 	"github.com/quorate/quorate/structures"
@@ -100,7 +101,7 @@ type Group struct {
 	raiseTo        uint32 // a level to log; 0: none
 	restoring      bool   // restore runs
 	restoreProblem string // why it failed last; of restore alone
-	restoreBatch   *restoreBatch
+	restoreBatch   *extract.Batch
 
 	stats groupStats
 }

@@ -303,7 +303,7 @@ var ErrEngineFailed = errors.New("the engine has failed")
 
 // ErrLogMissing is the error of a replica that the member has run before and
 // whose log is gone.
-var ErrLogMissing = errors.New("the replica's log is missing")
+var ErrLogMissing = engine.ErrLogMissing
 
 // StopGroup stops this member's replica of a data group, where it runs, and
 // removes its data. The replica must have been removed from its group: its id

@@ -18,6 +18,7 @@ import (
 
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups"
+	"github.com/quorate/quorate/shardgroups/extract"
 )
 
 // worn returns a cluster whose member 0 is closed and has everything on its
@@ -67,7 +68,7 @@ func worn(t *testing.T) *cluster {
 }
 
 func inspect(t *testing.T, dir string) ([]shardgroups.Stored, error) {
-	return shardgroups.Inspect(t.Context(), dir, slog.New(slog.DiscardHandler), func(protocol.GroupID, protocol.ReplicaID) bool { return true })
+	return extract.Inspect(t.Context(), dir, slog.New(slog.DiscardHandler), func(protocol.GroupID, protocol.ReplicaID) bool { return true })
 }
 
 // lost reports whether any of the others has seen more than is stored.
@@ -138,7 +139,7 @@ func TestInspect(t *testing.T) {
 				t.Fatalf("no file %s", pattern)
 			}
 			stored, err := inspect(t, dir)
-			var damaged *shardgroups.DamagedError
+			var damaged *extract.DamagedError
 			switch {
 			case errors.As(err, &damaged):
 				found[kind+": damaged"]++

@@ -2,6 +2,8 @@ package shardgroups
 
 import (
 	"context"
+	"errors"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -11,11 +13,28 @@ import (
 
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups/engine"
+	"github.com/quorate/quorate/shardgroups/extract"
 	"github.com/quorate/quorate/shardgroups/groupstate"
 	"github.com/quorate/quorate/shardgroups/systemstate"
 	"github.com/quorate/quorate/structures"
 	"github.com/quorate/quorate/structures/dcounter"
 )
+
+// idleMachine is a state machine that applies nothing.
+type idleMachine struct{}
+
+func (idleMachine) Update(entries []sm.Entry) ([]sm.Entry, error) { return entries, nil }
+func (idleMachine) Lookup(any) (any, error)                       { return nil, errors.ErrUnsupported }
+func (idleMachine) PrepareSnapshot() (any, error)                 { return nil, sm.ErrSnapshotAborted }
+func (idleMachine) Close() error                                  { return nil }
+
+func (idleMachine) SaveSnapshot(any, io.Writer, sm.ISnapshotFileCollection, <-chan struct{}) error {
+	return sm.ErrSnapshotAborted
+}
+
+func (idleMachine) RecoverFromSnapshot(io.Reader, []sm.SnapshotFile, <-chan struct{}) error {
+	return errors.ErrUnsupported
+}
 
 // poisoned logs entries as they are, in a group of one replica on disk that applies
 // nothing, and returns the directory.
@@ -23,10 +42,9 @@ func poisoned(t *testing.T, group protocol.GroupID, entries ...[]byte) string {
 	t.Helper()
 	dir := t.TempDir()
 	h := tunedHost(t, func(c *Config) { c.Memory, c.Dir, c.RTT = false, dir, 5*time.Millisecond })
-	m := &extractMachine{r: &Extract{Group: group}}
 	if err := h.nh.StartConcurrentReplica(
 		map[uint64]string{1: h.cfg.Incarnation.String()}, false,
-		func(_, _ uint64) sm.IConcurrentStateMachine { return m }, engine.ReplicaConfig(group, 1, h.cfg.ElectionRTT),
+		func(_, _ uint64) sm.IConcurrentStateMachine { return idleMachine{} }, engine.ReplicaConfig(group, 1, h.cfg.ElectionRTT),
 	); err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +60,7 @@ func poisoned(t *testing.T, group protocol.GroupID, entries ...[]byte) string {
 			if ctx.Err() != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(5 * time.Millisecond) // nobody leads yet
+			time.Sleep(5 * time.Millisecond) // there is no leader yet
 		}
 	}
 	if err := h.Close(); err != nil {
@@ -51,13 +69,13 @@ func poisoned(t *testing.T, group protocol.GroupID, entries ...[]byte) string {
 	return dir
 }
 
-func extracted(t *testing.T, dir string, group protocol.GroupID) (*Extract, error) {
+func extracted(t *testing.T, dir string, group protocol.GroupID) (*extract.Replica, error) {
 	t.Helper()
 	work := t.TempDir()
 	if err := os.CopyFS(work, os.DirFS(dir)); err != nil {
 		t.Fatal(err)
 	}
-	s, err := OpenExtractor(ExtractConfig{
+	s, err := extract.Open(extract.Config{
 		Dir: work, Cluster: protocol.UUID{1}, Incarnation: protocol.UUID{2}, Kinds: []structures.Kind{dcounter.Kind()},
 	})
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	sm "github.com/lni/dragonboat/v4/statemachine"
 
 	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups/engine"
 	"github.com/quorate/quorate/shardgroups/groupstate"
 	"github.com/quorate/quorate/shardgroups/systemstate"
 )
@@ -349,7 +350,7 @@ type systemSnapshot struct {
 
 func (m *systemMachine) SaveSnapshot(ctx any, w io.Writer, _ sm.ISnapshotFileCollection, _ <-chan struct{}) error {
 	snapshot := ctx.(*systemSnapshot)
-	err := writeIndex(w, snapshot.applied)
+	err := engine.WriteIndex(w, snapshot.applied)
 	if err == nil {
 		_, err = w.Write(snapshot.state)
 	}
@@ -363,7 +364,7 @@ func (m *systemMachine) SaveSnapshot(ctx any, w io.Writer, _ sm.ISnapshotFileCol
 func (m *systemMachine) RecoverFromSnapshot(r io.Reader, _ []sm.SnapshotFile, _ <-chan struct{}) error {
 	state := systemstate.New()
 	m.s.tune(state)
-	applied, err := readIndex(r)
+	applied, err := engine.ReadIndex(r)
 	if err != nil {
 		return err
 	}

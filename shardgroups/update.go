@@ -1,7 +1,6 @@
 package shardgroups
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +9,7 @@ import (
 	sm "github.com/lni/dragonboat/v4/statemachine"
 
 	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups/engine"
 	"github.com/quorate/quorate/shardgroups/groupstate"
 	"github.com/quorate/quorate/structures"
 )
@@ -209,23 +209,10 @@ type groupSnapshot struct {
 }
 
 func (s *groupSnapshot) writeTo(w io.Writer, stop <-chan struct{}) error {
-	if err := writeIndex(w, s.applied); err != nil {
+	if err := engine.WriteIndex(w, s.applied); err != nil {
 		return err
 	}
 	return s.state.WriteTo(w, stop)
-}
-
-func writeIndex(w io.Writer, index uint64) error {
-	_, err := w.Write(binary.BigEndian.AppendUint64(nil, index))
-	return err
-}
-
-func readIndex(r io.Reader) (uint64, error) {
-	var b [8]byte
-	if _, err := io.ReadFull(r, b[:]); err != nil {
-		return 0, fmt.Errorf("read snapshot: %w", err)
-	}
-	return binary.BigEndian.Uint64(b[:]), nil
 }
 
 // SaveSnapshot writes the copy. A disk that refuses it ends this snapshot, not
@@ -249,7 +236,7 @@ func (m *groupMachine) SaveSnapshot(ctx any, w io.Writer, _ sm.ISnapshotFileColl
 // RecoverFromSnapshot replaces the state.
 func (m *groupMachine) RecoverFromSnapshot(r io.Reader, _ []sm.SnapshotFile, stop <-chan struct{}) error {
 	state := m.g.newState()
-	applied, err := readIndex(r)
+	applied, err := engine.ReadIndex(r)
 	if err != nil {
 		return fmt.Errorf("group %d: %w", m.g.id, err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/quorate/quorate/grid/internal/identity"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups"
+	"github.com/quorate/quorate/shardgroups/extract"
 	"github.com/quorate/quorate/shardgroups/systemstate"
 )
 
@@ -43,7 +44,7 @@ func (c *Coordinator) reconcileBackups(ctx context.Context, h *shardgroups.Host,
 		return nil
 	}
 	c.backups.look(time.Now())
-	headers, err := shardgroups.Backups(dir)
+	headers, err := extract.Backups(dir)
 	c.logBackups(err)
 	loading := false
 	for _, g := range v.Groups {
@@ -121,14 +122,14 @@ func (c *Coordinator) offerBackup(ctx context.Context, h *shardgroups.Host, v *s
 // done.
 func (c *Coordinator) verifyBackup(g protocol.GroupID) error {
 	dir := c.dir.BackupDir()
-	st, err := os.Stat(filepath.Join(dir, shardgroups.BackupName(g)))
+	st, err := os.Stat(filepath.Join(dir, extract.BackupName(g)))
 	if err != nil {
 		return err
 	}
 	if v, ok := c.backups.verified[g]; ok && v.size == st.Size() && v.modified.Equal(st.ModTime()) {
 		return v.err
 	}
-	b, err := shardgroups.OpenBackup(dir, g)
+	b, err := extract.OpenBackup(dir, g)
 	if err == nil {
 		_, err = b.Verify(c.cfg.Kinds)
 		err = errors.Join(err, b.Close())
@@ -190,7 +191,7 @@ func (c *Coordinator) logBackups(err error) {
 }
 
 func (c *Coordinator) removeBackup(dir string, g protocol.GroupID) {
-	err := os.Remove(filepath.Join(dir, shardgroups.BackupName(g)))
+	err := os.Remove(filepath.Join(dir, extract.BackupName(g)))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		c.log.Warn("a backup from which a group was restored cannot be removed", "error", err)
 	}
@@ -229,7 +230,7 @@ func (c *Coordinator) findSavedCluster() (*savedCluster, error) {
 	if dir == "" {
 		return nil, nil
 	}
-	b, err := shardgroups.OpenBackup(dir, protocol.SystemGroup)
+	b, err := extract.OpenBackup(dir, protocol.SystemGroup)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -241,7 +242,7 @@ func (c *Coordinator) findSavedCluster() (*savedCluster, error) {
 	if saved.state, err = b.State(); err != nil {
 		return nil, &fatalError{err}
 	}
-	headers, err := shardgroups.Backups(dir)
+	headers, err := extract.Backups(dir)
 	if err != nil {
 		return nil, &fatalError{err}
 	}

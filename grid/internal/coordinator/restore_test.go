@@ -14,7 +14,7 @@ import (
 	"github.com/quorate/quorate/archive"
 	"github.com/quorate/quorate/grid/internal/identity"
 	"github.com/quorate/quorate/protocol"
-	"github.com/quorate/quorate/shardgroups"
+	"github.com/quorate/quorate/shardgroups/extract"
 	"github.com/quorate/quorate/shardgroups/systemstate"
 )
 
@@ -51,7 +51,7 @@ func TestBackupThatIsNotOffered(t *testing.T) {
 		if _, err := w.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(dir.BackupDir(), shardgroups.BackupName(h.Group)), b.Bytes()[:b.Len()-cut], 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir.BackupDir(), extract.BackupName(h.Group)), b.Bytes()[:b.Len()-cut], 0o600); err != nil {
 			t.Fatal(err)
 		}
 		for range 3 {

@@ -13,6 +13,7 @@ import (
 	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups"
+	"github.com/quorate/quorate/shardgroups/extract"
 	"github.com/quorate/quorate/shardgroups/systemstate"
 )
 
@@ -135,11 +136,11 @@ func (c *Coordinator) inspect(m *identity.Member) error {
 		return err
 	}
 	began := time.Now()
-	stored, err := shardgroups.Inspect(c.ctx, dir, c.log, func(g protocol.GroupID, r protocol.ReplicaID) bool {
+	stored, err := extract.Inspect(c.ctx, dir, c.log, func(g protocol.GroupID, r protocol.ReplicaID) bool {
 		had, ok := m.Replica(g)
 		return ok && had.Replica == r
 	})
-	var damaged *shardgroups.DamagedError
+	var damaged *extract.DamagedError
 	switch {
 	case errors.As(err, &damaged):
 		k.lost = damaged.Error()

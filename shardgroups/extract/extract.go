@@ -1,4 +1,4 @@
-package shardgroups
+package extract
 
 import (
 	"context"
@@ -19,12 +19,14 @@ import (
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups/engine"
 	"github.com/quorate/quorate/shardgroups/groupstate"
+	"github.com/quorate/quorate/shardgroups/raftnet"
 	"github.com/quorate/quorate/shardgroups/systemstate"
+	"github.com/quorate/quorate/shardgroups/walfs"
 	"github.com/quorate/quorate/structures"
 )
 
-// ExtractConfig says what to read of a member that does not run.
-type ExtractConfig struct {
+// Config says which member, that does not run, to read.
+type Config struct {
 	// Dir is a copy of the member's engine directory. It is written to.
 	Dir         string
 	Cluster     protocol.UUID
@@ -32,12 +34,12 @@ type ExtractConfig struct {
 	Incarnation protocol.UUID
 	Kinds       []structures.Kind
 	Logger      *slog.Logger // nil: discards
-	// Progress, where set, is told how far a replica has come, now and then.
+	// Progress is called now and then with how far a replica has been read; nil: not.
 	Progress func(group protocol.GroupID, index, last uint64)
 }
 
-// Extract is what a replica held.
-type Extract struct {
+// Replica is what a replica held.
+type Replica struct {
 	Group    protocol.GroupID
 	Replica  protocol.ReplicaID
 	Snapshot uint64 // log index that the newest snapshot reaches; 0: none
@@ -59,49 +61,64 @@ type Extract struct {
 }
 
 // Agreement returns what a system group had agreed.
-func (s *Extract) Agreement() *systemstate.Agreement { return s.system.Agreement() }
+func (x *Replica) Agreement() *systemstate.Agreement { return x.system.Agreement() }
 
 // SavedCluster returns what a new cluster keeps of a system group.
-func (s *Extract) SavedCluster(has func(protocol.GroupID) bool) *systemstate.SavedCluster {
-	return s.system.SavedCluster(has)
+func (x *Replica) SavedCluster(has func(protocol.GroupID) bool) *systemstate.SavedCluster {
+	return x.system.SavedCluster(has)
 }
 
 // LongestTTL returns the longest TTL of the sessions of a system group.
-func (s *Extract) LongestTTL() time.Duration { return s.system.LongestTTL() }
+func (x *Replica) LongestTTL() time.Duration { return x.system.LongestTTL() }
 
 // Extractor reads the replicas of a member that does not run: the newest
 // snapshot, and every entry of the log, those beyond the commit index that the
-// replica knew of too. Such an entry may have been acknowledged, because the
-// lost majority had it, or not: taking it in loses nothing that was
-// acknowledged, and can at most carry out what somebody was told may have been.
+// replica knew of too. Such an entry may have been acknowledged, because the lost
+// majority had it, or not: to take it in loses nothing that was acknowledged, and
+// can at most carry out what a client was answered may have been carried out.
 type Extractor struct {
-	cfg  ExtractConfig
-	host *Host
+	cfg Config
+	nh  *dragonboat.NodeHost
 }
 
-// OpenExtractor opens the engine on a copy of its directory.
-func OpenExtractor(cfg ExtractConfig) (*Extractor, error) {
+// Open opens the engine on a copy of its directory.
+func Open(cfg Config) (*Extractor, error) {
 	if cfg.Progress == nil {
 		cfg.Progress = func(protocol.GroupID, uint64, uint64) {}
 	}
-	h, err := Open(Config{
-		Dir: cfg.Dir, Cluster: cfg.Cluster, Incarnation: cfg.Incarnation, Kinds: cfg.Kinds, Logger: cfg.Logger,
-		Resolve: func(protocol.UUID) (string, bool) { return "", false },
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	engine.BridgeLogs(cfg.Logger)
+	if _, err := engine.AdoptLocation(cfg.Dir); err != nil {
+		return nil, err
+	}
+	c := engine.NodeHostConfig(cfg.Dir, engine.DefaultRTT)
+	c.Expert.FS = walfs.New(nil, cfg.Logger, c.Expert.LogDB.KVWriteBufferSize).ForEngine()
+	c.DeploymentID = engine.DeploymentID(cfg.Cluster)
+	c.NodeHostID, c.RaftAddress = cfg.Incarnation.String(), cfg.Incarnation.String()
+	c.Expert.TransportFactory = raftnet.NewTransport(raftnet.Config{
 		Dial: func(context.Context, string, protocol.Purpose) (net.Conn, error) {
 			return nil, errors.New("offline")
 		},
+		Ended: func(string) {}, ElectionTime: engine.DefaultElectionRTT * engine.DefaultRTT, Logger: cfg.Logger,
 	})
+	c.Expert.NodeRegistryFactory = raftnet.NewRegistry(func(protocol.UUID) (string, bool) { return "", false })
+	nh, err := engine.Open(c)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("open the log in %s: %w", cfg.Dir, err)
 	}
-	return &Extractor{cfg: cfg, host: h}, nil
+	return &Extractor{cfg: cfg, nh: nh}, nil
 }
 
-// Close closes the engine.
-func (s *Extractor) Close() error { return s.host.Close() }
+// Close closes the engine. It returns no error.
+func (s *Extractor) Close() error {
+	s.nh.Close()
+	return nil
+}
 
 // Read reads one replica, up to the first entry that cannot be applied.
-func (s *Extractor) Read(group protocol.GroupID, replica protocol.ReplicaID, nonVoting bool) (*Extract, error) {
+func (s *Extractor) Read(group protocol.GroupID, replica protocol.ReplicaID, nonVoting bool) (*Replica, error) {
 	r, err := s.read(group, replica, nonVoting, math.MaxUint64)
 	var bad *unreadableError
 	if !errors.As(err, &bad) {
@@ -128,7 +145,7 @@ func (e *unreadableError) Error() string { return fmt.Sprintf("entry %d: %v", e.
 func (e *unreadableError) Unwrap() error { return e.err }
 
 // read reads a replica up to a log index.
-func (s *Extractor) read(group protocol.GroupID, replica protocol.ReplicaID, nonVoting bool, upTo uint64) (r *Extract, err error) {
+func (s *Extractor) read(group protocol.GroupID, replica protocol.ReplicaID, nonVoting bool, upTo uint64) (r *Replica, err error) {
 	defer func() {
 		if e := recover(); e != nil {
 			err = errors.New(engine.PanicReason(e))
@@ -137,11 +154,11 @@ func (s *Extractor) read(group protocol.GroupID, replica protocol.ReplicaID, non
 			err = fmt.Errorf("read replica %d of group %d: %w", replica, group, err)
 		}
 	}()
-	nh := s.host.nh
+	nh := s.nh
 	if !nh.HasNodeInfo(uint64(group), uint64(replica)) {
-		return nil, ErrLogMissing
+		return nil, engine.ErrLogMissing
 	}
-	r = &Extract{Group: group, Replica: replica}
+	r = &Replica{Group: group, Replica: replica}
 	m := &extractMachine{r: r, kinds: s.cfg.Kinds}
 	m.reset()
 	cfg := engine.ReplicaConfig(group, replica, 1000)
@@ -151,7 +168,7 @@ func (s *Extractor) read(group protocol.GroupID, replica protocol.ReplicaID, non
 	}
 	err = start()
 	for began := time.Now(); errors.Is(err, dragonboat.ErrShardAlreadyExist) && time.Since(began) < unloadTimeout; err = start() {
-		time.Sleep(time.Millisecond) // it was read before, and the engine is not done with it
+		time.Sleep(time.Millisecond) // it was read before, and the engine still closes it
 	}
 	if err != nil {
 		return nil, err
@@ -177,7 +194,7 @@ const unloadTimeout = 30 * time.Second
 // extractBatch is how many entries are read at once.
 const extractBatch = 1024
 
-func (s *Extractor) replay(r *Extract, log dragonboat.ReadonlyLogReader, upTo uint64) error {
+func (s *Extractor) replay(r *Replica, log dragonboat.ReadonlyLogReader, upTo uint64) error {
 	first, last := log.GetRange()
 	state, _ := log.NodeState()
 	r.Snapshot = log.Snapshot().Index
@@ -186,7 +203,7 @@ func (s *Extractor) replay(r *Extract, log dragonboat.ReadonlyLogReader, upTo ui
 	if first > r.Snapshot+1 {
 		return fmt.Errorf("the log begins at %d, its snapshot reaches %d", first, r.Snapshot)
 	}
-	told := time.Now()
+	reported := time.Now()
 	last = min(last, upTo)
 	for next := r.Snapshot + 1; next <= last; {
 		entries, err := log.Entries(next, min(next+extractBatch, last+1), 8<<20)
@@ -202,8 +219,8 @@ func (s *Extractor) replay(r *Extract, log dragonboat.ReadonlyLogReader, upTo ui
 			}
 		}
 		next = entries[len(entries)-1].Index + 1
-		if time.Since(told) > time.Second {
-			told = time.Now()
+		if time.Since(reported) > time.Second {
+			reported = time.Now()
 			s.cfg.Progress(r.Group, next-1, last)
 		}
 	}
@@ -220,7 +237,7 @@ func (s *Extractor) replay(r *Extract, log dragonboat.ReadonlyLogReader, upTo ui
 
 // apply applies an entry if it is one of ours. One that nobody can apply is an
 // *unreadableError; one of a later version is not.
-func (r *Extract) apply(e *raftpb.Entry) (err error) {
+func (r *Replica) apply(e *raftpb.Entry) (err error) {
 	cmd := e.Cmd
 	switch {
 	case e.Type == raftpb.EncodedEntry && len(cmd) > 1 && cmd[0] == 0: // version 0, not compressed, no session
@@ -262,7 +279,7 @@ func (silent) Granted(protocol.PartitionID, protocol.Caller, structures.Result, 
 
 // WriteBackup writes what a replica held as the backup of its group into dir, and
 // returns what it holds; Backup.Verify reads it again.
-func (s *Extractor) WriteBackup(dir string, x *Extract) (archive.Counts, error) {
+func (s *Extractor) WriteBackup(dir string, x *Replica) (archive.Counts, error) {
 	h := archive.Header{Cluster: s.cfg.Cluster, Name: s.cfg.Name, Group: x.Group, Index: x.Last}
 	var foot archive.Footer
 	err := writeBackup(dir, h, func(w io.Writer) (err error) {
@@ -279,7 +296,7 @@ func (s *Extractor) WriteBackup(dir string, x *Extract) (archive.Counts, error) 
 	return foot.Counts, nil
 }
 
-func (x *Extract) writeSystem(w io.Writer, h archive.Header) (archive.Footer, error) {
+func (x *Replica) writeSystem(w io.Writer, h archive.Header) (archive.Footer, error) {
 	v := x.system.Agreement()
 	h.Partitions, h.Time, h.Level = uint32(len(v.Partitions)), x.system.Clock().Now, v.Level
 	a, err := archive.NewWriter(w, h)
@@ -295,7 +312,7 @@ func (x *Extract) writeSystem(w io.Writer, h archive.Header) (archive.Footer, er
 // extractMachine takes a replica's snapshot and none of its entries: those are
 // read from the log, beyond what the replica may apply by itself.
 type extractMachine struct {
-	r     *Extract
+	r     *Replica
 	kinds []structures.Kind
 
 	mu  sync.Mutex // guards the following, between the engine and Read
@@ -323,7 +340,7 @@ func (m *extractMachine) SaveSnapshot(any, io.Writer, sm.ISnapshotFileCollection
 func (m *extractMachine) RecoverFromSnapshot(r io.Reader, _ []sm.SnapshotFile, stop <-chan struct{}) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	_, err := readIndex(r)
+	_, err := engine.ReadIndex(r)
 	switch {
 	case err != nil:
 	case m.r.system != nil:

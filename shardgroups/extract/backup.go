@@ -1,4 +1,4 @@
-package shardgroups
+package extract
 
 import (
 	"bufio"
@@ -49,7 +49,7 @@ func OpenBackup(dir string, g protocol.GroupID) (*Backup, error) {
 		err = fmt.Errorf("it is the backup of group %d: give it that group's name", b.Header.Group)
 	}
 	if err != nil {
-		return nil, errors.Join(b.wrap(err), f.Close())
+		return nil, errors.Join(b.Wrap(err), f.Close())
 	}
 	return b, nil
 }
@@ -66,7 +66,8 @@ func (b *Backup) Size() (uint64, error) {
 	return uint64(st.Size()), nil
 }
 
-func (b *Backup) wrap(err error) error {
+// Wrap adds the file to an error; nil stays nil.
+func (b *Backup) Wrap(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -110,7 +111,7 @@ func (b *Backup) Verify(kinds []structures.Kind) (archive.Counts, error) {
 	if err == nil && b.Header.Group == protocol.SystemGroup {
 		err = systemstate.New().Restore(&v.state)
 	}
-	return counts, b.wrap(err)
+	return counts, b.Wrap(err)
 }
 
 // State returns the state in a backup of the system group, of which it reads and
@@ -118,10 +119,10 @@ func (b *Backup) Verify(kinds []structures.Kind) (archive.Counts, error) {
 func (b *Backup) State() (*systemstate.State, error) {
 	v := &verifier{}
 	if err := b.read(v); err != nil {
-		return nil, b.wrap(err)
+		return nil, b.Wrap(err)
 	}
 	s := systemstate.New()
-	return s, b.wrap(s.Restore(&v.state))
+	return s, b.Wrap(s.Restore(&v.state))
 }
 
 // verifier is the archive.Visitor that looks at the meaning of an archive.

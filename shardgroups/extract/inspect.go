@@ -1,4 +1,4 @@
-package shardgroups
+package extract
 
 import (
 	"context"
@@ -35,7 +35,7 @@ func (e *DamagedError) Error() string { return fmt.Sprintf("%s is damaged: %v", 
 
 func (e *DamagedError) Unwrap() error { return e.Err }
 
-// inspectReport is how often a long inspection says how far it is.
+// inspectReport is how often a long inspection logs how far it is.
 const inspectReport = 5 * time.Second
 
 // Inspect reads all that the engine has stored in dir and compares it with its
@@ -43,7 +43,8 @@ const inspectReport = 5 * time.Second
 // damage, or goes on with less than was there. It changes nothing. It returns
 // what each replica has; a *DamagedError says that something was there and is
 // not as it was written. What is missing without a trace (the end of the newest
-// write-ahead log, a whole directory) only others can tell of: see Witness.
+// write-ahead log, a whole directory) only other members know: see
+// [raftnet.ObservedProgress].
 //
 // need says which replicas matter: one that is forgotten already may be half
 // removed.
@@ -102,13 +103,13 @@ func (in *inspection) classify(err error) error {
 	return &DamagedError{in.at, err}
 }
 
-// progress counts bytes read, says from time to time how far it is, and ends
+// progress counts bytes read, logs from time to time how far it is, and ends
 // with the context.
 func (in *inspection) progress(n int64) error {
 	in.read += n
 	if time.Since(in.last) > inspectReport {
 		in.last = time.Now()
-		in.log.Info("the data on disk is being verified", "reading", in.at, "megabytes", in.read>>20)
+		in.log.Info("verifying the data on disk", "reading", in.at, "megabytes", in.read>>20)
 	}
 	return in.ctx.Err()
 }
@@ -145,7 +146,7 @@ func (in *inspection) log0(path string) ([]raftnet.Stored, error) {
 	return stored, errors.Join(err, db.Close())
 }
 
-// quiet is a logger for Pebble, which speaks at every start.
+// quiet is a logger for Pebble, which logs at every start.
 type quiet struct{}
 
 func (quiet) Infof(string, ...any) {}

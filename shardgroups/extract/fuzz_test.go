@@ -1,4 +1,4 @@
-package shardgroups
+package extract
 
 import (
 	"bytes"

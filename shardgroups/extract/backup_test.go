@@ -1,4 +1,4 @@
-package shardgroups
+package extract
 
 import (
 	"bytes"
@@ -220,9 +220,9 @@ func loadingState(t *testing.T) (*groupstate.State, func(fill func(*groupstate.B
 	return s, apply
 }
 
-// TestRestoreStream_TakesOver: a leader that takes over a load goes on where it
+// TestStream_TakesOver: a leader that takes over a load goes on where it
 // stands, and begins anew if it was begun from another backup.
-func TestRestoreStream_TakesOver(t *testing.T) {
+func TestStream_TakesOver(t *testing.T) {
 	fill := func(index uint64) *Backup {
 		h := backupHeader
 		h.Index = index
@@ -241,28 +241,28 @@ func TestRestoreStream_TakesOver(t *testing.T) {
 		if !loading {
 			return true
 		}
-		at, err := b.find(from)
+		at, err := b.Find(from)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !at.same {
-			apply((&restoreBatch{from.Frames, []archive.Frame{at.footer}}).add)
+		if !at.Same {
+			apply((&Batch{from.Frames, []archive.Frame{at.Footer}}).Add)
 			return false
 		}
-		stream := restoreStream{r: at.reader(b), next: from.Frames}
+		stream := b.Stream(at)
 		for range entries {
-			if err := stream.read(); err != nil {
+			if err := stream.Read(); err != nil {
 				t.Fatal(err)
 			}
 			size := 0
-			for _, f := range stream.batch.frames {
+			for _, f := range stream.Batch.Frames {
 				size += len(f.Content)
 			}
-			if size > maxRestoreBatch && len(stream.batch.frames) > 1 {
+			if size > maxBatch && len(stream.Batch.Frames) > 1 {
 				t.Fatalf("%d bytes in an entry", size)
 			}
-			apply(stream.batch.add)
-			apply(stream.batch.add) // which may be logged twice
+			apply(stream.Batch.Add)
+			apply(stream.Batch.Add) // which may be logged twice
 			if _, loading := s.Loading(); !loading {
 				return true
 			}
@@ -296,7 +296,7 @@ func TestRestoreStream_TakesOver(t *testing.T) {
 	if err := os.Truncate(broken.f.Name(), 1000); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := broken.find(groupstate.Loading{}); !errors.Is(err, archive.ErrIncomplete) {
+	if _, err := broken.Find(groupstate.Loading{}); !errors.Is(err, archive.ErrIncomplete) {
 		t.Errorf("a backup that ends early is loaded: %v", err)
 	}
 }
