@@ -27,14 +27,12 @@ var larger = map[string]string{
 	"lines of cmd/quorate.benchHostile.Run":            "to be split",
 	"lines of cmd/quorate.benchOverload.open":          "to be split",
 	"lines of grid.Config.Validate":                    "to be split",
-	"lines of shardgroups/groupstate.State.Restore":    "to be split",
 	"lines of verify.elements.step":                    "to be split",
 	"lines of verify/nemesis.networkFaults":            "to be split",
 	"methods of grid/gridtest.Cluster":                 "to be split",
 	"methods of grid/internal/coordinator.Coordinator": "to be split",
 	"methods of grid/internal/server.clientConn":       "to be split",
 	"methods of shardgroups.Group":                     "to be split",
-	"methods of shardgroups/groupstate.State":          "to be split",
 	"methods of verify/nemesis.Grid":                   "to be split",
 }
 

@@ -120,7 +120,7 @@ func (g *Group) park(qs []*Request) {
 // system group is asked whether it lives, and the answer is logged.
 func (g *Group) attach(id protocol.SessionID) {
 	g.mu.RLock()
-	known := g.state.Knows(id)
+	known := g.state.Sessions().Knows(id)
 	g.mu.RUnlock()
 	if known {
 		g.unpark(id, protocol.CodeOK)
@@ -244,7 +244,7 @@ func (g *Group) endsBehind() bool {
 // look prepares the next part of the look-up of sessions whose ends were passed
 // over, nil if there is none to do. mu is held.
 func (g *Group) look() *groupstate.Checked {
-	c, ok := g.state.Unchecked(maxCheckedPerEntry)
+	c, ok := g.state.Sessions().Unchecked(maxCheckedPerEntry)
 	if ok {
 		c.IDs, ok = g.host.system.endedOf(c)
 	}
@@ -296,13 +296,13 @@ func (g *Group) tick(everySecond bool) {
 	clock := g.state.Clock()
 	due, has := g.state.NextDue()
 	unfinished := g.state.Unfinished()
-	ends, owned := g.state.Ends(), g.state.Owned()
+	ends, owned := g.state.Sessions().Ends(), g.state.Owned()
 	var newEnds []protocol.SessionID
 	listed := true
 	if owned > 0 {
 		newEnds, listed = g.host.system.endsAfter(ends, maxEndsPerEntry)
 	}
-	concerned := !listed || len(newEnds) > 0 && (everySecond || g.state.KnowsAny(newEnds))
+	concerned := !listed || len(newEnds) > 0 && (everySecond || g.state.Sessions().KnowsAny(newEnds))
 	check := g.look()
 	g.mu.RUnlock()
 

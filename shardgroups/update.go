@@ -50,7 +50,7 @@ func (m *groupMachine) Update(entries []sm.Entry) ([]sm.Entry, error) {
 		}
 		if sink.e != nil {
 			for _, id := range sink.e.attached {
-				sink.known = append(sink.known, g.state.Knows(id))
+				sink.known = append(sink.known, g.state.Sessions().Knows(id))
 			}
 		}
 		sinks = append(sinks, sink)
@@ -58,8 +58,8 @@ func (m *groupMachine) Update(entries []sm.Entry) ([]sm.Entry, error) {
 		entries[i].Result = sm.Result{Value: 1}
 	}
 	after := appliedState{
-		clock: g.state.Clock(), unfinished: g.state.Unfinished(), ends: g.state.Ends(), owned: g.state.Owned(),
-		index: g.applied, own: own, endings: g.state.Endings(),
+		clock: g.state.Clock(), unfinished: g.state.Unfinished(), ends: g.state.Sessions().Ends(), owned: g.state.Owned(),
+		index: g.applied, own: own, endings: g.state.Sessions().Endings(),
 	}
 	g.level.Store(g.state.Level())
 	g.partitions.Store(uint32(g.state.Partitions()))
@@ -251,7 +251,7 @@ func (m *groupMachine) RecoverFromSnapshot(r io.Reader, _ []sm.SnapshotFile, sto
 	m.g.level.Store(state.Level())
 	m.g.partitions.Store(uint32(state.Partitions()))
 	m.g.holds.Store(state.Refusing())
-	ends, owned := state.Ends(), state.Owned()
+	ends, owned := state.Sessions().Ends(), state.Owned()
 	m.g.mu.Unlock()
 	m.g.qmu.Lock()
 	m.g.endsApplied, m.g.owned, m.g.endings = ends, owned, 0

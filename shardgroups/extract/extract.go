@@ -228,7 +228,7 @@ func (s *Extractor) replay(r *Replica, log dragonboat.ReadonlyLogReader, upTo ui
 		if _, loading := r.data.Loading(); loading {
 			return errors.New("it was being restored from a backup when it stopped: use that backup instead")
 		}
-		r.Totals, r.Sessions = r.data.Totals(), r.data.SessionIDs()
+		r.Totals, r.Sessions = r.data.Totals(), r.data.Sessions().IDs()
 	} else {
 		r.Sessions = r.system.SessionIDs()
 	}

@@ -125,30 +125,34 @@ func (t *tx) Room() int {
 	return min(max(left, 1), maxGrants)
 }
 
+// cleaner does what an entry leaves behind after its requests: it releases what
+// ended sessions held, ends what is due, and clears rows of destroyed structures.
+type cleaner struct{ applying }
+
 // cleanUp does a bounded piece of the work that entries leave behind.
-func (s *State) cleanUp(sink Sink) {
+func (s cleaner) cleanUp() {
 	w := &s.work
 	w.by = Work{Requests: w.spent}
 	if s.load != nil {
 		return
 	}
 	w.cleaning = true
-	if s.ending.Len() > 0 && (!mutants.On(mutants.ExpiryFirst) || s.nextDue > s.clock.Now) {
-		w.by.Release = s.spend(w.owned, func() { s.release(sink) })
+	if s.sessions.ending.Len() > 0 && (!mutants.On(mutants.ExpiryFirst) || s.nextDue > s.clock.Now) {
+		w.by.Release = s.spend(w.owned, func() { s.release() })
 	}
 	if s.nextDue <= s.clock.Now {
-		w.by.Timeouts = s.spend(w.waits, func() { s.inTurn(&s.turns.timeouts, s.timeOut, sink) })
-		w.by.Expiry = s.spend(w.due, func() { s.inTurn(&s.turns.expiry, s.expire, sink) })
+		w.by.Timeouts = s.spend(w.waits, func() { s.inTurn(&s.turns.timeouts, s.timeOut) })
+		w.by.Expiry = s.spend(w.due, func() { s.inTurn(&s.turns.expiry, s.expire) })
 		s.setNextDue()
 	}
 	if s.garbage > 0 {
-		w.by.Garbage = s.spend(w.rows, func() { s.inTurn(&s.turns.garbage, s.clearGarbage, sink) })
+		w.by.Garbage = s.spend(w.rows, func() { s.inTurn(&s.turns.garbage, s.clearGarbage) })
 	}
 }
 
 // spend runs a class of clean-up and returns what it has cost. written is how
 // many rows the entry has written for the class.
-func (s *State) spend(written int, run func()) int {
+func (s cleaner) spend(written int, run func()) int {
 	w := &s.work
 	before := w.spent
 	w.stop = before + cleanupCost + itemCost*written
@@ -160,7 +164,7 @@ func (s *State) spend(written int, run func()) int {
 // until the budget is spent or none has work left. It begins behind the one
 // that worked last. Who has no work leaves no trace in the turn: whether it was
 // asked depends on what is not replicated.
-func (s *State) inTurn(turn *protocol.PartitionID, work func(*partition, int, Sink) bool, sink Sink) {
+func (s cleaner) inTurn(turn *protocol.PartitionID, work func(*partition, int) bool) {
 	w := &s.work
 	n := len(s.partitions)
 	at := int(*turn)
@@ -170,7 +174,7 @@ func (s *State) inTurn(turn *protocol.PartitionID, work func(*partition, int, Si
 		}
 		p := s.partitions[at]
 		at++
-		if p != nil && work(p, min(w.stop, w.spent+quantum), sink) {
+		if p != nil && work(p, min(w.stop, w.spent+quantum)) {
 			*turn = protocol.PartitionID(at)
 			idle = -1
 		}
@@ -179,7 +183,7 @@ func (s *State) inTurn(turn *protocol.PartitionID, work func(*partition, int, Si
 
 // setNextDue looks up when the next row is due. Where some are and are left for
 // the next entry, it counts them.
-func (s *State) setNextDue() {
+func (s cleaner) setNextDue() {
 	next, count := never, maxCounted
 	for _, p := range s.partitions {
 		if p == nil {
@@ -195,7 +199,7 @@ func (s *State) setNextDue() {
 
 // timeOut handles a partition's waiting calls whose time has run out, and the
 // rows by which work goes on. It reports whether there were any.
-func (s *State) timeOut(p *partition, stop int, sink Sink) bool {
+func (s cleaner) timeOut(p *partition, stop int) bool {
 	worked, now := false, p.time(s.clock.Now)
 	var lines []uint64 // that calls have left
 	for s.work.spent < stop {
@@ -207,23 +211,23 @@ func (s *State) timeOut(p *partition, stop int, sink Sink) bool {
 		s.work.spent++
 		id, rowType, _ := splitRowKey(key)
 		if rowType != rowWaiter {
-			s.expireRow(p, key, indexed, sink)
+			s.expireRow(p, key, indexed)
 			continue
 		}
-		s.leave(p, key, protocol.CodeTimedOut, sink)
+		s.leave(p, key, protocol.CodeTimedOut)
 		if !slices.Contains(lines, id) {
 			lines = append(lines, id)
 		}
 	}
 	for _, id := range lines {
-		s.withdrawn(p, id, sink)
+		s.withdrawn(p, id)
 	}
 	return worked
 }
 
 // expire handles a partition's rows whose deadline has come (TIME-2), and reports
 // whether there were any.
-func (s *State) expire(p *partition, stop int, sink Sink) bool {
+func (s cleaner) expire(p *partition, stop int) bool {
 	worked, now := false, p.time(s.clock.Now)
 	for s.work.spent < stop {
 		indexed, key, ok := p.firstDue(p.due, &p.nextDue, now)
@@ -232,13 +236,13 @@ func (s *State) expire(p *partition, stop int, sink Sink) bool {
 		}
 		worked = true
 		s.work.spent++
-		s.expireRow(p, key, indexed, sink)
+		s.expireRow(p, key, indexed)
 	}
 	return worked
 }
 
 // expireRow handles one row of a Machine that is due.
-func (s *State) expireRow(p *partition, key, indexed string, sink Sink) {
+func (s cleaner) expireRow(p *partition, key, indexed string) {
 	row, ok := p.rows.Get(key)
 	if !ok {
 		p.due.Delete(indexed)
@@ -246,13 +250,13 @@ func (s *State) expireRow(p *partition, key, indexed string, sink Sink) {
 		return
 	}
 	id, _, k := splitRowKey(key)
-	s.callback(p, id, sink, func(m structures.Machine, t *tx) { s.due(m, t, viewBytes(k), row) })
-	s.drop(p, key, row, structures.EventExpired, sink)
+	s.callback(p, id, func(m structures.Machine, t *tx) { s.due(m, t, viewBytes(k), row) })
+	s.drop(p, key, row, structures.EventExpired)
 }
 
 // drop ends a row that a Machine's hook has left as it was, or could not handle: in
 // a mutation of its own, and watchers are told what has happened to it.
-func (s *State) drop(p *partition, key string, row structures.Row, what structures.EventType, sink Sink) {
+func (s applying) drop(p *partition, key string, row structures.Row, what structures.EventType) {
 	left, ok := p.rows.Get(key)
 	if !ok || left.Version != row.Version || left.Deadline != row.Deadline || left.Owner != row.Owner {
 		return
@@ -260,71 +264,49 @@ func (s *State) drop(p *partition, key string, row structures.Row, what structur
 	id, _, k := splitRowKey(key)
 	t := &s.tx
 	t.begin(protocol.Caller{}, 0, 0)
-	if !t.openInstance(s, p, id) {
+	if !t.openInstance(s.State, p, id) {
 		p.deleteRow(key) // of a structure that is destroyed
 		return
 	}
 	t.Delete(viewBytes(k))
 	t.Emit(structures.Event{Type: what, Key: viewBytes(k), Previous: row.Version})
 	s.work.spent += t.cost
-	t.commit(sink)
+	t.commit(s.sink)
 }
 
 // release gives back what ended sessions held, one after the other in turn, and
 // forgets those that have given all back.
-func (s *State) release(sink Sink) {
+func (s cleaner) release() {
 	w := &s.work
 	for w.spent < w.stop {
-		id, ok := s.nextEnding()
+		id, ok := s.sessions.nextEnding(s.turns.session)
 		if !ok {
 			return
 		}
 		s.turns.session = id
-		s.releaseSome(id, min(w.stop, w.spent+quantum), sink)
+		s.releaseSome(id, min(w.stop, w.spent+quantum))
 	}
-}
-
-// nextEnding returns the ended session whose turn it is.
-func (s *State) nextEnding() (id protocol.SessionID, ok bool) {
-	s.ending.Ascend(s.turns.session+1, func(next protocol.SessionID, _ struct{}) bool {
-		id, ok = next, true
-		return false
-	})
-	if !ok {
-		id, _, ok = s.ending.Min()
-	}
-	return id, ok
 }
 
 // releaseSome gives back what an ended session held, up to a cost.
-func (s *State) releaseSome(id protocol.SessionID, stop int, sink Sink) {
+func (s cleaner) releaseSome(id protocol.SessionID, stop int) {
 	for {
-		parts := s.touched[id]
+		parts := s.sessions.touched[id]
 		// A partition where nothing is left is passed over before the cost is
 		// looked at: a restored replica does not know of it.
 		for len(parts) > 0 && !s.partitions[parts[0]].has(id) {
 			parts = parts[1:]
 		}
-		s.touched[id] = parts
+		s.sessions.touched[id] = parts
 		if len(parts) == 0 {
 			s.work.spent++
-			s.sessions.Delete(id)
-			s.ending.Delete(id)
-			delete(s.touched, id)
+			s.sessions.forget(id)
 			return
 		}
 		if s.work.spent >= stop {
 			return
 		}
-		s.releaseIn(s.partitions[parts[0]], id, stop, sink)
-	}
-}
-
-// touch notes that a session has something in a partition: a record or a row.
-func (s *State) touch(id protocol.SessionID, p protocol.PartitionID) {
-	parts := s.touched[id]
-	if i, ok := slices.BinarySearch(parts, p); !ok {
-		s.touched[id] = slices.Insert(parts, i, p)
+		s.releaseIn(s.partitions[parts[0]], id, stop)
 	}
 }
 
@@ -346,10 +328,10 @@ func (p *partition) has(id protocol.SessionID) bool {
 }
 
 // releaseIn gives back what an ended session held in a partition, up to a cost.
-func (s *State) releaseIn(p *partition, id protocol.SessionID, stop int, sink Sink) {
+func (s cleaner) releaseIn(p *partition, id protocol.SessionID, stop int) {
 	// A hook may have put further rows for the session, so look again until it owns
 	// nothing.
-	for s.releaseRows(p, id, stop, sink) > 0 {
+	for s.releaseRows(p, id, stop) > 0 {
 		if s.work.spent >= stop {
 			return
 		}
@@ -375,7 +357,7 @@ const releaseBatch = 64
 
 // releaseRows gives back rows an ended session owns, up to a cost, and returns
 // how many.
-func (s *State) releaseRows(p *partition, id protocol.SessionID, stop int, sink Sink) int {
+func (s cleaner) releaseRows(p *partition, id protocol.SessionID, stop int) int {
 	var rows []string
 	p.owned.Ascend(indexKey(uint64(id), ""), func(k string, _ struct{}) bool {
 		n, key := splitIndexKey(k)
@@ -393,27 +375,27 @@ func (s *State) releaseRows(p *partition, id protocol.SessionID, stop int, sink 
 		s.work.spent++
 		instance, rowType, _ := splitRowKey(key)
 		if line != 0 && (instance != line || rowType != rowWaiter) {
-			s.withdrawn(p, line, sink)
+			s.withdrawn(p, line)
 			line = 0
 		}
 		if rowType == rowWaiter {
-			s.leave(p, key, protocol.CodeSessionEnded, sink)
+			s.leave(p, key, protocol.CodeSessionEnded)
 			line = instance
 			continue
 		}
 		if row, ok := p.rows.Get(key); ok && row.Owner == id {
-			s.settleRow(p, key, row, mutants.On(mutants.DeadTakerConsumes), sink)
+			s.settleRow(p, key, row, mutants.On(mutants.DeadTakerConsumes))
 		}
 	}
 	if line != 0 {
-		s.withdrawn(p, line, sink)
+		s.withdrawn(p, line)
 	}
 	return len(rows)
 }
 
 // clearGarbage removes rows of a partition's destroyed structures, up to a
 // cost, and reports whether there were any. Their waiting calls are answered.
-func (s *State) clearGarbage(p *partition, stop int, sink Sink) bool {
+func (s cleaner) clearGarbage(p *partition, stop int) bool {
 	id, _, ok := p.garbage.Min()
 	if !ok {
 		return false
@@ -437,7 +419,7 @@ func (s *State) clearGarbage(p *partition, stop int, sink Sink) bool {
 		row, _ := p.deleteRow(key)
 		if _, rowType, k := splitRowKey(key); rowType == rowWaiter {
 			w := readWaiter(viewBytes(k), row)
-			s.answerWaiter(p, w.Caller, record{seq: w.Caller.Sequence, state: stateDone, code: protocol.CodeDestroyed}, sink)
+			s.answerWaiter(p, w.Caller, record{seq: w.Caller.Sequence, state: stateDone, code: protocol.CodeDestroyed})
 		}
 	}
 	return true

@@ -66,14 +66,14 @@ func (m *endsModel) propose(f func(*groupstate.Builder)) {
 // follow is what a leader logs of the ends, by its view.
 func (m *endsModel) follow(view, limit int) {
 	v := m.views[view]
-	ids, listed := v.EndsAfter(m.group.Ends(), limit)
+	ids, listed := v.EndsAfter(m.group.Sessions().Ends(), limit)
 	switch end, next := v.UpTo(); {
 	case !listed:
 		m.propose(func(b *groupstate.Builder) { b.PassOver(end, next) })
 	case len(ids) > 0:
-		m.propose(func(b *groupstate.Builder) { b.Ends(m.group.Ends(), ids) })
+		m.propose(func(b *groupstate.Builder) { b.Ends(m.group.Sessions().Ends(), ids) })
 	}
-	c, ok := m.group.Unchecked(limit)
+	c, ok := m.group.Sessions().Unchecked(limit)
 	if end, next := v.UpTo(); ok && end >= c.End && next >= c.To {
 		c.IDs = slices.DeleteFunc(c.IDs, func(id protocol.SessionID) bool { return !v.Ended(id) })
 		m.propose(func(b *groupstate.Builder) { b.Ended(c) })
@@ -85,14 +85,14 @@ func (m *endsModel) follow(view, limit int) {
 func (m *endsModel) apply() {
 	known := map[protocol.SessionID]bool{}
 	for _, id := range m.live {
-		known[id] = m.group.Knows(id)
+		known[id] = m.group.Sessions().Knows(id)
 	}
 	if err := m.group.Apply(m.flying[0], deaf{}); err != nil {
 		m.t.Fatal(err)
 	}
 	m.flying = m.flying[1:]
 	for _, id := range m.live {
-		if known[id] && !m.group.Knows(id) {
+		if known[id] && !m.group.Sessions().Knows(id) {
 			m.t.Fatalf("session %d instances, and the group has ended it", id)
 		}
 	}
@@ -160,13 +160,13 @@ func TestEndsPassedOver(t *testing.T) {
 			for len(m.flying) > 0 {
 				m.apply()
 			}
-			if _, unchecked := m.group.Unchecked(1); !unchecked && m.group.Ends() == end {
+			if _, unchecked := m.group.Sessions().Unchecked(1); !unchecked && m.group.Sessions().Ends() == end {
 				break
 			}
 			m.see(view, len(m.log))
 			m.follow(view, 2)
 		}
-		for _, id := range m.group.SessionIDs() {
+		for _, id := range m.group.Sessions().IDs() {
 			if !slices.Contains(m.live, id) {
 				t.Fatalf("session %d has ended, and the group still knows it", id)
 			}

@@ -25,8 +25,8 @@ const (
 // bounds that may be loose.
 func (s *State) Derived() string {
 	var b strings.Builder
-	for _, id := range slices.Sorted(maps.Keys(s.touched)) {
-		fmt.Fprintf(&b, "session %d touches %d\n", id, s.touched[id])
+	for _, id := range slices.Sorted(maps.Keys(s.sessions.touched)) {
+		fmt.Fprintf(&b, "session %d touches %d\n", id, s.sessions.touched[id])
 	}
 	for _, p := range s.partitions {
 		if p == nil {
@@ -77,4 +77,4 @@ func (s *State) Rows() string {
 }
 
 // Touch notes that a session has something in a partition.
-func (s *State) Touch(id protocol.SessionID, p protocol.PartitionID) { s.touch(id, p) }
+func (s *State) Touch(id protocol.SessionID, p protocol.PartitionID) { s.sessions.touch(id, p) }

@@ -96,7 +96,7 @@ func (t *tx) endHold(k *structures.Kind, key []byte, row structures.Row) {
 }
 
 // due lets the Machine handle a row that is due: a hold ends, as by its session.
-func (s *State) due(m structures.Machine, t *tx, key []byte, row structures.Row) {
+func (s applying) due(m structures.Machine, t *tx, key []byte, row structures.Row) {
 	if _, ok := structures.HoldOf(key); ok && s.kinds[t.instance.kind].Holds() {
 		m.Ended(t, key, row)
 		return

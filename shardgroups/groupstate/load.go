@@ -4,8 +4,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/tidwall/btree"
-
 	"github.com/quorate/quorate/archive"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
@@ -80,10 +78,7 @@ func (s *State) finishLoad() {
 func (s *State) loadFailed() {
 	l := s.load
 	s.load = &load{generation: l.generation, revision: l.revision, gracePeriod: l.gracePeriod, failures: l.failures + 1}
-	s.sessions = new(btree.Map[protocol.SessionID, session])
-	s.ending = new(btree.Map[protocol.SessionID, struct{}])
-	s.touched = map[protocol.SessionID][]protocol.PartitionID{}
-	s.lastKnown = 0
+	s.sessions.clear()
 	clear(s.distinct)
 	for i, p := range s.partitions {
 		if p != nil {
@@ -161,9 +156,8 @@ func (d *loader) Row(r archive.Row) error {
 	key, value := newRow(r.Instance, rowMachine, r.Key, r.Value)
 	p.setRow(key, structures.Row{Value: value, Version: r.Version, Deadline: r.Deadline, Owner: r.Owner})
 	if r.Owner != 0 {
-		d.sessions.Set(r.Owner, session{ended: true})
-		d.ending.Set(r.Owner, struct{}{})
-		(*State)(d).touch(r.Owner, p.id)
+		d.sessions.restoreEnded(r.Owner)
+		d.sessions.touch(r.Owner, p.id)
 	}
 	return nil
 }

@@ -394,7 +394,7 @@ func token(t *testing.T, s *script, session protocol.SessionID, at int64) (int64
 	var reply protocol.Code
 	var tok int64
 	s.entry("acquire", at, func() {
-		s.b.Attach(session, s.state.Ends())
+		s.b.Attach(session, s.state.Sessions().Ends())
 		s.call(slot{session, third, 0}, semaphores, writers, 1, ints(1))
 		s.waiting(slot{session, third, 1}, semaphores, writers, 2, ints(1, 0))
 	})

@@ -201,7 +201,7 @@ func (s *State) Seen(id protocol.PartitionID, c protocol.Caller) bool {
 // do anything else than to look at that record.
 func (s *State) Recorded(q *protocol.Request) (structures.Result, protocol.Version, bool) {
 	p := s.partition(q.Partition)
-	if p == nil || q.Kind == protocol.KindControl || !s.Knows(q.Caller.Session) || mutants.On(mutants.RepeatsApplied) {
+	if p == nil || q.Kind == protocol.KindControl || !s.sessions.Knows(q.Caller.Session) || mutants.On(mutants.RepeatsApplied) {
 		return structures.Result{}, 0, false
 	}
 	if _, held := s.Refuses(q.Kind, q.Op); held {

@@ -1,6 +1,8 @@
 package groupstate
 
 import (
+	"slices"
+
 	"github.com/tidwall/btree"
 
 	"github.com/quorate/quorate/mutants"
@@ -13,16 +15,51 @@ type session struct {
 	ended bool
 }
 
+// Sessions are the sessions that a group knows, and how far it has followed the list of
+// those that have ended. The zero value is not usable.
+type Sessions struct {
+	known  *btree.Map[protocol.SessionID, session]
+	ends   uint64                                 // number of the last ended session applied
+	recent *btree.Map[uint64, protocol.SessionID] // the last maxRecentEnds of them
+	ended  *btree.Map[protocol.SessionID, uint64] // the same by session
+	check  check
+
+	// Derived, not replicated.
+	endings uint64                                   // see Endings
+	ending  *btree.Map[protocol.SessionID, struct{}] // that have ended and still have something here
+	// touched are the partitions where a session has something, ascending.
+	touched map[protocol.SessionID][]protocol.PartitionID
+	// last is a session that is known and lives, so that most requests need no
+	// look-up; 0: none.
+	last protocol.SessionID
+}
+
+func newSessions() Sessions {
+	return Sessions{
+		known:   new(btree.Map[protocol.SessionID, session]),
+		recent:  new(btree.Map[uint64, protocol.SessionID]),
+		ended:   new(btree.Map[protocol.SessionID, uint64]),
+		ending:  new(btree.Map[protocol.SessionID, struct{}]),
+		touched: map[protocol.SessionID][]protocol.PartitionID{},
+	}
+}
+
+// Sessions returns the sessions that the group knows.
+func (s *State) Sessions() *Sessions { return &s.sessions }
+
+// Ends returns the number of the last ended session the group knows of.
+func (s *Sessions) Ends() uint64 { return s.ends }
+
 // maxRecentEnds is how far back the ring of ended sessions reaches.
 const maxRecentEnds = 64 << 10
 
 // attach makes a session known, unless it may have ended since it was read to
 // live at end number (SESSION-2).
-func (s *State) attach(id protocol.SessionID, end uint64) {
+func (s *Sessions) attach(id protocol.SessionID, end uint64) {
 	if id == 0 {
 		return
 	}
-	if _, ok := s.sessions.Get(id); ok {
+	if _, ok := s.known.Get(id); ok {
 		return
 	}
 	if end < s.ends && !mutants.On(mutants.AttachAfterEnd) {
@@ -34,27 +71,43 @@ func (s *State) attach(id protocol.SessionID, end uint64) {
 			return
 		}
 	}
-	s.sessions.Set(id, session{})
+	s.known.Set(id, session{})
+}
+
+// admits says whether a mutation of a session may be applied.
+func (s *Sessions) admits(id protocol.SessionID) protocol.Code {
+	if id == s.last && id != 0 {
+		return protocol.CodeOK
+	}
+	v, ok := s.known.Get(id)
+	switch {
+	case !ok:
+		return protocol.CodeSessionUnknown
+	case v.ended:
+		return protocol.CodeSessionEnded
+	}
+	s.last = id
+	return protocol.CodeOK
 }
 
 // Knows reports whether mutations of a session are applied.
-func (s *State) Knows(id protocol.SessionID) bool {
-	sess, ok := s.sessions.Get(id)
+func (s *Sessions) Knows(id protocol.SessionID) bool {
+	sess, ok := s.known.Get(id)
 	return ok && !sess.ended
 }
 
 // KnowsAny reports whether any of the sessions is known.
-func (s *State) KnowsAny(ids []protocol.SessionID) bool {
+func (s *Sessions) KnowsAny(ids []protocol.SessionID) bool {
 	for _, id := range ids {
-		if _, ok := s.sessions.Get(id); ok {
+		if _, ok := s.known.Get(id); ok {
 			return true
 		}
 	}
 	return false
 }
 
-// endSessions marks sessions ended; what they held is released in chunks.
-func (s *State) endSessions(from uint64, ids []protocol.SessionID) {
+// end marks sessions ended; what they held is released in chunks.
+func (s *Sessions) end(from uint64, ids []protocol.SessionID) {
 	if from != s.ends && !mutants.On(mutants.EndsOutOfOrder) {
 		return
 	}
@@ -66,14 +119,14 @@ func (s *State) endSessions(from uint64, ids []protocol.SessionID) {
 			_, old, _ := s.recent.PopMin()
 			s.ended.Delete(old)
 		}
-		s.endSession(id)
+		s.endOne(id)
 	}
 }
 
-func (s *State) endSession(id protocol.SessionID) {
-	if sess, ok := s.sessions.Get(id); ok && !sess.ended {
-		s.sessions.Set(id, session{ended: true})
-		s.lastKnown = 0
+func (s *Sessions) endOne(id protocol.SessionID) {
+	if sess, ok := s.known.Get(id); ok && !sess.ended {
+		s.known.Set(id, session{ended: true})
+		s.last = 0
 		s.ending.Set(id, struct{}{})
 		s.endings++
 	}
@@ -81,7 +134,7 @@ func (s *State) endSession(id protocol.SessionID) {
 
 // Endings counts the known sessions that have ended since this replica was
 // started or has taken a snapshot over.
-func (s *State) Endings() uint64 { return s.endings }
+func (s *Sessions) Endings() uint64 { return s.endings }
 
 // check is what is left to look up after ends were passed over: the sessions that
 // were known then, from one to before another. It is zero if nothing is left.
@@ -118,7 +171,7 @@ type check struct {
 }
 
 // passOver moves the cursor to an end, over some that are listed no more.
-func (s *State) passOver(end uint64, next protocol.SessionID) {
+func (s *Sessions) passOver(end uint64, next protocol.SessionID) {
 	if end <= s.ends {
 		return
 	}
@@ -132,12 +185,12 @@ func (s *State) passOver(end uint64, next protocol.SessionID) {
 }
 
 // endChecked ends those of a part of the known sessions that have ended.
-func (s *State) endChecked(c Checked) {
+func (s *Sessions) endChecked(c Checked) {
 	if s.check.below == 0 || c.End != s.check.end || c.From != s.check.at || c.To <= c.From {
 		return
 	}
 	for _, id := range c.IDs {
-		s.endSession(id)
+		s.endOne(id)
 	}
 	if s.check.at = c.To; c.To >= s.check.below {
 		s.check = check{}
@@ -154,12 +207,12 @@ type Checked struct {
 
 // Unchecked returns the next sessions that have to be looked up after ends were
 // passed over, at most limit. It is false if there is nothing to look up.
-func (s *State) Unchecked(limit int) (Checked, bool) {
+func (s *Sessions) Unchecked(limit int) (Checked, bool) {
 	c := Checked{End: s.check.end, From: s.check.at, To: s.check.below}
 	if c.To == 0 {
 		return c, false
 	}
-	s.sessions.Ascend(c.From, func(id protocol.SessionID, v session) bool {
+	s.known.Ascend(c.From, func(id protocol.SessionID, v session) bool {
 		switch {
 		case id >= s.check.below:
 			return false
@@ -174,18 +227,100 @@ func (s *State) Unchecked(limit int) (Checked, bool) {
 	return c, true
 }
 
-// NumberOfSessions returns how many sessions the group knows.
-func (s *State) NumberOfSessions() int { return s.sessions.Len() }
+// Len returns how many sessions the group knows.
+func (s *Sessions) Len() int { return s.known.Len() }
 
-// SessionIDs returns the sessions the group knows that have not ended, in
+// IDs returns the sessions the group knows that have not ended, in
 // their order.
-func (s *State) SessionIDs() []protocol.SessionID {
+func (s *Sessions) IDs() []protocol.SessionID {
 	var ids []protocol.SessionID
-	s.sessions.Scan(func(id protocol.SessionID, v session) bool {
+	s.known.Scan(func(id protocol.SessionID, v session) bool {
 		if !v.ended {
 			ids = append(ids, id)
 		}
 		return true
 	})
 	return ids
+}
+
+// nextEnding returns the ended session whose turn it is, after another.
+func (s *Sessions) nextEnding(after protocol.SessionID) (id protocol.SessionID, ok bool) {
+	s.ending.Ascend(after+1, func(next protocol.SessionID, _ struct{}) bool {
+		id, ok = next, true
+		return false
+	})
+	if !ok {
+		id, _, ok = s.ending.Min()
+	}
+	return id, ok
+}
+
+// touch notes that a session has something in a partition: a record or a row.
+func (s *Sessions) touch(id protocol.SessionID, p protocol.PartitionID) {
+	parts := s.touched[id]
+	if i, ok := slices.BinarySearch(parts, p); !ok {
+		s.touched[id] = slices.Insert(parts, i, p)
+	}
+}
+
+// forget forgets an ended session that has nothing left here.
+func (s *Sessions) forget(id protocol.SessionID) {
+	s.known.Delete(id)
+	s.ending.Delete(id)
+	delete(s.touched, id)
+}
+
+// restoreEnded adds a session that has ended and owns something here.
+func (s *Sessions) restoreEnded(id protocol.SessionID) {
+	s.known.Set(id, session{ended: true})
+	s.ending.Set(id, struct{}{})
+}
+
+// clear forgets all sessions, but not how far the ends were followed.
+func (s *Sessions) clear() {
+	n := newSessions()
+	s.known, s.ending, s.touched, s.last = n.known, n.ending, n.touched, 0
+}
+
+// copy returns what is replicated of the sessions, and shares the trees.
+func (s *Sessions) copy() Sessions {
+	return Sessions{known: s.known.Copy(), ends: s.ends, recent: s.recent.Copy(), check: s.check}
+}
+
+// sessions writes the sessions and the last of those that have ended.
+func (e *encoder) sessions(s *Sessions) {
+	e.uint(uint64(s.known.Len()))
+	s.known.Scan(func(id protocol.SessionID, v session) bool {
+		e.uint(uint64(id))
+		e.bool(v.ended)
+		return e.end()
+	})
+	e.uint(uint64(s.recent.Len()))
+	s.recent.Scan(func(n uint64, id protocol.SessionID) bool {
+		e.uint(n)
+		e.uint(uint64(id))
+		return e.end()
+	})
+}
+
+// sessions reads what encoder.sessions wrote.
+func (d *decoder) sessions(s *Sessions) {
+	for range d.count(1 << 32) {
+		id := protocol.SessionID(d.uint())
+		v := session{ended: d.bool()}
+		d.end()
+		s.known.Load(id, v)
+		if v.ended {
+			s.ending.Load(id, struct{}{})
+		}
+		if !d.ok() {
+			break
+		}
+	}
+	for range d.count(maxRecentEnds) {
+		n, id := d.uint(), protocol.SessionID(d.uint())
+		d.end()
+		s.recent.Load(n, id)
+		s.ended.Set(id, n)
+	}
 }

@@ -32,9 +32,9 @@ type Snapshot struct {
 // nothing may read the state meanwhile.
 func (s *State) Prepare() *Snapshot {
 	c := &Snapshot{s: State{
-		level: s.level, limits: s.limits, clock: s.clock, total: s.total, owned: s.owned, ends: s.ends,
-		holdUntil: s.holdUntil, check: s.check, turns: s.turns, history: histories{budget: s.history.budget},
-		sessions: s.sessions.Copy(), recent: s.recent.Copy(),
+		level: s.level, limits: s.limits, clock: s.clock, total: s.total, owned: s.owned,
+		holdUntil: s.holdUntil, turns: s.turns, history: histories{budget: s.history.budget},
+		sessions:   s.sessions.copy(),
 		partitions: make([]*partition, len(s.partitions)),
 	}}
 	if s.load != nil {
@@ -76,11 +76,11 @@ func (c *Snapshot) WriteTo(w io.Writer, stop <-chan struct{}) error {
 	e.uint(s.clock.Holder)
 	e.uint(uint64(s.clock.Base))
 	e.uint(uint64(s.total))
-	e.uint(s.ends)
+	e.uint(s.sessions.ends)
 	e.uint(uint64(s.holdUntil))
-	e.uint(s.check.end)
-	e.uint(uint64(s.check.at))
-	e.uint(uint64(s.check.below))
+	e.uint(s.sessions.check.end)
+	e.uint(uint64(s.sessions.check.at))
+	e.uint(uint64(s.sessions.check.below))
 	e.uint(uint64(s.turns.session))
 	e.uint(uint64(s.turns.timeouts))
 	e.uint(uint64(s.turns.expiry))
@@ -88,18 +88,7 @@ func (c *Snapshot) WriteTo(w io.Writer, stop <-chan struct{}) error {
 	e.uint(uint64(s.history.budget))
 	e.bytes(s.load.encode())
 	e.end()
-	e.uint(uint64(s.sessions.Len()))
-	s.sessions.Scan(func(id protocol.SessionID, v session) bool {
-		e.uint(uint64(id))
-		e.bool(v.ended)
-		return e.end()
-	})
-	e.uint(uint64(s.recent.Len()))
-	s.recent.Scan(func(n uint64, id protocol.SessionID) bool {
-		e.uint(n)
-		e.uint(uint64(id))
-		return e.end()
-	})
+	e.sessions(&s.sessions)
 	e.uint(uint64(s.owned))
 	for _, p := range s.partitions {
 		if p != nil && e.ok() {
@@ -170,11 +159,7 @@ func (s *State) Restore(r io.Reader, stop <-chan struct{}) error {
 	n := &State{
 		kinds: s.kinds, maxLevel: s.maxLevel, onPanic: s.onPanic,
 		distinct: map[string]int{},
-		sessions: new(btree.Map[protocol.SessionID, session]),
-		recent:   new(btree.Map[uint64, protocol.SessionID]),
-		ended:    new(btree.Map[protocol.SessionID, uint64]),
-		ending:   new(btree.Map[protocol.SessionID, struct{}]),
-		touched:  map[protocol.SessionID][]protocol.PartitionID{},
+		sessions: newSessions(),
 		nextDue:  never,
 	}
 	level := d.uint()
@@ -195,9 +180,9 @@ func (s *State) Restore(r io.Reader, stop <-chan struct{}) error {
 	n.clock.Base = protocol.LogTime(d.uint())
 	n.total = int(d.count(maxPartitions))
 	n.partitions = make([]*partition, n.total)
-	n.ends = d.uint()
+	n.sessions.ends = d.uint()
 	n.holdUntil = protocol.LogTime(d.uint())
-	n.check = check{d.uint(), protocol.SessionID(d.uint()), protocol.SessionID(d.uint())}
+	n.sessions.check = check{d.uint(), protocol.SessionID(d.uint()), protocol.SessionID(d.uint())}
 	n.turns.session = protocol.SessionID(d.uint())
 	for _, turn := range []*protocol.PartitionID{&n.turns.timeouts, &n.turns.expiry, &n.turns.garbage} {
 		*turn = protocol.PartitionID(d.count(maxPartitions))
@@ -212,24 +197,26 @@ func (s *State) Restore(r io.Reader, stop <-chan struct{}) error {
 		}
 	}
 	d.end()
-	for range d.count(1 << 32) {
-		id := protocol.SessionID(d.uint())
-		v := session{ended: d.bool()}
-		d.end()
-		n.sessions.Load(id, v)
-		if v.ended {
-			n.ending.Load(id, struct{}{})
-		}
-		if !d.ok() {
-			break
-		}
+	d.sessions(&n.sessions)
+	d.partitions(n)
+	if v := d.uint(); d.err == nil && v != snapshotVersion {
+		d.fail("its end is missing")
 	}
-	for range d.count(maxRecentEnds) {
-		num, id := d.uint(), protocol.SessionID(d.uint())
-		d.end()
-		n.recent.Load(num, id)
-		n.ended.Set(id, num)
+	if l := n.load; d.err == nil && l != nil {
+		if id, ok := l.progress.Partition(); ok && n.partition(id) == nil {
+			d.fail("the partition that was being loaded is missing")
+		}
+		n.garbage, n.nextDue = 0, never // counted when it is loaded
 	}
+	if d.err != nil {
+		return fmt.Errorf("read snapshot: %w", d.err)
+	}
+	*s = *n
+	return nil
+}
+
+// partitions reads the partitions that the group owns.
+func (d *decoder) partitions(n *State) {
 	for range d.count(1 << 20) {
 		if !d.ok() {
 			break
@@ -248,20 +235,6 @@ func (s *State) Restore(r io.Reader, stop <-chan struct{}) error {
 			n.nextDue = min(n.nextDue, p.next())
 		}
 	}
-	if v := d.uint(); d.err == nil && v != snapshotVersion {
-		d.fail("its end is missing")
-	}
-	if l := n.load; d.err == nil && l != nil {
-		if id, ok := l.progress.Partition(); ok && n.partition(id) == nil {
-			d.fail("the partition that was being loaded is missing")
-		}
-		n.garbage, n.nextDue = 0, never // counted when it is loaded
-	}
-	if d.err != nil {
-		return fmt.Errorf("read snapshot: %w", d.err)
-	}
-	*s = *n
-	return nil
 }
 
 func (d *decoder) partition(s *State, p *partition) {
@@ -315,7 +288,7 @@ func (d *decoder) partition(s *State, p *partition) {
 		}
 		if row.Owner != 0 {
 			p.owned.Set(indexKey(uint64(row.Owner), key), struct{}{})
-			s.touch(row.Owner, p.id)
+			s.sessions.touch(row.Owner, p.id)
 		}
 	}
 	last := protocol.SessionID(0)
@@ -331,7 +304,7 @@ func (d *decoder) partition(s *State, p *partition) {
 		p.setKept(key, 0, r.droppable())
 		if id := protocol.SessionID(key >> slotBits); id != last {
 			last = id
-			s.touch(id, p.id)
+			s.sessions.touch(id, p.id)
 		}
 		if !d.ok() {
 			return

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/tidwall/btree"
-
 	"github.com/quorate/quorate/archive"
 	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
@@ -47,29 +45,17 @@ type State struct {
 	holdUntil  protocol.LogTime // until then operations that hold are refused
 	load       *load            // nil: the group has its state
 
-	sessions *btree.Map[protocol.SessionID, session]
-	ends     uint64                                 // number of the last ended session applied
-	recent   *btree.Map[uint64, protocol.SessionID] // the last maxRecentEnds of them
-	ended    *btree.Map[protocol.SessionID, uint64] // the same by session
-	check    check
+	sessions Sessions
 	turns    turns
 	history  histories // its budget is replicated
 
 	// Derived, not replicated.
 	answered uint64           // repeats answered from records since the start
-	endings  uint64           // see Endings
 	nextDue  protocol.LogTime // not after the first deadline of any partition, in log time
 	garbage  int              // destroyed instances that still have rows
-	ending   *btree.Map[protocol.SessionID, struct{}]
 	// distinct are the structures by kind byte and name, and in how many partitions
 	// each is.
 	distinct map[string]int
-	// touched are the partitions where a session has something, ascending.
-	touched map[protocol.SessionID][]protocol.PartitionID
-
-	// lastKnown is a session that is known and lives, so that most requests need
-	// no look-up.
-	lastKnown protocol.SessionID
 
 	onPanic func(Panic) // nil: nobody is told
 
@@ -93,11 +79,7 @@ func New(kinds []structures.Kind) *State {
 		maxLevel: MaxLevel,
 		level:    1,
 		limits:   protocol.DefaultLimits(),
-		sessions: new(btree.Map[protocol.SessionID, session]),
-		recent:   new(btree.Map[uint64, protocol.SessionID]),
-		ended:    new(btree.Map[protocol.SessionID, uint64]),
-		ending:   new(btree.Map[protocol.SessionID, struct{}]),
-		touched:  map[protocol.SessionID][]protocol.PartitionID{},
+		sessions: newSessions(),
 		distinct: map[string]int{},
 		nextDue:  never,
 	}
@@ -130,9 +112,6 @@ func (s *State) Clock() Clock { return Clock(s.clock) }
 // Owned returns how many partitions the group owns; none before it was told.
 func (s *State) Owned() int { return s.owned }
 
-// Ends returns the number of the last ended session the group knows of.
-func (s *State) Ends() uint64 { return s.ends }
-
 // Answered returns how many repeats this replica has answered from records
 // since it was started.
 func (s *State) Answered() uint64 { return s.answered }
@@ -155,7 +134,7 @@ func (s *State) NextDue() (protocol.LogTime, bool) {
 
 // Unfinished reports whether clean-up is left for the next entry.
 func (s *State) Unfinished() bool {
-	return s.load == nil && (s.garbage > 0 || s.ending.Len() > 0 || s.nextDue <= s.clock.Now)
+	return s.load == nil && (s.garbage > 0 || s.sessions.ending.Len() > 0 || s.nextDue <= s.clock.Now)
 }
 
 // partition returns a partition that the group owns, nil if it does not (OWN-1).
@@ -189,6 +168,7 @@ func (s *State) Apply(entry []byte, sink Sink) error {
 	}
 	s.clock.advance(h)
 	s.work = work{standing: h.ClockEpoch != s.clock.Epoch}
+	a := applying{s, sink}
 	requests := 0
 	for len(rest) > 0 {
 		var c command
@@ -201,7 +181,7 @@ func (s *State) Apply(entry []byte, sink Sink) error {
 			if err := q.DecodeExact(payload); err != nil {
 				return fmt.Errorf("%w: a request: %v", ErrEntry, err)
 			}
-			r, v := s.applyRequest(&q, sink)
+			r, v := a.applyRequest(&q)
 			sink.Replied(requests, &q, r, v)
 			requests++
 			continue
@@ -210,7 +190,7 @@ func (s *State) Apply(entry []byte, sink Sink) error {
 			return err
 		}
 	}
-	s.cleanUp(sink)
+	cleaner{a}.cleanUp()
 	return nil
 }
 
@@ -222,13 +202,13 @@ func (s *State) applyCommand(c command, payload []byte, level uint32) error {
 		}
 		return shaped(c, payload, level, s.clock.claim)
 	case commandAttach:
-		return shaped(c, payload, level, func(v attach) { s.attach(v.Session, v.End) })
+		return shaped(c, payload, level, func(v attach) { s.sessions.attach(v.Session, v.End) })
 	case commandEnds:
-		return shaped(c, payload, level, func(v ends) { s.endSessions(v.From, v.IDs) })
+		return shaped(c, payload, level, func(v ends) { s.sessions.end(v.From, v.IDs) })
 	case commandPass:
-		return shaped(c, payload, level, func(v passOver) { s.passOver(v.End, v.Next) })
+		return shaped(c, payload, level, func(v passOver) { s.sessions.passOver(v.End, v.Next) })
 	case commandEnded:
-		return shaped(c, payload, level, s.endChecked)
+		return shaped(c, payload, level, s.sessions.endChecked)
 	case commandOwn:
 		var o Ownership
 		err := decode(c, payload, level, &o)
@@ -277,7 +257,7 @@ func (s *State) own(o Ownership) {
 	if s.total != 0 {
 		return
 	}
-	s.total, s.limits, s.ends = o.Partitions, o.Limits, o.Ends
+	s.total, s.limits, s.sessions.ends = o.Partitions, o.Limits, o.Ends
 	s.history.budget = o.History
 	s.partitions = make([]*partition, o.Partitions)
 	l := load{generation: o.Generation, revision: o.Revision, gracePeriod: o.GracePeriod}
@@ -329,8 +309,14 @@ func frozen(detail string, wait time.Duration) structures.Result {
 	return structures.Result{Code: protocol.CodeFrozen, Body: p.Append(nil)}
 }
 
+// applying is the state while an entry is applied, and who is told of the answers.
+type applying struct {
+	*State
+	sink Sink
+}
+
 // applyRequest applies one mutation exactly once.
-func (s *State) applyRequest(q *protocol.Request, sink Sink) (structures.Result, protocol.Version) {
+func (s applying) applyRequest(q *protocol.Request) (structures.Result, protocol.Version) {
 	p := s.partition(q.Partition)
 	if p == nil {
 		if !mutants.On(mutants.NotOwnedServed) || int(q.Partition) >= len(s.partitions) {
@@ -343,18 +329,11 @@ func (s *State) applyRequest(q *protocol.Request, sink Sink) (structures.Result,
 		r, _ := s.Refuses(q.Kind, q.Op)
 		return r, p.current()
 	}
-	if q.Caller.Session != s.lastKnown || s.lastKnown == 0 {
-		sess, ok := s.sessions.Get(q.Caller.Session)
-		switch {
-		case !ok:
-			return structures.Result{Code: protocol.CodeSessionUnknown}, p.current()
-		case sess.ended:
-			return structures.Result{Code: protocol.CodeSessionEnded}, p.current()
-		}
-		s.lastKnown = q.Caller.Session
+	if code := s.sessions.admits(q.Caller.Session); code != protocol.CodeOK {
+		return structures.Result{Code: code}, p.current()
 	}
 	if q.Kind == protocol.KindControl {
-		return s.control(p, q, sink)
+		return s.control(p, q)
 	}
 	if s.holdUntil > s.clock.Now {
 		if r, held := s.Refuses(q.Kind, q.Op); held {
@@ -374,11 +353,11 @@ func (s *State) applyRequest(q *protocol.Request, sink Sink) (structures.Result,
 	case s.work.spent > maxSpent:
 		return overspent(), p.current()
 	case used:
-		s.abandon(p, q.Caller, &old, sink)
+		s.abandon(p, q.Caller, &old)
 	}
 	t := &s.tx
 	t.begin(q.Caller, q.Op, q.Flags)
-	t.open(s, p, q.Kind, q.Name)
+	t.open(s.State, p, q.Kind, q.Name)
 	if t.id != 0 {
 		p.lastID, p.last = t.id, t.instance
 	}
@@ -388,13 +367,13 @@ func (s *State) applyRequest(q *protocol.Request, sink Sink) (structures.Result,
 	}
 	row := t.waitRow
 	s.work.spent += t.cost + kib(len(r.Body))
-	t.commit(sink)
+	t.commit(s.sink)
 	rec := record{seq: q.Caller.Sequence, state: s.done(q.Kind, q.Op), code: r.Code, revision: p.revision, reply: r.Body}
 	if r.IsWaiting() {
 		rec.state, rec.row = stateWaiting, row
 	}
 	if !p.setRecord(key, rec) {
-		s.touch(q.Caller.Session, p.id)
+		s.sessions.touch(q.Caller.Session, p.id)
 	}
 	p.trimAbove(q.Caller.Session, q.Highest)
 	return r, p.current()
@@ -416,7 +395,7 @@ func (s *State) watched(kind protocol.KindID) bool {
 
 // runMachine lets the structure decide. A panic is a reply, and changes
 // nothing, since nothing has been committed.
-func (s *State) runMachine(t *tx, q *protocol.Request) (r structures.Result) {
+func (s applying) runMachine(t *tx, q *protocol.Request) (r structures.Result) {
 	defer func() {
 		if e := recover(); e != nil {
 			s.report(Panic{q.Kind, q.Name, q.Op, e})
@@ -435,7 +414,7 @@ func (s *State) runMachine(t *tx, q *protocol.Request) (r structures.Result) {
 
 // control acts on the record of a call: WAIT-2 and WAIT-3. What is answered from
 // the record has its revision.
-func (s *State) control(p *partition, q *protocol.Request, sink Sink) (structures.Result, protocol.Version) {
+func (s applying) control(p *partition, q *protocol.Request) (structures.Result, protocol.Version) {
 	c := q.Caller
 	key := recordKey(c.Session, c.Slot)
 	s.work.spent++
@@ -448,7 +427,7 @@ func (s *State) control(p *partition, q *protocol.Request, sink Sink) (structure
 			return structures.Result{Code: protocol.CodeCancelled}, p.current()
 		}
 		if rec.state == stateReserved {
-			s.settle(p, &rec, true, sink)
+			s.settle(p, &rec, true)
 			rec.state, rec.row, rec.code, rec.revision = stateDone, "", protocol.CodeOK, p.revision
 			p.setRecord(key, rec)
 		}
@@ -463,47 +442,47 @@ func (s *State) control(p *partition, q *protocol.Request, sink Sink) (structure
 		return rec.answer(), p.version(rec.revision)
 	}
 	if ok {
-		s.abandon(p, c, &rec, sink)
+		s.abandon(p, c, &rec)
 	}
 	if ok || !mutants.On(mutants.CancelForgotten) {
 		p.setRecord(key, record{seq: c.Sequence, state: stateCancelled, revision: p.revision})
-		s.touch(c.Session, p.id)
+		s.sessions.touch(c.Session, p.id)
 	}
 	return structures.Result{Code: protocol.CodeCancelled}, p.current()
 }
 
 // abandon withdraws what a record's call waits for or has reserved, in favour
 // of c, which came after it in the same slot or cancels it.
-func (s *State) abandon(p *partition, c protocol.Caller, rec *record, sink Sink) {
+func (s applying) abandon(p *partition, c protocol.Caller, rec *record) {
 	switch rec.state {
 	case stateWaiting:
 		c.Sequence = rec.seq
-		sink.Granted(p.id, c, structures.Result{Code: protocol.CodeCancelled}, p.current())
+		s.sink.Granted(p.id, c, structures.Result{Code: protocol.CodeCancelled}, p.current())
 		if id, ok := s.unqueue(p, rec.row); ok {
-			s.withdrawn(p, id, sink)
+			s.withdrawn(p, id)
 		}
 	case stateReserved:
-		s.settle(p, rec, mutants.On(mutants.CancelConsumes), sink)
+		s.settle(p, rec, mutants.On(mutants.CancelConsumes))
 	}
 }
 
 // leave answers a waiting call that gets nothing and removes its row. withdrawn
 // follows, once for any number of calls that leave a structure.
-func (s *State) leave(p *partition, key string, code protocol.Code, sink Sink) {
+func (s applying) leave(p *partition, key string, code protocol.Code) {
 	row, ok := p.rows.Get(key)
 	if !ok {
 		return
 	}
 	_, _, k := splitRowKey(key)
 	w := readWaiter(viewBytes(k), row)
-	s.answerWaiter(p, w.Caller, record{seq: w.Caller.Sequence, state: stateDone, code: code}, sink)
+	s.answerWaiter(p, w.Caller, record{seq: w.Caller.Sequence, state: stateDone, code: code})
 	s.unqueue(p, key)
 }
 
 // unqueue removes a waiting call's row, and returns the structure's instance, if it
 // has not been destroyed. The record is the caller's to change, and already is no
 // longer waiting or will not be when this entry is done.
-func (s *State) unqueue(p *partition, row string) (id uint64, ok bool) {
+func (s applying) unqueue(p *partition, row string) (id uint64, ok bool) {
 	id, _, _ = splitRowKey(row)
 	s.work.spent += 2
 	old, ok := p.deleteRow(row)
@@ -522,42 +501,42 @@ func (s *State) unqueue(p *partition, row string) (id uint64, ok bool) {
 
 // withdrawn lets a structure look at those who were behind the calls that have
 // left it.
-func (s *State) withdrawn(p *partition, id uint64, sink Sink) {
-	s.callback(p, id, sink, func(m structures.Machine, t *tx) { m.Withdrawn(t) })
+func (s applying) withdrawn(p *partition, id uint64) {
+	s.callback(p, id, func(m structures.Machine, t *tx) { m.Withdrawn(t) })
 	p.vanish(id)
 }
 
 // settle ends a reservation: confirmed, or given back.
-func (s *State) settle(p *partition, rec *record, confirmed bool, sink Sink) {
+func (s applying) settle(p *partition, rec *record, confirmed bool) {
 	row, ok := p.rows.Get(rec.row)
 	if !ok {
 		return
 	}
-	s.settleRow(p, rec.row, row, confirmed, sink)
+	s.settleRow(p, rec.row, row, confirmed)
 }
 
-func (s *State) settleRow(p *partition, key string, row structures.Row, confirmed bool, sink Sink) {
+func (s applying) settleRow(p *partition, key string, row structures.Row, confirmed bool) {
 	id, _, k := splitRowKey(key)
 	left := structures.EventSessionEnded
 	if confirmed {
 		left = structures.EventRemoved
 	}
-	s.callback(p, id, sink, func(m structures.Machine, t *tx) {
+	s.callback(p, id, func(m structures.Machine, t *tx) {
 		if confirmed {
 			m.Confirmed(t, viewBytes(k), row)
 		} else {
 			m.Ended(t, viewBytes(k), row)
 		}
 	})
-	s.drop(p, key, row, left, sink)
+	s.drop(p, key, row, left)
 }
 
 // callback runs a Machine's hook in a transaction of its own. A hook that
 // panics has changed nothing.
-func (s *State) callback(p *partition, id uint64, sink Sink, f func(structures.Machine, *tx)) {
+func (s applying) callback(p *partition, id uint64, f func(structures.Machine, *tx)) {
 	t := &s.tx
 	t.begin(protocol.Caller{}, 0, 0)
-	if !t.openInstance(s, p, id) || s.kinds[t.instance.kind] == nil {
+	if !t.openInstance(s.State, p, id) || s.kinds[t.instance.kind] == nil {
 		return
 	}
 	func() {
@@ -571,7 +550,7 @@ func (s *State) callback(p *partition, id uint64, sink Sink, f func(structures.M
 	}()
 	before := s.work.spent
 	s.work.spent += t.cost
-	t.commit(sink)
+	t.commit(s.sink)
 	if mutants.On(mutants.SweepCountsCalls) {
 		s.work.spent = before + 1
 	}

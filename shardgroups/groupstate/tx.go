@@ -134,7 +134,7 @@ func (v *reader) waiters(f func(w structures.Waiter) bool) (first uint64, passed
 	v.ascend(rowWaiter, waiterKey(v.p.lines[v.id]), func(key []byte, row structures.Row) bool {
 		// The calls of an ended session are out of sight until they are withdrawn:
 		// nothing may be granted to it.
-		if _, gone := v.s.ending.Get(row.Owner); gone || !v.live(row) {
+		if _, gone := v.s.sessions.ending.Get(row.Owner); gone || !v.live(row) {
 			if !found {
 				passed++
 			}
@@ -398,7 +398,7 @@ func (t *tx) commit(sink Sink) {
 		}
 		if w.row.Owner != 0 {
 			t.s.work.owned++
-			t.s.touch(w.row.Owner, p.id)
+			t.s.sessions.touch(w.row.Owner, p.id)
 		}
 	}
 	t.s.work.rows += puts
@@ -456,14 +456,14 @@ func (t *tx) grant(g *grant, sink Sink) {
 	if g.row != "" {
 		state = stateReserved
 	}
-	t.s.answerWaiter(p, w.Caller, record{
+	applying{t.s, sink}.answerWaiter(p, w.Caller, record{
 		seq: w.Caller.Sequence, state: state, code: g.result.Code, reply: g.result.Body, row: g.row,
-	}, sink)
+	})
 }
 
 // answerWaiter turns a waiting call's record into an answered one and tells
 // the sink.
-func (s *State) answerWaiter(p *partition, c protocol.Caller, rec record, sink Sink) {
+func (s applying) answerWaiter(p *partition, c protocol.Caller, rec record) {
 	key := recordKey(c.Session, c.Slot)
 	if old, ok := p.records.Get(key); !ok || old.seq != c.Sequence || old.state != stateWaiting {
 		return
@@ -471,5 +471,5 @@ func (s *State) answerWaiter(p *partition, c protocol.Caller, rec record, sink S
 	rec.revision = p.revision
 	s.work.spent++
 	p.setRecord(key, rec)
-	sink.Granted(p.id, c, structures.Result{Code: rec.code, Body: rec.reply}, p.current())
+	s.sink.Granted(p.id, c, structures.Result{Code: rec.code, Body: rec.reply}, p.current())
 }

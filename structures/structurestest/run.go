@@ -456,7 +456,7 @@ func (r *run) finish(t *rapid.T) {
 }
 
 func gone(r *replica) error {
-	if n := r.state.NumberOfSessions(); n > 0 || r.state.Unfinished() {
+	if n := r.state.Sessions().Len(); n > 0 || r.state.Unfinished() {
 		return fmt.Errorf("all sessions have ended, %d are left, unfinished: %t", n, r.state.Unfinished())
 	}
 	if n := r.state.Totals().Records; n > 0 {
