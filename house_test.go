@@ -32,7 +32,6 @@ var larger = map[string]string{
 	"methods of grid/gridtest.Cluster":                 "to be split",
 	"methods of grid/internal/coordinator.Coordinator": "to be split",
 	"methods of grid/internal/server.clientConn":       "to be split",
-	"methods of shardgroups.Group":                     "to be split",
 	"methods of verify/nemesis.Grid":                   "to be split",
 }
 

@@ -216,7 +216,7 @@ func (m *Member) addGroups(out web.Metrics, h *shardgroups.Host, refused map[pro
 	out.Add("group_applied", float64(h.System().Applied()), system)
 	out.Add("sessions", float64(h.System().Sessions()))
 	var sum meters
-	var repeats, reads, rides, entries, snapshots uint64
+	var repeats, reads, piggybacked, entries, snapshots uint64
 	for _, g := range h.Groups() {
 		s := g.Status()
 		label := groupLabel(g.ID())
@@ -231,14 +231,14 @@ func (m *Member) addGroups(out web.Metrics, h *shardgroups.Host, refused map[pro
 		}
 		out.Add("group_applied", float64(s.Applied), label)
 		repeats, entries, snapshots = repeats+s.Repeats, entries+s.Entries, snapshots+s.Snapshots
-		reads, rides = reads+s.Reads, rides+s.Rides
+		reads, piggybacked = reads+s.Reads, piggybacked+s.Piggybacked
 		sum.add(g.Meters())
 	}
 	out.Add("repeats_total", float64(repeats))
 	out.Add("entries_total", float64(entries))
 	out.Add("snapshots_total", float64(snapshots))
 	out.Add("reads_total", float64(reads), "index")
-	out.Add("reads_total", float64(rides), "piggybacked")
+	out.Add("reads_total", float64(piggybacked), "piggybacked")
 	for code, n := range sum.refused {
 		refused[code] += n
 	}

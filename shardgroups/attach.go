@@ -68,11 +68,11 @@ func (s *sessions) forgetKnown() {
 // forgetSession has a session looked up again of which the state said that it does
 // not know it: it may have been found known just before it ended, and been
 // learned just after those that are known were forgotten.
-func (g *Group) forgetSession(id protocol.SessionID) {
-	g.qmu.Lock()
-	delete(g.sessions.applied, id)
-	g.sessions.last = 0
-	g.qmu.Unlock()
+func (p *proposer) forgetSession(id protocol.SessionID) {
+	p.mu.Lock()
+	delete(p.sessions.applied, id)
+	p.sessions.last = 0
+	p.mu.Unlock()
 }
 
 // reset forgets everything and returns the requests that were parked.
@@ -87,158 +87,158 @@ func (s *sessions) reset() []*Request {
 
 // park keeps requests of sessions that the group does not know, or of which
 // the leader does not know that it does, and finds out.
-func (g *Group) park(qs []*Request) {
+func (p *proposer) park(qs []*Request) {
 	for _, q := range qs {
 		id := q.Caller.Session
-		g.qmu.Lock()
-		if !g.leads() {
-			g.qmu.Unlock()
-			g.refuseFollower(q)
+		p.mu.Lock()
+		if !p.leads() {
+			p.mu.Unlock()
+			p.group.refuseFollower(q)
 			continue
 		}
-		_, busy := g.sessions.parked[id]
-		if !busy && len(g.sessions.parked) >= maxParkedSessions || g.sessions.parkedCount >= maxQueuedRequests ||
-			g.sessions.parkedBytes+len(q.Raw) > g.host.cfg.QueueBytes {
-			g.qmu.Unlock()
+		_, busy := p.sessions.parked[id]
+		if !busy && len(p.sessions.parked) >= maxParkedSessions || p.sessions.parkedCount >= maxQueuedRequests ||
+			p.sessions.parkedBytes+len(q.Raw) > p.host.cfg.QueueBytes {
+			p.mu.Unlock()
 			q.busy("too many requests wait for their session", busyWaitHint)
 			continue
 		}
-		g.sessions.parkedBytes += len(q.Raw)
-		g.sessions.parkedCount++
-		if g.sessions.parked == nil {
-			g.sessions.parked = map[protocol.SessionID][]*Request{}
+		p.sessions.parkedBytes += len(q.Raw)
+		p.sessions.parkedCount++
+		if p.sessions.parked == nil {
+			p.sessions.parked = map[protocol.SessionID][]*Request{}
 		}
-		g.sessions.parked[id] = append(g.sessions.parked[id], q)
-		g.qmu.Unlock()
+		p.sessions.parked[id] = append(p.sessions.parked[id], q)
+		p.mu.Unlock()
 		if !busy {
-			g.host.spawn(func() { g.attach(id) })
+			p.host.spawn(func() { p.attach(id) })
 		}
 	}
 }
 
 // attach makes a session known (SESSION-2): unless the state knows it, the
 // system group is asked whether it lives, and the answer is logged.
-func (g *Group) attach(id protocol.SessionID) {
-	g.mu.RLock()
-	known := g.state.Sessions().Knows(id)
-	g.mu.RUnlock()
+func (p *proposer) attach(id protocol.SessionID) {
+	p.group.mu.RLock()
+	known := p.group.state.Sessions().Knows(id)
+	p.group.mu.RUnlock()
 	if known {
-		g.unpark(id, protocol.CodeOK)
+		p.unpark(id, protocol.CodeOK)
 		return
 	}
-	if g.host.system.over(id) { // for ever: nobody else need be asked
-		g.unpark(id, protocol.CodeSessionEnded)
+	if p.host.system.over(id) { // for ever: nobody else need be asked
+		p.unpark(id, protocol.CodeSessionEnded)
 		return
 	}
-	ctx, cancel := context.WithTimeout(g.host.ctx, lookupTimeout)
+	ctx, cancel := context.WithTimeout(p.host.ctx, lookupTimeout)
 	defer cancel()
-	lives, end, err := g.host.system.lookup(ctx, id)
+	lives, end, err := p.host.system.lookup(ctx, id)
 	switch {
 	case err != nil:
-		g.unpark(id, protocol.CodeSessionUnknown)
+		p.unpark(id, protocol.CodeSessionUnknown)
 	case !lives:
-		g.unpark(id, protocol.CodeSessionEnded)
+		p.unpark(id, protocol.CodeSessionEnded)
 	default:
-		g.qmu.Lock()
-		if g.leads() { // otherwise those who were parked have been answered
-			g.sessions.want = append(g.sessions.want, attach{id, end})
-			g.wantEntry = true
+		p.mu.Lock()
+		if p.leads() { // otherwise those who were parked have been answered
+			p.sessions.want = append(p.sessions.want, attach{id, end})
+			p.wantEntry = true
 		}
-		g.qmu.Unlock()
-		g.poke()
+		p.mu.Unlock()
+		p.poke()
 	}
 }
 
 // attached goes on after an entry that attached sessions has been applied.
 // One that the state refused, because it may have ended meanwhile, is asked
 // for again.
-func (g *Group) attached(ids []protocol.SessionID, known []bool) {
+func (p *proposer) attached(ids []protocol.SessionID, known []bool) {
 	for i, id := range ids {
 		if known[i] {
-			g.unpark(id, protocol.CodeOK)
+			p.unpark(id, protocol.CodeOK)
 		} else {
-			g.host.spawn(func() { g.attach(id) })
+			p.host.spawn(func() { p.attach(id) })
 		}
 	}
 }
 
 // unpark lets the requests of a session go on, or answers them with code.
-func (g *Group) unpark(id protocol.SessionID, code protocol.Code) {
-	g.qmu.Lock()
-	qs := g.sessions.parked[id]
-	delete(g.sessions.parked, id)
+func (p *proposer) unpark(id protocol.SessionID, code protocol.Code) {
+	p.mu.Lock()
+	qs := p.sessions.parked[id]
+	delete(p.sessions.parked, id)
 	for _, q := range qs {
-		g.sessions.parkedBytes -= len(q.Raw)
-		g.sessions.parkedCount--
+		p.sessions.parkedBytes -= len(q.Raw)
+		p.sessions.parkedCount--
 	}
 	if code == protocol.CodeOK {
-		g.sessions.learn(id)
-		if g.leads() {
-			g.writes = append(g.writes, qs...)
+		p.sessions.learn(id)
+		if p.leads() {
+			p.writes = append(p.writes, qs...)
 			for _, q := range qs {
-				g.queuedBytes += len(q.Raw)
+				p.queuedBytes += len(q.Raw)
 			}
 			qs = nil
 		}
 	}
-	g.qmu.Unlock()
+	p.mu.Unlock()
 	if code == protocol.CodeOK {
-		g.poke()
+		p.poke()
 		code = protocol.CodeNoLeader
 	}
 	for _, q := range qs {
-		g.refuseWith(q, code)
+		p.group.refuseWith(q, code)
 	}
 }
 
 // addCommands adds what the group itself has to log. qmu is held.
-func (g *Group) addCommands(e *entry, b *groupstate.Builder) {
-	for _, a := range g.sessions.want {
+func (p *proposer) addCommands(e *entry, b *groupstate.Builder) {
+	for _, a := range p.sessions.want {
 		b.Attach(a.session, a.end)
 		e.attached = append(e.attached, a.session)
 	}
-	g.sessions.want = nil
-	if g.endsFlying == 0 && g.owned > 0 { // what it owns says from where on ends concern it
-		switch ids, listed := g.host.system.endsAfter(g.endsApplied, maxEndsPerEntry); {
+	p.sessions.want = nil
+	if p.endsInFlight == 0 && p.owned > 0 { // what it owns says from where on ends concern it
+		switch ids, listed := p.host.system.endsAfter(p.endsApplied, maxEndsPerEntry); {
 		case !listed:
-			end, next := g.host.system.upTo()
-			g.host.cfg.Logger.Info("the list of ended sessions does not reach back far enough: looking each session up",
-				"group", uint64(g.id), "applied", g.endsApplied, "end", end)
+			end, next := p.host.system.upTo()
+			p.host.cfg.Logger.Info("the list of ended sessions does not reach back far enough: looking each session up",
+				"group", uint64(p.group.id), "applied", p.endsApplied, "end", end)
 			b.PassOver(end, next)
-			g.endsFlying = e.number
+			p.endsInFlight = e.number
 		case len(ids) > 0:
-			b.Ends(g.endsApplied, ids)
-			g.endsFlying = e.number
+			b.Ends(p.endsApplied, ids)
+			p.endsInFlight = e.number
 		}
 	}
-	if c := g.sessions.check; c != nil {
+	if c := p.sessions.check; c != nil {
 		b.Ended(*c)
-		g.sessions.check = nil
+		p.sessions.check = nil
 	}
-	if g.raiseTo != 0 {
-		b.Level(g.raiseTo)
-		g.raiseTo = 0
+	if p.raiseTo != 0 {
+		b.Level(p.raiseTo)
+		p.raiseTo = 0
 	}
-	if g.restoreBatch != nil {
-		g.restoreBatch.Add(b)
-		g.restoreBatch = nil
+	if p.restoreBatch != nil {
+		p.restoreBatch.Add(b)
+		p.restoreBatch = nil
 	}
-	if g.owned == 0 && g.ownFlying == 0 {
-		if o := g.host.system.ownershipOf(g.id); len(o.Owned) > 0 {
+	if p.owned == 0 && p.ownInFlight == 0 {
+		if o := p.host.system.ownershipOf(p.group.id); len(o.Owned) > 0 {
 			if err := o.Check(); err != nil {
-				g.host.cfg.Logger.Error("the group is not told what it owns", "group", uint64(g.id), "error", err)
+				p.host.cfg.Logger.Error("the group is not told what it owns", "group", uint64(p.group.id), "error", err)
 			} else {
 				b.Own(o)
 			}
-			g.ownFlying = e.number
+			p.ownInFlight = e.number
 		}
 	}
 }
 
 // endsBehind reports whether more sessions have ended than an entry brings: such
 // a group follows at once, however idle it is. qmu is held.
-func (g *Group) endsBehind() bool {
-	return g.owned > 0 && g.host.system.ends.Load() >= g.endsApplied+maxEndsPerEntry
+func (p *proposer) endsBehind() bool {
+	return p.owned > 0 && p.host.system.ends.Load() >= p.endsApplied+maxEndsPerEntry
 }
 
 // look prepares the next part of the look-up of sessions whose ends were passed
@@ -255,15 +255,15 @@ func (g *Group) look() *groupstate.Checked {
 }
 
 // landed notes that an entry is no longer in flight. qmu is held.
-func (g *Group) landed(number uint64) {
-	if g.endsFlying == number {
-		g.endsFlying = 0
-		if g.endsBehind() {
-			g.wantEntry = true
+func (p *proposer) completed(number uint64) {
+	if p.endsInFlight == number {
+		p.endsInFlight = 0
+		if p.endsBehind() {
+			p.wantEntry = true
 		}
 	}
-	if g.ownFlying == number {
-		g.ownFlying = 0
+	if p.ownInFlight == number {
+		p.ownInFlight = 0
 	}
 }
 
@@ -285,49 +285,49 @@ func timeToLog(last, now, due protocol.LogTime, part time.Duration) bool {
 
 // tick looks, ten times a second, whether the group has something to log of
 // its own: a deadline that has come, or comes nearer, ended sessions, its partitions, clean-up.
-func (g *Group) tick(everySecond bool) {
-	if !g.Leader().Self {
+func (p *proposer) tick(everySecond bool) {
+	if !p.group.Leader().Self {
 		return
 	}
 	if everySecond {
-		g.maybeRestore()
+		p.group.restorer.maybeStart()
 	}
-	g.mu.RLock()
-	clock := g.state.Clock()
-	due, has := g.state.NextDue()
-	unfinished := g.state.Unfinished()
-	ends, owned := g.state.Sessions().Ends(), g.state.Owned()
+	p.group.mu.RLock()
+	clock := p.group.state.Clock()
+	due, has := p.group.state.NextDue()
+	unfinished := p.group.state.Unfinished()
+	ends, owned := p.group.state.Sessions().Ends(), p.group.state.Owned()
 	var newEnds []protocol.SessionID
 	listed := true
 	if owned > 0 {
-		newEnds, listed = g.host.system.endsAfter(ends, maxEndsPerEntry)
+		newEnds, listed = p.host.system.endsAfter(ends, maxEndsPerEntry)
 	}
-	concerned := !listed || len(newEnds) > 0 && (everySecond || g.state.Sessions().KnowsAny(newEnds))
-	check := g.look()
-	g.mu.RUnlock()
+	concerned := !listed || len(newEnds) > 0 && (everySecond || p.group.state.Sessions().KnowsAny(newEnds))
+	check := p.group.look()
+	p.group.mu.RUnlock()
 
-	g.qmu.Lock()
-	g.endsApplied, g.owned = ends, owned
-	g.sessions.check = check
-	want := unfinished || concerned || check != nil || g.endsBehind()
+	p.mu.Lock()
+	p.endsApplied, p.owned = ends, owned
+	p.sessions.check = check
+	want := unfinished || concerned || check != nil || p.endsBehind()
 	if has {
-		if g.claim.epoch == 0 {
-			want = want || g.claim.nonce == 0
+		if p.claim.epoch == 0 {
+			want = want || p.claim.nonce == 0
 		} else {
-			want = want || timeToLog(clock.Now, clock.Base.Add(g.host.mono.now()-g.claim.base), due, lifePart)
+			want = want || timeToLog(clock.Now, clock.Base.Add(p.host.mono.now()-p.claim.base), due, lifePart)
 		}
 	}
-	if owned == 0 && g.ownFlying == 0 {
-		want = want || len(g.host.system.ownershipOf(g.id).Owned) > 0
+	if owned == 0 && p.ownInFlight == 0 {
+		want = want || len(p.host.system.ownershipOf(p.group.id).Owned) > 0
 	}
-	if level := g.host.system.View().Level; level > g.level.Load() {
-		g.raiseTo, want = level, true
+	if level := p.host.system.View().Level; level > p.group.level.Load() {
+		p.raiseTo, want = level, true
 	}
 	if want {
-		g.wantEntry = true
+		p.wantEntry = true
 	}
-	g.qmu.Unlock()
+	p.mu.Unlock()
 	if want {
-		g.poke()
+		p.poke()
 	}
 }

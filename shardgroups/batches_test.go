@@ -25,9 +25,11 @@ func machineAlone() *groupMachine {
 	h := &Host{nonce: 1, mono: newMonotime(nil), cfg: Config{Logger: slog.New(slog.DiscardHandler)}}
 	h.system = newSystem(h)
 	g := &Group{
-		host: h, id: protocol.SystemGroup + 1, waiting: map[waitKey][]*Request{}, flying: map[uint64]*entry{}, wake: make(chan struct{}, 1),
+		host: h, id: protocol.SystemGroup + 1, waiting: map[waitKey][]*Request{},
 		state: groupstate.New([]structures.Kind{dmap.Kind(), dcounter.Kind(), dsemaphore.Kind(), dqueue.Kind()}),
 	}
+	g.proposer.group, g.proposer.host = g, h
+	g.proposer.inFlight, g.proposer.wake = map[uint64]*entry{}, make(chan struct{}, 1)
 	g.leader.Store(&Leader{})
 	return &groupMachine{g}
 }

@@ -137,7 +137,7 @@ func (h *Host) ticker() {
 		second := n%10 == 0
 		compacts := second || h.cfg.Memory // where a log takes memory, it is looked at more often
 		for _, g := range h.Groups() {
-			g.tick(second)
+			g.proposer.tick(second)
 			if compacts {
 				h.maybeSnapshot(g.id, &g.log, time.Now())
 			}

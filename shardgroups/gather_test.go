@@ -14,9 +14,9 @@ import (
 func TestGroup_GathersWithinBounds(t *testing.T) {
 	g := bareGroup(bareHost(t))
 	g.leader.Store(&Leader{Self: true, Replica: 1})
-	g.flying[1] = &entry{number: 1, requests: []*Request{{}}}
+	g.proposer.inFlight[1] = &entry{number: 1, requests: []*Request{{}}}
 	for i := range maxJoined + 1 {
-		joined, inFlight := g.join(&Request{})
+		joined, inFlight := g.proposer.join(&Request{})
 		if joined != (i < maxJoined) || !inFlight {
 			t.Fatalf("repeat %d: joined %t, in flight %t", i, joined, inFlight)
 		}
@@ -24,15 +24,15 @@ func TestGroup_GathersWithinBounds(t *testing.T) {
 	g.pressure.Store(&Pressure{Code: protocol.CodeMemoryFull, Everything: true})
 	repeat, _ := g.asked()
 	repeat.Kind, repeat.Flags = 0, protocol.FlagRepeat
-	g.flying[1].requests[0].Kind, repeat.Kind = dcounter.Kind().ID, dcounter.Kind().ID
+	g.proposer.inFlight[1].requests[0].Kind, repeat.Kind = dcounter.Kind().ID, dcounter.Kind().ID
 	if g.pressed(repeat) {
 		t.Error("a repeat of a request that is in flight is answered, under pressure, that it has not entered")
 	}
 
-	g.sessions.parkedCount = maxQueuedRequests
+	g.proposer.sessions.parkedCount = maxQueuedRequests
 	q, answers := g.asked()
 	q.Caller.Session = 7
-	g.park([]*Request{q})
+	g.proposer.park([]*Request{q})
 	if r := answered(t, answers); r.Code != protocol.CodeBusy {
 		t.Errorf("code %d", r.Code)
 	}
@@ -64,13 +64,13 @@ func TestGroup_FollowsEndsFaster(t *testing.T) {
 		g := bareGroup(bareHost(t))
 		g.leader.Store(&leading)
 		g.host.system.ends.Store(test.ends)
-		g.endsApplied, g.owned, g.endsFlying = 5, 1, 3
-		g.landed(2)
-		if g.wantEntry {
+		g.proposer.endsApplied, g.proposer.owned, g.proposer.endsInFlight = 5, 1, 3
+		g.proposer.completed(2)
+		if g.proposer.wantEntry {
 			t.Error("another entry has landed")
 		}
-		if g.landed(3); g.wantEntry != test.want {
-			t.Errorf("%d ends, 5 applied: another entry %t, want %t", test.ends, g.wantEntry, test.want)
+		if g.proposer.completed(3); g.proposer.wantEntry != test.want {
+			t.Errorf("%d ends, 5 applied: another entry %t, want %t", test.ends, g.proposer.wantEntry, test.want)
 		}
 	}
 }

@@ -136,49 +136,49 @@ func (g *Group) gives(q *Request) bool {
 // askKeeper finds out whether the client keeps the session of a request that holds,
 // where this member does not know that it does. One confirmation by the majority,
 // that this member knows all that was agreed, serves all that wait for it.
-func (g *Group) askKeeper(q *Request) {
-	g.qmu.Lock()
-	u := &g.unkept
+func (p *proposer) askKeeper(q *Request) {
+	p.mu.Lock()
+	u := &p.unkept
 	if len(u.requests) >= maxUnkept {
-		g.qmu.Unlock()
+		p.mu.Unlock()
 		q.busy("too many requests wait for what is known of their sessions", busyWaitHint)
 		return
 	}
 	u.requests = append(u.requests, q)
 	begin := !u.asking
 	u.asking = true
-	g.qmu.Unlock()
+	p.mu.Unlock()
 	if begin {
-		g.host.spawn(g.resolveKeepers)
+		p.host.spawn(p.resolveKeepers)
 	}
 }
 
-func (g *Group) resolveKeepers() {
+func (p *proposer) resolveKeepers() {
 	for {
-		g.qmu.Lock()
-		requests := g.unkept.requests // closed before the system group is asked
-		g.unkept.requests = nil
-		g.unkept.asking = len(requests) > 0
-		g.qmu.Unlock()
+		p.mu.Lock()
+		requests := p.unkept.requests // closed before the system group is asked
+		p.unkept.requests = nil
+		p.unkept.asking = len(requests) > 0
+		p.mu.Unlock()
 		if len(requests) == 0 {
 			return
 		}
-		ctx, cancel := context.WithTimeout(g.host.ctx, lookupTimeout)
-		err := g.host.system.barrier(ctx)
+		ctx, cancel := context.WithTimeout(p.host.ctx, lookupTimeout)
+		err := p.host.system.barrier(ctx)
 		cancel()
 		for _, q := range requests {
 			switch {
 			case err != nil:
 				q.refuse(protocol.CodeSessionUnknown)
-			case g.host.system.keeper(q.Caller.Session) == systemstate.KeeperMembers:
+			case p.host.system.keeper(q.Caller.Session) == systemstate.KeeperMembers:
 				p := protocol.Problem{Detail: "the session was opened with the client's hello and is kept by members: an operation that holds needs one that its client keeps, by heartbeats of its own"}
 				q.turnDown(protocol.Reply{ID: q.ID, Code: protocol.CodeNotKept, Body: p.Append(nil)})
 			default:
-				g.enter(q)
+				p.enter(q)
 			}
 		}
 		if err == nil {
-			sleep(g.host.ctx) // what comes meanwhile shares the next question
+			sleep(p.host.ctx) // what comes meanwhile shares the next question
 		}
 	}
 }

@@ -274,8 +274,7 @@ func (h *Host) StartGroup(spec GroupSpec, fresh bool) error {
 	h.specs[spec.Group] = spec
 	if g != nil {
 		h.groups[spec.Group] = g
-		g.done.Add(1)
-		go g.run()
+		g.proposer.start()
 	}
 	h.events.again() // the leader may have been told before the group was here
 	return nil

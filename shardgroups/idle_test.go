@@ -49,14 +49,14 @@ func (r *idler) newLeader() {
 // log applies the next entry, with requests in it.
 func (r *idler) log(requests ...protocol.Request) {
 	r.t.Helper()
-	r.g.qmu.Lock()
-	e, b := r.g.seal(&entry{}, 0)
+	r.g.proposer.mu.Lock()
+	e, b := r.g.proposer.seal(&entry{}, 0)
 	for _, q := range requests {
 		b.Request(q.Append(nil))
 	}
-	delete(r.g.flying, e.number)
-	r.g.wantEntry = false
-	r.g.qmu.Unlock()
+	delete(r.g.proposer.inFlight, e.number)
+	r.g.proposer.wantEntry = false
+	r.g.proposer.mu.Unlock()
 	if _, err := (&groupMachine{r.g}).Update([]statemachine.Entry{{Index: r.g.Applied() + 1, Cmd: b.Bytes()}}); err != nil {
 		r.t.Fatal(err)
 	}
@@ -68,10 +68,10 @@ func (r *idler) idle(d time.Duration) {
 	r.t.Helper()
 	for end := r.now + d; r.now < end; {
 		r.now += tickInterval
-		r.g.tick(r.now%time.Second == 0)
-		r.g.qmu.Lock()
-		want := r.g.wantEntry
-		r.g.qmu.Unlock()
+		r.g.proposer.tick(r.now%time.Second == 0)
+		r.g.proposer.mu.Lock()
+		want := r.g.proposer.wantEntry
+		r.g.proposer.mu.Unlock()
 		if want {
 			r.log()
 		}
@@ -249,12 +249,12 @@ func TestTransferLeader_LogsTime(t *testing.T) {
 		if err := g.until(ctx, func() bool { return g.Leader().Self }); err != nil {
 			t.Fatal(err)
 		}
-		g.qmu.Lock()
-		e, b := g.seal(&entry{requests: requests}, 0)
+		g.proposer.mu.Lock()
+		e, b := g.proposer.seal(&entry{requests: requests}, 0)
 		fill(b)
-		g.qmu.Unlock()
-		g.propose(e, b)
-		if err := g.until(ctx, g.drained); err != nil {
+		g.proposer.mu.Unlock()
+		g.proposer.propose(e, b)
+		if err := g.until(ctx, g.proposer.drained); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -20,11 +20,11 @@ func TestOverrun(t *testing.T) {
 		{shortQueue, 2 * maxQueueTime, 2 * maxQueueTime, false},
 		{0, 0, 0, false},
 	} {
-		g := &Group{landedAt: now.Add(-test.since)}
+		p := &proposer{completedAt: now.Add(-test.since)}
 		for range test.queued {
-			g.writes = append(g.writes, &Request{Arrived: now.Add(-test.waited)})
+			p.writes = append(p.writes, &Request{Arrived: now.Add(-test.waited)})
 		}
-		if got := g.overrun(now); got != test.want {
+		if got := p.overrun(now); got != test.want {
 			t.Errorf("%d queued for %v, the last entry applied %v ago: %v", test.queued, test.waited, test.since, got)
 		}
 	}

@@ -25,8 +25,9 @@ type idleMachine struct{}
 
 func (idleMachine) Update(entries []sm.Entry) ([]sm.Entry, error) { return entries, nil }
 func (idleMachine) Lookup(any) (any, error)                       { return nil, errors.ErrUnsupported }
-func (idleMachine) PrepareSnapshot() (any, error)                 { return nil, sm.ErrSnapshotAborted }
-func (idleMachine) Close() error                                  { return nil }
+
+func (idleMachine) PrepareSnapshot() (any, error) { return nil, sm.ErrSnapshotAborted }
+func (idleMachine) Close() error                  { return nil }
 
 func (idleMachine) SaveSnapshot(any, io.Writer, sm.ISnapshotFileCollection, <-chan struct{}) error {
 	return sm.ErrSnapshotAborted

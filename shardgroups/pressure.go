@@ -42,12 +42,12 @@ func (g *Group) pressed(q *Request) bool {
 		}
 	}
 	if q.Flags&protocol.FlagRepeat != 0 {
-		g.qmu.Lock()
+		g.proposer.mu.Lock()
 		joined, inFlight := false, false
-		if !g.stopped {
-			joined, inFlight = g.join(q)
+		if !g.proposer.stopped {
+			joined, inFlight = g.proposer.join(q)
 		}
-		g.qmu.Unlock()
+		g.proposer.mu.Unlock()
 		switch {
 		case joined:
 			g.stats.Repeats.Add(1)

@@ -3,7 +3,6 @@ package shardgroups
 import (
 	"time"
 
-	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups/groupstate"
 )
@@ -18,82 +17,72 @@ const readIndexTimeout = 500 * time.Millisecond
 // readIndex confirms with a majority that this replica still leads, waits
 // until it has applied what was committed by then, and answers the batch, which
 // was closed before: a read that arrives later needs another round (READ-1).
-func (g *Group) readIndex(batch []*Request) {
-	g.stats.Reads.Add(uint64(len(batch)))
+func (p *proposer) readIndex(batch []*Request) {
+	p.group.stats.Reads.Add(uint64(len(batch)))
 	asked := time.Now()
 	limit := readIndexTimeout
-	if f := g.host.cfg.Hooks.ReadIndexTimeout; f != nil {
+	if f := p.host.cfg.Hooks.ReadIndexTimeout; f != nil {
 		limit = f()
 	}
-	rs, err := g.host.nh.ReadIndex(uint64(g.id), limit)
+	rs, err := p.host.nh.ReadIndex(uint64(p.group.id), limit)
 	if err != nil {
-		g.endRound()
+		p.endRound()
 		for _, q := range batch {
-			g.refuseWith(q, codeOf(err))
+			p.group.refuseWith(q, codeOf(err))
 		}
 		return
 	}
-	g.host.spawn(func() {
+	p.host.spawn(func() {
 		r := <-rs.ResultC()
 		rs.Release()
-		g.endRound()
+		p.endRound()
 		switch {
 		case r.Completed():
-			if mutants.On(mutants.ReadIndexReused) {
-				batch = append(batch, g.cameMeanwhile()...)
-			}
-			g.readNow(batch, asked)
+			p.group.readNow(plantSharedRound(p, batch), asked)
 		case r.Dropped():
-			g.readAgain(batch, true)
+			p.readAgain(batch, true)
 		default:
 			for _, q := range batch {
-				g.refuseWith(q, protocol.CodeNoLeader)
+				p.group.refuseWith(q, protocol.CodeNoLeader)
 			}
 		}
 	})
 }
 
-// cameMeanwhile is half of a planted bug: reads that came while a round was under
-// way share its result.
-func (g *Group) cameMeanwhile() []*Request {
-	g.qmu.Lock()
-	defer g.qmu.Unlock()
-	return g.takeReads()
-}
-
-func (g *Group) endRound() {
-	g.qmu.Lock()
-	g.reading--
-	more := len(g.reads) > 0
-	g.qmu.Unlock()
+// endRound notes that a ReadIndex round is over.
+func (p *proposer) endRound() {
+	p.mu.Lock()
+	p.reading--
+	more := len(p.reads) > 0
+	p.mu.Unlock()
 	if more {
-		g.poke()
+		p.poke()
 	}
 }
 
 // readAgain queues reads whose entry or ReadIndex came to nothing, before those
 // that came later. Those of a fresh leader, which drops every ReadIndex, ride on
 // an empty entry.
-func (g *Group) readAgain(batch []*Request, ride bool) {
+func (p *proposer) readAgain(batch []*Request, ride bool) {
 	if len(batch) == 0 {
 		return
 	}
-	g.qmu.Lock()
-	leads := g.leads()
+	p.mu.Lock()
+	leads := p.leads()
 	if leads {
-		g.reads = append(batch, g.reads...)
+		p.reads = append(batch, p.reads...)
 		for _, q := range batch {
-			g.queuedBytes += len(q.Raw)
+			p.queuedBytes += len(q.Raw)
 		}
-		g.wantEntry = g.wantEntry || ride
+		p.wantEntry = p.wantEntry || ride
 	}
-	g.qmu.Unlock()
+	p.mu.Unlock()
 	if leads {
-		g.poke()
+		p.poke()
 		return
 	}
 	for _, q := range batch {
-		g.refuseFollower(q)
+		p.group.refuseFollower(q)
 	}
 }
 
@@ -120,12 +109,12 @@ func (g *Group) logTimeNow() protocol.LogTime {
 		return 0
 	}
 	clock := g.state.Clock()
-	g.qmu.Lock()
-	defer g.qmu.Unlock()
-	if !g.leads() || g.claim.epoch == 0 || g.claim.epoch != clock.Epoch {
+	g.proposer.mu.Lock()
+	defer g.proposer.mu.Unlock()
+	if !g.proposer.leads() || g.proposer.claim.epoch == 0 || g.proposer.claim.epoch != clock.Epoch {
 		return 0
 	}
-	return clock.Base.Add(g.host.mono.now() - g.claim.base)
+	return clock.Base.Add(g.host.mono.now() - g.proposer.claim.base)
 }
 
 // readSome answers the first of a batch, and returns how many.

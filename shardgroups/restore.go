@@ -2,6 +2,7 @@ package shardgroups
 
 import (
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/quorate/quorate/archive"
@@ -12,36 +13,39 @@ import (
 // restoreTimeout is after how long frames that were not applied are logged again.
 const restoreTimeout = 2 * proposeTimeout
 
-// maybeRestore starts the restore stream if this replica leads a group that waits
+// A restorer brings the group's backup through its log while this replica leads a
+// group that waits for it.
+type restorer struct {
+	group   *Group
+	running atomic.Bool // restore runs
+	problem string      // why it failed last; of restore alone
+}
+
+// maybeStart starts the restore stream if this replica leads a group that waits
 // for its backup.
-func (g *Group) maybeRestore() {
-	_, loading := g.loading()
-	g.qmu.Lock()
-	begin := loading && !g.restoring && !g.stopped
-	g.restoring = g.restoring || begin
-	g.qmu.Unlock()
-	if !begin {
+func (r *restorer) maybeStart() {
+	g := r.group
+	if _, loading := g.loading(); !loading || g.proposer.isStopped() || !r.running.CompareAndSwap(false, true) {
 		return
 	}
 	g.host.spawn(func() {
-		err := g.restore()
-		g.qmu.Lock()
-		g.restoring = false
-		g.restoreBatch = nil
-		g.qmu.Unlock()
+		err := r.restore()
+		g.proposer.proposeFrames(nil)
+		defer r.running.Store(false)
 		if err == nil || g.host.ctx.Err() != nil {
 			return
 		}
-		if g.restoreProblem != err.Error() {
-			g.restoreProblem = err.Error()
-			g.host.cfg.Logger.Error("a group cannot be restored from its backup", "group", g.id, "err", err)
+		if r.problem != err.Error() {
+			r.problem = err.Error()
+			g.host.cfg.Logger.Error("a group cannot be restored from its backup", "group", uint64(g.id), "err", err)
 		}
 	})
 }
 
 // restore brings the group's backup through its log, for as long as this replica
-// leads and nobody else does the same.
-func (g *Group) restore() error {
+// leads and no other member does the same.
+func (r *restorer) restore() error {
+	g := r.group
 	listed, _ := g.host.system.View().Group(g.id)
 	if g.host.cfg.BackupDir == "" || listed.Backup == 0 {
 		return errors.New("this member has no backup of it")
@@ -56,11 +60,11 @@ func (g *Group) restore() error {
 	if err != nil {
 		return b.Wrap(err)
 	}
-	log := g.host.cfg.Logger.With("group", g.id, "from", listed.Backup, "frames", at.Frames)
+	log := g.host.cfg.Logger.With("group", uint64(g.id), "from", listed.Backup, "frames", at.Frames)
 	if !at.Same {
 		log.Warn("the restore of a group begins anew: it was begun from another backup", "done", from.Frames)
-		g.proposeFrames(&extract.Batch{First: from.Frames, Frames: []archive.Frame{at.Footer}})
-		g.awaitLoad(from)
+		g.proposer.proposeFrames(&extract.Batch{First: from.Frames, Frames: []archive.Frame{at.Footer}})
+		r.await(from)
 		return nil // and once more, from the beginning
 	}
 	log.Info("restoring a group from its backup", "done", from.Frames)
@@ -85,21 +89,22 @@ func (g *Group) restore() error {
 			logged = time.Now()
 			log.Info("restoring a group from its backup", "done", now.Frames)
 		}
-		g.proposeFrames(&s.Batch)
-		if !g.awaitLoad(now) {
-			return nil // stopped, or another leads: whoever has the backup goes on
+		batch := s.Batch // the entry is built later, and s reads on
+		g.proposer.proposeFrames(&batch)
+		if !r.await(now) {
+			return nil // stopped, or another leads: a leader that has the backup goes on
 		}
 	}
 	return nil
 }
 
-// proposeFrames has the next entry carry frames.
-func (g *Group) proposeFrames(r *extract.Batch) {
-	g.qmu.Lock()
-	g.restoreBatch = r
-	g.wantEntry = true
-	g.qmu.Unlock()
-	g.poke()
+// proposeFrames has the next entry carry frames; nil: none.
+func (p *proposer) proposeFrames(r *extract.Batch) {
+	p.mu.Lock()
+	p.restoreBatch = r
+	p.wantEntry = p.wantEntry || r != nil
+	p.mu.Unlock()
+	p.poke()
 }
 
 func (g *Group) loading() (groupstate.Loading, bool) {
@@ -108,9 +113,10 @@ func (g *Group) loading() (groupstate.Loading, bool) {
 	return g.state.Loading()
 }
 
-// awaitLoad waits until a load has moved on from where it was, or for long
+// await waits until a load has moved on from where it was, or for long
 // enough to try again. It reports whether to go on.
-func (g *Group) awaitLoad(was groupstate.Loading) bool {
+func (r *restorer) await(was groupstate.Loading) bool {
+	g := r.group
 	limit := time.NewTimer(restoreTimeout)
 	defer limit.Stop()
 	poll := time.NewTicker(time.Millisecond)
@@ -123,7 +129,7 @@ func (g *Group) awaitLoad(was groupstate.Loading) bool {
 		case <-poll.C:
 		case <-limit.C:
 			return true
-		case <-g.stop:
+		case <-g.proposer.stop:
 			return false
 		}
 	}

@@ -21,7 +21,7 @@ type GroupStatus struct {
 	QueuedRequests, QueuedBytes int
 	// Since the member started. Snapshots are those that were written; in memory,
 	// those that were streamed to another member.
-	Entries, Writes, Reads, Rides, Repeats, Snapshots uint64
+	Entries, Writes, Reads, Piggybacked, Repeats, Snapshots uint64
 }
 
 // ID returns the group's id.
@@ -39,9 +39,9 @@ func (g *Group) Applied() uint64 {
 
 // Status returns what the member knows of the group.
 func (g *Group) Status() GroupStatus {
-	g.qmu.Lock()
-	queued, bytes := len(g.writes)+len(g.reads), g.queuedBytes
-	g.qmu.Unlock()
+	g.proposer.mu.Lock()
+	queued, bytes := len(g.proposer.writes)+len(g.proposer.reads), g.proposer.queuedBytes
+	g.proposer.mu.Unlock()
 	g.mu.RLock()
 	defer g.mu.RUnlock()
 	return GroupStatus{
@@ -50,7 +50,7 @@ func (g *Group) Status() GroupStatus {
 		Compacted: g.log.compacted(),
 		State:     g.state.Totals(), Waiting: len(g.waiting),
 		Entries: g.stats.Entries.Load(), Writes: g.stats.Writes.Load(), Reads: g.stats.Reads.Load(),
-		Rides: g.stats.Rides.Load(), Repeats: g.stats.Repeats.Load() + g.answered(), Snapshots: g.stats.Snapshots.Load(),
+		Piggybacked: g.stats.Piggybacked.Load(), Repeats: g.stats.Repeats.Load() + g.answered(), Snapshots: g.stats.Snapshots.Load(),
 	}
 }
 

@@ -59,33 +59,33 @@ func TestGroup_StepsDownMeanwhile(t *testing.T) {
 		name  string
 		again func(*Group, *Request)
 	}{
-		{"the read of a dropped ReadIndex", func(g *Group, q *Request) { g.readAgain([]*Request{q}, true) }},
+		{"the read of a dropped ReadIndex", func(g *Group, q *Request) { g.proposer.readAgain([]*Request{q}, true) }},
 		{"the read of a failed entry", func(g *Group, q *Request) {
 			locked := make(chan struct{})
-			e := &entry{number: 1, riders: []*Request{q}, requests: []*Request{{group: g, Done: func(protocol.Reply) {
-				g.qmu.Lock()
+			e := &entry{number: 1, piggybacked: []*Request{q}, requests: []*Request{{group: g, Done: func(protocol.Reply) {
+				g.proposer.mu.Lock()
 				close(locked)
 			}}}}
-			g.qmu.Unlock()
-			g.flying[1] = e
-			go func() { g.fail(e, protocol.CodeUnknown) }()
+			g.proposer.mu.Unlock()
+			g.proposer.inFlight[1] = e
+			go func() { g.proposer.fail(e, protocol.CodeUnknown) }()
 			<-locked
 		}},
-		{"a request of an unknown session", func(g *Group, q *Request) { g.park([]*Request{q}) }},
+		{"a request of an unknown session", func(g *Group, q *Request) { g.proposer.park([]*Request{q}) }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			g := bareGroup(h)
 			g.setLeader(leading)
 			q, answers := g.asked()
-			g.qmu.Lock()
+			g.proposer.mu.Lock()
 			if strings.Contains(test.name, "entry") {
 				test.again(g, q)
 			} else {
 				go test.again(g, q)
 			}
-			blocked(t, "shardgroups.(*Group)")
+			blocked(t, "shardgroups.(*proposer)")
 			g.leader.Store(&Leader{})
-			g.qmu.Unlock()
+			g.proposer.mu.Unlock()
 			if r := answered(t, answers); r.Code != protocol.CodeNoLeader {
 				t.Errorf("code %d", r.Code)
 			}
@@ -110,7 +110,7 @@ func TestGroup_ParksNothingWhenItFollows(t *testing.T) {
 	g := bareGroup(h)
 	q, answers := g.asked()
 	q.Caller.Session = a.Opened[0].Session
-	g.park([]*Request{q})
+	g.proposer.park([]*Request{q})
 	if r := answered(t, answers); r.Code != protocol.CodeNoLeader {
 		t.Errorf("code %d", r.Code)
 	}
@@ -133,10 +133,10 @@ func TestGroup_ClaimsAgain(t *testing.T) {
 	g.setLeader(leading)
 	build := func() groupstate.Header {
 		t.Helper()
-		g.qmu.Lock()
-		defer g.qmu.Unlock()
-		e, b := g.build()
-		delete(g.flying, e.number)
+		g.proposer.mu.Lock()
+		defer g.proposer.mu.Unlock()
+		e, b := g.proposer.build()
+		delete(g.proposer.inFlight, e.number)
 		header, _, err := groupstate.ReadHeader(b.Bytes())
 		if err != nil {
 			t.Fatal(err)
@@ -144,17 +144,17 @@ func TestGroup_ClaimsAgain(t *testing.T) {
 		return header
 	}
 	first := build()
-	nonce := g.claim.nonce
+	nonce := g.proposer.claim.nonce
 	if _, err := (&groupMachine{g}).Update([]statemachine.Entry{
 		claimed(first.Proposer, first.Number, nonce), claimed(first.Proposer+1, first.Number+1, nonce+2),
 	}); err != nil {
 		t.Fatal(err)
 	}
 	again := build()
-	if g.claim.nonce == nonce || g.claim.nonce == 0 {
+	if g.proposer.claim.nonce == nonce || g.proposer.claim.nonce == 0 {
 		t.Fatal("the leader does not claim the clock again, though another holds it: time stands")
 	}
-	if _, err := (&groupMachine{g}).Update([]statemachine.Entry{claimed(again.Proposer, again.Number, g.claim.nonce)}); err != nil {
+	if _, err := (&groupMachine{g}).Update([]statemachine.Entry{claimed(again.Proposer, again.Number, g.proposer.claim.nonce)}); err != nil {
 		t.Fatal(err)
 	}
 	if next := build(); next.ClockEpoch != g.state.Clock().Epoch {

@@ -6,7 +6,6 @@ import (
 
 	"github.com/lni/dragonboat/v4"
 
-	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups/systemstate"
 )
@@ -221,10 +220,7 @@ func (s *System) resolveStrangers() {
 // takeAsks takes what the next entry carries. hmu is held.
 func (s *System) takeAsks() []*sessionAsk {
 	u := &s.asked
-	n := min(len(u.asks), systemstate.MaxKeep)
-	if mutants.On(mutants.SessionsUnbounded) {
-		n = len(u.asks)
-	}
+	n := mutantKeepBound(min(len(u.asks), systemstate.MaxKeep), len(u.asks))
 	taken := u.asks[:n:n]
 	u.asks = append([]*sessionAsk(nil), u.asks[n:]...)
 	for _, a := range taken {

@@ -29,22 +29,22 @@ func (g *Group) TransferLeader(ctx context.Context, to protocol.ReplicaID, ready
 		return errNotLeader
 	}
 	began := time.Now()
-	g.qmu.Lock()
-	g.gated++
-	g.qmu.Unlock()
+	g.proposer.mu.Lock()
+	g.proposer.gates++
+	g.proposer.mu.Unlock()
 	defer func() {
-		g.qmu.Lock()
-		g.gated--
-		g.qmu.Unlock()
-		g.letGo()
-		g.poke()
+		g.proposer.mu.Lock()
+		g.proposer.gates--
+		g.proposer.mu.Unlock()
+		g.proposer.release()
+		g.proposer.poke()
 	}()
 	ctx, cancel := context.WithTimeoutCause(ctx, g.host.transferTime(), errTransfer)
 	defer cancel()
-	if err := g.until(ctx, g.drained); err != nil {
+	if err := g.until(ctx, g.proposer.drained); err != nil {
 		return err
 	}
-	if err := g.logTime(ctx); err != nil {
+	if err := g.proposer.logTime(ctx); err != nil {
 		return err
 	}
 	if ready != nil {
@@ -63,30 +63,30 @@ func (g *Group) TransferLeader(ctx context.Context, to protocol.ReplicaID, ready
 }
 
 // drained reports whether no entry is in flight.
-func (g *Group) drained() bool {
-	g.qmu.Lock()
-	defer g.qmu.Unlock()
-	return len(g.flying) == 0
+func (p *proposer) drained() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.inFlight) == 0
 }
 
 // logTime logs an entry with nothing but the time, where anything has a deadline,
 // and waits until it is applied: the next leader goes on from there.
-func (g *Group) logTime(ctx context.Context) error {
-	g.mu.RLock()
-	_, has := g.state.NextDue()
-	g.mu.RUnlock()
+func (p *proposer) logTime(ctx context.Context) error {
+	p.group.mu.RLock()
+	_, has := p.group.state.NextDue()
+	p.group.mu.RUnlock()
 	if !has {
 		return nil
 	}
-	g.qmu.Lock()
-	if !g.leads() {
-		g.qmu.Unlock()
+	p.mu.Lock()
+	if !p.leads() {
+		p.mu.Unlock()
 		return errNotLeader
 	}
-	e, b := g.seal(&entry{proposed: time.Now()}, 0)
-	g.qmu.Unlock()
-	g.propose(e, b)
-	return g.until(ctx, g.drained)
+	e, b := p.seal(&entry{proposed: time.Now()}, 0)
+	p.mu.Unlock()
+	p.propose(e, b)
+	return p.group.until(ctx, p.drained)
 }
 
 func (h *Host) tellHandedOver(id protocol.GroupID, to protocol.ReplicaID, began time.Time) {
@@ -97,7 +97,7 @@ func (h *Host) tellHandedOver(id protocol.GroupID, to protocol.ReplicaID, began 
 func (g *Group) until(ctx context.Context, met func() bool) error {
 	return poll(ctx, func() (bool, error) {
 		select {
-		case <-g.stop:
+		case <-g.proposer.stop:
 			return false, errNotLeader
 		default:
 			return met(), nil
@@ -165,24 +165,24 @@ func (h *Host) AwaitApplied(ctx context.Context, id protocol.GroupID, index uint
 
 // hold keeps a request that nothing was done for while the lead is handed over
 // and nobody leads. The caller would only come again, and not know to whom.
-func (g *Group) hold(q *Request) bool {
-	g.qmu.Lock()
-	defer g.qmu.Unlock()
-	if g.gated == 0 || g.stopped || g.Leader().Replica != 0 || len(g.held) >= maxQueuedRequests {
+func (p *proposer) gate(q *Request) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.gates == 0 || p.stopped || p.group.Leader().Replica != 0 || len(p.gated) >= maxQueuedRequests {
 		return false
 	}
-	g.held = append(g.held, q)
+	p.gated = append(p.gated, q)
 	return true
 }
 
 // letGo answers those that were held, or takes them in where this replica leads
 // again.
-func (g *Group) letGo() {
-	g.qmu.Lock()
-	held := g.held
-	g.held = nil
-	g.qmu.Unlock()
+func (p *proposer) release() {
+	p.mu.Lock()
+	held := p.gated
+	p.gated = nil
+	p.mu.Unlock()
 	for _, q := range held {
-		g.Submit(q)
+		p.group.Submit(q)
 	}
 }

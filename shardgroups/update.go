@@ -39,7 +39,7 @@ func (m *groupMachine) Update(entries []sm.Entry) ([]sm.Entry, error) {
 		sink := applySink{g: g}
 		if h.Proposer == g.host.nonce {
 			own = h.Number
-			if sink.e = g.land(h.Number); sink.e != nil {
+			if sink.e = g.proposer.complete(h.Number); sink.e != nil {
 				sink.joined = sink.e.finish()
 			}
 		}
@@ -70,18 +70,18 @@ func (m *groupMachine) Update(entries []sm.Entry) ([]sm.Entry, error) {
 	for i := range sinks {
 		sinks[i].finish(began, applied)
 	}
-	g.afterApply(after)
+	g.proposer.afterApply(after)
 	g.log.applied(after.index, len(entries), bytes)
 	for i := range sinks {
 		if e := sinks[i].e; e != nil {
-			g.qmu.Lock()
-			g.landedAt = applied
-			g.landed(e.number)
-			g.qmu.Unlock()
-			g.attached(e.attached, sinks[i].known)
+			g.proposer.mu.Lock()
+			g.proposer.completedAt = applied
+			g.proposer.completed(e.number)
+			g.proposer.mu.Unlock()
+			g.proposer.attached(e.attached, sinks[i].known)
 		}
 	}
-	g.poke()
+	g.proposer.poke()
 	return entries, nil
 }
 
@@ -97,27 +97,27 @@ type appliedState struct {
 }
 
 // afterApply keeps what the leader knows of the state up to date.
-func (g *Group) afterApply(a appliedState) {
-	g.qmu.Lock()
-	defer g.qmu.Unlock()
-	if g.claim.nonce != 0 {
+func (p *proposer) afterApply(a appliedState) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.claim.nonce != 0 {
 		switch {
-		case a.clock.Holder == g.claim.nonce && g.claim.epoch == 0:
-			g.claim.epoch, g.claim.base = a.clock.Epoch, g.host.mono.now()
-		case a.clock.Holder != g.claim.nonce && (g.claim.epoch != 0 || a.own >= g.claim.entry):
+		case a.clock.Holder == p.claim.nonce && p.claim.epoch == 0:
+			p.claim.epoch, p.claim.base = a.clock.Epoch, p.host.mono.now()
+		case a.clock.Holder != p.claim.nonce && (p.claim.epoch != 0 || a.own >= p.claim.entry):
 			// Another has claimed since, perhaps in the very batch of entries that
 			// brought this claim: a deposed leader's may lie behind it. Claim again.
-			g.claim = claim{}
+			p.claim = claim{}
 		}
 	}
 	if a.unfinished {
-		g.wantEntry = true
+		p.wantEntry = true
 	}
-	if a.endings != g.endings {
-		g.endings = a.endings
-		g.sessions.forgetKnown()
+	if a.endings != p.endings {
+		p.endings = a.endings
+		p.sessions.forgetKnown()
 	}
-	g.endsApplied, g.owned = a.ends, a.owned
+	p.endsApplied, p.owned = a.ends, a.owned
 }
 
 // applySink collects the outcomes of one entry, so that callers are answered
@@ -177,7 +177,7 @@ func (s *applySink) finish(began, applied time.Time) {
 	for i := range s.answers {
 		a := &s.answers[i]
 		if a.reply.Code == protocol.CodeSessionUnknown {
-			s.g.forgetSession(a.q.Caller.Session)
+			s.g.proposer.forgetSession(a.q.Caller.Session)
 		}
 		took := s.g.measure(a.q, a.class, a.reply.Code, applied)
 		if a.class == ClassWrite && s.g.slow.is(took) {
@@ -185,8 +185,8 @@ func (s *applySink) finish(began, applied time.Time) {
 		}
 		a.q.Done(a.reply)
 	}
-	if s.e != nil && len(s.e.riders) > 0 {
-		s.g.readNow(s.e.riders, proposed)
+	if s.e != nil && len(s.e.piggybacked) > 0 {
+		s.g.readNow(s.e.piggybacked, proposed)
 	}
 }
 
@@ -253,10 +253,10 @@ func (m *groupMachine) RecoverFromSnapshot(r io.Reader, _ []sm.SnapshotFile, sto
 	m.g.holds.Store(state.Refusing())
 	ends, owned := state.Sessions().Ends(), state.Owned()
 	m.g.mu.Unlock()
-	m.g.qmu.Lock()
-	m.g.endsApplied, m.g.owned, m.g.endings = ends, owned, 0
-	m.g.sessions.forgetKnown()
-	m.g.qmu.Unlock()
+	m.g.proposer.mu.Lock()
+	m.g.proposer.endsApplied, m.g.proposer.owned, m.g.proposer.endings = ends, owned, 0
+	m.g.proposer.sessions.forgetKnown()
+	m.g.proposer.mu.Unlock()
 	return nil
 }
 

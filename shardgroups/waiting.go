@@ -62,9 +62,9 @@ func (g *Group) waitsAlready(q *Request) bool {
 		return false
 	}
 	g.mu.Lock()
-	g.qmu.Lock()
-	leads := g.leads()
-	g.qmu.Unlock()
+	g.proposer.mu.Lock()
+	leads := g.proposer.leads()
+	g.proposer.mu.Unlock()
 	if !leads {
 		g.mu.Unlock()
 		return false

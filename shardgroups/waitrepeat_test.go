@@ -63,10 +63,10 @@ func (s *permits) keepSessions() {
 
 // learn lets the leader know which sessions the state knows.
 func (s *permits) learn() {
-	s.g.qmu.Lock()
-	defer s.g.qmu.Unlock()
-	s.g.sessions.learn(1)
-	s.g.sessions.learn(2)
+	s.g.proposer.mu.Lock()
+	defer s.g.proposer.mu.Unlock()
+	s.g.proposer.sessions.learn(1)
+	s.g.proposer.sessions.learn(2)
 }
 
 // call makes a request of a session.
@@ -91,18 +91,18 @@ func (s *permits) send(q protocol.Request) chan protocol.Reply {
 
 // queued returns how many requests are to be logged.
 func (s *permits) queued() int {
-	s.g.qmu.Lock()
-	defer s.g.qmu.Unlock()
-	return len(s.g.writes)
+	s.g.proposer.mu.Lock()
+	defer s.g.proposer.mu.Unlock()
+	return len(s.g.proposer.writes)
 }
 
 // log logs and applies what is queued.
 func (s *permits) log() {
 	s.t.Helper()
 	for s.queued() > 0 {
-		s.g.qmu.Lock()
-		_, b := s.g.build()
-		s.g.qmu.Unlock()
+		s.g.proposer.mu.Lock()
+		_, b := s.g.proposer.build()
+		s.g.proposer.mu.Unlock()
 		if _, err := (&groupMachine{s.g}).Update([]statemachine.Entry{{Index: s.g.Applied() + 1, Cmd: b.Bytes()}}); err != nil {
 			s.t.Fatal(err)
 		}
