@@ -65,8 +65,8 @@ func (c *Config) setDefaults() {
 	if c.RetainBytes == 0 {
 		c.RetainBytes = retain
 	}
-	if c.MaxLevel == 0 {
-		c.MaxLevel = groupstate.MaxLevel
+	if c.TestHooks.MaxLevel == 0 {
+		c.TestHooks.MaxLevel = groupstate.MaxLevel
 	}
 	if c.Limits == (protocol.Limits{}) {
 		c.Limits = protocol.DefaultLimits()

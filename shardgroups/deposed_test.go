@@ -106,7 +106,7 @@ func readAtDeposed(t *testing.T, entry bool) {
 		if cfg.Incarnation == (protocol.UUID{2, 0}) {
 			cfg.ElectionRTT = 1 << 14 // it is not to notice by itself that nobody answers
 			// The others elect a leader and write meanwhile, however slow the machine is.
-			cfg.Hooks.ReadIndexTimeout = func() time.Duration { return time.Duration(patience.Load()) }
+			cfg.TestHooks.ReadIndexTimeout = func() time.Duration { return time.Duration(patience.Load()) }
 		}
 	})
 	for i := range c.hosts {

@@ -14,7 +14,7 @@ import (
 // group that knew the first of them ends it all the same, and none that lives.
 func TestGroup_FallsOffTheListOfEnds(t *testing.T) {
 	const g, p, others = protocol.SystemGroup + 1, protocol.PartitionID(0), 100
-	c := newTunedCluster(t, func(cfg *shardgroups.Config) { cfg.Hooks.EndedSessions = 8 })
+	c := newTunedCluster(t, func(cfg *shardgroups.Config) { cfg.TestHooks.EndedSessions = 8 })
 	for i := range c.hosts {
 		c.start(i, true)
 	}

@@ -87,7 +87,7 @@ func newGroup(h *Host, spec GroupSpec) *Group {
 // newState returns the state before the first entry, or before a snapshot.
 func (g *Group) newState() *groupstate.State {
 	s := groupstate.New(g.host.cfg.Kinds)
-	s.SetMaxLevel(g.host.cfg.MaxLevel)
+	s.SetMaxLevel(g.host.cfg.TestHooks.MaxLevel)
 	s.OnPanic(g.onPanic)
 	return s
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/quorate/quorate/protocol"
 )
 
-// Hooks are for tests of whole grids. The zero Hooks change nothing.
-type Hooks struct {
+// TestHooks are for tests of whole grids. The zero TestHooks change nothing.
+type TestHooks struct {
 	// FS holds the engine's files, in place of the system's. member.json, and the
 	// note of where the data lies, stay files of the system.
 	FS config.IFS
@@ -21,12 +21,18 @@ type Hooks struct {
 	EndedSessions int
 	// ReadIndexTimeout bounds a ReadIndex round, in place of half a second.
 	ReadIndexTimeout func() time.Duration
+	// MaxLevel is the highest level of state that this version understands; 0:
+	// groupstate.MaxLevel. Tests make other versions of it.
+	MaxLevel uint32
+	// TrustDisk starts replicas without asking what others have observed of them. The
+	// Host does not look at it: its member does.
+	TrustDisk bool
 	// Opened is called with the Host before Open returns it.
 	Opened func(*Host)
 }
 
 // Snapshot takes a snapshot of this member's replica of a group, whatever was
-// logged since the last, and lets go of the log before it.
+// logged since the last, and removes the log before it. It is for tests.
 func (h *Host) Snapshot(g protocol.GroupID) error {
 	index := h.system.Applied()
 	if local := h.Group(g); local != nil {

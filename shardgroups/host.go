@@ -58,14 +58,8 @@ type Config struct {
 	// none.
 	BackupDir string
 
-	// MaxLevel is the highest level of state that this version understands; 0:
-	// groupstate.MaxLevel. Tests make other versions of it.
-	MaxLevel uint32
-	// TrustDisk starts replicas without asking what others have seen of them, for
-	// the same tests. The Host does not look at it: its member does.
-	TrustDisk bool
-	// Hooks are for tests.
-	Hooks Hooks
+	// TestHooks are for tests.
+	TestHooks TestHooks
 
 	// Resolve returns the address of an incarnation. It is called for every
 	// connection that is made, must not block, and forgets nobody on suspicion.
@@ -159,11 +153,11 @@ func Open(cfg Config) (*Host, error) {
 			return nil, err
 		}
 		what = "in " + cfg.Dir
-		files = walfs.New(cfg.Hooks.FS, cfg.Logger, nhc.Expert.LogDB.KVWriteBufferSize)
+		files = walfs.New(cfg.TestHooks.FS, cfg.Logger, nhc.Expert.LogDB.KVWriteBufferSize)
 		nhc.Expert.FS = files.ForEngine()
 	}
 	h := &Host{
-		moved: moved, files: files, cfg: cfg, nonce: rand.Uint64(), mono: newMonotime(cfg.Hooks.Clock),
+		moved: moved, files: files, cfg: cfg, nonce: rand.Uint64(), mono: newMonotime(cfg.TestHooks.Clock),
 		reg:    raftnet.NewRegistry(cfg.Resolve),
 		groups: map[protocol.GroupID]*Group{},
 		specs:  map[protocol.GroupID]GroupSpec{},
@@ -191,8 +185,8 @@ func Open(cfg Config) (*Host, error) {
 	h.nh = nh
 	h.spawn(h.dispatch)
 	h.spawn(h.ticker)
-	if cfg.Hooks.Opened != nil {
-		cfg.Hooks.Opened(h)
+	if cfg.TestHooks.Opened != nil {
+		cfg.TestHooks.Opened(h)
 	}
 	return h, nil
 }

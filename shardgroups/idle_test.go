@@ -29,7 +29,7 @@ type idler struct {
 
 func newIdler(t *testing.T) *idler {
 	r := &idler{t: t, term: 1}
-	h := tunedHost(t, func(c *Config) { c.Hooks.Clock = func() time.Duration { return r.now } })
+	h := tunedHost(t, func(c *Config) { c.TestHooks.Clock = func() time.Duration { return r.now } })
 	r.g = bareGroup(h)
 	r.newLeader()
 	r.g.applyEntry(t, groupstate.Header{}, func(b *groupstate.Builder) {
@@ -202,7 +202,7 @@ func TestIdle_IsCheap(t *testing.T) {
 // system group changes again and again.
 func TestIdle_Sessions(t *testing.T) {
 	var now atomic.Int64
-	h := tunedHost(t, func(c *Config) { c.Hooks.Clock = func() time.Duration { return time.Duration(now.Load()) } })
+	h := tunedHost(t, func(c *Config) { c.TestHooks.Clock = func() time.Duration { return time.Duration(now.Load()) } })
 	spec := GroupSpec{Group: protocol.SystemGroup, Replica: 1, Initial: map[protocol.ReplicaID]protocol.UUID{1: h.cfg.Incarnation}}
 	if err := h.StartGroup(spec, true); err != nil {
 		t.Fatal(err)
@@ -235,7 +235,7 @@ func TestIdle_Sessions(t *testing.T) {
 // time has passed for what has a deadline.
 func TestTransferLeader_LogsTime(t *testing.T) {
 	var now atomic.Int64
-	h := tunedHost(t, func(c *Config) { c.Hooks.Clock = func() time.Duration { return time.Duration(now.Load()) } })
+	h := tunedHost(t, func(c *Config) { c.TestHooks.Clock = func() time.Duration { return time.Duration(now.Load()) } })
 	const id = protocol.SystemGroup + 1
 	spec := GroupSpec{Group: id, Replica: 1, Initial: map[protocol.ReplicaID]protocol.UUID{1: h.cfg.Incarnation}}
 	if err := h.StartGroup(spec, true); err != nil {

@@ -21,7 +21,7 @@ func (p *proposer) readIndex(batch []*Request) {
 	p.group.stats.Reads.Add(uint64(len(batch)))
 	asked := time.Now()
 	limit := readIndexTimeout
-	if f := p.host.cfg.Hooks.ReadIndexTimeout; f != nil {
+	if f := p.host.cfg.TestHooks.ReadIndexTimeout; f != nil {
 		limit = f()
 	}
 	rs, err := p.host.nh.ReadIndex(uint64(p.group.id), limit)

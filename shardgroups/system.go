@@ -57,10 +57,10 @@ func newSystem(h *Host) *System {
 
 // tune makes a state that of another version, or with shorter lists, in a test.
 func (s *System) tune(state *systemstate.State) {
-	if n := s.host.cfg.MaxLevel; n > 0 {
+	if n := s.host.cfg.TestHooks.MaxLevel; n > 0 {
 		state.SetMaxLevel(n)
 	}
-	if n := s.host.cfg.Hooks.EndedSessions; n > 0 {
+	if n := s.host.cfg.TestHooks.EndedSessions; n > 0 {
 		state.SetMaxEnded(n)
 	}
 }

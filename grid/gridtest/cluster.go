@@ -184,7 +184,7 @@ func (c *Cluster) tryStart(i int) error {
 	}
 	n.host.Store(nil)
 	ctx = tune.With(ctx, func(cfg *shardgroups.Config) {
-		cfg.Hooks, cfg.TrustDisk = c.hooks(n), c.disks
+		cfg.TestHooks = c.hooks(n)
 		if c.tune != nil {
 			c.tune(cfg)
 		}

@@ -30,8 +30,8 @@ func (c *Cluster) Advance(d time.Duration) {
 }
 
 // hooks are what a member's engine gets of the test.
-func (c *Cluster) hooks(n *node) shardgroups.Hooks {
-	h := shardgroups.Hooks{Opened: func(h *shardgroups.Host) { n.host.Store(h) }}
+func (c *Cluster) hooks(n *node) shardgroups.TestHooks {
+	h := shardgroups.TestHooks{TrustDisk: c.disks, Opened: func(h *shardgroups.Host) { n.host.Store(h) }}
 	if c.clock != nil {
 		h.Clock = func() time.Duration { return time.Duration(c.clock.Load()) }
 	}

@@ -27,7 +27,7 @@ func TestUpgrade(t *testing.T) {
 		cfg.Kinds = slices.Clone(cfg.Kinds)
 		switch {
 		case later.Load():
-			cfg.MaxLevel = 2
+			cfg.TestHooks.MaxLevel = 2
 			if i >= 0 {
 				cfg.Kinds[i].Level = 2
 			}

@@ -196,7 +196,7 @@ func Start(cfg Config) (*Coordinator, error) {
 func levelOf(tune func(*shardgroups.Config)) uint32 {
 	var cfg shardgroups.Config
 	tune(&cfg)
-	return or(cfg.MaxLevel, groupstate.MaxLevel)
+	return or(cfg.TestHooks.MaxLevel, groupstate.MaxLevel)
 }
 
 // Ready waits until the member serves. Its error says what it waited for.

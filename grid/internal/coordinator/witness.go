@@ -118,7 +118,7 @@ func (c *Coordinator) complete(ctx context.Context, m *identity.Member) (bool, e
 func (c *Coordinator) trusting(m *identity.Member) bool {
 	var cfg shardgroups.Config
 	c.cfg.Tune(&cfg)
-	return m.Durability == "memory" || cfg.TrustDisk || c.host.Load() != nil || mutants.On(mutants.WipedReturns)
+	return m.Durability == "memory" || cfg.TestHooks.TrustDisk || c.host.Load() != nil || mutants.On(mutants.WipedReturns)
 }
 
 // inspect reads all of the member's data, once.
