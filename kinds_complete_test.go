@@ -58,7 +58,7 @@ func TestKindsAreComplete_Seen(t *testing.T) {
 			}
 		},
 		"a checker":                        edit("verify/queue.go", "porcupine.Model{", "other{"),
-		"commands":                         func(files map[string]string) { delete(files, "cmd/quorate/queue.go") },
+		"commands":                         func(files map[string]string) { delete(files, "cmd/quorate/internal/structures/queue.go") },
 		"a section of the protocol":        edit("docs/protocol.md", "<!-- made from the kinds: queue -->", ""),
 		"a column of what shows a promise": edit("docs/guarantees.md", "| promise | map | counter | semaphore | queue |", "| promise | map | counter | semaphore |"),
 		"a column of faults":               edit("docs/guarantees.md", "| semaphore | queue | `quorate verify`", "| semaphore | `quorate verify`"),
@@ -75,7 +75,7 @@ func TestKindsAreComplete_Seen(t *testing.T) {
 // kindFiles returns the files in which kinds are looked for, by their paths.
 func kindFiles(t *testing.T) map[string]string {
 	files := map[string]string{}
-	for _, dir := range []string{"structures", "verify", "cmd/quorate", "docs"} {
+	for _, dir := range []string{"structures", "verify", "cmd/quorate/internal/structures", "docs"} {
 		err := fs.WalkDir(os.DirFS("."), dir, func(file string, d fs.DirEntry, err error) error {
 			if ext := path.Ext(file); err != nil || d.IsDir() || ext != ".go" && ext != ".md" {
 				return err
@@ -114,8 +114,8 @@ func lacksAround(k *structures.Kind, files map[string]string) (list []string) {
 	want(some(dir, true, "structurestest.Fuzz("), "%s has no fuzz target that calls structurestest.Fuzz", dir)
 	want(some("verify/workloads", false, imported), "no workload in verify/workloads uses it")
 	want(some("verify", false, imported, "porcupine.Model{"), "no file of package verify has a model of it")
-	own := files["cmd/quorate/"+k.Name+".go"]
-	want(genericOnly[k.Name] != strings.Contains(own, imported), "cmd/quorate/%s.go has no commands for it, or it is in genericOnly", k.Name)
+	own := files["cmd/quorate/internal/structures/"+k.Name+".go"]
+	want(genericOnly[k.Name] != strings.Contains(own, imported), "cmd/quorate/internal/structures/%s.go has no commands for it, or it is in genericOnly", k.Name)
 
 	want(strings.Contains(files["docs/protocol.md"], "<!-- made from the kinds: "+k.Name+" -->"), "docs/protocol.md has no section")
 	for _, table := range []string{"promise", "fault"} {

@@ -33,8 +33,9 @@ var layers = []struct {
 	{"internal/nearest", nil},                // the name that was meant
 	{"internal/ports", nil},                  // where grids of one machine listen
 	{"internal/flood", []string{"protocol"}}, // hostile clients
-	{"internal/child", nil},                  // runs the commands of those who hold something
-	{"internal/contexts", []string{"."}},     // why a context has ended
+	{"internal/procgrid", []string{"client", "internal/contexts", "internal/ports", "protocol"}}, // processes of members
+	{"internal/child", nil},              // runs the commands of those who hold something
+	{"internal/contexts", []string{"."}}, // why a context has ended
 
 	// Layer 1: pure maths, and the contract of a structure.
 	{"partition", []string{"protocol"}},
@@ -75,8 +76,10 @@ var layers = []struct {
 	{"verify/workloads", []string{".", "client", "internal/contexts", "protocol", "structures", "structures/...", "verify"}},
 
 	// Layer 5: the command.
-	{"cmd/quorate", []string{".", "bench", "client", "conform", "conform/...", "grid", "internal/child", "internal/contexts", "internal/flood", "internal/nearest", "internal/ports", "kinds", "partition", "protocol", "shardgroups/baseline", "structures", "structures/...", "verify", "verify/..."}},
-	{"cmd/quorate/...", []string{".", "bench", "client", "conform", "conform/...", "grid", "partition", "protocol", "shardgroups/baseline", "structures", "structures/...", "verify", "verify/..."}},
+	{"cmd/quorate/internal/cli", []string{".", "bench", "client", "internal/contexts", "protocol", "structures", "structures/..."}},
+	{"cmd/quorate/internal/structures", []string{".", "client", "cmd/quorate/internal/cli", "internal/child", "internal/contexts", "internal/nearest", "kinds", "partition", "protocol", "structures", "structures/..."}},
+	{"cmd/quorate/internal/...", []string{".", "bench", "client", "cmd/quorate/internal/...", "conform", "conform/...", "grid", "internal/contexts", "internal/flood", "internal/nearest", "internal/ports", "internal/procgrid", "kinds", "partition", "protocol", "shardgroups/baseline", "structures", "structures/...", "verify", "verify/..."}},
+	{"cmd/quorate", []string{"client", "cmd/quorate/internal/...", "kinds", "protocol", "structures"}},
 	{"python/tests/interop", []string{"client", "structures/..."}}, // a program for the tests of the client for Python
 }
 
@@ -108,9 +111,15 @@ var dependencies = map[string]map[string]string{
 		"verify/nemesis":         "network namespaces",
 		"internal/child":         "process groups in the foreground of a terminal, job objects",
 	},
-	"github.com/alecthomas/kong": {"cmd/quorate": "the command line"},
+	"github.com/alecthomas/kong": {
+		"cmd/quorate":                     "the command line",
+		"cmd/quorate/internal/cli":        "the order of its arguments",
+		"cmd/quorate/internal/structures": "what its help says of kinds",
+		"cmd/quorate/internal/member":     "flags that a file and the environment set, too",
+	},
 	"github.com/knadh/koanf": {
-		"cmd/quorate": "one configuration out of a YAML file and the environment, with the source of each value",
+		"cmd/quorate":                 "its tests read the configuration that is deployed",
+		"cmd/quorate/internal/member": "one configuration out of a YAML file and the environment, with the source of each value",
 	},
 	"github.com/prometheus/client_golang": {"grid/internal/web": "metrics in the form that everybody scrapes"},
 	"github.com/HdrHistogram/hdrhistogram-go": {

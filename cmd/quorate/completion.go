@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+	"github.com/quorate/quorate/cmd/quorate/internal/cli"
 )
 
 type completionCommand struct {
@@ -23,8 +24,8 @@ func (completionCommand) Help() string {
 }
 
 // Run runs the command.
-func (cmd *completionCommand) Run(a *app) error {
-	_, err := fmt.Fprint(a.stdout, completionScripts[cmd.Shell])
+func (cmd *completionCommand) Run(a *cli.App) error {
+	_, err := fmt.Fprint(a.Stdout, completionScripts[cmd.Shell])
 	return err
 }
 
@@ -101,13 +102,13 @@ type completeWordsCommand struct {
 }
 
 // Run prints the candidates for the last word, each with a tab and what it is.
-func (cmd *completeWordsCommand) Run(ctx context.Context, parsed *kong.Context, a *app) error {
+func (cmd *completeWordsCommand) Run(ctx context.Context, parsed *kong.Context, a *cli.App) error {
 	words := cmd.Words
 	if len(words) > 0 && words[0] == "--" {
 		words = words[1:]
 	}
 	for _, c := range candidates(ctx, parsed.Model.Node, words) {
-		if _, err := fmt.Fprintf(a.stdout, "%s\t%s\n", c.word, c.help); err != nil {
+		if _, err := fmt.Fprintf(a.Stdout, "%s\t%s\n", c.word, c.help); err != nil {
 			return err
 		}
 	}
@@ -135,13 +136,13 @@ func candidates(ctx context.Context, root *kong.Node, words []string) []candidat
 			return nil // a command of somebody else's
 		case strings.HasPrefix(w, "-") && w != "-":
 			name, value, inline := strings.Cut(w, "=")
-			if f := findFlag(node, name); f != nil && inline {
+			if f := cli.FindFlag(node, name); f != nil && inline {
 				flags[f.Name] = value
 			} else if f != nil && !f.IsBool() {
 				flag = f
 			}
 		default:
-			if c := findCommand(node, w); c != nil {
+			if c := cli.FindCommand(node, w); c != nil {
 				node, arguments = c, nil
 			} else {
 				arguments = append(arguments, w)
@@ -156,7 +157,7 @@ func candidates(ctx context.Context, root *kong.Node, words []string) []candidat
 	}
 	name, _, inline := strings.Cut(last, "=")
 	if inline = inline && strings.HasPrefix(last, "-"); inline {
-		flag = findFlag(node, name)
+		flag = cli.FindFlag(node, name)
 	}
 	switch {
 	case flag != nil:
@@ -205,26 +206,6 @@ func argument(node *kong.Node, i int) *kong.Positional {
 		return node.Positional[i]
 	case n > 0 && node.Positional[n-1].IsCumulative():
 		return node.Positional[n-1]
-	}
-	return nil
-}
-
-func findFlag(node *kong.Node, name string) *kong.Flag {
-	for n := node; n != nil; n = n.Parent {
-		for _, f := range n.Flags {
-			if name == "--"+f.Name || f.Short != 0 && name == "-"+string(f.Short) {
-				return f
-			}
-		}
-	}
-	return nil
-}
-
-func findCommand(node *kong.Node, name string) *kong.Node {
-	for _, c := range node.Children {
-		if c.Type == kong.CommandNode && c.Name == name {
-			return c
-		}
 	}
 	return nil
 }

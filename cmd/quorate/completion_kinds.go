@@ -10,8 +10,9 @@ import (
 	"unicode"
 
 	"github.com/alecthomas/kong"
-
 	"github.com/quorate/quorate/client"
+	"github.com/quorate/quorate/cmd/quorate/internal/cli"
+	structurecmd "github.com/quorate/quorate/cmd/quorate/internal/structures"
 	"github.com/quorate/quorate/kinds"
 	"github.com/quorate/quorate/structures"
 )
@@ -24,7 +25,7 @@ const (
 // structureWords completes the arguments that name kinds of structures, structures
 // and settings: what kinds say, and what a grid has.
 type structureWords struct {
-	connection
+	cli.Connection
 	command *kong.Node
 	given   []string // the arguments before
 	last    string   // what there is of the one to complete
@@ -34,7 +35,7 @@ type structureWords struct {
 // connect finds the grid as the command will: by flags, the environment, defaults.
 func (s *structureWords) connect(flags map[string]string) {
 	value := func(name string) string {
-		f := findFlag(s.command, "--"+name)
+		f := cli.FindFlag(s.command, "--"+name)
 		if f == nil {
 			return ""
 		}
@@ -58,7 +59,7 @@ func (s *structureWords) complete(ctx context.Context, argument string) {
 		if k, ok := s.kindOf(ctx); ok {
 			s.addNames(ctx, &k)
 		}
-	case settingArgument:
+	case structurecmd.SettingArgument:
 		if k, ok := s.kindOf(ctx); ok {
 			s.addSettings(&k)
 		}
@@ -71,7 +72,7 @@ func (s *structureWords) addKinds(ctx context.Context) {
 	all := kinds.All()
 	meant := func(k structures.Kind) bool { return strings.HasPrefix(k.Name, s.last) }
 	if !slices.ContainsFunc(all, meant) {
-		later, _ := s.laterKinds(ctx) // no candidates are no error
+		later, _ := structurecmd.LaterKinds(ctx, &s.Connection) // no candidates are no error
 		all = append(all, later...)
 	}
 	for _, k := range all {
@@ -88,7 +89,7 @@ func (s *structureWords) kindOf(ctx context.Context) (structures.Kind, bool) {
 	if len(s.given) == 0 {
 		return structures.Kind{}, false
 	}
-	k, err := s.kind(ctx, s.given[0])
+	k, err := structurecmd.KindNamed(ctx, &s.Connection, s.given[0])
 	return k, err == nil
 }
 
@@ -96,8 +97,8 @@ func (s *structureWords) kindOf(ctx context.Context) (structures.Kind, bool) {
 func (s *structureWords) addNames(ctx context.Context, k *structures.Kind) {
 	ctx, cancel := context.WithTimeout(ctx, completionTimeout)
 	defer cancel()
-	_ = s.with(ctx, func(c *client.Client) error { // no candidates are no error
-		parts, err := partsOf(ctx, c, k, s.last, completionNames)
+	_ = s.With(ctx, func(c *client.Client) error { // no candidates are no error
+		parts, err := structurecmd.PartsOf(ctx, c, k, s.last, completionNames)
 		var names []string
 		for _, p := range parts {
 			if plainWord(p.Name) {

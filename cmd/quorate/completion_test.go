@@ -10,8 +10,9 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/google/go-cmp/cmp"
-
 	"github.com/quorate/quorate/client"
+	"github.com/quorate/quorate/cmd/quorate/internal/member"
+	"github.com/quorate/quorate/cmd/quorate/internal/structures"
 	"github.com/quorate/quorate/kinds"
 	"github.com/quorate/quorate/structures/dmap"
 	"github.com/quorate/quorate/structures/dqueue"
@@ -19,7 +20,7 @@ import (
 
 func TestCandidates(t *testing.T) {
 	var g grammar
-	parser, err := kong.New(&g, kong.Name("quorate"), vars())
+	parser, err := kong.New(&g, kong.Name("quorate"), structures.Vars())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +43,7 @@ func TestCandidates(t *testing.T) {
 		{"completion ", []string{"bash", "zsh", "fish"}},
 		{"demo-", nil}, // what is hidden stays so
 		{"nonsense --", []string{"--help"}},
-		{"ls ", kindNames(kinds.All())},
+		{"ls ", structures.KindNames(kinds.All())},
 		{"ls --output json qu", []string{"queue"}},
 		{"inspect s", []string{"semaphore"}},
 		{"inspect -o json map us", nil}, // nobody answers
@@ -76,7 +77,7 @@ func TestCandidates(t *testing.T) {
 func TestCompletionAsksTheGrid(t *testing.T) {
 	g, address := completionGrid(t)
 	t.Setenv("QUORATE_ENDPOINTS", "127.0.0.1:1")
-	parser, err := kong.New(new(grammar), kong.Name("quorate"), vars())
+	parser, err := kong.New(new(grammar), kong.Name("quorate"), structures.Vars())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,14 +106,14 @@ func TestCompletionAsksTheGrid(t *testing.T) {
 }
 
 // completionGrid starts a grid with a few structures in it.
-func completionGrid(t *testing.T) (*devGrid, string) {
+func completionGrid(t *testing.T) (*member.DevGrid, string) {
 	t.Helper()
 	ctx := t.Context()
-	g, err := startDev(ctx, devConfig{members: 1, listen: "127.0.0.1:0"})
+	g, err := member.StartDev(ctx, member.DevConfig{Members: 1, Listen: "127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := client.Dial(ctx, g.addresses())
+	c, err := client.Dial(ctx, g.Addresses())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +128,7 @@ func completionGrid(t *testing.T) (*devGrid, string) {
 	if err := dqueue.New[string](c, "two words").Put(ctx, "x"); err != nil {
 		t.Fatal(err)
 	}
-	return g, g.addresses()[0]
+	return g, g.Addresses()[0]
 }
 
 // TestCompletionInShells runs the scripts in the shells that are here.

@@ -16,7 +16,8 @@ import (
 	"time"
 
 	"github.com/knadh/koanf/parsers/yaml"
-
+	"github.com/quorate/quorate/cmd/quorate/internal/cli"
+	"github.com/quorate/quorate/cmd/quorate/internal/member"
 	"github.com/quorate/quorate/grid"
 	"github.com/quorate/quorate/kinds"
 	"github.com/quorate/quorate/protocol"
@@ -214,16 +215,16 @@ func TestDeployedConfigurationIsValid(t *testing.T) {
 	if err := os.WriteFile(file, []byte(example), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	unnamed := &app{stdin: strings.NewReader(""), stdout: io.Discard, stderr: io.Discard}
-	if code := unnamed.run([]string{"start", "--config", file, "--print-config"}); code != exitConfig {
+	unnamed := &cli.App{Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: io.Discard}
+	if code := run(unnamed, []string{"start", "--config", file, "--print-config"}); code != cli.ExitConfig {
 		t.Errorf("exit status %d without a name of its own", code)
 	}
 	if err := os.WriteFile(file, []byte(strings.Replace(example, "CHANGE-ME", "orders", 1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var out, problems strings.Builder
-	a := &app{stdin: strings.NewReader(""), stdout: &out, stderr: &problems}
-	if code := a.run([]string{"start", "--config", file, "--print-config"}); code != exitDone || problems.Len() > 0 {
+	a := &cli.App{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &problems}
+	if code := run(a, []string{"start", "--config", file, "--print-config"}); code != cli.ExitDone || problems.Len() > 0 {
 		t.Errorf("exit status %d: %s", code, problems.String())
 	}
 	if !strings.Contains(out.String(), `join: ["127.0.0.1:7170","127.0.0.1:7180","127.0.0.1:7190"]  # `+file) {
@@ -241,17 +242,17 @@ func TestUnit(t *testing.T) {
 		return m[1]
 	}
 	stop, err := time.ParseDuration(value("TimeoutStopSec") + "s")
-	if err != nil || stop <= grid.DefaultShutdownTimeout+closeGrace {
+	if err != nil || stop <= grid.DefaultShutdownTimeout+member.CloseGrace {
 		t.Errorf("TimeoutStopSec %v, --shutdown-timeout %v, %v", stop, grid.DefaultShutdownTimeout, err)
 	}
-	if value("RestartPreventExitStatus") != fmt.Sprint(exitConfig) {
+	if value("RestartPreventExitStatus") != fmt.Sprint(cli.ExitConfig) {
 		t.Error("a wrong configuration would be tried again and again")
 	}
-	if exitConfig == 2 || value("StartLimitIntervalSec") != "0" {
+	if cli.ExitConfig == 2 || value("StartLimitIntervalSec") != "0" {
 		t.Error("a member that has panicked, as on a disk that fails, would not be started again")
 	}
-	a := &app{stdin: strings.NewReader(""), stdout: io.Discard, stderr: io.Discard}
-	if code := a.run([]string{"start", "--groups=-1"}); code != exitConfig {
+	a := &cli.App{Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: io.Discard}
+	if code := run(a, []string{"start", "--groups=-1"}); code != cli.ExitConfig {
 		t.Errorf("exit status %d of a wrong configuration", code)
 	}
 	args := strings.Fields(value("ExecStart"))

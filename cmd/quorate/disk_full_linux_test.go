@@ -18,6 +18,8 @@ import (
 
 	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/client"
+	"github.com/quorate/quorate/cmd/quorate/internal/cli"
+	"github.com/quorate/quorate/internal/procgrid"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures/dcounter"
 	"github.com/quorate/quorate/structures/dmap"
@@ -78,7 +80,7 @@ func inOwnMounts(t *testing.T) bool {
 // that can be filled.
 type fullDisks struct {
 	*testing.T
-	*localGrid
+	*procgrid.Grid
 	client *client.Client
 	most   time.Duration // how long writes go on at least, in each part
 
@@ -93,10 +95,10 @@ const (
 	fullDiskValue = 16 << 10
 )
 
-func (d *fullDisks) where(m *localMember) string { return filepath.Join(d.dir, "disk-"+m.name) }
+func (d *fullDisks) where(m *procgrid.Member) string { return filepath.Join(d.Dir, "disk-"+m.Name) }
 
 // room returns what is free on the file system of a member.
-func (d *fullDisks) room(m *localMember) uint64 {
+func (d *fullDisks) room(m *procgrid.Member) uint64 {
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(d.where(m), &s); err != nil {
 		d.Fatal(err)
@@ -104,7 +106,7 @@ func (d *fullDisks) room(m *localMember) uint64 {
 	return s.Bavail * uint64(s.Bsize)
 }
 
-func (d *fullDisks) mount(m *localMember, size uint64, flags uintptr) {
+func (d *fullDisks) mount(m *procgrid.Member, size uint64, flags uintptr) {
 	d.Helper()
 	if err := syscall.Mount("tmpfs", d.where(m), "tmpfs", flags, fmt.Sprintf("size=%d,mode=0700", size)); err != nil {
 		d.Fatalf("mount: %v", err)
@@ -112,7 +114,7 @@ func (d *fullDisks) mount(m *localMember, size uint64, flags uintptr) {
 }
 
 // fill leaves so much room on the file system of a member, at once.
-func (d *fullDisks) fill(m *localMember, leave uint64) {
+func (d *fullDisks) fill(m *procgrid.Member, leave uint64) {
 	d.Helper()
 	f, err := os.OpenFile(filepath.Join(d.where(m), "filler"), os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -134,7 +136,7 @@ func (d *fullDisks) fill(m *localMember, leave uint64) {
 }
 
 // keepFull leaves no room on the file system of a member, until stop.
-func (d *fullDisks) keepFull(m *localMember) (stop func()) {
+func (d *fullDisks) keepFull(m *procgrid.Member) (stop func()) {
 	over, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
@@ -150,7 +152,7 @@ func (d *fullDisks) keepFull(m *localMember) (stop func()) {
 	return func() { close(over); <-done }
 }
 
-func (d *fullDisks) empty(m *localMember) {
+func (d *fullDisks) empty(m *procgrid.Member) {
 	d.Helper()
 	if err := os.Remove(filepath.Join(d.where(m), "filler")); err != nil {
 		d.Fatal(err)
@@ -171,33 +173,33 @@ func (d *fullDisks) eventually(what string, met func() bool) {
 
 func (d *fullDisks) logs() string {
 	var b strings.Builder
-	for _, m := range d.members {
-		fmt.Fprintf(&b, "%s, %d KiB free:\n%s\n", m.name, d.room(m)>>10, tail(d.logFile(m)))
+	for _, m := range d.Members {
+		fmt.Fprintf(&b, "%s, %d KiB free:\n%s\n", m.Name, d.room(m)>>10, procgrid.Tail(d.LogFile(m)))
 	}
 	return b.String()
 }
 
 func (d *fullDisks) allRun() {
 	d.Helper()
-	for _, m := range d.members {
-		if ended, err := m.process.ended(); ended {
-			d.Fatalf("member %s ended: %v\n%s", m.name, err, tail(d.logFile(m)))
+	for _, m := range d.Members {
+		if ended, err := m.Process.Ended(); ended {
+			d.Fatalf("member %s ended: %v\n%s", m.Name, err, procgrid.Tail(d.LogFile(m)))
 		}
 	}
 }
 
 // level returns how short of room a member says that it is.
-func (d *fullDisks) level(m *localMember) string {
+func (d *fullDisks) level(m *procgrid.Member) string {
 	var s protocol.Status
-	if ask(d.Context(), m.address, protocol.AdminStatus, &s) != nil {
+	if cli.Ask(d.Context(), m.Address, protocol.AdminStatus, &s) != nil {
 		return ""
 	}
 	return s.Disk.Level
 }
 
-func (d *fullDisks) hashes(m *localMember) []protocol.GroupHash {
+func (d *fullDisks) hashes(m *procgrid.Member) []protocol.GroupHash {
 	var r protocol.HashReport
-	if ask(d.Context(), m.address, protocol.AdminHash, &r) != nil {
+	if cli.Ask(d.Context(), m.Address, protocol.AdminHash, &r) != nil {
 		return nil
 	}
 	return r.Groups
@@ -248,7 +250,7 @@ func (d *fullDisks) write() (stop func()) {
 
 // least watches the room of members, until it is told to return the least that
 // there was.
-func (d *fullDisks) least(members ...*localMember) (least func() uint64) {
+func (d *fullDisks) least(members ...*procgrid.Member) (least func() uint64) {
 	over, done := make(chan struct{}), make(chan struct{})
 	most := ^uint64(0)
 	go func() {
@@ -272,8 +274,8 @@ func (d *fullDisks) least(members ...*localMember) (least func() uint64) {
 func (d *fullDisks) whole() {
 	d.Helper()
 	d.eventually("the replicas are the same", func() bool {
-		first := d.hashes(d.members[0])
-		return len(first) == 3 && slices.Equal(first, d.hashes(d.members[1])) && slices.Equal(first, d.hashes(d.members[2]))
+		first := d.hashes(d.Members[0])
+		return len(first) == 3 && slices.Equal(first, d.hashes(d.Members[1])) && slices.Equal(first, d.hashes(d.Members[2]))
 	})
 	n, err := dcounter.New(d.client, "sum").Get(d.Context())
 	if least, most := d.acknowledged.Load(), d.acknowledged.Load()+d.unknown.Load(); err != nil || n < least || n > most {
@@ -289,17 +291,17 @@ func TestFullDisk(t *testing.T) {
 		return
 	}
 	dir := t.TempDir()
-	g, err := newLocalGrid(dir, 3)
+	g, err := procgrid.New(dir, 3)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if g.binary, err = exec.LookPath("quorate"); err != nil {
+	if g.Binary, err = exec.LookPath("quorate"); err != nil {
 		t.Fatal(err)
 	}
-	d := &fullDisks{T: t, localGrid: g}
+	d := &fullDisks{T: t, Grid: g}
 	d.most, _ = time.ParseDuration(os.Getenv("QUORATE_SOAK_DISK"))
-	g.args = []string{"--http", "off"}
-	for i, m := range g.members {
+	g.Args = []string{"--http", "off"}
+	for i, m := range g.Members {
 		if err := os.Mkdir(d.where(m), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -308,20 +310,20 @@ func TestFullDisk(t *testing.T) {
 			size = fullDiskSize
 		}
 		d.mount(m, size, 0)
-		m.data = filepath.Join(d.where(m), "data")
+		m.Data = filepath.Join(d.where(m), "data")
 	}
-	d.client, err = g.startAll(t.Context(), client.WithOperationTimeout(time.Minute))
+	d.client, err = g.StartAll(t.Context(), client.WithOperationTimeout(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() {
 		_ = d.client.Close()
-		_ = g.stop(40 * time.Second)
-		for _, m := range g.members {
+		_ = g.Stop(40 * time.Second)
+		for _, m := range g.Members {
 			_ = syscall.Unmount(d.where(m), syscall.MNT_DETACH)
 		}
 	}()
-	small := g.members[2]
+	small := g.Members[2]
 
 	t.Log("one is full of what is written")
 	began, least, stop := time.Now(), d.least(small), d.write()
@@ -344,10 +346,10 @@ func TestFullDisk(t *testing.T) {
 	d.whole()
 
 	t.Log("all are full of what is written")
-	for _, m := range g.members {
+	for _, m := range g.Members {
 		d.fill(m, 40<<20)
 	}
-	began, least, stop = time.Now(), d.least(g.members...), d.write()
+	began, least, stop = time.Now(), d.least(g.Members...), d.write()
 	refused := d.refused.Load()
 	d.eventually("writes are refused", func() bool {
 		return d.refused.Load() > refused+20 && time.Since(began) > d.most
@@ -366,7 +368,7 @@ func TestFullDisk(t *testing.T) {
 		t.Error("the file system was full")
 	}
 	d.allRun()
-	for _, m := range g.members {
+	for _, m := range g.Members {
 		d.empty(m)
 	}
 	d.whole()
@@ -380,25 +382,25 @@ func TestFullDisk(t *testing.T) {
 	d.allRun()
 
 	t.Log("and is started then")
-	small.process.kill()
-	if err := g.start(small); err != nil {
+	small.Process.Kill()
+	if err := g.Start(small); err != nil {
 		t.Fatal(err)
 	}
 	said := ""
 	d.eventually("it waits, or says why it does not", func() bool {
-		b, _ := os.ReadFile(d.logFile(small))
+		b, _ := os.ReadFile(d.LogFile(small))
 		said = string(b)
-		ended, _ := small.process.ended()
+		ended, _ := small.Process.Ended()
 		return ended || strings.Contains(said, "no free space is left on the disk")
 	})
 	roomy()
 	d.empty(small)
-	if ended, err := small.process.ended(); ended {
-		t.Logf("it has ended: %v\n%s", err, tail(d.logFile(small)))
+	if ended, err := small.Process.Ended(); ended {
+		t.Logf("it has ended: %v\n%s", err, procgrid.Tail(d.LogFile(small)))
 		if !strings.Contains(said, "no space left on device") {
 			t.Error("it does not say why")
 		}
-		if err := g.start(small); err != nil {
+		if err := g.Start(small); err != nil {
 			t.Fatal(err)
 		}
 	}

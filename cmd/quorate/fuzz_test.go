@@ -9,14 +9,16 @@ import (
 	"testing"
 
 	"github.com/alecthomas/kong"
-
+	"github.com/quorate/quorate/cmd/quorate/internal/cli"
+	"github.com/quorate/quorate/cmd/quorate/internal/member"
+	structurecmd "github.com/quorate/quorate/cmd/quorate/internal/structures"
 	"github.com/quorate/quorate/structures"
 )
 
 // fuzzedParser returns a parser of the command line that prints nothing.
 func fuzzedParser(tb testing.TB) *kong.Kong {
 	tb.Helper()
-	parser, err := kong.New(new(grammar), kong.Name("quorate"), vars(), kong.Writers(io.Discard, io.Discard),
+	parser, err := kong.New(new(grammar), kong.Name("quorate"), structurecmd.Vars(), kong.Writers(io.Discard, io.Discard),
 		kong.Exit(func(int) { panic(helpShown{}) }))
 	if err != nil {
 		tb.Fatal(err)
@@ -40,7 +42,7 @@ func FuzzCommandLine(f *testing.F) {
 				return // no files of the machine
 			}
 		}
-		_ = wantsJSON(args)
+		_ = cli.WantsJSON(args)
 		_, _ = parse(parser, args)
 	})
 }
@@ -76,13 +78,13 @@ func FuzzConfigFile(f *testing.F) {
 	if start.Name != "start" {
 		f.Fatalf("the first command is %s", start.Name)
 	}
-	flags := settingFlags(start)
+	flags := member.SettingFlags(start)
 	file := filepath.Join(f.TempDir(), "quorate.yaml")
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if err := os.WriteFile(file, b, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		_, _ = loadSettings(file, flags, nil)
+		_, _ = member.LoadSettings(file, flags, nil)
 	})
 }
 
@@ -93,7 +95,7 @@ func FuzzValue(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		v, err := form{}.read(&app{}, s)
+		v, err := cli.Form{}.Read(&cli.App{}, s)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -101,8 +103,8 @@ func FuzzValue(f *testing.F) {
 		if err != nil {
 			return // nested too deep
 		}
-		if s := show(b); s.err != nil || strings.ContainsAny(s.line, "\t\n\r") {
-			t.Errorf("%q, %q, %v", s.text, s.line, s.err)
+		if s := cli.Show(b); s.Err != nil || strings.ContainsAny(s.Line, "\t\n\r") {
+			t.Errorf("%q, %q, %v", s.Text, s.Line, s.Err)
 		}
 	})
 }

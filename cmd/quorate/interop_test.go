@@ -7,8 +7,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-
 	"github.com/quorate/quorate/client"
+	"github.com/quorate/quorate/cmd/quorate/internal/cli"
+	"github.com/quorate/quorate/cmd/quorate/internal/member"
 	"github.com/quorate/quorate/structures/dmap"
 	"github.com/quorate/quorate/structures/dqueue"
 )
@@ -25,13 +26,13 @@ type user struct {
 // What a command stores, a typed handle reads, and the other way round.
 func TestCommandsAndHandlesReadEachOther(t *testing.T) {
 	ctx := t.Context()
-	g, err := startDev(ctx, devConfig{members: 1, listen: "127.0.0.1:0"})
+	g, err := member.StartDev(ctx, member.DevConfig{Members: 1, Listen: "127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer g.Close()
-	t.Setenv("QUORATE_ENDPOINTS", g.addresses()[0])
-	c, err := client.Dial(ctx, g.addresses())
+	t.Setenv("QUORATE_ENDPOINTS", g.Addresses()[0])
+	c, err := client.Dial(ctx, g.Addresses())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,8 +40,8 @@ func TestCommandsAndHandlesReadEachOther(t *testing.T) {
 	run := func(args ...string) string {
 		t.Helper()
 		var out, errs bytes.Buffer
-		a := &app{stdin: strings.NewReader(""), stdout: &out, stderr: &errs}
-		if code := a.run(args); code != 0 {
+		a := &cli.App{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs}
+		if code := run(a, args); code != 0 {
 			t.Fatalf("quorate %v: exit %d: %s", args, code, errs.String())
 		}
 		return strings.TrimSuffix(out.String(), "\n")

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate"
+	"github.com/quorate/quorate/cmd/quorate/internal/cli"
 	"github.com/quorate/quorate/grid"
 	"github.com/quorate/quorate/grid/gridtest"
 	"github.com/quorate/quorate/kinds"
@@ -92,8 +93,8 @@ func TestLaterKind(t *testing.T) {
 	run := func(args ...string) (int, string) {
 		t.Helper()
 		var out, errs bytes.Buffer
-		a := &app{stdin: strings.NewReader(""), stdout: &out, stderr: &errs}
-		code := a.run(args)
+		a := &cli.App{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs}
+		code := run(a, args)
 		return code, out.String() + errs.String()
 	}
 	for _, test := range []struct {

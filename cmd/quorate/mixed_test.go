@@ -17,9 +17,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-
 	"github.com/quorate/quorate/client"
 	"github.com/quorate/quorate/internal/ports"
+	"github.com/quorate/quorate/internal/procgrid"
 	"github.com/quorate/quorate/structures"
 	"github.com/quorate/quorate/structures/dcounter"
 	"github.com/quorate/quorate/structures/dmap"
@@ -31,7 +31,7 @@ const patience = 5 * time.Minute
 // mixedGrid is a grid of processes of this version and of the next one, that is made
 // up, under load.
 type mixedGrid struct {
-	*localGrid
+	*procgrid.Grid
 	t         *testing.T
 	now, next string // the binaries
 	client    *client.Client
@@ -51,7 +51,7 @@ type mixedGrid struct {
 func TestMixedVersions(t *testing.T) {
 	t.Parallel()
 	g := startMixed(t)
-	n1, n2, n3 := g.members[0], g.members[1], g.members[2]
+	n1, n2, n3 := g.Members[0], g.Members[1], g.Members[2]
 
 	g.step("n1 is of the next version", n1, g.next)
 	g.tripleIsRefused()
@@ -65,21 +65,21 @@ func TestMixedVersions(t *testing.T) {
 	g.tripleIsRefused()
 	// Who is left of this version comes back empty, to leaders of the next.
 	g.end(n3)
-	if err := os.RemoveAll(filepath.Join(g.dir, n3.name)); err != nil {
+	if err := os.RemoveAll(filepath.Join(g.Dir, n3.Name)); err != nil {
 		t.Fatal(err)
 	}
 	g.step("n3 is of this version, and was empty", n3, g.now)
 	g.tripleIsRefused()
-	for _, m := range g.members {
+	for _, m := range g.Members {
 		if level := g.level(m); level != 1 {
-			t.Errorf("%s has level %d before all are of the next version", m.name, level)
+			t.Errorf("%s has level %d before all are of the next version", m.Name, level)
 		}
 	}
 	g.step("n3 is of the next version", n3, g.next)
 
 	// All are: the level rises, and with it comes the operation.
 	g.await("level 2", func() bool {
-		return !slices.ContainsFunc(g.members, func(m *localMember) bool { return g.level(m) != 2 })
+		return !slices.ContainsFunc(g.Members, func(m *procgrid.Member) bool { return g.level(m) != 2 })
 	})
 	g.await("the new operation", func() bool { n, err := g.triple(); return err == nil && n == 0 })
 	if _, err := dcounter.New(g.client, "third").Add(t.Context(), 5); err != nil {
@@ -102,15 +102,15 @@ func TestMixedVersions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g.refused(&localMember{name: "n4", address: addresses[0]}, "the cluster's state has level 2, the version of member n4 understands 1: install a newer one")
+	g.refused(&procgrid.Member{Name: "n4", Address: addresses[0]}, "the cluster's state has level 2, the version of member n4 understands 1: install a newer one")
 
 	// All of it is on disk.
-	if err := g.localGrid.stop(patience); err != nil {
+	if err := g.Grid.Stop(patience); err != nil {
 		t.Fatal(err)
 	}
-	g.binary = g.next
-	for _, m := range g.members {
-		if err := g.start(m); err != nil {
+	g.Binary = g.next
+	for _, m := range g.Members {
+		if err := g.Start(m); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -123,21 +123,21 @@ func startMixed(t *testing.T) *mixedGrid {
 	t.Helper()
 	g := &mixedGrid{t: t, last: map[int]string{}}
 	g.now, g.next = newSource(t).snapshotOften().build("now"), newSource(t).snapshotOften().next().build("next")
-	local, err := newLocalGrid(t.TempDir(), 3)
+	local, err := procgrid.New(t.TempDir(), 3)
 	if err != nil {
 		t.Fatal(err)
 	}
-	g.localGrid = local
-	g.binary, g.args = g.now, []string{"--http", "off", "--groups", "2"}
+	g.Grid = local
+	g.Binary, g.Args = g.now, []string{"--http", "off", "--groups", "2"}
 	t.Cleanup(func() {
 		if t.Failed() {
-			for _, m := range g.members {
-				t.Logf("%s:\n%s", m.name, tail(g.logFile(m)))
+			for _, m := range g.Members {
+				t.Logf("%s:\n%s", m.Name, procgrid.Tail(g.LogFile(m)))
 			}
 		}
-		_ = local.stop(patience) // of what a failed test leaves
+		_ = local.Stop(patience) // of what a failed test leaves
 	})
-	if g.client, err = g.startAll(t.Context()); err != nil {
+	if g.client, err = g.StartAll(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { g.client.Close() })
@@ -209,7 +209,7 @@ func (g *mixedGrid) await(what string, f func() bool) {
 // run runs a command of a version and returns what it prints.
 func (g *mixedGrid) run(binary string, args ...string) (string, error) {
 	cmd := exec.CommandContext(g.t.Context(), binary, args...)
-	cmd.Env = append(os.Environ(), "QUORATE_ENDPOINTS="+strings.Join(g.addresses(), ","))
+	cmd.Env = append(os.Environ(), "QUORATE_ENDPOINTS="+strings.Join(g.Addresses(), ","))
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
 	out, err := cmd.Output()
@@ -220,23 +220,23 @@ func (g *mixedGrid) run(binary string, args ...string) (string, error) {
 }
 
 // end ends a member in an orderly way.
-func (g *mixedGrid) end(m *localMember) {
+func (g *mixedGrid) end(m *procgrid.Member) {
 	g.t.Helper()
-	terminate(m.process.cmd.Process)
-	if err := m.process.wait(patience); err != nil {
-		g.t.Fatalf("%s: %v\n%s", m.name, err, tail(g.logFile(m)))
+	procgrid.Terminate(m.Process.Cmd.Process)
+	if err := m.Process.Wait(patience); err != nil {
+		g.t.Fatalf("%s: %v\n%s", m.Name, err, procgrid.Tail(g.LogFile(m)))
 	}
 }
 
 // step has a member go on with a version, under load, and waits until the grid is
 // fully replicated: both versions say so, and that all replicas are the same.
-func (g *mixedGrid) step(what string, m *localMember, binary string) {
+func (g *mixedGrid) step(what string, m *procgrid.Member, binary string) {
 	g.t.Helper()
-	if over, _ := m.process.ended(); !over {
+	if over, _ := m.Process.Ended(); !over {
 		g.end(m)
 	}
-	g.binary = binary
-	if err := g.start(m); err != nil {
+	g.Binary = binary
+	if err := g.Start(m); err != nil {
 		g.t.Fatal(err)
 	}
 	g.full(what)
@@ -250,9 +250,9 @@ func (g *mixedGrid) full(what string) {
 		for _, args := range [][]string{{"--wait-full"}, {"--hash"}} {
 			g.await(what+", "+args[0], func() bool {
 				_, err := g.run(binary, append([]string{"status", "--timeout", "5s"}, args...)...)
-				for _, m := range g.members {
-					if over, status := m.process.ended(); over {
-						g.t.Fatalf("%s: %s ends with %v: %v", what, m.name, status, err)
+				for _, m := range g.Members {
+					if over, status := m.Process.Ended(); over {
+						g.t.Fatalf("%s: %s ends with %v: %v", what, m.Name, status, err)
 					}
 				}
 				return err == nil
@@ -262,9 +262,9 @@ func (g *mixedGrid) full(what string) {
 }
 
 // level returns the level that a member has noted.
-func (g *mixedGrid) level(m *localMember) int {
+func (g *mixedGrid) level(m *procgrid.Member) int {
 	g.t.Helper()
-	b, err := os.ReadFile(filepath.Join(g.dir, m.name, "member.json"))
+	b, err := os.ReadFile(filepath.Join(g.Dir, m.Name, "member.json"))
 	var file struct{ Level int }
 	if err == nil {
 		err = json.Unmarshal(b, &file)
@@ -328,31 +328,31 @@ func (g *mixedGrid) check(when string) {
 
 // recovers reads a member's directory with a version: it is refused with the reason,
 // or all of its groups are read.
-func (g *mixedGrid) recovers(binary string, m *localMember, refusal string) {
+func (g *mixedGrid) recovers(binary string, m *procgrid.Member, refusal string) {
 	g.t.Helper()
-	out, err := g.run(binary, "recover", "--data-dir", filepath.Join(g.dir, m.name), "--to", filepath.Join(g.t.TempDir(), "new"))
+	out, err := g.run(binary, "recover", "--data-dir", filepath.Join(g.Dir, m.Name), "--to", filepath.Join(g.t.TempDir(), "new"))
 	switch {
 	case refusal == "" && (err != nil || strings.Contains(out, "no replica can apply")):
-		g.t.Errorf("%s is not recovered: %v\n%s", m.name, err, out)
+		g.t.Errorf("%s is not recovered: %v\n%s", m.Name, err, out)
 	case refusal != "" && (err == nil || !strings.Contains(err.Error(), refusal)):
-		g.t.Errorf("%s is recovered: %v\n%s", m.name, err, out)
+		g.t.Errorf("%s is recovered: %v\n%s", m.Name, err, out)
 	}
 }
 
 // refused starts a member of this version, which says in one line why it cannot be
 // one any more.
-func (g *mixedGrid) refused(m *localMember, why string) {
+func (g *mixedGrid) refused(m *procgrid.Member, why string) {
 	g.t.Helper()
-	g.binary = g.now
-	if err := os.RemoveAll(g.logFile(m)); err != nil {
+	g.Binary = g.now
+	if err := os.RemoveAll(g.LogFile(m)); err != nil {
 		g.t.Fatal(err)
 	}
-	if err := g.start(m); err != nil {
+	if err := g.Start(m); err != nil {
 		g.t.Fatal(err)
 	}
 	said := ""
-	g.await(m.name+" is refused: "+why, func() bool {
-		b, err := os.ReadFile(g.logFile(m))
+	g.await(m.Name+" is refused: "+why, func() bool {
+		b, err := os.ReadFile(g.LogFile(m))
 		if err != nil {
 			g.t.Fatal(err)
 		}
@@ -361,13 +361,13 @@ func (g *mixedGrid) refused(m *localMember, why string) {
 				said = line
 			}
 		}
-		over, _ := m.process.ended()
+		over, _ := m.Process.Ended()
 		return said != "" || over
 	})
-	g.t.Logf("%s: %s", m.name, strings.TrimSpace(said))
-	if over, err := m.process.ended(); said == "" || over && err == nil {
-		g.t.Errorf("%s ends with %v and says\n%s", m.name, err, tail(g.logFile(m)))
+	g.t.Logf("%s: %s", m.Name, strings.TrimSpace(said))
+	if over, err := m.Process.Ended(); said == "" || over && err == nil {
+		g.t.Errorf("%s ends with %v and says\n%s", m.Name, err, procgrid.Tail(g.LogFile(m)))
 	} else if !over {
-		m.process.kill()
+		m.Process.Kill()
 	}
 }

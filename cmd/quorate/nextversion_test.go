@@ -178,7 +178,7 @@ func (s *source) next() *source {
 	})
 	s.grow("grid/internal/coordinator", field, 26, isArray)
 	s.grow("grid/internal/gossip", field, 1, isArray)
-	s.grow("shardgroups", field, 1, isArray)
+	s.grow("shardgroups/raftnet", field, 1, isArray)
 	s.grow("shardgroups/systemstate", field, 12, func(name string, t *ast.StructType) bool {
 		return isArray(name, t) || named("Settings", "Member", "Replica", "Group", "Agreement", "Command", "Opening", "SavedCluster", "Session", "snapshot")(name, t)
 	})
@@ -189,8 +189,8 @@ func (s *source) next() *source {
 	s.replace("protocol/hello.go", "WireVersion   = 1", "WireVersion   = 2", 1)
 	s.replace("protocol/hello.go", "KnownFeatures Features = 0", "KnownFeatures Features = 1 << 5", 1)
 	s.replace("grid/internal/gossip/meta.go", "return f\n", "return f | 1<<40\n", 1)
-	s.replace("client/conn.go", "q.Append(", "q.AppendLater(", 2) // also o.req.Append
-	s.replace("client/batch.go", "o.req.Append(", "o.req.AppendLater(", 1)
+	s.replace("client/conn.go", "q.Append(", "q.AppendLater(", 2) // also c.req.Append
+	s.replace("client/batch.go", "c.req.Append(", "c.req.AppendLater(", 1)
 	s.replace("grid/internal/server/writer.go", "r.Append(", "r.AppendLater(", 1)
 	s.replace("grid/internal/server/server.go", "r.Append(", "r.AppendLater(", 1)
 	s.replace("grid/internal/server/client.go", "p.Append(", "p.AppendLater(", 3)

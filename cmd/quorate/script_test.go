@@ -9,10 +9,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rogpeppe/go-internal/testscript"
-
+	"github.com/quorate/quorate/cmd/quorate/internal/member"
 	"github.com/quorate/quorate/grid"
 	"github.com/quorate/quorate/internal/ports"
+	"github.com/rogpeppe/go-internal/testscript"
 )
 
 func TestMain(m *testing.M) {
@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 // TestScripts runs the commands as a shell does, one script a command. They
 // talk to a grid of one member, unless they start their own.
 func TestScripts(t *testing.T) {
-	g, err := startDev(t.Context(), devConfig{members: 1, listen: "127.0.0.1:0"})
+	g, err := member.StartDev(t.Context(), member.DevConfig{Members: 1, Listen: "127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "script"),
 		Setup: func(env *testscript.Env) error {
-			env.Setenv("QUORATE_ENDPOINTS", g.addresses()[0])
+			env.Setenv("QUORATE_ENDPOINTS", g.Addresses()[0])
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
@@ -86,11 +86,11 @@ func scriptHangup(ts *testscript.TestScript, _ bool, _ []string) {
 }
 
 func TestUnknownVariables(t *testing.T) {
-	got := unknownVariables([]string{
+	got := member.UnknownVariables([]string{
 		"QUORATE_NAME=n1", "QUORATE_NMAE=n1", "QUORATE_PORT=tcp://10.0.0.1:7170", "QUORATE_SERVICE_HOST=10.0.0.1",
 		"QUORATE_PORT_7170_TCP=x", "QUORATE_ENDPOINTS=a", "PATH=/", "QUORATE_DATA_DIR",
 	})
-	if len(got) != 1 || got[0] != (unknownVariable{"QUORATE_NMAE", "QUORATE_NAME"}) {
+	if len(got) != 1 || got[0] != (member.UnknownVariable{Name: "QUORATE_NMAE", Near: "QUORATE_NAME"}) {
 		t.Errorf("unknown: %v", got)
 	}
 }
@@ -99,11 +99,11 @@ func TestUnknownVariables(t *testing.T) {
 func TestHeapLimit(t *testing.T) {
 	const mib = 1 << 20
 	for _, outside := range []int64{0, 1, 50 * mib, 150 * mib} {
-		if h := forHeap(512*mib, outside); h+outside > 512*mib || h < 512*mib-outside-24*mib {
+		if h := member.ForHeap(512*mib, outside); h+outside > 512*mib || h < 512*mib-outside-24*mib {
 			t.Errorf("%d outside: %d for the heap", outside, h)
 		}
 	}
-	if h := forHeap(512*mib, 500*mib); h != 256*mib {
+	if h := member.ForHeap(512*mib, 500*mib); h != 256*mib {
 		t.Errorf("the heap has %d, which is not worth collecting for", h)
 	}
 }

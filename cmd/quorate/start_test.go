@@ -11,32 +11,33 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/internal/ports"
+	"github.com/quorate/quorate/internal/procgrid"
 )
 
 // TestStartThatPanics: a replica that the engine panics on when it is started
 // ends the process, with the reason in one line.
 func TestStartThatPanics(t *testing.T) {
-	g, err := newLocalGrid(t.TempDir(), 1)
+	g, err := procgrid.New(t.TempDir(), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if g.binary, err = exec.LookPath("quorate"); err != nil {
+	if g.Binary, err = exec.LookPath("quorate"); err != nil {
 		t.Fatal(err)
 	}
-	g.args = []string{"--http", "off"}
-	t.Cleanup(func() { _ = g.stop(10 * time.Second) }) // of what a failed test leaves
-	c, err := g.startAll(t.Context())
+	g.Args = []string{"--http", "off"}
+	t.Cleanup(func() { _ = g.Stop(10 * time.Second) }) // of what a failed test leaves
+	c, err := g.StartAll(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Close(); err != nil {
 		t.Error(err)
 	}
-	if err := g.stop(30 * time.Second); err != nil {
+	if err := g.Stop(30 * time.Second); err != nil {
 		t.Fatal(err)
 	}
-	m := g.members[0]
-	snapshots, err := filepath.Glob(filepath.Join(g.dir, m.name, "raft", "*", "*", "*", "snapshot-part-*", "snapshot-*"))
+	m := g.Members[0]
+	snapshots, err := filepath.Glob(filepath.Join(g.Dir, m.Name, "raft", "*", "*", "*", "snapshot-part-*", "snapshot-*"))
 	if err != nil || len(snapshots) == 0 {
 		t.Fatalf("no folder of snapshots: %v", err)
 	}
@@ -47,16 +48,16 @@ func TestStartThatPanics(t *testing.T) {
 	if err := os.WriteFile(spoilt, []byte("not a folder"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := g.start(m); err != nil {
+	if err := g.Start(m); err != nil {
 		t.Fatal(err)
 	}
 	select {
-	case <-m.process.done:
+	case <-m.Process.Done:
 	case <-time.After(time.Minute):
-		t.Fatalf("it does not end:\n%s", tail(g.logFile(m)))
+		t.Fatalf("it does not end:\n%s", procgrid.Tail(g.LogFile(m)))
 	}
-	_, status := m.process.ended()
-	log, err := os.ReadFile(g.logFile(m))
+	_, status := m.Process.Ended()
+	log, err := os.ReadFile(g.LogFile(m))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -65,3 +65,11 @@ func Pause(ctx context.Context, d time.Duration) bool {
 		return false
 	}
 }
+
+// Sleep waits for d; its error says why ctx ended first.
+func Sleep(ctx context.Context, d time.Duration) error {
+	if Pause(ctx, d) {
+		return nil
+	}
+	return Err(ctx)
+}

@@ -1,0 +1,3 @@
+// Package bench has the commands that measure: bench run, compare, full, hostile, overload,
+// recovery.
+package bench

@@ -1,0 +1,49 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/quorate/quorate/client"
+)
+
+// Connection is the flags of every command that talks to a grid.
+type Connection struct {
+	Endpoints []string      `help:"Addresses of members; one that answers is enough." env:"QUORATE_ENDPOINTS" default:"127.0.0.1:7170" placeholder:"A,B"`
+	Forward   bool          `help:"Have the member that answers forward what others lead, if they cannot be reached: behind NAT or a proxy. status asks each member all the same." env:"QUORATE_FORWARD"`
+	Cluster   string        `help:"Refuse any cluster but this one, by name or id." placeholder:"NAME"`
+	Timeout   time.Duration `help:"How long an operation may take; waiting for something is bounded by --wait instead." default:"10s" placeholder:"D"`
+	Output    string        `short:"o" help:"Form of the output: text, or json for one object a line." enum:"text,json" default:"text" placeholder:"FORM"`
+}
+
+// Validate checks what the grammar cannot.
+func (c *Connection) Validate() error {
+	if c.Timeout <= 0 {
+		return fmt.Errorf("--timeout=%v: must be positive", c.Timeout)
+	}
+	return nil
+}
+
+// Dial connects to the grid. A timeout below that of dialling bounds it too.
+func (c *Connection) Dial(ctx context.Context, opts ...client.Option) (*client.Client, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	opts = append([]client.Option{
+		client.WithOperationTimeout(c.Timeout), client.WithClusterName(c.Cluster), client.WithName("quorate"),
+	}, opts...)
+	if c.Forward {
+		opts = append(opts, client.WithForward())
+	}
+	return client.Dial(ctx, c.Endpoints, opts...)
+}
+
+// With runs f with a client, and closes it.
+func (c *Connection) With(ctx context.Context, f func(*client.Client) error, opts ...client.Option) error {
+	cl, err := c.Dial(ctx, opts...)
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	return f(cl)
+}

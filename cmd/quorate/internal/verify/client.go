@@ -1,0 +1,117 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/quorate/quorate/client"
+	"github.com/quorate/quorate/cmd/quorate/internal/cli"
+	"github.com/quorate/quorate/structures/dqueue"
+	"github.com/quorate/quorate/structures/dsemaphore"
+	"github.com/quorate/quorate/verify/nemesis"
+)
+
+// verifyClient is a client process that holds all permits of a semaphore and
+// waits for an element of a queue, until it is killed.
+type verifyClient struct {
+	Endpoints []string      `required:""`
+	Semaphore string        `required:""`
+	Queue     string        `required:""`
+	TTL       time.Duration `required:""`
+}
+
+// holderPermits is how many permits a client process holds.
+const holderPermits = 2
+
+// Run runs the command.
+func (cmd *verifyClient) Run(ctx context.Context, a *cli.App) error {
+	c, err := client.Dial(ctx, cmd.Endpoints, client.WithSessionTTL(cmd.TTL), client.WithName("verify client"))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	s := dsemaphore.New(c, cmd.Semaphore)
+	if err := s.Init(ctx, holderPermits); err != nil {
+		return err
+	}
+	held, err := s.Acquire(ctx, holderPermits)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(a.Stdout, held.Token())
+	_, err = dqueue.New[string](c, cmd.Queue).Take(ctx)
+	return err
+}
+
+// Times of a client process.
+const (
+	holderTTL   = 2 * time.Second
+	holderGrant = 20 * time.Second // to start and be granted
+	holderBack  = 30 * time.Second // for what it held to be back
+)
+
+// holder starts a client process for the nemesis.
+func (v *verification) holder(ctx context.Context) (*nemesis.Holder, error) {
+	binary, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	v.holders++
+	name := fmt.Sprintf("%s-holder-%d", v.name, v.holders)
+	h, line, err := nemesis.StartHolder(ctx, v.grid, holderGrant, v.endpoints(), binary, "verify", "client",
+		"--semaphore", name, "--queue", name, "--ttl", holderTTL.String())
+	if err != nil {
+		return nil, err
+	}
+	token, err := strconv.ParseUint(line, 10, 64)
+	if err != nil {
+		h.Kill()
+		return nil, fmt.Errorf("client process: %q is no token", line)
+	}
+	h.Check = func(ctx context.Context) error { return v.checkHolder(ctx, name, token) }
+	return h, nil
+}
+
+// endpoints is where a client process finds the members.
+func (v *verification) endpoints() []string {
+	if v.grid == nil {
+		return v.seeds
+	}
+	var all []string
+	for _, m := range v.grid.Members() {
+		all = append(all, m.Listen)
+	}
+	return all
+}
+
+// checkHolder sees that nothing of a killed client process stays: its permits
+// come back, under a larger token, and the next element goes to who lives.
+func (v *verification) checkHolder(ctx context.Context, name string, token uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, holderBack)
+	defer cancel()
+	c := v.probing[0]
+	held, err := dsemaphore.New(c, name).Acquire(ctx, holderPermits)
+	if err != nil {
+		return nemesis.Violated("the permits of a killed client are not back within %v: %v", holderBack, err)
+	}
+	defer held.Release(context.WithoutCancel(ctx))
+	if uint64(held.Token()) <= token {
+		return nemesis.Violated("token %d was granted after token %d", held.Token(), token)
+	}
+	q := dqueue.New[string](c, name)
+	if err := q.Put(ctx, "left"); err != nil {
+		return err
+	}
+	got, err := q.Take(ctx)
+	switch {
+	case err != nil:
+		return nemesis.Violated("an element that a killed client waited for is gone: %v", err)
+	case got != "left":
+		return nemesis.Violated("took %q, and %q was put", got, "left")
+	}
+	return errors.Join(q.Destroy(ctx))
+}
