@@ -15,9 +15,9 @@ const lookupTimeout = 2 * time.Second
 // maxEndsPerEntry bounds the ended sessions that one entry brings (SESSION-3).
 const maxEndsPerEntry = 1000
 
-// sessions is what a leader keeps of its group's sessions, under qmu: which
-// are known in the applied state, so that their requests can be logged, and
-// the requests of others, parked until the session is attached.
+// sessions is what a proposer keeps of its group's sessions: which are known in the
+// applied state, so that their requests can be logged, and the requests of others,
+// parked until the session is attached. The proposer's mu guards it.
 type sessions struct {
 	applied     map[protocol.SessionID]struct{}
 	parked      map[protocol.SessionID][]*Request
@@ -58,16 +58,16 @@ func (s *sessions) learn(id protocol.SessionID) {
 	s.applied[id] = struct{}{}
 }
 
-// forgetKnown is called when sessions have ended: who is still known is looked
-// up again.
+// forgetKnown is called when sessions have ended: those that are still known are
+// looked up again.
 func (s *sessions) forgetKnown() {
 	clear(s.applied)
 	s.last = 0
 }
 
-// forgetSession has a session looked up again of which the state said that it does
-// not know it: it may have been found known just before it ended, and been
-// learned just after those that are known were forgotten.
+// forgetSession has a session looked up again that the state does not know: it may
+// have been found known just before it ended, and been learned just after the known
+// ones were forgotten.
 func (p *proposer) forgetSession(id protocol.SessionID) {
 	p.mu.Lock()
 	delete(p.sessions.applied, id)
@@ -126,7 +126,7 @@ func (p *proposer) attach(id protocol.SessionID) {
 		p.unpark(id, protocol.CodeOK)
 		return
 	}
-	if p.host.system.over(id) { // for ever: nobody else need be asked
+	if p.host.system.over(id) { // for ever: the system group need not be asked
 		p.unpark(id, protocol.CodeSessionEnded)
 		return
 	}
@@ -140,7 +140,7 @@ func (p *proposer) attach(id protocol.SessionID) {
 		p.unpark(id, protocol.CodeSessionEnded)
 	default:
 		p.mu.Lock()
-		if p.leads() { // otherwise those who were parked have been answered
+		if p.leads() { // otherwise the parked requests have been answered
 			p.sessions.want = append(p.sessions.want, attach{id, end})
 			p.wantEntry = true
 		}
@@ -149,9 +149,9 @@ func (p *proposer) attach(id protocol.SessionID) {
 	}
 }
 
-// attached goes on after an entry that attached sessions has been applied.
-// One that the state refused, because it may have ended meanwhile, is asked
-// for again.
+// attached goes on after an entry that attached sessions has been applied. A
+// session that the state refused, because it may have ended since, is looked up
+// again.
 func (p *proposer) attached(ids []protocol.SessionID, known []bool) {
 	for i, id := range ids {
 		if known[i] {
@@ -191,14 +191,14 @@ func (p *proposer) unpark(id protocol.SessionID, code protocol.Code) {
 	}
 }
 
-// addCommands adds what the group itself has to log. qmu is held.
+// addCommands adds what the group itself has to log. mu is held.
 func (p *proposer) addCommands(e *entry, b *groupstate.Builder) {
 	for _, a := range p.sessions.want {
 		b.Attach(a.session, a.end)
 		e.attached = append(e.attached, a.session)
 	}
 	p.sessions.want = nil
-	if p.endsInFlight == 0 && p.owned > 0 { // what it owns says from where on ends concern it
+	if p.endsInFlight == 0 && p.owned > 0 { // a group that owns nothing does not know from which end on
 		switch ids, listed := p.host.system.endsAfter(p.endsApplied, maxEndsPerEntry); {
 		case !listed:
 			end, next := p.host.system.upTo()
@@ -226,7 +226,7 @@ func (p *proposer) addCommands(e *entry, b *groupstate.Builder) {
 	if p.owned == 0 && p.ownInFlight == 0 {
 		if o := p.host.system.ownershipOf(p.group.id); len(o.Owned) > 0 {
 			if err := o.Check(); err != nil {
-				p.host.cfg.Logger.Error("the group is not told what it owns", "group", uint64(p.group.id), "error", err)
+				p.host.cfg.Logger.Error("a group cannot be given what it owns", "group", uint64(p.group.id), "err", err)
 			} else {
 				b.Own(o)
 			}
@@ -235,8 +235,8 @@ func (p *proposer) addCommands(e *entry, b *groupstate.Builder) {
 	}
 }
 
-// endsBehind reports whether more sessions have ended than an entry brings: such
-// a group follows at once, however idle it is. qmu is held.
+// endsBehind reports whether more sessions have ended than an entry brings: such a
+// group logs them immediately, however idle it is. mu is held.
 func (p *proposer) endsBehind() bool {
 	return p.owned > 0 && p.host.system.ends.Load() >= p.endsApplied+maxEndsPerEntry
 }
@@ -254,7 +254,7 @@ func (g *Group) look() *groupstate.Checked {
 	return &c
 }
 
-// landed notes that an entry is no longer in flight. qmu is held.
+// completed notes that an entry is no longer in flight. mu is held.
 func (p *proposer) completed(number uint64) {
 	if p.endsInFlight == number {
 		p.endsInFlight = 0
@@ -268,23 +268,24 @@ func (p *proposer) completed(number uint64) {
 }
 
 // A leader logs the time so often that what passes unlogged, and is lost with
-// the leader, is at most this part of the life of anything that has a deadline,
+// the leader, is at most this part of the lifetime of anything that has a deadline,
 // or leastUnlogged.
 const (
-	lifePart      = 16
+	lifetimePart  = 16
 	leastUnlogged = time.Second
 )
 
 // timeToLog reports whether a leader logs the time: it is now, it was logged at
 // last, and nothing is due before due. What is due has lived for longer than it
-// still had at last, so a part of that is no more than the same part of any life.
+// still had at last, so a part of that is no more than the same part of any lifetime.
 func timeToLog(last, now, due protocol.LogTime, part time.Duration) bool {
 	unlogged := now.Sub(last) + tickInterval // at the next look
 	return due <= now || unlogged > max(due.Sub(last)/part, leastUnlogged)
 }
 
-// tick looks, ten times a second, whether the group has something to log of
-// its own: a deadline that has come, or comes nearer, ended sessions, its partitions, clean-up.
+// tick finds out, ten times a second, whether the group has something to log of its
+// own: a deadline that has come, or comes nearer, ended sessions, its partitions,
+// clean-up.
 func (p *proposer) tick(everySecond bool) {
 	if !p.group.Leader().Self {
 		return
@@ -314,7 +315,7 @@ func (p *proposer) tick(everySecond bool) {
 		if p.claim.epoch == 0 {
 			want = want || p.claim.nonce == 0
 		} else {
-			want = want || timeToLog(clock.Now, clock.Base.Add(p.host.mono.now()-p.claim.base), due, lifePart)
+			want = want || timeToLog(clock.Now, clock.Base.Add(p.host.mono.now()-p.claim.base), due, lifetimePart)
 		}
 	}
 	if owned == 0 && p.ownInFlight == 0 {

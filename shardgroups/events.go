@@ -10,28 +10,27 @@ import (
 	"github.com/quorate/quorate/protocol"
 )
 
-// events takes what dragonboat and the apply path tell and hands it to one
-// goroutine of the Host: listeners run under the engine's locks and may call
-// nothing.
+// events collects what dragonboat and the apply path report, for one goroutine of
+// the Host: listeners run under the engine's locks and may call nothing.
 type events struct {
 	wake chan struct{}
 
 	mu      sync.Mutex // guards the following
 	leaders map[protocol.GroupID]raftio.LeaderInfo
-	leads   bool // leaders has news
-	changed bool // the system state has news
+	updated bool // leaders has changed
+	changed bool // the system state has changed
 }
 
 var _ raftio.IRaftEventListener = (*events)(nil)
 
-// LeaderUpdated is dragonboat's.
+// LeaderUpdated is called by dragonboat.
 func (e *events) LeaderUpdated(info raftio.LeaderInfo) {
 	e.mu.Lock()
 	if e.leaders == nil {
 		e.leaders = map[protocol.GroupID]raftio.LeaderInfo{}
 	}
 	e.leaders[protocol.GroupID(info.ShardID)] = info
-	e.leads = true
+	e.updated = true
 	e.mu.Unlock()
 	e.poke()
 }
@@ -43,10 +42,10 @@ func (e *events) system() {
 	e.poke()
 }
 
-// again has what is known of leaders looked at once more.
+// again has the known leaders looked at once more.
 func (e *events) again() {
 	e.mu.Lock()
-	e.leads = true
+	e.updated = true
 	e.mu.Unlock()
 	e.poke()
 }
@@ -58,16 +57,16 @@ func (e *events) poke() {
 	}
 }
 
-// take returns the news.
+// take returns what was reported since it was called last.
 func (e *events) take() (leaders map[protocol.GroupID]raftio.LeaderInfo, changed bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.leads {
+	if e.updated {
 		leaders = make(map[protocol.GroupID]raftio.LeaderInfo, len(e.leaders))
 		maps.Copy(leaders, e.leaders)
 	}
 	changed = e.changed
-	e.leads, e.changed = false, false
+	e.updated, e.changed = false, false
 	return leaders, changed
 }
 
@@ -98,17 +97,17 @@ func (h *Host) setLeader(id protocol.GroupID, info raftio.LeaderInfo) {
 		Self: info.LeaderID != 0 && info.LeaderID == info.ReplicaID,
 	}
 	if id == protocol.SystemGroup {
-		h.tellLeader(id, *h.system.leader.Swap(&l), l)
+		h.logLeader(id, *h.system.leader.Swap(&l), l)
 		return
 	}
 	if g := h.Group(id); g != nil && g.Leader() != l {
-		h.tellLeader(id, g.Leader(), l)
+		h.logLeader(id, g.Leader(), l)
 		g.setLeader(l)
 	}
 }
 
-// tellLeader logs a change of leaders as this member sees it.
-func (h *Host) tellLeader(id protocol.GroupID, old, l Leader) {
+// logLeader logs a change of leaders as this member sees it.
+func (h *Host) logLeader(id protocol.GroupID, old, l Leader) {
 	log := h.cfg.Logger.With("group", uint64(id), "term", l.Term)
 	switch {
 	case old == l:
@@ -121,7 +120,7 @@ func (h *Host) tellLeader(id protocol.GroupID, old, l Leader) {
 	}
 }
 
-// ticker lets groups look, ten times a second, whether time alone asks for an
+// ticker has groups find out, ten times a second, whether time alone asks for an
 // entry or a snapshot.
 func (h *Host) ticker() {
 	t := time.NewTicker(tickInterval)
@@ -135,7 +134,7 @@ func (h *Host) ticker() {
 		}
 		h.mono.tick()
 		second := n%10 == 0
-		compacts := second || h.cfg.Memory // where a log takes memory, it is looked at more often
+		compacts := second || h.cfg.Memory // a log in memory is looked at more often
 		for _, g := range h.Groups() {
 			g.proposer.tick(second)
 			if compacts {

@@ -67,7 +67,7 @@ func TestGroup_FollowsEndsFaster(t *testing.T) {
 		g.proposer.endsApplied, g.proposer.owned, g.proposer.endsInFlight = 5, 1, 3
 		g.proposer.completed(2)
 		if g.proposer.wantEntry {
-			t.Error("another entry has landed")
+			t.Error("another entry is complete")
 		}
 		if g.proposer.completed(3); g.proposer.wantEntry != test.want {
 			t.Errorf("%d ends, 5 applied: another entry %t, want %t", test.ends, g.proposer.wantEntry, test.want)

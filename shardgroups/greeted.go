@@ -12,13 +12,14 @@ import (
 )
 
 // A session that was opened with its client's Hello is kept by members, who renew
-// it while its client sends anything at all. Its client does not count its time to
-// live, and would not stop in time what a lost session has held: so what holds is
-// refused under it, until the client keeps it by heartbeats of its own. This is
-// decided before a request is logged. What the client keeps it keeps for ever, so
-// that it is still true when the request is applied.
+// it while its client sends anything at all. The client does not count the session's
+// time to live, and would not stop in time to use what a lost session has held. So
+// operations that hold something are refused under it until the client keeps it by
+// heartbeats of its own. This is decided before a request is logged. A session that
+// its client keeps it keeps for ever, so that this still holds when the request is
+// applied.
 
-// maxUnkept bounds the requests of a group that wait for the answer to who keeps
+// maxUnkept bounds the requests of a group that wait until it is known who keeps
 // their sessions.
 const maxUnkept = 4096
 
@@ -75,7 +76,8 @@ func (s *System) RenewSessions(ctx context.Context, ids []protocol.SessionID) ([
 	return dropped, err
 }
 
-// errNotAsked says that the sessions' group has not carried out what it was asked.
+// errNotAsked is the error of a request that the sessions' group has not carried
+// out.
 var errNotAsked = errors.New("the sessions' group does not answer")
 
 // numbered is the answer to one of several questions.
@@ -115,7 +117,7 @@ func (s *System) keeper(id protocol.SessionID) systemstate.Keeper {
 // isKept reports whether this member knows that a session's client keeps it.
 func (s *System) isKept(id protocol.SessionID) bool { return s.keeper(id) == systemstate.KeeperClient }
 
-// unkept are the requests of a group that wait for the answer to who keeps their
+// unkept are the requests of a group that wait until it is known who keeps their
 // sessions.
 type unkept struct {
 	requests []*Request
@@ -133,9 +135,9 @@ func (g *Group) gives(q *Request) bool {
 	return op != nil && op.Holds && op.Right&structures.RightHold != 0
 }
 
-// askKeeper finds out whether the client keeps the session of a request that holds,
-// where this member does not know that it does. One confirmation by the majority,
-// that this member knows all that was agreed, serves all that wait for it.
+// askKeeper finds out whether the client keeps the session of a request that holds
+// something, if this member does not know that it does. One confirmation by the
+// majority, that this member knows all that was agreed, serves all that wait for it.
 func (p *proposer) askKeeper(q *Request) {
 	p.mu.Lock()
 	u := &p.unkept
@@ -178,7 +180,7 @@ func (p *proposer) resolveKeepers() {
 			}
 		}
 		if err == nil {
-			sleep(p.host.ctx) // what comes meanwhile shares the next question
+			sleep(p.host.ctx) // requests that arrive during the pause share the next question
 		}
 	}
 }

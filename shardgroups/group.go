@@ -38,7 +38,7 @@ type Group struct {
 
 	log   logged
 	meter meter
-	slow  *slowLog // nil: slow operations are not told of
+	slow  *slowLog // nil: slow operations are not logged
 
 	proposer proposer
 	restorer restorer
@@ -107,11 +107,12 @@ func (g *Group) panicked(p groupstate.Panic) {
 		"panic", p.Value, "stack", string(debug.Stack()), "suppressed", more)
 }
 
-// Leader returns who leads, as this member knows it.
+// Leader returns the group's leader, as this member knows it.
 func (g *Group) Leader() Leader { return *g.leader.Load() }
 
-// Submit lets a request enter the group. It never blocks; Done is called
-// exactly once, unless the request waits for a grant when the Host closes.
+// Submit takes in a request. It never blocks. Done is called exactly once, with a
+// reply that may refuse the request, unless the request waits for a grant when the
+// Host closes.
 func (g *Group) Submit(q *Request) {
 	q.group = g
 	if q.Arrived.IsZero() {
@@ -130,9 +131,9 @@ func (g *Group) Submit(q *Request) {
 	}
 	if g.holds.Load() && !read && q.Kind != protocol.KindControl {
 		g.mu.RLock()
-		r, held := g.state.Refuses(q.Kind, q.Op)
+		r, refused := g.state.Refuses(q.Kind, q.Op)
 		g.mu.RUnlock()
-		if held {
+		if refused {
 			q.answer(r, 0)
 			return
 		}
@@ -152,12 +153,13 @@ func (g *Group) Submit(q *Request) {
 	g.proposer.enter(q)
 }
 
-// check decides whether a request is well formed, and came to where it belongs.
+// check decides whether a request is well formed, and came to the group that owns
+// its partition.
 func (g *Group) check(q *protocol.Request) structures.Result {
 	gate := groupstate.Gate{
 		Kinds: g.kinds, Limits: g.host.cfg.Limits, Level: g.level.Load(), Partitions: int(g.partitions.Load()), Panicked: g.onPanic,
 	}
-	if gate.Partitions == 0 { // a new group is told with the entry that this request may be in
+	if gate.Partitions == 0 { // a new group learns it with the entry that this request may be in
 		gate.Partitions = len(g.host.system.View().Partitions)
 	}
 	r := gate.Check(q)
@@ -178,8 +180,8 @@ func (g *Group) refuseWith(q *Request, code protocol.Code) {
 	}
 }
 
-// refuseFollower answers a request that this replica cannot take because it
-// does not lead, or does no longer.
+// refuseFollower answers a request that this replica cannot take because it does
+// not lead, or no longer does.
 func (g *Group) refuseFollower(q *Request) {
 	if g.proposer.gate(q) {
 		return
@@ -197,8 +199,8 @@ func (g *Group) refuseFollower(q *Request) {
 	q.answer(structures.Result{Code: protocol.CodeNotLeader, Body: p.Append(nil)}, 0)
 }
 
-// setLeader notes who leads. A replica that leads no longer answers everybody
-// who waits for it, so that they go to the new leader at once.
+// setLeader notes the leader. A replica that leads no longer answers all callers
+// that wait for it, so that they go to the new leader immediately.
 func (g *Group) setLeader(l Leader) {
 	old := g.leader.Swap(&l)
 	if old.Self && (!l.Self || l.Term != old.Term) {
@@ -210,7 +212,7 @@ func (g *Group) setLeader(l Leader) {
 	g.proposer.poke()
 }
 
-// stepDown answers everybody who waits for this replica.
+// stepDown answers all callers that wait for this replica.
 func (g *Group) stepDown() {
 	g.proposer.stepDown()
 	g.mu.Lock()
@@ -224,7 +226,7 @@ func (g *Group) stepDown() {
 	}
 }
 
-// close stops the proposer and answers everybody.
+// close stops the proposer and answers all callers.
 func (g *Group) close() {
 	if !g.proposer.close() {
 		return

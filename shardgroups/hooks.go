@@ -11,7 +11,7 @@ import (
 // TestHooks are for tests of whole grids. The zero TestHooks change nothing.
 type TestHooks struct {
 	// FS holds the engine's files, in place of the system's. member.json, and the
-	// note of where the data lies, stay files of the system.
+	// note of the location of the data, stay files of the system.
 	FS config.IFS
 	// Clock is the monotonic clock that entries carry, in place of the process's.
 	// What it gains is not bounded as the gap of a paused process is.

@@ -29,22 +29,21 @@ type Config struct {
 	Dir         string        // of the log and the snapshots; exists. With Memory not used
 	Memory      bool          // log and state are in memory only; Incarnation is new at every start
 	Cluster     protocol.UUID // keeps members of other clusters out
-	Incarnation protocol.UUID // this life of the member's data
+	Incarnation protocol.UUID // of the member's data
 	RTT         time.Duration // of one tick; 0: DefaultRTT
 	ElectionRTT uint64        // ticks; 0: DefaultElectionRTT
 	Kinds       []structures.Kind
 	Limits      protocol.Limits
 	Logger      *slog.Logger // nil: discards
-	// SlowOp is what an operation may take before a warning tells of it; 0: none
-	// does.
+	// SlowOp is what an operation may take before a warning is logged; 0: none is.
 	SlowOp time.Duration
 
 	SnapshotBytes uint64 // logged between two snapshots; 0: 32 MiB, in memory 4 MiB
 	RetainBytes   uint64 // of log kept before a snapshot; 0: 32 MiB, in memory 12 MiB
 	QueueBytes    int    // of requests that wait in a group, each; 0: 64 MiB
 	// HistoryBytes is how many bytes of events a group keeps whose log begins while
-	// this member leads it; 0: groupstate.DefaultHistory. The log says it from then on,
-	// to all replicas, whatever their members are told.
+	// this member leads it; 0: groupstate.DefaultHistory. From then on the
+	// log has it, for all replicas, whatever their members are configured with.
 	HistoryBytes int
 	// LogBufferBytes is the size of a write buffer of the log store on disk, of
 	// which it has up to four; 0: 16 MiB.
@@ -55,14 +54,14 @@ type Config struct {
 	// much as there is to write.
 	Room func() uint64
 	// BackupDir holds the backups from which groups of this member are restored; empty:
-	// none.
+	// none are.
 	BackupDir string
 
 	// TestHooks are for tests.
 	TestHooks TestHooks
 
 	// Resolve returns the address of an incarnation. It is called for every
-	// connection that is made, must not block, and forgets nobody on suspicion.
+	// connection that is made, must not block, and forgets no member on suspicion.
 	Resolve func(protocol.UUID) (address string, ok bool)
 	// Dial opens a connection for a purpose to another member, preface written.
 	Dial func(ctx context.Context, address string, p protocol.Purpose) (net.Conn, error)
@@ -85,7 +84,7 @@ type GroupSpec struct {
 	NonVoting bool
 }
 
-// Leader is who leads a group, as this member knows it.
+// Leader is the leader of a group, as this member knows it.
 type Leader struct {
 	Replica protocol.ReplicaID // 0: not known
 	Term    uint64
@@ -96,8 +95,8 @@ type Leader struct {
 type Request struct {
 	protocol.Request
 	Raw []byte // the encoding of Request, with what else it came with
-	// Arrived is when it came; zero: with Submit. Where TimeLeft has passed since
-	// and the request is still queued, it is answered CodeExpired.
+	// Arrived is when it came; zero: with Submit. If TimeLeft has passed since, and the
+	// request is still queued, it is answered CodeExpired.
 	Arrived time.Time
 	// Done is called exactly once with the reply, whose ID is Request.ID, from
 	// any goroutine and perhaps inside Submit. It must not block.
@@ -115,14 +114,14 @@ type Host struct {
 	nh      *dragonboat.NodeHost
 	trans   *raftnet.Transport
 	reg     *raftnet.Registry
-	nonce   uint64 // names this life of the Host in the headers of entries
+	nonce   uint64 // names this Host in the headers of entries
 	mono    *monotime
 	system  *System
 	ctx     context.Context
 	cancel  context.CancelFunc
 	workers workers
 	events  events
-	slow    *slowLog // nil: slow operations are not told of
+	slow    *slowLog // nil: slow operations are not logged
 	panics  logLimit // of structures
 
 	snapshotting sync.Mutex // held while a snapshot is taken: one at a time
@@ -221,7 +220,7 @@ func (h *Host) ServeRaft(conn net.Conn, r io.Reader) error { return h.trans.Serv
 
 // StartGroup starts this member's replica of a group. One that runs already is
 // left alone. It refuses a replica that the log does not hold, unless spec
-// says that it is new: a replica that lost its data must not come back.
+// says that it is new: a replica that lost its data must not run again.
 func (h *Host) StartGroup(spec GroupSpec, fresh bool) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -270,7 +269,7 @@ func (h *Host) StartGroup(spec GroupSpec, fresh bool) error {
 		h.groups[spec.Group] = g
 		g.proposer.start()
 	}
-	h.events.again() // the leader may have been told before the group was here
+	h.events.again() // the leader may have been reported before the group was here
 	return nil
 }
 
@@ -287,7 +286,7 @@ func (h *Host) startReplica(initial map[uint64]dragonboat.Target, join bool, cre
 }
 
 // errStartedBefore is the error of a replica in memory that was stopped: what
-// it had applied is gone, and its log goes on from there.
+// it had applied is lost, and its log goes on from there.
 var errStartedBefore = errors.New("a replica in memory is started once")
 
 // ErrEngineFailed is the error of an engine that has panicked while it started a
@@ -295,10 +294,10 @@ var errStartedBefore = errors.New("a replica in memory is started once")
 var ErrEngineFailed = errors.New("the engine has failed")
 
 // ErrLogMissing is the error of a replica that the member has run before and
-// whose log is gone.
+// whose log is lost.
 var ErrLogMissing = engine.ErrLogMissing
 
-// StopGroup stops this member's replica of a data group, where it runs, and
+// StopGroup stops this member's replica of a data group, if it runs, and
 // removes its data. The replica must have been removed from its group: its id
 // cannot be started here again.
 func (h *Host) StopGroup(ctx context.Context, id protocol.GroupID, replica protocol.ReplicaID) error {
@@ -325,7 +324,7 @@ func (h *Host) StopGroup(ctx context.Context, id protocol.GroupID, replica proto
 	return nil
 }
 
-// SuspendGroup stops this member's replica of a data group, where it runs, and
+// SuspendGroup stops this member's replica of a data group, if it runs, and
 // keeps its data: StartGroup goes on with it.
 func (h *Host) SuspendGroup(id protocol.GroupID) error {
 	if h.cfg.Memory {
@@ -395,8 +394,8 @@ func (h *Host) SyncTimes() Histogram {
 // System returns this member's replica of the system group.
 func (h *Host) System() *System { return h.system }
 
-// LeaderOf returns who leads a group as its replica here knows it. One that has
-// not heard of its group yet knows nobody.
+// LeaderOf returns the leader of a group as its replica here knows it. A replica
+// that has not heard from its group yet knows none.
 func (h *Host) LeaderOf(id protocol.GroupID) Leader {
 	if id == protocol.SystemGroup {
 		return h.system.Leader()

@@ -121,7 +121,7 @@ func TestIdle_ChangesOfLeader(t *testing.T) {
 			const untilTaken = tickInterval // a new leader claims the clock with its first look
 			for passed := time.Duration(0); ; passed += test.every {
 				changes := passed / test.every
-				latest := test.ttl + changes*(max(test.ttl/lifePart, leastUnlogged)+untilTaken) + tickInterval
+				latest := test.ttl + changes*(max(test.ttl/lifetimePart, leastUnlogged)+untilTaken) + tickInterval
 				if _, there := r.left("k"); !there {
 					if passed < test.ttl {
 						t.Errorf("gone after %v", passed)

@@ -113,7 +113,7 @@ func TestInspect(t *testing.T) {
 			if w, ok := h.ObservedProgress(s.Group, s.Replica); ok {
 				seen++
 				if w.Lost(s, false) {
-					t.Errorf("nothing is lost, and a witness says so: stored %+v, seen %+v", s, w)
+					t.Errorf("nothing is lost, and the progress observed says so: stored %+v, seen %+v", s, w)
 				}
 			}
 		}
@@ -149,7 +149,7 @@ func TestInspect(t *testing.T) {
 			case err != nil:
 				t.Errorf("%s: %v", what, err)
 			case c.lost(stored):
-				found[kind+": told by a witness"]++
+				found[kind+": observed by another member"]++
 			case cmp.Equal(essence(whole), essence(stored)):
 				found[kind+": nothing is gone"]++
 			case len(stored) < len(whole):

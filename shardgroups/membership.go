@@ -15,9 +15,9 @@ import (
 // names its configuration id, so that of two coordinators at most one changes
 // it; each is idempotent. They may be called on any member with a replica.
 
-// AddNonVoting adds a replica that copies the group and has no vote.
+// AddNonVoting adds a learner: a replica that has the state and no vote.
 func (h *Host) AddNonVoting(ctx context.Context, g protocol.GroupID, r protocol.ReplicaID, member protocol.UUID) error {
-	return h.changeReplicas(ctx, g, "add a copy of", func(ctx context.Context, m *dragonboat.Membership) (bool, error) {
+	return h.changeReplicas(ctx, g, "add a learner of", func(ctx context.Context, m *dragonboat.Membership) (bool, error) {
 		if m.NonVotings[uint64(r)] != "" || m.Nodes[uint64(r)] != "" {
 			return false, nil
 		}
@@ -25,7 +25,7 @@ func (h *Host) AddNonVoting(ctx context.Context, g protocol.GroupID, r protocol.
 	})
 }
 
-// AddVoter makes a replica, best one that copies the group already, a voter.
+// AddVoter makes a replica, best one that is a learner already, a voter.
 func (h *Host) AddVoter(ctx context.Context, g protocol.GroupID, r protocol.ReplicaID, member protocol.UUID) error {
 	return h.changeReplicas(ctx, g, "add a voter of", func(ctx context.Context, m *dragonboat.Membership) (bool, error) {
 		if m.Nodes[uint64(r)] != "" {
@@ -79,8 +79,8 @@ func (h *Host) tryChange(ctx context.Context, g protocol.GroupID, change func(co
 
 // CaughtUp waits until this member's replica of a group has applied all that
 // was committed when it was called. Its first attempts are short: a follower's may
-// be lost on the way. Over a long link none of them is answered, so that each one
-// that was not has twice the time.
+// be lost on the way. Over a long link none of them is answered in time, so each
+// attempt has twice the time of the last.
 func (h *Host) CaughtUp(ctx context.Context, g protocol.GroupID) error {
 	for limit := attemptTimeout; ; {
 		rs, err := h.nh.ReadIndex(uint64(g), limit)

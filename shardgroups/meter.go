@@ -36,7 +36,7 @@ func (c Class) String() string {
 
 // meter counts what a group has answered since it was started here. A group's
 // requests are answered by a goroutine or two at a time, so that plain atomics
-// of its own cost next to nothing; whoever looks adds up.
+// of its own cost next to nothing; readers add up.
 type meter struct {
 	kinds   [256]*kindMeter // nil: not a kind
 	refused [protocol.NumCodes]atomic.Uint64
@@ -130,7 +130,7 @@ func (g *Group) measure(q *Request, c Class, code protocol.Code, now time.Time) 
 }
 
 // logInterval is the least time between two logs of what may come with every
-// request: a slow disk makes all of them slow, and one line says it.
+// request: a slow disk makes all of them slow, and one line is enough.
 const logInterval = time.Second
 
 // logLimit bounds how often something is logged.
@@ -154,8 +154,8 @@ func (l *logLimit) allows(now time.Time) (more int, ok bool) {
 	return more, true
 }
 
-// slowLog tells of operations that took longer than they should. A nil slowLog
-// tells of none.
+// slowLog logs operations that took longer than they should. A nil slowLog logs
+// none.
 type slowLog struct {
 	limit time.Duration
 	log   *slog.Logger
@@ -172,8 +172,8 @@ type stages struct {
 
 func (l *slowLog) is(took time.Duration) bool { return l != nil && took >= l.limit }
 
-// tell warns of a request, unless another was told of a moment ago.
-func (l *slowLog) tell(g *Group, q *Request, s stages) {
+// warn logs a request, unless another was logged a moment ago.
+func (l *slowLog) warn(g *Group, q *Request, s stages) {
 	l.count.Add(1)
 	more, ok := l.rate.allows(s.applied)
 	if !ok {

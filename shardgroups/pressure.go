@@ -5,12 +5,12 @@ import (
 )
 
 // Pressure is why a group's leader refuses mutations for now: a member that
-// holds a voting copy is short of memory or disk.
+// has a voter of the group is short of memory or disk.
 type Pressure struct {
 	Code   protocol.Code // CodeMemoryFull or CodeReadOnly
-	Detail string        // who, and of what
+	Detail string        // which member, and of what
 	// Everything refuses every mutation, not only those that grow: the log itself
-	// has no room left. Cancels and confirms always pass.
+	// has no free space left. Cancels and confirms always pass.
 	Everything bool
 }
 
@@ -26,7 +26,7 @@ func (g *Group) Pressure() *Pressure { return g.pressure.Load() }
 
 // pressed answers a mutation that the pressure on the group does not let in.
 // Repeats of a call that is in flight or was applied get its answer: they do
-// not grow, and must not hear that they have not entered.
+// not grow, and must not be answered that they have not entered.
 func (g *Group) pressed(q *Request) bool {
 	p := g.pressure.Load()
 	if p == nil || q.Kind == protocol.KindControl {
@@ -55,7 +55,7 @@ func (g *Group) pressed(q *Request) bool {
 		case inFlight:
 			return false
 		}
-		// An entry lands under mu, and is applied before mu is let go: what is no
+		// An entry is completed under mu, and applied before mu is released: what is no
 		// longer in flight is seen here.
 		g.mu.RLock()
 		seen := g.state.Seen(q.Partition, q.Caller)

@@ -36,8 +36,8 @@ const (
 const proposeTimeout = 5 * time.Second
 
 // A proposer is the leader's half of a [Group]: it queues requests, gathers them
-// into entries, proposes these, and answers whoever is left if this replica no
-// longer leads. On a follower its queues are empty.
+// into entries, proposes these, and answers what is left of them if this replica
+// no longer leads. On a follower its queues are empty.
 //
 // A request's path:
 //
@@ -406,8 +406,8 @@ func codeOf(err error) protocol.Code {
 	}
 }
 
-// complete removes an entry from those in flight; whoever completes it answers its
-// callers. It returns nil if it is complete already.
+// complete removes an entry from those in flight; the caller then answers its
+// requests. It returns nil if it is complete already.
 func (p *proposer) complete(number uint64) *entry {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -455,7 +455,7 @@ func (p *proposer) fail(e *entry, code protocol.Code) {
 // answered, and nothing may be queued otherwise. mu is held.
 func (p *proposer) leads() bool { return !p.stopped && p.group.Leader().Self }
 
-// stepDown answers everybody whose request is queued or in flight: this replica
+// stepDown answers all requests that are queued or in flight: this replica
 // leads no longer, or not in the same term.
 func (p *proposer) stepDown() {
 	p.mu.Lock()

@@ -60,10 +60,10 @@ func (p *proposer) endRound() {
 	}
 }
 
-// readAgain queues reads whose entry or ReadIndex came to nothing, before those
-// that came later. Those of a fresh leader, which drops every ReadIndex, ride on
-// an empty entry.
-func (p *proposer) readAgain(batch []*Request, ride bool) {
+// readAgain queues reads whose entry or ReadIndex failed, before those that arrived
+// later. A fresh leader drops every ReadIndex: its reads are to be piggybacked on an
+// empty entry.
+func (p *proposer) readAgain(batch []*Request, piggyback bool) {
 	if len(batch) == 0 {
 		return
 	}
@@ -74,7 +74,7 @@ func (p *proposer) readAgain(batch []*Request, ride bool) {
 		for _, q := range batch {
 			p.queuedBytes += len(q.Raw)
 		}
-		p.wantEntry = p.wantEntry || ride
+		p.wantEntry = p.wantEntry || piggyback
 	}
 	p.mu.Unlock()
 	if leads {
@@ -94,16 +94,16 @@ func (g *Group) readNow(batch []*Request, asked time.Time) {
 	}
 }
 
-// maxAnswerBytes bounds the answers to reads that are made before they are
-// handed on: a batch of reads of large values must not be in memory at once.
+// maxAnswerBytes bounds the answers to reads that are made before they are handed
+// on: a batch of reads of large values must not be in memory all at the same time.
 const maxAnswerBytes = 1 << 20
 
 // maxLooks bounds the rows that a batch of reads looks at under one hold of the
 // state's lock, which an entry that is to be applied waits for.
 const maxLooks = 2000
 
-// logTimeNow returns the log time of an entry that would be proposed now, 0 where
-// this replica cannot tell or nothing has a deadline. mu is held.
+// logTimeNow returns the log time of an entry that would be proposed now, 0 if this
+// replica does not know it or nothing has a deadline. mu is held.
 func (g *Group) logTimeNow() protocol.LogTime {
 	if _, has := g.state.NextDue(); !has {
 		return 0
@@ -140,7 +140,7 @@ func (g *Group) readSome(batch []*Request, asked time.Time) int {
 	now := time.Now()
 	for i, q := range batch[:len(answers)] {
 		if took := g.measure(q, ClassRead, answers[i].Code, now); g.slow.is(took) {
-			g.slow.tell(g, q, stages{asked, began, now})
+			g.slow.warn(g, q, stages{asked, began, now})
 		}
 		q.Done(answers[i])
 	}

@@ -37,7 +37,7 @@ func (r *restorer) maybeStart() {
 		}
 		if r.problem != err.Error() {
 			r.problem = err.Error()
-			g.host.cfg.Logger.Error("a group cannot be restored from its backup", "group", uint64(g.id), "err", err)
+			g.host.cfg.Logger.Error("restore failed", "group", uint64(g.id), "err", err)
 		}
 	})
 }
@@ -62,19 +62,19 @@ func (r *restorer) restore() error {
 	}
 	log := g.host.cfg.Logger.With("group", uint64(g.id), "from", listed.Backup, "frames", at.Frames)
 	if !at.Same {
-		log.Warn("the restore of a group begins anew: it was begun from another backup", "done", from.Frames)
+		log.Warn("restore begins anew: it was begun from another backup", "done", from.Frames)
 		g.proposer.proposeFrames(&extract.Batch{First: from.Frames, Frames: []archive.Frame{at.Footer}})
 		r.await(from)
 		return nil // and once more, from the beginning
 	}
-	log.Info("restoring a group from its backup", "done", from.Frames)
+	log.Info("restoring from a backup", "done", from.Frames)
 	s := b.Stream(at)
 	logged := time.Now()
 	for g.Leader().Self {
 		now, loading := g.loading()
 		switch {
 		case !loading:
-			log.Info("restored a group from its backup")
+			log.Info("restored from a backup")
 			return nil
 		case now.Failures > from.Failures:
 			return errors.New("the state refuses the backup, as damaged or of a newer version")
@@ -83,11 +83,11 @@ func (r *restorer) restore() error {
 				return b.Wrap(err)
 			}
 		case now.Frames != s.Batch.First:
-			return nil // another leader was at work: find again where the load stands
+			return nil // another leader has logged frames: find again how far the load is
 		}
 		if time.Since(logged) > 5*time.Second {
 			logged = time.Now()
-			log.Info("restoring a group from its backup", "done", now.Frames)
+			log.Info("restoring from a backup", "done", now.Frames)
 		}
 		batch := s.Batch // the entry is built later, and s reads on
 		g.proposer.proposeFrames(&batch)
@@ -113,8 +113,8 @@ func (g *Group) loading() (groupstate.Loading, bool) {
 	return g.state.Loading()
 }
 
-// await waits until a load has moved on from where it was, or for long
-// enough to try again. It reports whether to go on.
+// await waits until a load has made progress, or for long enough to try again. It
+// reports whether to go on.
 func (r *restorer) await(was groupstate.Loading) bool {
 	g := r.group
 	limit := time.NewTimer(restoreTimeout)
@@ -142,7 +142,7 @@ func (g *Group) Loading() (frames uint64, loading bool) {
 	return l.Frames, loading
 }
 
-// Begun reports whether the group has been told what it owns.
+// Begun reports whether the group knows what it owns.
 func (g *Group) Begun() bool {
 	g.mu.RLock()
 	defer g.mu.RUnlock()

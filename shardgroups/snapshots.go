@@ -11,7 +11,7 @@ import (
 
 // logged counts what a replica has applied since its last snapshot. Snapshots
 // are asked for by bytes: small entries need few, large entries must not fill
-// the disk. In memory a snapshot writes nothing of the state: it lets go of the
+// the disk. In memory a snapshot writes nothing of the state: it compacts the
 // log.
 type logged struct {
 	mu      sync.Mutex // guards the following
@@ -20,10 +20,10 @@ type logged struct {
 	at      uint64     // total when the last snapshot was taken
 	marks   []mark     // one for every step of bytes, oldest first
 	step    uint64     // a part of what is kept before a snapshot
-	gone    uint64     // the log up to here may be gone
+	removed uint64     // the log up to here may be removed
 	asked   time.Time
 	pending bool
-	renew   bool // the last snapshot lies under a path that is no more
+	renew   bool // the last snapshot lies under a path that no longer exists
 	brief   bool // little of the log is kept
 }
 
@@ -41,7 +41,7 @@ const (
 	memoryRow = 160
 
 	// What is logged between two snapshots at least, and kept before one, while a
-	// member of the group is short of room.
+	// member of the group is short of free space.
 	briefSnapshot = 2 << 20
 	briefRetain   = 1 << 20
 
@@ -49,8 +49,8 @@ const (
 	entryOverhead = 128
 )
 
-// begin tells how much of the log is kept before a snapshot, and whether the
-// last one lies under a path that is no more.
+// begin sets how much of the log is kept before a snapshot, and whether the
+// last one lies under a path that no longer exists.
 func (l *logged) begin(retain uint64, moved bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -95,12 +95,12 @@ func (l *logged) due(now time.Time, every, retain uint64) (compact uint64, ok bo
 }
 
 // taken notes that the snapshot that was due is through, and that the log up
-// to compact may be gone with it.
+// to compact may be removed with it.
 func (l *logged) taken(compact uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.pending = false
-	l.gone = max(l.gone, compact)
+	l.removed = max(l.removed, compact)
 }
 
 // later notes that the snapshot that was due was not taken: it is due again
@@ -112,11 +112,11 @@ func (l *logged) later(every uint64) {
 	l.at = l.total - min(l.total, every-every/10)
 }
 
-// compacted returns up to which index the log may be gone.
+// compacted returns up to which index the log may be removed.
 func (l *logged) compacted() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.gone
+	return l.removed
 }
 
 func (l *logged) isBrief() bool {
@@ -126,15 +126,16 @@ func (l *logged) isBrief() bool {
 }
 
 // KeepBrief makes this replica keep little of its log, while a member of the
-// group is short of room: what such a member misses it gets in one piece, and
-// has to write twice. A snapshot takes less, and its size is known.
+// group is short of free space: such a member gets the log entries that it misses
+// in one piece, and has to write them twice. A snapshot takes less, and its size is
+// known.
 func (g *Group) KeepBrief(brief bool) {
 	g.log.mu.Lock()
 	defer g.log.mu.Unlock()
 	g.log.brief = brief
 }
 
-// maybeSnapshot asks for a snapshot of a group where one is due.
+// maybeSnapshot asks for a snapshot of a group if one is due.
 func (h *Host) maybeSnapshot(id protocol.GroupID, l *logged, now time.Time) {
 	every, retain := h.cfg.SnapshotBytes, h.cfg.RetainBytes
 	if l.isBrief() {
@@ -149,13 +150,13 @@ func (h *Host) maybeSnapshot(id protocol.GroupID, l *logged, now time.Time) {
 		h.snapshotting.Lock()
 		defer h.snapshotting.Unlock()
 		if need := h.snapshotBytes(id); h.cfg.Room != nil && h.cfg.Room() < need {
-			h.cfg.Logger.Debug("no free space for a snapshot", "group", id, "bytes", need)
+			h.cfg.Logger.Debug("no free space for a snapshot", "group", uint64(id), "bytes", need)
 			l.later(every)
 			return
 		}
 		if err := h.snapshot(id, compact); err != nil {
 			if h.ctx.Err() == nil {
-				h.cfg.Logger.Warn("a snapshot could not be taken", "group", id, "error", err)
+				h.cfg.Logger.Warn("snapshot failed", "group", uint64(id), "err", err)
 			}
 			compact = 0
 		}

@@ -13,7 +13,7 @@ type GroupStatus struct {
 	Replica protocol.ReplicaID
 	Leader  Leader
 	Applied uint64
-	// Compacted is the index up to which the log may be gone.
+	// Compacted is the index up to which the log may be removed.
 	Compacted uint64
 	State     groupstate.Totals
 	Waiting   int // calls of this member's clients that wait for a grant

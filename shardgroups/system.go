@@ -73,7 +73,7 @@ func (s *System) View() *systemstate.Agreement {
 	return s.state.Agreement()
 }
 
-// Leader returns who leads the system group, as this member knows it.
+// Leader returns the leader of the system group, as this member knows it.
 func (s *System) Leader() Leader { return *s.leader.Load() }
 
 // Sessions returns how many sessions live.
@@ -124,7 +124,7 @@ func (s *System) barrier(ctx context.Context) error {
 
 // Propose carries out a command; commands are idempotent, and it repeats this
 // one until ctx ends. It returns after this member has applied it, and with it
-// all that was agreed before: the engine answers whoever proposed an entry once
+// all that was agreed before: the engine answers the caller of Propose once
 // the entry is applied where it was proposed.
 func (s *System) Propose(ctx context.Context, c systemstate.Command) (systemstate.Answer, error) {
 	var a systemstate.Answer
@@ -163,7 +163,7 @@ func (s *System) try(ctx context.Context, limit time.Duration, c systemstate.Com
 	return protocol.DecodeLarge(r.Data, a)
 }
 
-// header is the header of an entry proposed now: with the time, where this
+// header is the header of an entry proposed now: with the time, if this
 // replica leads and holds the clock.
 func (s *System) header() groupstate.Header {
 	s.hmu.Lock()
@@ -230,8 +230,8 @@ func (s *System) endedOf(c groupstate.Checked) ([]protocol.SessionID, bool) {
 	return ended, true
 }
 
-// ownershipOf returns what a group is told when it is new; it owns nothing
-// where the tables do not list it.
+// ownershipOf returns what a group is given when it is new; it owns nothing if the
+// tables do not list it.
 func (s *System) ownershipOf(id protocol.GroupID) groupstate.Ownership {
 	a := s.View()
 	listed, _ := a.Group(id)
@@ -253,9 +253,9 @@ func (s *System) memberOf(group protocol.GroupID, replica protocol.ReplicaID) pr
 	return s.View().MemberOf(group, replica)
 }
 
-// TransferLeader hands the lead of the system group to another replica, see
-// Group.TransferLeader. Its entries are few and repeated, so none is held back
-// for it.
+// TransferLeader transfers the leadership of the system group to another replica,
+// see [Group.TransferLeader]. The group's entries are few and repeated, so none is
+// gated for it.
 func (s *System) TransferLeader(ctx context.Context, to protocol.ReplicaID, ready func(ctx context.Context, applied uint64) error) error {
 	if !s.Leader().Self {
 		return errNotLeader
@@ -279,7 +279,7 @@ func (s *System) TransferLeader(ctx context.Context, to protocol.ReplicaID, read
 	if err := poll(ctx, func() (bool, error) { l := s.Leader(); return l.Replica != 0 && !l.Self, nil }); err != nil {
 		return err
 	}
-	s.host.tellHandedOver(protocol.SystemGroup, to, began)
+	s.host.logTransfer(protocol.SystemGroup, to, began)
 	return nil
 }
 
@@ -355,7 +355,7 @@ func (m *systemMachine) SaveSnapshot(ctx any, w io.Writer, _ sm.ISnapshotFileCol
 		_, err = w.Write(snapshot.state)
 	}
 	if err != nil {
-		m.s.host.cfg.Logger.Warn("a snapshot could not be written", "group", protocol.SystemGroup, "error", err)
+		m.s.host.cfg.Logger.Warn("snapshot failed: it could not be written", "group", uint64(protocol.SystemGroup), "err", err)
 		return sm.ErrSnapshotAborted
 	}
 	return nil

@@ -16,22 +16,21 @@ const (
 	// maxSessionCallers bounds the requests that wait for an entry, heartbeats of
 	// the same session counted each.
 	maxSessionCallers = 256 << 10
-	// maxStrangers bounds those of them that concern sessions of which this replica
-	// has never heard.
-	maxStrangers = 16 << 10
+	// maxUnknown bounds those of them that concern sessions that this replica does not
+	// know.
+	maxUnknown = 16 << 10
 )
 
 // sessionQueue gathers what clients ask of their sessions until the next entry:
 // heartbeats for a tick, the rest until the entry before is applied. Requests
-// that mean the same share a place, so that repeats cost no more than their
-// answers.
+// that mean the same are one ask, so that repeats cost no more than their answers.
 type sessionQueue struct {
 	asks      []*sessionAsk // in order of arrival
-	places    map[sessionKey]*sessionAsk
+	byKey     map[sessionKey]*sessionAsk
 	callers   int
-	urgent    bool // more than heartbeats are asked
-	strangers []sessionCaller
-	resolving bool // strangers are being looked up
+	urgent    bool            // more than heartbeats are asked
+	unknown   []sessionCaller // of sessions that this replica does not know
+	resolving bool            // they are being looked up
 }
 
 // What members ask in the name of their clients, beside the actions of clients: a
@@ -108,8 +107,8 @@ func (s *System) session(key sessionKey, source string, caller sessionCaller) {
 		return
 	}
 	// Most of what a flood asks is answered here, and costs no entry. What is over
-	// is over for ever, so that this replica may say so even if it lags, or leads no
-	// longer. What it has not heard of may live all the same.
+	// is over for ever, so that this replica may answer it even if it lags, or leads no
+	// longer. A session that it does not know may live all the same.
 	s.mu.RLock()
 	over := s.state.Over(key.session)
 	_, next := s.state.UpTo()
@@ -118,7 +117,7 @@ func (s *System) session(key sessionKey, source string, caller sessionCaller) {
 	case over:
 		caller.answerOver()
 	case key.session >= next:
-		s.lookStranger(caller)
+		s.lookUp(caller)
 	default:
 		s.ask(key, source, caller)
 	}
@@ -137,7 +136,7 @@ func (c sessionCaller) answerOver() {
 	c.answer(protocol.CodeSessionEnded, nil)
 }
 
-// ask gives a request its place in the next entry.
+// ask queues a request for the next entry.
 func (s *System) ask(key sessionKey, source string, caller sessionCaller) {
 	s.hmu.Lock()
 	u := &s.asked
@@ -146,13 +145,13 @@ func (s *System) ask(key sessionKey, source string, caller sessionCaller) {
 		caller.busy("too many requests wait for the sessions' group")
 		return
 	}
-	a := u.places[key]
+	a := u.byKey[key]
 	if a == nil {
-		if u.places == nil {
-			u.places = map[sessionKey]*sessionAsk{}
+		if u.byKey == nil {
+			u.byKey = map[sessionKey]*sessionAsk{}
 		}
 		a = &sessionAsk{key: key, ttl: time.Duration(caller.q.TTL) * time.Millisecond, source: source}
-		u.places[key] = a
+		u.byKey[key] = a
 		u.asks = append(u.asks, a)
 	}
 	a.callers = append(a.callers, caller)
@@ -165,33 +164,33 @@ func (s *System) ask(key sessionKey, source string, caller sessionCaller) {
 	}
 }
 
-// lookStranger finds out about a session of which this replica has not heard.
+// lookUp finds out about a session that this replica does not know.
 // One confirmation by the majority, that it knows all that was agreed, serves all
 // that wait for it: nothing of them is logged.
-func (s *System) lookStranger(caller sessionCaller) {
+func (s *System) lookUp(caller sessionCaller) {
 	s.hmu.Lock()
 	u := &s.asked
-	if len(u.strangers) >= maxStrangers {
+	if len(u.unknown) >= maxUnknown {
 		s.hmu.Unlock()
 		caller.busy("too many requests for sessions that are not known")
 		return
 	}
-	u.strangers = append(u.strangers, caller)
+	u.unknown = append(u.unknown, caller)
 	begin := !u.resolving
 	u.resolving = true
 	s.hmu.Unlock()
 	if begin {
-		s.host.spawn(s.resolveStrangers)
+		s.host.spawn(s.resolveUnknown)
 	}
 }
 
-func (s *System) resolveStrangers() {
+func (s *System) resolveUnknown() {
 	for {
 		// The batch is closed before the group is asked.
 		sleep(s.host.ctx)
 		s.hmu.Lock()
-		callers := s.asked.strangers
-		s.asked.strangers = nil
+		callers := s.asked.unknown
+		s.asked.unknown = nil
 		s.asked.resolving = len(callers) > 0
 		s.hmu.Unlock()
 		if len(callers) == 0 {
@@ -224,7 +223,7 @@ func (s *System) takeAsks() []*sessionAsk {
 	taken := u.asks[:n:n]
 	u.asks = append([]*sessionAsk(nil), u.asks[n:]...)
 	for _, a := range taken {
-		delete(u.places, a.key)
+		delete(u.byKey, a.key)
 		u.callers -= len(a.callers)
 	}
 	u.urgent = len(u.asks) > 0
@@ -251,7 +250,7 @@ func (s *System) wakeTick() {
 	}
 }
 
-// tick claims the clock if this replica has come to lead, logs what clients ask
+// tick claims the clock if this replica has become the leader, logs what clients ask
 // of their sessions, and lets time pass if a session may be over.
 func (s *System) tick() {
 	for more := true; more; {
@@ -264,7 +263,7 @@ func (s *System) tick() {
 }
 
 // logSessions logs one entry about sessions, if there is anything to log, and
-// reports whether there should be another at once.
+// reports whether there should be another immediately.
 func (s *System) logSessions() (more bool) {
 	s.mu.RLock()
 	clock := s.state.Clock()
@@ -315,7 +314,7 @@ func (s *System) logSessions() (more bool) {
 
 // answerAsks answers those whose entry was applied.
 func (s *System) answerAsks(asks []*sessionAsk, a systemstate.Answer) {
-	gone, dropped := setOf(a.Gone), setOf(a.Dropped)
+	ended, dropped := setOf(a.Gone), setOf(a.Dropped)
 	opened := a.Opened
 	for _, ask := range asks {
 		id := ask.key.session
@@ -327,7 +326,7 @@ func (s *System) answerAsks(asks []*sessionAsk, a systemstate.Answer) {
 		case opens(ask.key.action):
 			ask.reply(protocol.CodeOK, stateBody(opened[0].Session, opened[0].TTL))
 			opened = opened[1:]
-		case gone[id] && ask.key.action == protocol.SessionHeartbeat, dropped[id] && ask.key.action == sessionRenew:
+		case ended[id] && ask.key.action == protocol.SessionHeartbeat, dropped[id] && ask.key.action == sessionRenew:
 			ask.reply(protocol.CodeSessionEnded, nil)
 		default:
 			s.mu.RLock()
@@ -346,9 +345,9 @@ func setOf(ids []protocol.SessionID) map[protocol.SessionID]bool {
 	return set
 }
 
-// sessionPart is lifePart for sessions. Those that live are heard of five times in
-// their TTL, and that logs the time as well: the part is so large that it is
-// logged more often only while all that live are silent.
+// sessionPart is lifetimePart for sessions. Those that live are kept five times in
+// their TTL, and that logs the time as well: the part is so large that the time is
+// logged more often only while all living sessions are silent.
 const sessionPart = 4
 
 // fullWaitHint is after how many milliseconds a session that was refused may be
@@ -365,15 +364,14 @@ func (a *sessionAsk) reply(code protocol.Code, body []byte) {
 	}
 }
 
-// proposeHere logs a command of the leader and waits until this replica has
-// applied it, however slow the disks and links are: nobody is asked whether it
-// was. It gives up when another may lead.
+// proposeHere logs a command of the leader and waits until this replica has applied
+// it, however slow the disks and links are. It gives up if another replica may lead.
 func (s *System) proposeHere(c systemstate.Command) (a systemstate.Answer, code protocol.Code) {
 	term := s.Leader().Term
 	for began := time.Now(); ; {
 		entry := systemstate.Encode(s.header(), c)
 		if err := systemstate.Check(entry); err != nil {
-			s.host.cfg.Logger.Error("a command of the system group is not proposed", "error", err)
+			s.host.cfg.Logger.Error("a command of the system group is not proposed", "err", err)
 			return a, protocol.CodeInvalid
 		}
 		data, code := s.awaitEntry(entry, term)
@@ -393,7 +391,7 @@ func (s *System) proposeHere(c systemstate.Command) (a systemstate.Answer, code 
 }
 
 // awaitEntry logs an entry and waits for its answer as long as this replica
-// leads in the term. Its code says whether the entry was logged.
+// leads in the term. Its code tells whether the entry was logged.
 func (s *System) awaitEntry(entry []byte, term uint64) ([]byte, protocol.Code) {
 	rs, err := s.host.nh.Propose(s.host.nh.GetNoOPSession(uint64(protocol.SystemGroup)), entry, proposeTimeout)
 	if err != nil {
@@ -429,7 +427,7 @@ func (s *System) awaitEntry(entry []byte, term uint64) ([]byte, protocol.Code) {
 func (s *System) stepDown() {
 	s.hmu.Lock()
 	asks := s.asked.asks
-	s.asked = sessionQueue{strangers: s.asked.strangers, resolving: s.asked.resolving}
+	s.asked = sessionQueue{unknown: s.asked.unknown, resolving: s.asked.resolving}
 	s.claim = claim{}
 	s.hmu.Unlock()
 	for _, a := range asks {

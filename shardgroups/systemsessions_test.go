@@ -94,8 +94,8 @@ func TestSystem_GathersSessions(t *testing.T) {
 			t.Errorf("code %d: %d answers, want %d", code, r.codes[code], n)
 		}
 	}
-	if s.asked.callers != 0 || len(s.asked.places) != 0 {
-		t.Errorf("%d callers, %d places are left", s.asked.callers, len(s.asked.places))
+	if s.asked.callers != 0 || len(s.asked.byKey) != 0 {
+		t.Errorf("%d callers, %d places are left", s.asked.callers, len(s.asked.byKey))
 	}
 }
 
@@ -120,7 +120,7 @@ func TestSystem_AnswersWithoutAnEntry(t *testing.T) {
 		}
 	}
 	var r replies
-	for i := range maxStrangers + 5 {
+	for i := range maxUnknown + 5 {
 		r.ask(s, protocol.SessionRequest{Action: protocol.SessionHeartbeat, Session: protocol.SessionID(4 + i)})
 	}
 	if r.codes[protocol.CodeBusy] != 5 || len(r.codes) != 1 || len(s.asked.asks) != 0 {

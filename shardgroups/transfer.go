@@ -14,16 +14,16 @@ var (
 	errLags     = errors.New("the next leader has not caught up")
 )
 
-// TransferLeader hands the lead to another replica, and returns when it is
-// known who leads. It holds the group's entries back, waits until none is in
-// flight, logs the time, and asks: under writes a transfer fails half of the time, because a
-// replica that has something left to apply does not stand, and then nobody
-// writes for an election timeout. That the other has applied as much as this
-// replica is for ready to find out, where it is not nil; its error ends the
+// TransferLeader transfers the leadership to another replica, and returns when the
+// next leader is known. It gates the group's entries, waits until none is in flight,
+// logs the time, and asks the engine: under writes a transfer fails half of the time,
+// because a replica that has something left to apply does not campaign, and then the
+// group has no leader for an election timeout. ready, if it is not nil, finds out
+// whether the other replica has applied as much as this one; its error ends the
 // transfer before it has begun.
 //
-// Whoever is refused meanwhile is told of the next leader: until that is known
-// they are held, too.
+// Requests that are refused during the transfer are answered with the next leader:
+// until that is known they are gated, too.
 func (g *Group) TransferLeader(ctx context.Context, to protocol.ReplicaID, ready func(ctx context.Context, applied uint64) error) error {
 	if !g.Leader().Self {
 		return errNotLeader
@@ -58,7 +58,7 @@ func (g *Group) TransferLeader(ctx context.Context, to protocol.ReplicaID, ready
 	if err := g.until(ctx, func() bool { l := g.Leader(); return l.Replica != 0 && !l.Self }); err != nil {
 		return err
 	}
-	g.host.tellHandedOver(g.id, to, began)
+	g.host.logTransfer(g.id, to, began)
 	return nil
 }
 
@@ -69,8 +69,8 @@ func (p *proposer) drained() bool {
 	return len(p.inFlight) == 0
 }
 
-// logTime logs an entry with nothing but the time, where anything has a deadline,
-// and waits until it is applied: the next leader goes on from there.
+// logTime logs an entry with nothing but the time, if anything has a deadline, and
+// waits until it is applied: the next leader goes on from there.
 func (p *proposer) logTime(ctx context.Context) error {
 	p.group.mu.RLock()
 	_, has := p.group.state.NextDue()
@@ -89,11 +89,11 @@ func (p *proposer) logTime(ctx context.Context) error {
 	return p.group.until(ctx, p.drained)
 }
 
-func (h *Host) tellHandedOver(id protocol.GroupID, to protocol.ReplicaID, began time.Time) {
+func (h *Host) logTransfer(id protocol.GroupID, to protocol.ReplicaID, began time.Time) {
 	h.cfg.Logger.Info("leadership transferred", "group", uint64(id), "replica", uint64(to), "gated", time.Since(began))
 }
 
-// until waits for a condition, and for the group to be stopped.
+// until waits for a condition, or for the group to be stopped.
 func (g *Group) until(ctx context.Context, met func() bool) error {
 	return poll(ctx, func() (bool, error) {
 		select {
@@ -163,8 +163,9 @@ func (h *Host) AwaitApplied(ctx context.Context, id protocol.GroupID, index uint
 	return poll(ctx, func() (bool, error) { return applied() >= index, nil })
 }
 
-// hold keeps a request that nothing was done for while the lead is handed over
-// and nobody leads. The caller would only come again, and not know to whom.
+// gate keeps a request that was not carried out while the leadership is transferred
+// and the next leader is not known: the caller would only come again, and not know
+// to whom. It reports whether it did.
 func (p *proposer) gate(q *Request) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -175,14 +176,13 @@ func (p *proposer) gate(q *Request) bool {
 	return true
 }
 
-// letGo answers those that were held, or takes them in where this replica leads
-// again.
+// release answers the gated requests, or takes them in if this replica leads again.
 func (p *proposer) release() {
 	p.mu.Lock()
-	held := p.gated
+	gated := p.gated
 	p.gated = nil
 	p.mu.Unlock()
-	for _, q := range held {
+	for _, q := range gated {
 		p.group.Submit(q)
 	}
 }

@@ -19,8 +19,8 @@ type groupMachine struct{ g *Group }
 
 var _ sm.IConcurrentStateMachine = (*groupMachine)(nil)
 
-// Update applies entries and answers their callers, where this process
-// proposed them.
+// Update applies entries and answers the callers of those that this process
+// proposed.
 func (m *groupMachine) Update(entries []sm.Entry) ([]sm.Entry, error) {
 	g := m.g
 	bytes := 0
@@ -45,7 +45,7 @@ func (m *groupMachine) Update(entries []sm.Entry) ([]sm.Entry, error) {
 		}
 		if err := g.state.Apply(cmd, &sink); err != nil {
 			g.mu.Unlock()
-			g.host.cfg.Logger.Error("a log entry cannot be applied: this replica stops", "group", g.id, "index", entries[i].Index, "error", err)
+			g.host.cfg.Logger.Error("a log entry cannot be applied: this replica stops", "group", uint64(g.id), "index", entries[i].Index, "err", err)
 			return nil, fmt.Errorf("group %d, index %d: %w", g.id, entries[i].Index, err)
 		}
 		if sink.e != nil {
@@ -181,7 +181,7 @@ func (s *applySink) finish(began, applied time.Time) {
 		}
 		took := s.g.measure(a.q, a.class, a.reply.Code, applied)
 		if a.class == ClassWrite && s.g.slow.is(took) {
-			s.g.slow.tell(s.g, a.q, stages{proposed, began, applied})
+			s.g.slow.warn(s.g, a.q, stages{proposed, began, applied})
 		}
 		a.q.Done(a.reply)
 	}
@@ -193,8 +193,8 @@ func (s *applySink) finish(began, applied time.Time) {
 // Lookup is not used: reads go to the state after ReadIndex.
 func (m *groupMachine) Lookup(any) (any, error) { return nil, errors.ErrUnsupported }
 
-// PrepareSnapshot copies the trees; Update does not run meanwhile, reads are
-// kept out.
+// PrepareSnapshot copies the trees. Update does not run at the same time, and reads
+// are kept out.
 func (m *groupMachine) PrepareSnapshot() (any, error) {
 	m.g.mu.Lock()
 	defer m.g.mu.Unlock()
@@ -215,12 +215,12 @@ func (s *groupSnapshot) writeTo(w io.Writer, stop <-chan struct{}) error {
 	return s.state.WriteTo(w, stop)
 }
 
-// SaveSnapshot writes the copy. A disk that refuses it ends this snapshot, not
+// SaveSnapshot writes the copy. If the disk refuses it, this snapshot fails, not
 // the process.
 func (m *groupMachine) SaveSnapshot(ctx any, w io.Writer, _ sm.ISnapshotFileCollection, stop <-chan struct{}) error {
 	snapshot := ctx.(*groupSnapshot)
 	err := snapshot.writeTo(w, stop)
-	snapshot.state = nil // dragonboat keeps ctx until the next snapshot: not the copy with it
+	snapshot.state = nil // dragonboat keeps ctx until the next snapshot, which must not keep the copy
 	switch {
 	case err == nil:
 		m.g.stats.Snapshots.Add(1)
@@ -228,7 +228,7 @@ func (m *groupMachine) SaveSnapshot(ctx any, w io.Writer, _ sm.ISnapshotFileColl
 	case errors.Is(err, io.ErrClosedPipe):
 		return sm.ErrSnapshotStopped
 	default:
-		m.g.host.cfg.Logger.Warn("a snapshot could not be written", "group", m.g.id, "error", err)
+		m.g.host.cfg.Logger.Warn("snapshot failed: it could not be written", "group", uint64(m.g.id), "err", err)
 		return sm.ErrSnapshotAborted
 	}
 }

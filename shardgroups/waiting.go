@@ -32,7 +32,7 @@ const repeatedWait = protocol.FlagRepeat | protocol.FlagWait
 
 // waitsAlready answers the repeat of a waiting call from its record, or lets it wait
 // with the call, and reports whether it did. The repeat is not logged then: every
-// call that waits is repeated every few seconds, and nothing changes by it. Where
+// call that waits is repeated every few seconds, and nothing changes by it. If
 // there is no record of the call the repeat is logged as any other request.
 //
 // The record is looked up, and the repeat is registered, while mu is held, and only
@@ -40,20 +40,20 @@ const repeatedWait = protocol.FlagRepeat | protocol.FlagWait
 //
 //   - A grant is applied under mu. It comes before the look-up, which finds its
 //     reply in the record, or after the registration, and answers that.
-//   - Who ends the lead changes Leader first, or stopped, and then answers everybody
+//   - Whatever ends the leadership changes Leader first, or stopped, and then answers all
 //     in waiting "unknown", under mu. Either this replica no longer leads when it is
 //     asked here, or the repeat is registered by the time that waiting is emptied.
 //   - A leader may have been deposed without knowing. What it has applied is
 //     committed, so an answer from a record is the call's answer, such as it would
 //     have been if it had been on its way for longer: what was granted since to a
 //     waiting call comes from the next leader, and what was reserved and given back
-//     since cannot be confirmed. Who waits here hears "unknown" once this replica
+//     since cannot be confirmed. A caller that waits here is answered "unknown" once this replica
 //     misses its majority, within two election timeouts, and repeats elsewhere.
 //   - A new leader may not have applied all that is committed. It finds no record,
 //     and logs the repeat behind the call; or the call waits, and its grant, which is
 //     yet to be applied, answers the repeat.
 //   - A cancel, or a later call in the slot, that is in flight withdraws the call when
-//     it is applied, and answers who waits for it.
+//     it is applied, and answers the callers that wait for it.
 //   - The first attempt may be in flight: there is no record, and the repeat joins it.
 //   - Of a session that the state does not know, or that has ended, and in a state
 //     that refuses the kind, Apply does not look at the record. Nor is it here.

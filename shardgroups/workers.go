@@ -3,12 +3,12 @@ package shardgroups
 import "sync"
 
 // workers counts the goroutines that Close waits for. In contrast to a
-// sync.WaitGroup more may be started while somebody waits, and afterwards: a
+// sync.WaitGroup more may be started while Close waits, and afterwards: a
 // request that is already in the Host when it closes is still answered.
 type workers struct {
 	mu   sync.Mutex
 	n    int
-	none chan struct{} // closed when n becomes 0; nil: nobody waits
+	none chan struct{} // closed when n becomes 0; nil: there is no waiter
 }
 
 // run runs f in a goroutine of its own.

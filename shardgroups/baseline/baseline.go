@@ -44,7 +44,7 @@ const (
 	MemoryPebble Storage = "memory-pebble" // dragonboat's log store on a file system in memory
 )
 
-// Config says what to measure.
+// Config is what to measure.
 type Config struct {
 	InFlight  int           // proposals in flight, spread evenly over the groups
 	Duration  time.Duration // of the measurement

@@ -25,8 +25,8 @@ func InMemory(c *config.NodeHostConfig) {
 // one that keeps its own data. So dragonboat never asks for the state in order
 // to compact the log, and has it streamed to a replica that needs it.
 //
-// That a replica begins empty whatever its log says is right only because none
-// is started twice: a member is a new incarnation at every start.
+// A replica may begin empty, whatever its log has, only because none is started
+// twice: a member is a new incarnation at every start.
 type Volatile struct{ sm.IConcurrentStateMachine }
 
 var _ sm.IOnDiskStateMachine = Volatile{}

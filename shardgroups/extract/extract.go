@@ -48,8 +48,8 @@ type Replica struct {
 	Term     uint64 // of the last entry
 	Tail     int    // entries beyond Commit that change state; they are taken in
 	// Unreadable is the first entry that no replica can apply; 0: there is none. It
-	// and those behind it, Left in all, are left out: nobody has applied them, so that
-	// none was acknowledged. Reason says why.
+	// and those behind it, Left in all, are left out: no replica has applied them, so
+	// that none was acknowledged. Reason says why.
 	Unreadable uint64
 	Left       int
 	Reason     string
@@ -188,7 +188,7 @@ func (s *Extractor) read(group protocol.GroupID, replica protocol.ReplicaID, non
 	return r, s.replay(r, log, upTo)
 }
 
-// unloadTimeout is how long the engine may take to let go of a replica.
+// unloadTimeout is how long the engine may take to close a replica.
 const unloadTimeout = 30 * time.Second
 
 // extractBatch is how many entries are read at once.
@@ -235,7 +235,7 @@ func (s *Extractor) replay(r *Replica, log dragonboat.ReadonlyLogReader, upTo ui
 	return nil
 }
 
-// apply applies an entry if it is one of ours. One that nobody can apply is an
+// apply applies an entry if it is one of ours. One that no replica can apply is an
 // *unreadableError; one of a later version is not.
 func (r *Replica) apply(e *raftpb.Entry) (err error) {
 	cmd := e.Cmd

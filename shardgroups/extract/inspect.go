@@ -39,7 +39,7 @@ func (e *DamagedError) Unwrap() error { return e.Err }
 const inspectReport = 5 * time.Second
 
 // Inspect reads all that the engine has stored in dir and compares it with its
-// checksums, before the engine opens: dragonboat ends the process where it meets
+// checksums, before the engine opens: dragonboat ends the process if it meets
 // damage, or goes on with less than was there. It changes nothing. It returns
 // what each replica has; a *DamagedError says that something was there and is
 // not as it was written. What is missing without a trace (the end of the newest
@@ -90,7 +90,7 @@ type inspection struct {
 	last time.Time
 }
 
-// classify tells damage from what the operating system does not let happen.
+// classify distinguishes damage from what the operating system does not permit.
 func (in *inspection) classify(err error) error {
 	var damaged *DamagedError
 	switch {

@@ -28,7 +28,7 @@ func (r *Batch) Add(b *groupstate.Builder) {
 // maxBatch bounds the bytes of the frames of one entry, beyond the first.
 const maxBatch = archive.MaxContent
 
-// Position is where in a backup a load stands, see [Backup.Find].
+// Position is how far a load of a backup is, see [Backup.Find].
 type Position struct {
 	Same   bool   // what was loaded is of this backup
 	Frames uint64 // of all of it
@@ -40,7 +40,7 @@ type Position struct {
 }
 
 // Find reads a backup to its end, since nothing is loaded from one that is not
-// whole, and finds where a load stands.
+// whole, and finds how far a load is.
 func (b *Backup) Find(l groupstate.Loading) (Position, error) {
 	r, err := archive.NewReader(b.reader())
 	if err != nil {

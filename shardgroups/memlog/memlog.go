@@ -50,14 +50,14 @@ type replica struct {
 	entries []raftpb.Entry
 }
 
-// get returns a replica's log, nil where there is none.
+// get returns a replica's log, nil if there is none.
 func (l *Log) get(shard, id uint64) *replica {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	return l.replicas[raftio.NodeInfo{ShardID: shard, ReplicaID: id}]
 }
 
-// make returns a replica's log, and creates it where there is none.
+// make returns a replica's log, and creates it if there is none.
 func (l *Log) make(shard, id uint64) *replica {
 	if r := l.get(shard, id); r != nil {
 		return r
@@ -200,7 +200,7 @@ func (l *Log) IterateEntries(entries []raftpb.Entry, size, shard, id, low, high,
 }
 
 // ReadRaftState returns a replica's state and which entries there are from
-// index from on; raftio.ErrNoSavedLog where it never had a state.
+// index from on; raftio.ErrNoSavedLog if it never had a state.
 func (l *Log) ReadRaftState(shard, id, from uint64) (raftio.RaftState, error) {
 	r := l.get(shard, id)
 	if r == nil {
@@ -261,7 +261,7 @@ func (l *Log) SaveSnapshots(updates []raftpb.Update) error {
 	return nil
 }
 
-// GetSnapshot returns the newest snapshot, an empty one where there is none.
+// GetSnapshot returns the newest snapshot, an empty one if there is none.
 func (l *Log) GetSnapshot(shard, id uint64) (raftpb.Snapshot, error) {
 	r := l.get(shard, id)
 	if r == nil {
