@@ -56,7 +56,7 @@ const (
 
 	// Package shardgroups, and the member.
 	AckBeforeCommit Bug = "ack-before-commit"
-	LateRider       Bug = "late-rider"
+	LatePiggyback   Bug = "late-piggyback"
 	ReadIndexReused Bug = "read-index-reused"
 	FastTime        Bug = "fast-time"
 	WipedReturns    Bug = "wiped-returns"
@@ -133,7 +133,7 @@ var All = []Mutant{
 	{DestroyUntold, "a structure is destroyed without an event", "shardgroups/groupstate", "TestHistoryAgainstModel", 0},
 	{HistoryByChunk, "events are dropped as they lie in memory, which another replica's do not", "shardgroups/groupstate", "TestHistoryAgainstModel", 0},
 	{AckBeforeCommit, "a write is acknowledged before it is committed", "grid/gridtest", "TestMinoritySide", 0},
-	{LateRider, "a read rides on an entry that was proposed before it came", "shardgroups", "TestGroup_LateRead_Entry", 0},
+	{LatePiggyback, "a read is piggybacked on an entry that was proposed before it arrived", "shardgroups", "TestGroup_LateRead_Entry", 0},
 	{ReadIndexReused, "a read is answered by a ReadIndex that was asked before it came", "shardgroups", "TestGroup_LateRead_Round", 0},
 	{StaleTable, "a member serves the table of before its last change", "grid/gridtest", "TestTablesAreFresh", 0},
 	{WipedReturns, "a replica returns under its old id after its data was lost", "grid/gridtest", "TestLostVoterDoesNotVote", 0},

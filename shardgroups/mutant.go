@@ -14,7 +14,7 @@ import (
 // was proposed before the read arrived. mu is held.
 func plantLatePiggyback(p *proposer, q *Request) {
 	last := len(p.reads) - 1
-	if !mutants.On(mutants.LateRider) || last < 0 || p.reads[last] != q {
+	if !mutants.On(mutants.LatePiggyback) || last < 0 || p.reads[last] != q {
 		return
 	}
 	for _, e := range p.inFlight {
