@@ -135,7 +135,9 @@ type Host struct {
 	once      sync.Once
 }
 
-// Open starts a member's engine on its directory. No replica runs yet.
+// Open starts a member's engine on its directory. No replica runs yet. Zero fields
+// of cfg mean their defaults. A log that the engine cannot open is an error, which
+// gives the engine's reason. [Host.Close] must be called.
 func Open(cfg Config) (*Host, error) {
 	cfg.setDefaults()
 	engine.BridgeLogs(cfg.Logger)
@@ -215,12 +217,13 @@ func (h *Host) Close() error {
 func (h *Host) spawn(f func()) { h.workers.run(f) }
 
 // ServeRaft reads Raft messages from a connection whose preface has been read,
-// until it ends. r reads from conn, and may have buffered some of it.
+// until it ends, and closes it. r reads from conn, and may have buffered some of it.
 func (h *Host) ServeRaft(conn net.Conn, r io.Reader) error { return h.trans.Serve(conn, r) }
 
 // StartGroup starts this member's replica of a group. One that runs already is
-// left alone. It refuses a replica that the log does not hold, unless spec
-// says that it is new: a replica that lost its data must not run again.
+// left alone. A replica that the log does not hold is refused with [ErrLogMissing],
+// unless it is fresh: a replica that lost its data must not run again. If the engine
+// panics the error is [ErrEngineFailed].
 func (h *Host) StartGroup(spec GroupSpec, fresh bool) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -299,7 +302,8 @@ var ErrLogMissing = engine.ErrLogMissing
 
 // StopGroup stops this member's replica of a data group, if it runs, and
 // removes its data. The replica must have been removed from its group: its id
-// cannot be started here again.
+// cannot be started here again. To stop a replica while another one of the group
+// runs here is an error.
 func (h *Host) StopGroup(ctx context.Context, id protocol.GroupID, replica protocol.ReplicaID) error {
 	h.mu.Lock()
 	g := h.groups[id]
@@ -325,7 +329,8 @@ func (h *Host) StopGroup(ctx context.Context, id protocol.GroupID, replica proto
 }
 
 // SuspendGroup stops this member's replica of a data group, if it runs, and
-// keeps its data: StartGroup goes on with it.
+// keeps its data: [Host.StartGroup] goes on with it. With Config.Memory it is
+// refused, since there is no data to go on with.
 func (h *Host) SuspendGroup(id protocol.GroupID) error {
 	if h.cfg.Memory {
 		return errStartedBefore

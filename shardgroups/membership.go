@@ -13,7 +13,8 @@ import (
 
 // Changes of a group's replicas. Each reads the group's membership first and
 // names its configuration id, so that of two coordinators at most one changes
-// it; each is idempotent. They may be called on any member with a replica.
+// it; each is idempotent, and is repeated until ctx ends. They may be called on any
+// member with a replica.
 
 // AddNonVoting adds a learner: a replica that has the state and no vote.
 func (h *Host) AddNonVoting(ctx context.Context, g protocol.GroupID, r protocol.ReplicaID, member protocol.UUID) error {
@@ -80,7 +81,8 @@ func (h *Host) tryChange(ctx context.Context, g protocol.GroupID, change func(co
 // CaughtUp waits until this member's replica of a group has applied all that
 // was committed when it was called. Its first attempts are short: a follower's may
 // be lost on the way. Over a long link none of them is answered in time, so each
-// attempt has twice the time of the last.
+// attempt has twice the time of the last. It returns the engine's error if the
+// replica does not run here, and that of ctx when ctx ends.
 func (h *Host) CaughtUp(ctx context.Context, g protocol.GroupID) error {
 	for limit := attemptTimeout; ; {
 		rs, err := h.nh.ReadIndex(uint64(g), limit)

@@ -17,8 +17,8 @@ type Pressure struct {
 // pressureWaitHint is when to try again, in milliseconds.
 const pressureWaitHint = 250
 
-// SetPressure makes this replica refuse mutations while it leads; nil takes
-// that back.
+// SetPressure makes this replica refuse mutations while it leads, see [Pressure];
+// nil takes that back.
 func (g *Group) SetPressure(p *Pressure) { g.pressure.Store(p) }
 
 // Pressure returns what was set last, nil for none.

@@ -105,7 +105,8 @@ func (s *System) Applied() uint64 {
 	return s.applied
 }
 
-// Refresh returns what is agreed, linearizably.
+// Refresh returns what is agreed, linearizably. Without a majority of the system
+// group it returns [ErrNoSystem] when ctx ends. What it returns must not be changed.
 func (s *System) Refresh(ctx context.Context) (*systemstate.Agreement, error) {
 	if err := s.barrier(ctx); err != nil {
 		return nil, err
@@ -125,7 +126,9 @@ func (s *System) barrier(ctx context.Context) error {
 // Propose carries out a command; commands are idempotent, and it repeats this
 // one until ctx ends. It returns after this member has applied it, and with it
 // all that was agreed before: the engine answers the caller of Propose once
-// the entry is applied where it was proposed.
+// the entry is applied where it was proposed. The error is [ErrNoSystem] if the
+// system group has not answered: the command may be carried out all the same. A
+// command that the state refuses is an error with the state's reason.
 func (s *System) Propose(ctx context.Context, c systemstate.Command) (systemstate.Answer, error) {
 	var a systemstate.Answer
 	if err := systemstate.Check(systemstate.Encode(groupstate.Header{}, c)); err != nil {

@@ -24,6 +24,8 @@ var (
 //
 // Requests that are refused during the transfer are answered with the next leader:
 // until that is known they are gated, too.
+//
+// A transfer takes no longer than an election timeout, or 5 s if the disk is slow.
 func (g *Group) TransferLeader(ctx context.Context, to protocol.ReplicaID, ready func(ctx context.Context, applied uint64) error) error {
 	if !g.Leader().Self {
 		return errNotLeader
@@ -149,8 +151,8 @@ func (h *Host) beReady(ctx context.Context, applied uint64, ready func(context.C
 	return nil
 }
 
-// AwaitApplied waits until this member's replica of a group has applied an
-// entry.
+// AwaitApplied waits until this member's replica of a group has applied an entry,
+// or ctx ends. If the group does not run here it is an error.
 func (h *Host) AwaitApplied(ctx context.Context, id protocol.GroupID, index uint64) error {
 	applied := h.system.Applied
 	if id != protocol.SystemGroup {

@@ -33,8 +33,9 @@ type Backup struct {
 	f      *os.File
 }
 
-// OpenBackup opens the backup of a group and reads its header; Verify reads all of
-// it.
+// OpenBackup opens the backup of a group and reads its header; [Backup.Verify] reads
+// all of it. The error is fs.ErrNotExist if there is none, and one of package archive
+// if the file is not a backup, damaged or incomplete.
 func OpenBackup(dir string, g protocol.GroupID) (*Backup, error) {
 	f, err := os.Open(filepath.Join(dir, BackupName(g)))
 	if err != nil {

@@ -81,7 +81,8 @@ type Extractor struct {
 	nh  *dragonboat.NodeHost
 }
 
-// Open opens the engine on a copy of its directory.
+// Open opens the engine on a copy of its directory, offline. [Extractor.Close] must
+// be called.
 func Open(cfg Config) (*Extractor, error) {
 	if cfg.Progress == nil {
 		cfg.Progress = func(protocol.GroupID, uint64, uint64) {}
@@ -117,7 +118,9 @@ func (s *Extractor) Close() error {
 	return nil
 }
 
-// Read reads one replica, up to the first entry that cannot be applied.
+// Read reads one replica, up to the first entry that cannot be applied, see
+// Replica.Unreadable. The error is [engine.ErrLogMissing] if the directory does not
+// hold the replica.
 func (s *Extractor) Read(group protocol.GroupID, replica protocol.ReplicaID, nonVoting bool) (*Replica, error) {
 	r, err := s.read(group, replica, nonVoting, math.MaxUint64)
 	var bad *unreadableError
