@@ -22,7 +22,6 @@ const (
 
 // larger names what is larger, and why, or that it is to be split.
 var larger = map[string]string{
-	"files of verify/nemesis":                                "to be split",
 	"lines of cmd/quorate/internal/bench.benchHostile.Run":   "to be split",
 	"lines of cmd/quorate/internal/bench.benchOverload.open": "to be split",
 	"lines of grid.Config.Validate":                          "to be split",

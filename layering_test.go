@@ -72,7 +72,8 @@ var layers = []struct {
 	{"verify", []string{".", "client", "internal/contexts", "kinds", "protocol", "structures", "structures/..."}},
 	{"conform", []string{"kinds", "partition", "protocol", "shardgroups/groupstate", "structures"}}, // plays the members for a client under test
 	{"conform/goclient", []string{".", "client", "structures", "structures/..."}},
-	{"verify/nemesis", []string{"client", "internal/contexts", "internal/flood", "internal/ports", "protocol"}}, // starts and breaks processes
+	{"verify/network", []string{"internal/ports", "internal/procgrid", "protocol"}},                                                  // between the processes
+	{"verify/nemesis", []string{"client", "internal/contexts", "internal/flood", "internal/procgrid", "protocol", "verify/network"}}, // starts and breaks processes
 	{"verify/workloads", []string{".", "client", "internal/contexts", "protocol", "structures", "structures/...", "verify"}},
 
 	// Layer 5: the command.
@@ -108,7 +109,8 @@ var dependencies = map[string]map[string]string{
 	"github.com/hashicorp/memberlist": {"grid/internal/gossip": "finds members and suspects them"},
 	"golang.org/x/sys": {
 		"grid/internal/identity": "locks the data directory",
-		"verify/nemesis":         "network namespaces",
+		"verify/network":         "network namespaces",
+		"verify/nemesis":         "disks that fill, control groups",
 		"internal/child":         "process groups in the foreground of a terminal, job objects",
 	},
 	"github.com/alecthomas/kong": {

@@ -222,8 +222,7 @@ func (g *mixedGrid) run(binary string, args ...string) (string, error) {
 // end ends a member in an orderly way.
 func (g *mixedGrid) end(m *procgrid.Member) {
 	g.t.Helper()
-	procgrid.Terminate(m.Process.Cmd.Process)
-	if err := m.Process.Wait(patience); err != nil {
+	if err := m.Process.Terminate(patience); err != nil {
 		g.t.Fatalf("%s: %v\n%s", m.Name, err, procgrid.Tail(g.LogFile(m)))
 	}
 }

@@ -100,7 +100,7 @@ func (g *Grid) Start(m *Member) error {
 	}
 	args = append(args, g.Args...)
 	line := slices.Concat(m.Through, []string{g.Binary}, args)
-	m.Process, err = StartProcess(line[0], g.Env, log, log, line[1:]...)
+	m.Process, err = StartProcess(Spec{Command: line, Env: g.Env, Stdout: log, Stderr: log})
 	if err != nil {
 		return fmt.Errorf("start member %s: %w", m.Name, err)
 	}
@@ -208,9 +208,7 @@ func (g *Grid) Stop(patience time.Duration) error {
 			continue
 		}
 		all.Go(func() {
-			Terminate(m.Process.Cmd.Process)
-			err := m.Process.Wait(patience)
-			if err != nil {
+			if err := m.Process.Terminate(patience); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
 				errs = append(errs, fmt.Errorf("member %s: %w", m.Name, err))

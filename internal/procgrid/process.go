@@ -13,35 +13,52 @@ import (
 
 // Process is a child. It ends when we do: its stdin closes.
 type Process struct {
-	Cmd   *exec.Cmd
+	Done chan struct{} // closed when it has ended
+
+	cmd   *exec.Cmd
 	stdin io.Closer
-	Done  chan struct{}
-	err   error // set before done is closed
+	err   error // set before Done is closed
 }
 
-func StartProcess(binary string, env []string, stdout, stderr io.Writer, args ...string) (*Process, error) {
-	cmd := exec.Command(binary, args...)
-	cmd.Stdout, cmd.Stderr = stdout, stderr
+// Spec says which process is started, and how.
+type Spec struct {
+	Command        []string // the program and its arguments
+	Env            []string // beside our own, of which it does not get QUORATE_ variables
+	Stdout, Stderr io.Writer
+	Launch         func(*exec.Cmd) error // nil: (*exec.Cmd).Start
+}
+
+// StartProcess starts a process.
+func StartProcess(s Spec) (*Process, error) {
+	cmd := exec.Command(s.Command[0], s.Command[1:]...)
+	cmd.Stdout, cmd.Stderr = s.Stdout, s.Stderr
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "QUORATE_") {
 			cmd.Env = append(cmd.Env, v)
 		}
 	}
-	cmd.Env = append(cmd.Env, env...)
+	cmd.Env = append(cmd.Env, s.Env...)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
 	}
-	if err := cmd.Start(); err != nil {
+	launch := s.Launch
+	if launch == nil {
+		launch = (*exec.Cmd).Start
+	}
+	if err := launch(cmd); err != nil {
 		return nil, err
 	}
-	p := &Process{Cmd: cmd, stdin: stdin, Done: make(chan struct{})}
+	p := &Process{cmd: cmd, stdin: stdin, Done: make(chan struct{})}
 	go func() {
 		defer close(p.Done)
 		p.err = cmd.Wait()
 	}()
 	return p, nil
 }
+
+// PID returns its process id.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
 
 // Ended reports whether the process has ended, and how.
 func (p *Process) Ended() (bool, error) {
@@ -53,6 +70,21 @@ func (p *Process) Ended() (bool, error) {
 	}
 }
 
+// Err waits for the end of the process and says how it ended.
+func (p *Process) Err() error {
+	<-p.Done
+	return p.err
+}
+
+// Running reports whether the process has not ended.
+func (p *Process) Running() bool {
+	ended, _ := p.Ended()
+	return !ended
+}
+
+// Signal does something to the process, such as sending it a signal.
+func (p *Process) Signal(f func(*os.Process) error) error { return f(p.cmd.Process) }
+
 // Wait waits for the end and kills the process when patience is over.
 func (p *Process) Wait(patience time.Duration) error {
 	defer p.stdin.Close()
@@ -60,22 +92,23 @@ func (p *Process) Wait(patience time.Duration) error {
 	case <-p.Done:
 		return p.err
 	case <-time.After(patience):
-		_ = p.Cmd.Process.Kill()
-		<-p.Done
+		p.Kill()
 		return fmt.Errorf("did not end within %v and was killed", patience)
 	}
 }
 
-// Terminate asks a process to end; where there is no way to ask, it ends it.
-func Terminate(p *os.Process) {
-	if err := p.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		_ = p.Kill()
+// Terminate asks the process to end, waits, and kills it when patience is over.
+// Where there is no way to ask, it ends it.
+func (p *Process) Terminate(patience time.Duration) error {
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		_ = p.cmd.Process.Kill()
 	}
+	return p.Wait(patience)
 }
 
 // Kill ends the process at once, as a power cut would.
 func (p *Process) Kill() {
-	_ = p.Cmd.Process.Kill()
+	_ = p.cmd.Process.Kill()
 	<-p.Done
 	p.stdin.Close()
 }

@@ -8,6 +8,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/quorate/quorate/verify/network"
 )
 
 // clientFaults do something to clients, or between them and members.
@@ -33,8 +35,8 @@ func clientFaults() []Fault {
 				name := address
 				if t.Grid != nil {
 					m := t.Grid.leader(ctx, t.Rand)
-					if t.Grid.disturbsClients() == nil {
-						return t.Grid.between(m, Way{Cut: true}, Way{Cut: true}, m.Name), nil
+					if needsClients(t.Grid) == nil {
+						return t.Grid.between(m, network.Way{Cut: true}, network.Way{Cut: true}, m.Name), nil
 					}
 					name, address = m.Name, m.Address
 				}
@@ -46,19 +48,19 @@ func clientFaults() []Fault {
 			},
 		}, {
 			Name: "client-one-way", Family: familyClients, About: "a leader does not hear its clients, or they do not hear it",
-			Lasts: [2]time.Duration{500 * time.Millisecond, 6 * time.Second}, Needs: (*Grid).disturbsClients,
+			Lasts: [2]time.Duration{500 * time.Millisecond, 6 * time.Second}, Needs: needsClients,
 			Inject: func(ctx context.Context, t *Target) (Injected, error) {
 				m := t.Grid.leader(ctx, t.Rand)
 				if t.Rand.IntN(2) == 0 {
-					return t.Grid.between(m, Way{Cut: true}, Way{}, m.Name+" does not hear them"), nil
+					return t.Grid.between(m, network.Way{Cut: true}, network.Way{}, m.Name+" does not hear them"), nil
 				}
-				return t.Grid.between(m, Way{}, Way{Cut: true}, m.Name+" is not heard"), nil
+				return t.Grid.between(m, network.Way{}, network.Way{Cut: true}, m.Name+" is not heard"), nil
 			},
 		}, {
 			Name: "client-loss", Family: familyClients, About: "packets between clients and members lost, delayed, doubled and reordered",
-			Lasts: [2]time.Duration{3 * time.Second, 8 * time.Second}, Needs: (*Grid).disturbsClients,
+			Lasts: [2]time.Duration{3 * time.Second, 8 * time.Second}, Needs: needsClients,
 			Inject: func(_ context.Context, t *Target) (Injected, error) {
-				w := Way{Lose: 0.02 + 0.2*t.Rand.Float64(), Duplicate: 0.2, Delay: between(t.Rand, time.Millisecond, 50*time.Millisecond)}
+				w := network.Way{Lose: 0.02 + 0.2*t.Rand.Float64(), Duplicate: 0.2, Delay: between(t.Rand, time.Millisecond, 50*time.Millisecond)}
 				for _, m := range t.Grid.members {
 					t.Grid.between(m, w, w, "")
 				}
@@ -97,17 +99,17 @@ func StartHolder(ctx context.Context, g *Grid, limit time.Duration, endpoints []
 		return nil, "", err
 	}
 	defer out.Close()
-	p, err := startProcess(l, in, in, append(command, "--endpoints", strings.Join(endpoints, ","))...)
+	p, err := l.Process(in, in, append(command, "--endpoints", strings.Join(endpoints, ","))...)
 	if err := errors.Join(err, in.Close()); err != nil {
 		done()
 		return nil, "", err
 	}
 	kill := func() {
-		p.kill()
+		p.Kill()
 		done()
 	}
-	stop := context.AfterFunc(ctx, func() { _ = p.cmd.Process.Kill() })
-	late := time.AfterFunc(limit, func() { _ = p.cmd.Process.Kill() })
+	stop := context.AfterFunc(ctx, func() { _ = p.Signal((*os.Process).Kill) })
+	late := time.AfterFunc(limit, func() { _ = p.Signal((*os.Process).Kill) })
 	line, err := bufio.NewReader(out).ReadString('\n')
 	late.Stop()
 	stop()
@@ -120,24 +122,24 @@ func StartHolder(ctx context.Context, g *Grid, limit time.Duration, endpoints []
 
 // holderLauncher returns what starts a client process, and what is to be called
 // when that has ended.
-func (g *Grid) holderLauncher() (l *launcher, done func(), err error) {
+func (g *Grid) holderLauncher() (l *network.Launcher, done func(), err error) {
 	switch {
 	case g == nil:
-		l, err = newLauncher(func() error { return nil })
-		return l, l.close, err
-	case g.hosts.clients != nil:
-		return g.hosts.clients.launcher, func() {}, nil
+		l, err = network.NewLauncher(func() error { return nil })
+		return l, l.Close, err
+	case g.hosts.Clients != nil:
+		return g.hosts.Clients.Launcher, func() {}, nil
 	}
-	return g.hosts.local, func() {}, nil
+	return g.hosts.Local, func() {}, nil
 }
 
 // between puts in force what happens to what clients send a member, and to what
 // it answers.
-func (g *Grid) between(m *Member, there, back Way, detail string) Injected {
-	g.hosts.network.Set(outside, m.Index, there)
-	g.hosts.network.Set(m.Index, outside, back)
+func (g *Grid) between(m *Member, there, back network.Way, detail string) Injected {
+	g.hosts.Network.Set(network.Outside, m.Index, there)
+	g.hosts.Network.Set(m.Index, network.Outside, back)
 	return Injected{detail, func(context.Context) error {
-		g.hosts.network.Heal()
+		g.hosts.Network.Heal()
 		return nil
 	}}
 }

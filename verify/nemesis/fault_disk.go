@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/quorate/quorate/internal/procgrid"
 )
 
 // diskFaults do something to the disk below a running member.
@@ -50,7 +52,7 @@ func needsTracer(g *Grid) error {
 
 // tracer is a strace attached to a member.
 type tracer struct {
-	process *process
+	process *procgrid.Process
 	output  string
 }
 
@@ -75,14 +77,14 @@ func trace(g *Grid, m *Member, what string) (*tracer, error) {
 	}
 	tr := &tracer{output: filepath.Join(g.cfg.Dir, m.Name+".strace")}
 	var said bytes.Buffer
-	p, err := startProcess(g.hosts.local, &said, &said, "strace", "-f", "-p", fmt.Sprint(pid), "-o", tr.output,
+	p, err := g.hosts.Local.Process(&said, &said, "strace", "-f", "-p", fmt.Sprint(pid), "-o", tr.output,
 		"-e", "trace=fsync,fdatasync,sync_file_range", "-e", "inject=fsync,fdatasync:"+what)
 	if err != nil {
 		return tr, err
 	}
 	tr.process = p
 	select {
-	case <-p.done:
+	case <-p.Done:
 		if m.endsWithin(stopTime) {
 			break // it ended at once
 		}
@@ -98,7 +100,7 @@ func (tr *tracer) stop() (int, error) {
 		return 0, nil
 	}
 	// A tracer that was told to end has done what it should, whatever it says.
-	_ = tr.process.terminate(5 * time.Second)
+	_ = tr.process.Terminate(5 * time.Second)
 	b, err := os.ReadFile(tr.output)
 	return bytes.Count(b, []byte("(INJECTED)")) + bytes.Count(b, []byte("(DELAYED)")), err
 }

@@ -11,7 +11,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/quorate/quorate/internal/procgrid"
 	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/verify/network"
 )
 
 // joinFaults are those of members that come: again and again, late, at the wrong
@@ -50,7 +52,7 @@ func lateJoin(ctx context.Context, t *Target) (Injected, error) {
 	}
 	for range lives {
 		var err error
-		if g.hosts.network != nil && needsNetwork(g) == nil && t.Rand.IntN(3) > 0 {
+		if g.hosts.Network != nil && needsNetwork(g) == nil && t.Rand.IntN(3) > 0 {
 			err = j.questionOnTheWay(ctx, t.Rand)
 		} else {
 			err = j.questionThatWaits(ctx, t.Rand)
@@ -104,8 +106,8 @@ func (j *joiner) admitted(ctx context.Context) error {
 }
 
 func (j *joiner) goOn() error {
-	if j.grid.hosts.network != nil {
-		j.grid.hosts.network.Heal()
+	if j.grid.hosts.Network != nil {
+		j.grid.hosts.Network.Heal()
 	}
 	if j.paused == nil {
 		return nil
@@ -118,9 +120,9 @@ func (j *joiner) goOn() error {
 // questionOnTheWay kills a life when what it has asked is on its way. What the
 // next one sends is faster.
 func (j *joiner) questionOnTheWay(ctx context.Context, rng *rand.Rand) error {
-	way := Way{Delay: between(rng, 700*time.Millisecond, 1400*time.Millisecond)}
+	way := network.Way{Delay: between(rng, 700*time.Millisecond, 1400*time.Millisecond)}
 	for _, o := range j.others {
-		j.grid.hosts.network.Set(j.m.Index, o.Index, way)
+		j.grid.hosts.Network.Set(j.m.Index, o.Index, way)
 	}
 	if err := j.begin(); err != nil {
 		return err
@@ -134,7 +136,7 @@ func (j *joiner) questionOnTheWay(ctx context.Context, rng *rand.Rand) error {
 		return err
 	}
 	j.grid.Kill(j.m)
-	j.grid.hosts.network.Heal()
+	j.grid.hosts.Network.Heal()
 	return nil
 }
 
@@ -186,7 +188,7 @@ func stranger(ctx context.Context, t *Target) (Injected, error) {
 		what = "blank"
 		args = append(args, "--join", "127.0.0.1:9", "--bootstrap-expect", "3") // nobody is there
 	}
-	if g.hosts.kind == NetworkNetns {
+	if g.hosts.Kind == network.Namespaces {
 		args = append(args, "--insecure")
 	}
 	if g.cfg.Durability != "memory" {
@@ -198,22 +200,22 @@ func stranger(ctx context.Context, t *Target) (Injected, error) {
 		return in, err
 	}
 	defer log.Close()
-	p, err := startProcess(g.hosts.of(m), log, log, append(args, g.cfg.Arguments...)...)
+	p, err := g.hosts.Of(m.Index).Process(log, log, append(args, g.cfg.Arguments...)...)
 	if err != nil {
 		return in, fmt.Errorf("start a stranger: %w", err)
 	}
 	in.Heal = func(ctx context.Context) error {
 		err := g.strangerApart(ctx, m, p)
-		p.kill()
+		p.Kill()
 		return errors.Join(err, os.RemoveAll(dir), g.StartAll())
 	}
 	return in, nil
 }
 
 // strangerApart sees that neither side took the other for its own.
-func (g *Grid) strangerApart(ctx context.Context, m *Member, p *process) error {
-	if !p.running() {
-		return Violated("the stranger has ended by itself: %v\n%s", p.err, tail(filepath.Join(g.cfg.Dir, strangerName+".log")))
+func (g *Grid) strangerApart(ctx context.Context, m *Member, p *procgrid.Process) error {
+	if !p.Running() {
+		return Violated("the stranger has ended by itself: %v\n%s", p.Err(), tail(filepath.Join(g.cfg.Dir, strangerName+".log")))
 	}
 	its, err := g.ask(ctx, m)
 	if err != nil {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/quorate/quorate/verify/network"
 )
 
 // networkFaults do something to what members send each other. Clients reach
@@ -14,7 +16,7 @@ func networkFaults() []Fault {
 			Name: name, Family: familyNetwork, About: about, Lasts: lasts, Needs: needsNetwork,
 			Inject: func(ctx context.Context, t *Target) (Injected, error) {
 				return Injected{set(ctx, t), func(context.Context) error {
-					t.Grid.hosts.network.Heal()
+					t.Grid.hosts.Network.Heal()
 					return nil
 				}}, nil
 			},
@@ -36,7 +38,7 @@ func networkFaults() []Fault {
 				for j, b := range ring {
 					apart := (j - i + len(ring)) % len(ring)
 					if len(ring) == 3 && i == 0 && j == 1 || apart > 1 && apart < len(ring)-1 {
-						t.Grid.hosts.network.Cut(a.Index, b.Index)
+						t.Grid.hosts.Network.Cut(a.Index, b.Index)
 					}
 				}
 			}
@@ -53,27 +55,27 @@ func networkFaults() []Fault {
 		fault("flapping", "a leader cut off and back every 200 ms", long, nil).flapping(),
 		fault("delay", "5 to 300 ms each way between all", long, func(_ context.Context, t *Target) string {
 			d := between(t.Rand, 5*time.Millisecond, 300*time.Millisecond).Round(time.Millisecond)
-			t.Grid.hosts.network.SetAll(Way{Delay: d})
+			t.Grid.hosts.Network.SetAll(network.Way{Delay: d})
 			return d.String()
 		}).keepsSessions(),
 		fault("delay-leader", "50 to 500 ms to and from a leader", long, func(ctx context.Context, t *Target) string {
 			m, d := t.Grid.leader(ctx, t.Rand), between(t.Rand, 50*time.Millisecond, 500*time.Millisecond).Round(time.Millisecond)
 			for _, o := range t.Grid.members {
-				t.Grid.hosts.network.Set(m.Index, o.Index, Way{Delay: d})
-				t.Grid.hosts.network.Set(o.Index, m.Index, Way{Delay: d})
+				t.Grid.hosts.Network.Set(m.Index, o.Index, network.Way{Delay: d})
+				t.Grid.hosts.Network.Set(o.Index, m.Index, network.Way{Delay: d})
 			}
 			return fmt.Sprint(m.Name, " ", d)
 		}),
 		fault("slow-link", "100 to 600 ms there and back between clients and members, or 100 to 300 ms between members or everywhere, for longer than sessions live",
 			[2]time.Duration{15 * time.Second, 40 * time.Second}, func(_ context.Context, t *Target) string {
 				which, most := t.Rand.IntN(3), 300*time.Millisecond
-				if t.Grid.disturbsClients() != nil {
+				if needsClients(t.Grid) != nil {
 					which = 0
 				}
 				if which != 1 {
 					most /= 2 // an election, two round trips, has to be over within its timeout
 				}
-				w := Way{Delay: between(t.Rand, 50*time.Millisecond, most).Round(time.Millisecond)}
+				w := network.Way{Delay: between(t.Rand, 50*time.Millisecond, most).Round(time.Millisecond)}
 				detail := fmt.Sprint("members ", 2*w.Delay)
 				if which > 0 {
 					detail = fmt.Sprint("clients ", 2*w.Delay)
@@ -82,7 +84,7 @@ func networkFaults() []Fault {
 					}
 				}
 				if which != 1 {
-					t.Grid.hosts.network.SetAll(w)
+					t.Grid.hosts.Network.SetAll(w)
 				}
 				if which == 2 {
 					detail = fmt.Sprint("members and clients ", 2*w.Delay)
@@ -91,16 +93,16 @@ func networkFaults() []Fault {
 			}).slow().keepsSessions(),
 		fault("loss", "up to a third of the packets lost; through a proxy, of gossip only", long, func(_ context.Context, t *Target) string {
 			share := 0.02 + 0.3*t.Rand.Float64()
-			t.Grid.hosts.network.SetAll(Way{Lose: share})
+			t.Grid.hosts.Network.SetAll(network.Way{Lose: share})
 			return fmt.Sprintf("%.0f %%", 100*share)
 		}),
 		fault("duplicate", "half of the packets doubled, all reordered; through a proxy, of gossip only", long, func(_ context.Context, t *Target) string {
-			t.Grid.hosts.network.SetAll(Way{Duplicate: 0.5, Delay: 10 * time.Millisecond})
+			t.Grid.hosts.Network.SetAll(network.Way{Duplicate: 0.5, Delay: 10 * time.Millisecond})
 			return ""
 		}).keepsSessions(),
 		fault("corrupt", "bits flipped in what members send each other", long, func(_ context.Context, t *Target) string {
 			share := 0.001 + 0.05*t.Rand.Float64()
-			t.Grid.hosts.network.SetAll(Way{Corrupt: share})
+			t.Grid.hosts.Network.SetAll(network.Way{Corrupt: share})
 			return fmt.Sprintf("%.1f %% of chunks", 100*share)
 		}),
 	}
@@ -127,7 +129,7 @@ func (g *Grid) isolate(minority []*Member) string {
 	for i := range g.members {
 		for j := range g.members {
 			if alone[i] && !alone[j] {
-				g.hosts.network.Cut(i, j)
+				g.hosts.Network.Cut(i, j)
 			}
 		}
 	}
@@ -140,9 +142,9 @@ func (g *Grid) oneWay(m *Member, deaf bool) {
 		switch {
 		case o == m:
 		case deaf:
-			g.hosts.network.Set(o.Index, m.Index, Way{Cut: true})
+			g.hosts.Network.Set(o.Index, m.Index, network.Way{Cut: true})
 		default:
-			g.hosts.network.Set(m.Index, o.Index, Way{Cut: true})
+			g.hosts.Network.Set(m.Index, o.Index, network.Way{Cut: true})
 		}
 	}
 }
@@ -158,11 +160,11 @@ func (f Fault) flapping() Fault {
 				if cut {
 					t.Grid.isolate([]*Member{m})
 				} else {
-					t.Grid.hosts.network.Heal()
+					t.Grid.hosts.Network.Heal()
 				}
 				select {
 				case <-stop:
-					t.Grid.hosts.network.Heal()
+					t.Grid.hosts.Network.Heal()
 					return
 				case <-time.After(200 * time.Millisecond):
 				}

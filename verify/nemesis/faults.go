@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/internal/contexts"
+	"github.com/quorate/quorate/verify/network"
 )
 
 // Loss says what a fault may take for ever.
@@ -52,9 +53,9 @@ type Injected struct {
 
 // Target is what faults are done to.
 type Target struct {
-	Grid    *Grid    // nil: its processes are those of others
-	Seeds   []string // addresses of members, as clients know them
-	Clients *Cutter  // of the clients of this process
+	Grid    *Grid           // nil: its processes are those of others
+	Seeds   []string        // addresses of members, as clients know them
+	Clients *network.Cutter // of the clients of this process
 	Rand    *rand.Rand
 	// Client starts a client process that holds a permit and waits for an element,
 	// and returns how to kill it and how to see that nothing of it stays; nil:
@@ -181,3 +182,9 @@ func pauseFor(ctx context.Context, d time.Duration) error {
 		return contexts.Err(ctx)
 	}
 }
+
+// needsNetwork is what faults of the network between members need.
+func needsNetwork(g *Grid) error { return g.hosts.DisturbsMembers() }
+
+// needsClients is what faults of the network of clients need.
+func needsClients(g *Grid) error { return g.hosts.DisturbsClients() }

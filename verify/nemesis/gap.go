@@ -30,7 +30,7 @@ func Interruptions() []Interruption {
 				return nil, err
 			}
 			set(g, m)
-			return func() error { g.hosts.network.Heal(); return nil }, nil
+			return func() error { g.hosts.Network.Heal(); return nil }, nil
 		}
 	}
 	return []Interruption{

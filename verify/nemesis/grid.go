@@ -14,7 +14,9 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/client"
+	"github.com/quorate/quorate/internal/procgrid"
 	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/verify/network"
 )
 
 // patience is how long a grid may take to be at full strength again.
@@ -30,7 +32,7 @@ type Config struct {
 	Members    int
 	Durability string   // "disk" or "memory"
 	Arguments  []string // more, for every member
-	Network    string   // one of NetworkAuto and the others
+	Network    string   // one of network.Auto and the others
 	SmallDisk  bool     // one member has its data on a disk that can be filled
 }
 
@@ -45,7 +47,7 @@ const smallDisk = 512 << 20
 type Grid struct {
 	cfg     Config
 	members []*Member
-	hosts   *hosts
+	hosts   *network.Hosts
 	small   *Member // has its data on a small disk; nil: none
 	noSmall error   // why none has
 
@@ -62,20 +64,21 @@ type Member struct {
 	Dir     string // its data
 	LogFile string
 
-	mu      sync.Mutex // guards what follows
-	process *process   // nil: it was ended
-	mayEnd  bool       // by itself, as one whose disk fails must
+	mu      sync.Mutex        // guards what follows
+	process *procgrid.Process // nil: it was ended
+	mayEnd  bool              // by itself, as one whose disk fails must
 }
 
 // New prepares a grid; Start starts its members.
 func New(cfg Config) (*Grid, error) {
 	g := &Grid{cfg: cfg}
-	err := g.newHosts(cfg.Network)
+	var err error
+	g.hosts, err = network.NewHosts(cfg.Network, cfg.Members)
 	if err == nil {
 		err = g.place()
 	}
 	if err != nil {
-		g.hosts.close()
+		g.hosts.Close()
 		return nil, err
 	}
 	g.noSmall = errors.New("no member has a small disk")
@@ -91,7 +94,7 @@ func New(cfg Config) (*Grid, error) {
 
 // place gives the members their addresses.
 func (g *Grid) place() error {
-	addresses, err := g.hosts.addresses(g.cfg.Members)
+	addresses, err := g.hosts.Addresses(g.cfg.Members)
 	if err != nil {
 		return err
 	}
@@ -102,33 +105,33 @@ func (g *Grid) place() error {
 			Dir: filepath.Join(g.cfg.Dir, name), LogFile: filepath.Join(g.cfg.Dir, name+".log"),
 		})
 	}
-	if g.hosts.kind == NetworkProxy {
-		n, err := newProxies(addresses, g.memberOf)
+	if g.hosts.Kind == network.Proxy {
+		n, err := network.NewProxies(addresses, g.memberOf)
 		if err != nil {
 			return err
 		}
-		g.hosts.network = n
+		g.hosts.Network = n
 		for i, m := range g.members {
-			m.Address = n.address(i)
+			m.Address = n.Address(i)
 		}
 	}
 	return nil
 }
 
-func listenBoth() (*net.TCPListener, *net.UDPConn, error) {
-	tcp, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		return nil, nil, err
-	}
-	udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: tcp.Addr().(*net.TCPAddr).Port})
-	if err != nil {
-		return nil, nil, errors.Join(err, tcp.Close())
-	}
-	return tcp, udp, nil
-}
-
 // Members returns the members.
 func (g *Grid) Members() []*Member { return g.members }
+
+// Network is what members' traffic passes through; nil where it does not.
+func (g *Grid) Network() network.Network { return g.hosts.Network }
+
+// NetworkKind says through what members' traffic passes, and what of it cannot
+// be disturbed.
+func (g *Grid) NetworkKind() (kind, lacks string) { return g.hosts.Describe() }
+
+// Dial opens a connection from where clients are to the member of an address.
+func (g *Grid) Dial(ctx context.Context, address string) (net.Conn, error) {
+	return g.hosts.Dial(ctx, g.hosts.Clients, g.Resolve(address))
+}
 
 // Durability is that of the grid.
 func (g *Grid) Durability() string { return g.cfg.Durability }
@@ -165,7 +168,7 @@ func (g *Grid) Start(m *Member) error {
 		"--name", m.Name, "--listen", m.Listen, "--advertise", m.Address,
 		"--join", strings.Join(others, ","), "--bootstrap-expect", fmt.Sprint(len(g.members)),
 		"--cluster", clusterName, "--durability", g.cfg.Durability, "--http", "off", "--end-with-stdin")
-	if g.hosts.kind == NetworkNetns {
+	if g.hosts.Kind == network.Namespaces {
 		args = append(args, "--insecure") // not on loopback, and yet nobody else is there
 	}
 	if g.cfg.Durability != "memory" {
@@ -179,10 +182,10 @@ func (g *Grid) Start(m *Member) error {
 	defer log.Close()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.process != nil && m.process.running() {
+	if m.process != nil && m.process.Running() {
 		return fmt.Errorf("member %s runs", m.Name)
 	}
-	p, err := startProcess(g.hosts.of(m), log, log, args...)
+	p, err := g.hosts.Of(m.Index).Process(log, log, args...)
 	if err != nil {
 		return fmt.Errorf("start member %s: %w", m.Name, err)
 	}
@@ -192,15 +195,15 @@ func (g *Grid) Start(m *Member) error {
 }
 
 // watch notes a process that ends although nobody has told it to.
-func (g *Grid) watch(m *Member, p *process) {
-	<-p.done
+func (g *Grid) watch(m *Member, p *procgrid.Process) {
+	<-p.Done
 	m.mu.Lock()
 	told := m.process != p || m.mayEnd
 	m.mu.Unlock()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !told {
-		g.crashes = append(g.crashes, fmt.Sprintf("member %s ended by itself: %v\n%s", m.Name, p.err, tail(m.LogFile)))
+		g.crashes = append(g.crashes, fmt.Sprintf("member %s ended by itself: %v\n%s", m.Name, p.Err(), tail(m.LogFile)))
 	}
 }
 
@@ -220,7 +223,7 @@ func (g *Grid) Crashes() []string {
 }
 
 // take returns the process and makes its end expected.
-func (m *Member) take() *process {
+func (m *Member) take() *procgrid.Process {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p := m.process
@@ -231,14 +234,14 @@ func (m *Member) take() *process {
 // Kill ends the process of a member with SIGKILL.
 func (g *Grid) Kill(m *Member) {
 	if p := m.take(); p != nil {
-		p.kill()
+		p.Kill()
 	}
 }
 
 // Terminate ends a member in order.
 func (g *Grid) Terminate(m *Member) error {
 	if p := m.take(); p != nil {
-		if err := p.terminate(termPatience); err != nil {
+		if err := p.Terminate(termPatience); err != nil {
 			return fmt.Errorf("member %s: SIGTERM: %w", m.Name, err)
 		}
 	}
@@ -260,10 +263,10 @@ func (m *Member) Running() bool { return m.pid() != 0 }
 func (m *Member) pid() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.process == nil || !m.process.running() {
+	if m.process == nil || !m.process.Running() {
 		return 0
 	}
-	return m.process.pid()
+	return m.process.PID()
 }
 
 // Pause stops the member's process, Resume lets it go on.
@@ -275,10 +278,10 @@ func (m *Member) Resume() error { return m.signal(resume) }
 func (m *Member) signal(f func(*os.Process) error) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.process == nil || !m.process.running() {
+	if m.process == nil || !m.process.Running() {
 		return nil
 	}
-	return f(m.process.cmd.Process)
+	return m.process.Signal(f)
 }
 
 // pids returns the indices of the members that run, by process id.
@@ -294,7 +297,7 @@ func (g *Grid) pids() map[int]int {
 
 // memberOf returns the index of the member that has opened a connection, or
 // outside.
-func (g *Grid) memberOf(from, to *net.TCPAddr) int { return socketOwner(g.pids(), from, to) }
+func (g *Grid) memberOf(from, to *net.TCPAddr) int { return network.SocketOwner(g.pids(), from, to) }
 
 // StartAll starts the members that do not run.
 func (g *Grid) StartAll() error {
@@ -334,7 +337,7 @@ func (g *Grid) Close() {
 		_ = m.Resume()
 		g.Kill(m)
 	}
-	g.hosts.close()
+	g.hosts.Close()
 	if g.small != nil {
 		unmount(filepath.Dir(g.small.Dir))
 	}
@@ -377,7 +380,7 @@ func (g *Grid) Ask(ctx context.Context, m *Member, what string, answer any) erro
 }
 
 func (g *Grid) dialWatching(ctx context.Context, address string) (net.Conn, error) {
-	return g.hosts.dial(ctx, g.hosts.watching, address)
+	return g.hosts.Dial(ctx, g.hosts.Watching, address)
 }
 
 // caughtUp is how many entries a replica of a grid at full strength may be

@@ -80,8 +80,13 @@ func (cmd *benchHostile) Run(ctx context.Context, a *cli.App) (err error) {
 	a.Note("alone: %.0f ops/s; goroutines and descriptors %v", without.rate, before)
 	watch := watchMembers(ctx, g)
 	var told report
-	enemy, err := procgrid.StartProcess(g.Binary, nil, &told, a.Stderr, "bench", "hostile", "--against", strings.Join(g.Addresses(), ","),
-		"--idle", fmt.Sprint(cmd.Idle), "--hostile", fmt.Sprint(cmd.Hostile), "--again", cmd.Again.String())
+	enemy, err := procgrid.StartProcess(procgrid.Spec{
+		Command: []string{
+			g.Binary, "bench", "hostile", "--against", strings.Join(g.Addresses(), ","),
+			"--idle", fmt.Sprint(cmd.Idle), "--hostile", fmt.Sprint(cmd.Hostile), "--again", cmd.Again.String(),
+		},
+		Stdout: &told, Stderr: a.Stderr,
+	})
 	if err != nil {
 		return err
 	}
@@ -196,7 +201,7 @@ func (cmd *benchHostile) measure(ctx context.Context, g *procgrid.Grid, c *clien
 		if enemy == nil {
 			return 0
 		}
-		return usageOf(enemy.Cmd.Process.Pid).CPU
+		return usageOf(enemy.PID()).CPU
 	}
 	if enemy == nil { // perhaps the first: the keys are not there yet
 		_, _, err := RunBench(ctx, []*client.Client{c}, bench.Config{Workload: "put", InFlight: cmd.InFlight, Duration: time.Millisecond, Warmup: -1})
@@ -227,7 +232,7 @@ func (cmd *benchHostile) state(ctx context.Context, g *procgrid.Grid) left {
 	var all left
 	for _, m := range g.Members {
 		values, _ := scrape(ctx, m) // what is missing is 0
-		all = append(all, [2]int{int(values["go_goroutines"]), usageOf(m.Process.Cmd.Process.Pid).Descriptors})
+		all = append(all, [2]int{int(values["go_goroutines"]), usageOf(m.Process.PID()).Descriptors})
 	}
 	return all
 }

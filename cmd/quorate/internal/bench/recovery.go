@@ -155,7 +155,7 @@ func (r *recovery) write(ctx, working context.Context, w int) {
 // the grid is full.
 func (r *recovery) kill(ctx context.Context, round, size int) error {
 	m := r.grid.Members[r.random.IntN(len(r.grid.Members))]
-	if err := m.Process.Cmd.Process.Kill(); err != nil {
+	if err := m.Process.Signal((*os.Process).Kill); err != nil {
 		return err
 	}
 	_ = m.Process.Wait(10 * time.Second)
@@ -183,7 +183,7 @@ func (r *recovery) waitFull(ctx context.Context) (time.Duration, error) {
 	defer cancel()
 	for {
 		for _, m := range r.grid.Members {
-			r.peak = max(r.peak, usageOf(m.Process.Cmd.Process.Pid).Resident)
+			r.peak = max(r.peak, usageOf(m.Process.PID()).Resident)
 		}
 		lines := member.MergeStatus(cli.AskAll(ctx, r.grid.Addresses(), 3*time.Second)).Warnings()
 		if len(lines) == 0 {

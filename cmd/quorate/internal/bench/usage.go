@@ -61,7 +61,7 @@ func usageOf(pid int) usage {
 // membersCPU is the processor time that all members have taken.
 func membersCPU(g *procgrid.Grid) (all time.Duration) {
 	for _, m := range g.Members {
-		all += usageOf(m.Process.Cmd.Process.Pid).CPU
+		all += usageOf(m.Process.PID()).CPU
 	}
 	return all
 }
@@ -186,7 +186,7 @@ func (w *watcher) follow(ctx context.Context, m *procgrid.Member) {
 			w.mu.Unlock()
 			return
 		}
-		u := usageOf(m.Process.Cmd.Process.Pid)
+		u := usageOf(m.Process.PID())
 		values := map[string]float64{}
 		if len(w.watch) > 0 && n%4 == 0 {
 			values, _ = scrape(ctx, m) // a member that has no time for it is seen the next time

@@ -231,8 +231,13 @@ func (d *demo) work(ctx context.Context) error {
 func (d *demo) runWorker(ctx context.Context) error {
 	r, w := io.Pipe()
 	var stderr strings.Builder
-	p, err := procgrid.StartProcess(d.grid.Binary, nil, w, &stderr,
-		"demo-worker", "--endpoints", strings.Join(d.grid.Addresses(), ","), "--root", d.root, "--workers", fmt.Sprint(demoWorkers))
+	p, err := procgrid.StartProcess(procgrid.Spec{
+		Command: []string{
+			d.grid.Binary, "demo-worker", "--endpoints", strings.Join(d.grid.Addresses(), ","), "--root", d.root,
+			"--workers", fmt.Sprint(demoWorkers),
+		},
+		Stdout: w, Stderr: &stderr,
+	})
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/quorate/quorate/internal/contexts"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/verify/nemesis"
+	"github.com/quorate/quorate/verify/network"
 	"github.com/quorate/quorate/verify/workloads"
 )
 
@@ -168,7 +169,7 @@ func (i interval) String() string {
 
 func (m *gapMeter) connect(ctx context.Context, n int) error {
 	for range n {
-		cutter := nemesis.NewCutter(m.grid.Dial)
+		cutter := network.NewCutter(m.grid.Dial)
 		c, err := client.Dial(ctx, m.grid.Seeds(), client.WithName("verify gap"), client.WithDialer(cutter.Dial))
 		if err != nil {
 			return err

@@ -17,6 +17,7 @@ import (
 	"github.com/quorate/quorate/internal/contexts"
 	"github.com/quorate/quorate/verify"
 	"github.com/quorate/quorate/verify/nemesis"
+	"github.com/quorate/quorate/verify/network"
 	"github.com/quorate/quorate/verify/workloads"
 )
 
@@ -31,7 +32,7 @@ type verification struct {
 
 	grid       *nemesis.Grid // nil: the grid of others
 	seeds      []string
-	cutter     *nemesis.Cutter
+	cutter     *network.Cutter
 	direct     func(ctx context.Context, address string) (net.Conn, error) // past the cutter
 	clients    []*client.Client                                            // of the workloads
 	probing    []*client.Client
@@ -64,7 +65,7 @@ const probers = 3
 func (v *verification) prepare(ctx context.Context) error {
 	v.done, v.longest = map[string]int{}, map[string]time.Duration{}
 	v.seeds = v.cmd.Endpoints
-	dial := nemesis.Dial
+	dial := network.Dial
 	if len(v.seeds) == 0 {
 		v.Note("starting %d members, durability %s, seed %d, in %s", v.cmd.Members, v.cmd.Durability, v.cmd.Seed, v.dir)
 		g, err := v.cmd.start(ctx, v.dir)
@@ -75,7 +76,7 @@ func (v *verification) prepare(ctx context.Context) error {
 		v.Note("network: %s", kind)
 		v.grid, v.seeds, dial = g, g.Seeds(), g.Dial
 	}
-	v.cutter, v.direct = nemesis.NewCutter(dial), dial
+	v.cutter, v.direct = network.NewCutter(dial), dial
 	if err := v.chooseFaults(); err != nil {
 		return err
 	}

@@ -1,6 +1,6 @@
 //go:build !unix
 
-package nemesis
+package network
 
 import "syscall"
 

@@ -1,4 +1,4 @@
-package nemesis
+package network
 
 import (
 	"bufio"
@@ -36,12 +36,12 @@ func echo(t *testing.T) string {
 
 func TestNetwork(t *testing.T) {
 	a, b := echo(t), echo(t)
-	n, err := newProxies([]string{a, b}, func(from, to *net.TCPAddr) int { return 0 })
+	n, err := NewProxies([]string{a, b}, func(from, to *net.TCPAddr) int { return 0 })
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer n.Close()
-	c, err := net.Dial("tcp", n.address(1))
+	c, err := net.Dial("tcp", n.Address(1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,35 +105,11 @@ func TestSocketOwner(t *testing.T) {
 	}
 	defer accepted.Close()
 	from, to := accepted.RemoteAddr().(*net.TCPAddr), accepted.LocalAddr().(*net.TCPAddr)
-	if got := socketOwner(map[int]int{os.Getpid(): 2}, from, to); got != 2 {
+	if got := SocketOwner(map[int]int{os.Getpid(): 2}, from, to); got != 2 {
 		t.Errorf("owner %d, want 2", got)
 	}
-	if got := socketOwner(map[int]int{1: 2}, from, to); got != outside {
+	if got := SocketOwner(map[int]int{1: 2}, from, to); got != Outside {
 		t.Errorf("owner %d, want outside", got)
-	}
-}
-
-func TestChoose(t *testing.T) {
-	chosen, err := Choose([]string{"clients", "kill-all", "no-client-cut"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	for _, f := range chosen {
-		names = append(names, f.Name)
-	}
-	if len(names) != 5 || names[0] != "kill-all" {
-		t.Errorf("chose %v", names)
-	}
-	if _, err := Choose([]string{"x"}); err == nil {
-		t.Error("a name that no fault has is no error")
-	}
-	seen := map[string]bool{}
-	for _, f := range Faults() {
-		if seen[f.Name] || f.About == "" || f.Family == "" || f.Inject == nil {
-			t.Errorf("fault %q is not complete, or not the only one", f.Name)
-		}
-		seen[f.Name] = true
 	}
 }
 

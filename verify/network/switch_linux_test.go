@@ -1,8 +1,7 @@
-package nemesis
+package network
 
 import (
 	"bufio"
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -11,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -19,18 +19,18 @@ import (
 
 // separated returns hosts in network namespaces, or skips where the machine has
 // none: then the proxies are used, which have tests of their own.
-func separated(t *testing.T, members int) *hosts {
+func separated(t *testing.T, members int) *Hosts {
 	t.Helper()
-	l, err := newLauncher(func() error { return nil })
+	l, err := NewLauncher(func() error { return nil })
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &hosts{kind: NetworkNetns, local: l}
+	h := &Hosts{Kind: Namespaces, Local: l}
 	if err := h.separate(members); err != nil {
-		l.close()
+		l.Close()
 		t.Skip("no network namespaces here, proxies are used: ", err)
 	}
-	t.Cleanup(h.close)
+	t.Cleanup(h.Close)
 	return h
 }
 
@@ -91,26 +91,26 @@ const patiently = time.Minute
 func TestNamespaces(t *testing.T) {
 	h := separated(t, 2)
 	address := echoIn(t, h.members[1])
-	for _, n := range []*namespace{h.members[0], h.members[1], h.clients, h.watching} {
+	for _, n := range []*namespace{h.members[0], h.members[1], h.Clients, h.Watching} {
 		if err := talk(t, n, address)("hello", patiently); err != nil {
 			t.Fatal(err)
 		}
 	}
-	member, client, watching := talk(t, h.members[0], address), talk(t, h.clients, address), talk(t, h.watching, address)
+	member, client, watching := talk(t, h.members[0], address), talk(t, h.Clients, address), talk(t, h.Watching, address)
 	for _, w := range [][2]int{{0, 1}, {1, 0}} {
-		h.network.Set(w[0], w[1], Way{Cut: true})
+		h.Network.Set(w[0], w[1], Way{Cut: true})
 		if err := member("lost", 100*time.Millisecond); !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("through the cut from %d to %d: %v", w[0], w[1], err)
 		}
 		if err := errors.Join(client("heard", patiently), watching("heard", patiently)); err != nil {
 			t.Error(err)
 		}
-		h.network.Heal()
+		h.Network.Heal()
 		if err := member("", patiently); err != nil {
 			t.Error(err)
 		}
 	}
-	h.network.Cut(outside, 1)
+	h.Network.Cut(Outside, 1)
 	if err := client("lost", 100*time.Millisecond); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("through the cut from clients: %v", err)
 	}
@@ -127,13 +127,13 @@ func TestNamespacesWorsen(t *testing.T) {
 	address := echoIn(t, h.members[1])
 	line := strings.Repeat("x", 20_000)
 	say := talk(t, h.members[0], address)
-	h.network.SetAll(Way{Lose: 0.1, Duplicate: 0.3, Delay: 2 * time.Millisecond})
+	h.Network.SetAll(Way{Lose: 0.1, Duplicate: 0.3, Delay: 2 * time.Millisecond})
 	for range 10 {
 		if err := say(line, patiently); err != nil {
 			t.Fatal(err)
 		}
 	}
-	h.network.SetAll(Way{Delay: 50 * time.Millisecond})
+	h.Network.SetAll(Way{Delay: 50 * time.Millisecond})
 	began := time.Now()
 	if err := say("late", patiently); err != nil {
 		t.Fatal(err)
@@ -142,20 +142,20 @@ func TestNamespacesWorsen(t *testing.T) {
 		t.Errorf("there and back in %v", took)
 	}
 	// A connection of which nobody knows what it is for, and one of a client.
-	h.network.SetAll(Way{Corrupt: 1})
+	h.Network.SetAll(Way{Corrupt: 1})
 	asks := talk(t, h.members[0], address)
 	if err := errors.Join(say("whole", patiently), asks(string(protocol.AppendPreface(nil, protocol.PurposeClient)), patiently), asks("whole", patiently)); err != nil {
 		t.Error(err)
 	}
-	h.network.Heal()
+	h.Network.Heal()
 	raft := talk(t, h.members[0], address)
 	if err := raft(string(protocol.AppendPreface(nil, protocol.PurposeRaft)), patiently); err != nil {
 		t.Fatal(err)
 	}
-	if n := h.network.Damaged(); n != 0 {
+	if n := h.Network.Damaged(); n != 0 {
 		t.Errorf("%d packets were damaged", n)
 	}
-	h.network.SetAll(Way{Corrupt: 1})
+	h.Network.SetAll(Way{Corrupt: 1})
 	// The line may be damaged into more or fewer; sent again it is not the same. The
 	// way back may flip the bit again that the way there has flipped, seldom.
 	damaged := false
@@ -165,7 +165,7 @@ func TestNamespacesWorsen(t *testing.T) {
 	if !damaged {
 		t.Error("it came back undamaged")
 	}
-	if h.network.Damaged() == 0 {
+	if h.Network.Damaged() == 0 {
 		t.Error("nothing was damaged")
 	}
 }
@@ -173,27 +173,27 @@ func TestNamespacesWorsen(t *testing.T) {
 // TestLauncherEnds: a process ends with the thread that has started it, also
 // where it is stopped, and where it lives in a namespace.
 func TestLauncherEnds(t *testing.T) {
-	l, err := newLauncher(func() error { return nil })
+	l, err := NewLauncher(func() error { return nil })
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !canTell {
-		l.close()
+		l.Close()
 		t.Skip("not on this system")
 	}
-	p, err := startProcess(l, nil, nil, "sleep", "600")
+	p, err := l.Process(nil, nil, "sleep", "600")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := pause(p.cmd.Process); err != nil {
+	if err := p.Signal(func(o *os.Process) error { return o.Signal(syscall.SIGSTOP) }); err != nil {
 		t.Fatal(err)
 	}
-	l.close()
+	l.Close()
 	select {
-	case <-p.done:
+	case <-p.Done:
 	case <-time.After(patiently):
 		t.Error("it lives on")
-		p.kill()
+		p.Kill()
 	}
 	if err := l.start(exec.Command("true")); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("start after the end: %v", err)
@@ -254,25 +254,4 @@ func sum(b []byte) uint16 {
 		c = c>>16 + c&0xffff
 	}
 	return uint16(c)
-}
-
-// TestGridFallsBack: a grid that asks for whatever works has a network.
-func TestGridFallsBack(t *testing.T) {
-	for _, kind := range []string{NetworkAuto, NetworkProxy, NetworkDirect} {
-		g, err := New(Config{Dir: t.TempDir(), Members: 3, Durability: "memory", Network: kind})
-		if err != nil {
-			t.Fatal(err)
-		}
-		name, lacks := g.NetworkKind()
-		t.Logf("%s: %s; %s", kind, name, lacks)
-		if (g.Network() == nil) != (kind == NetworkDirect) {
-			t.Errorf("%s: network %v", kind, g.Network())
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		if _, err := g.Dial(ctx, g.Members()[0].Address); err == nil && kind != NetworkProxy {
-			t.Error("nobody listens, and yet a connection is made")
-		}
-		cancel()
-		g.Close()
-	}
 }

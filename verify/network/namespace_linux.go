@@ -1,4 +1,4 @@
-package nemesis
+package network
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 // namespace with one device, whose packets come out of a file here. It has no
 // name: nothing of it is left when we have ended, however that was.
 type namespace struct {
-	*launcher // starts processes in it
+	*Launcher // starts processes in it
 	addr      [4]byte
 	device    *os.File
 	net       int // the file that stands for it
@@ -23,7 +23,7 @@ type namespace struct {
 func newNamespace(addr [4]byte) (*namespace, error) {
 	n := &namespace{addr: addr, net: -1}
 	var err error
-	n.launcher, err = newLauncher(func() error {
+	n.Launcher, err = NewLauncher(func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("a network namespace: %w", err)
 		}
@@ -109,7 +109,7 @@ func (n *namespace) dial(ctx context.Context, address string) (c net.Conn, err e
 // close ends the processes that were started inside, and the namespace with
 // them.
 func (n *namespace) close() {
-	n.launcher.close()
+	n.Launcher.Close()
 	if n.device != nil {
 		_ = n.device.Close()
 	}

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package nemesis
+package network
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 )
 
 type namespace struct {
-	*launcher
+	*Launcher
 	addr   [4]byte
 	device *os.File
 }

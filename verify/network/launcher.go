@@ -1,23 +1,26 @@
-package nemesis
+package network
 
 import (
+	"io"
 	"os"
 	"os/exec"
 	"runtime"
+
+	"github.com/quorate/quorate/internal/procgrid"
 )
 
-// launcher starts processes on a thread of its own. They are in the network
+// Launcher starts processes on a thread of its own. They are in the network
 // namespace of that thread, and end with it, even if they are stopped: with us
 // at the latest, however we end.
-type launcher struct {
+type Launcher struct {
 	jobs   chan func()
 	closed chan struct{}
 }
 
-// newLauncher starts a thread, has enter called on it first, and returns its
+// NewLauncher starts a thread, has enter called on it first, and returns its
 // error.
-func newLauncher(enter func() error) (*launcher, error) {
-	l := &launcher{jobs: make(chan func()), closed: make(chan struct{})}
+func NewLauncher(enter func() error) (*Launcher, error) {
+	l := &Launcher{jobs: make(chan func()), closed: make(chan struct{})}
 	entered := make(chan error)
 	onThread(func() {
 		err := enter()
@@ -59,14 +62,14 @@ func onThread(f func()) {
 }
 
 // start starts a command.
-func (l *launcher) start(cmd *exec.Cmd) error {
+func (l *Launcher) start(cmd *exec.Cmd) error {
 	err := os.ErrClosed
 	l.do(func() { err = cmd.Start() })
 	return err
 }
 
 // do runs f on the thread, unless it has ended.
-func (l *launcher) do(f func()) {
+func (l *Launcher) do(f func()) {
 	done := make(chan struct{})
 	select {
 	case l.jobs <- func() { defer close(done); f() }:
@@ -75,5 +78,13 @@ func (l *launcher) do(f func()) {
 	}
 }
 
-// close ends the thread, and the processes that it has started.
-func (l *launcher) close() { close(l.closed) }
+// Close ends the thread, and the processes that it has started.
+func (l *Launcher) Close() { close(l.closed) }
+
+// Process starts a child that ends with us.
+func (l *Launcher) Process(stdout, stderr io.Writer, command ...string) (*procgrid.Process, error) {
+	return procgrid.StartProcess(procgrid.Spec{Command: command, Stdout: stdout, Stderr: stderr, Launch: func(cmd *exec.Cmd) error {
+		cmd.SysProcAttr = childAttributes()
+		return l.start(cmd)
+	}})
+}

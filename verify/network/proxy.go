@@ -1,4 +1,4 @@
-package nemesis
+package network
 
 import (
 	"errors"
@@ -46,9 +46,9 @@ type stream struct {
 	near, far *net.TCPConn
 }
 
-// newProxies opens a proxy for each address. The function owner tells which
+// NewProxies opens a proxy for each address. The function owner tells which
 // member has opened a connection.
-func newProxies(addresses []string, owner func(from, to *net.TCPAddr) int) (*proxies, error) {
+func NewProxies(addresses []string, owner func(from, to *net.TCPAddr) int) (*proxies, error) {
 	n := &proxies{ways: newWays(len(addresses)), owner: owner, conns: map[*stream]struct{}{}}
 	for i, address := range addresses {
 		to, err := net.ResolveUDPAddr("udp", address)
@@ -70,7 +70,7 @@ func newProxies(addresses []string, owner func(from, to *net.TCPAddr) int) (*pro
 	return n, nil
 }
 
-func (n *proxies) address(i int) string { return n.peers[i].tcp.Addr().String() }
+func (n *proxies) Address(i int) string { return n.peers[i].tcp.Addr().String() }
 
 // Close ends the proxies and all that passes through them.
 func (n *proxies) Close() {
@@ -157,7 +157,7 @@ func (n *proxies) serve(p *peer, near *net.TCPConn) {
 	if err == nil {
 		purpose, _ = protocol.ReadPreface(&reader{preface})
 	}
-	fragile := purpose == protocol.PurposeClient || s.from == outside
+	fragile := purpose == protocol.PurposeClient || s.from == Outside
 	if _, ok := n.pass(s.from, s.to); ok {
 		_, _ = s.far.Write(preface[:got])
 	}
@@ -270,4 +270,17 @@ func (n *proxies) packets(p *peer) {
 			}
 		}
 	}
+}
+
+// listenBoth listens at one port of loopback, for streams and for datagrams.
+func listenBoth() (*net.TCPListener, *net.UDPConn, error) {
+	tcp, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		return nil, nil, err
+	}
+	udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: tcp.Addr().(*net.TCPAddr).Port})
+	if err != nil {
+		return nil, nil, errors.Join(err, tcp.Close())
+	}
+	return tcp, udp, nil
 }

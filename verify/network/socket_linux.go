@@ -1,4 +1,4 @@
-package nemesis
+package network
 
 import (
 	"bufio"
@@ -13,12 +13,12 @@ import (
 // canTell: a proxy can find out which member has opened a connection.
 const canTell = true
 
-// socketOwner finds the process at the other end of a connection that was
+// SocketOwner finds the process at the other end of a connection that was
 // accepted on this machine, and returns what pids says of it, or outside.
-func socketOwner(pids map[int]int, from, to *net.TCPAddr) int {
+func SocketOwner(pids map[int]int, from, to *net.TCPAddr) int {
 	inode := socketInode(from, to)
 	if inode == "" {
-		return outside
+		return Outside
 	}
 	want := "socket:[" + inode + "]"
 	for pid, member := range pids {
@@ -33,7 +33,7 @@ func socketOwner(pids map[int]int, from, to *net.TCPAddr) int {
 			}
 		}
 	}
-	return outside
+	return Outside
 }
 
 // socketInode looks a connection up in the kernel's table.

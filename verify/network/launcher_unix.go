@@ -1,6 +1,6 @@
 //go:build unix && !linux
 
-package nemesis
+package network
 
 import "syscall"
 

@@ -1,4 +1,4 @@
-package nemesis
+package network
 
 import (
 	"math/rand/v2"
@@ -9,7 +9,7 @@ import (
 
 // Who sends and who hears, besides the members, which have their indices.
 const (
-	outside = -1 // whoever is not a member, such as a client
+	Outside = -1 // whoever is not a member, such as a client
 	watcher = -2 // asks members how they are, and is never disturbed
 )
 
