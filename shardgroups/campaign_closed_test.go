@@ -20,7 +20,7 @@ func TestDeliver_Closed(t *testing.T) {
 		Memory: true, Cluster: protocol.UUID{1}, Incarnation: protocol.UUID{2},
 		Resolve: func(protocol.UUID) (string, bool) { return "", false },
 		Dial: func(context.Context, string, protocol.Purpose) (net.Conn, error) {
-			return nil, errors.New("nobody is there")
+			return nil, errors.New("not reachable")
 		},
 	})
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 )
 
 // BenchmarkCatchUp measures, in memory, how long a new replica takes to have a
-// group streamed, and how much heap the process takes meanwhile beside the
+// group streamed, and how much heap the process takes in that time beside the
 // data: its largest live heap, less what is live at the end, by the size of one
 // copy. Garbage is collected early for the second, as it is not for the first.
 func BenchmarkCatchUp(b *testing.B) {
@@ -66,16 +66,16 @@ func catchUp(b *testing.B, size int) {
 		}
 	}
 	const group, fresh = protocol.SystemGroup + 1, members + 1
-	gone := (c.leader(group) + 1) % members
-	c.close(gone)
+	replaced := (c.leader(group) + 1) % members
+	c.close(replaced)
 	c.mu.Lock()
-	c.ids[gone] = protocol.UUID{3, byte(gone)}
+	c.ids[replaced] = protocol.UUID{3, byte(replaced)}
 	c.mu.Unlock()
-	c.open(gone)
+	c.open(replaced)
 	time.Sleep(2 * time.Second) // the log is compacted, connections to the old one end
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	if err := c.host(c.leader(group)).AddNonVoting(ctx, group, fresh, c.ids[gone]); err != nil {
+	if err := c.host(c.leader(group)).AddNonVoting(ctx, group, fresh, c.ids[replaced]); err != nil {
 		b.Fatal(err)
 	}
 	before := live()
@@ -95,10 +95,10 @@ func catchUp(b *testing.B, size int) {
 	}()
 	b.StartTimer()
 	begin := time.Now()
-	if err := c.hosts[gone].StartGroup(shardgroups.GroupSpec{Group: group, Replica: fresh, NonVoting: true}, true); err != nil {
+	if err := c.hosts[replaced].StartGroup(shardgroups.GroupSpec{Group: group, Replica: fresh, NonVoting: true}, true); err != nil {
 		b.Fatal(err)
 	}
-	if err := c.hosts[gone].CaughtUp(ctx, group); err != nil {
+	if err := c.hosts[replaced].CaughtUp(ctx, group); err != nil {
 		b.Fatal(err)
 	}
 	b.ReportMetric(time.Since(begin).Seconds(), "s/catch-up")
@@ -107,7 +107,7 @@ func catchUp(b *testing.B, size int) {
 	most, after := <-peak, live()
 	b.ReportMetric(float64(after-before)/(1<<20), "MB/copy")
 	b.ReportMetric((float64(most)-float64(after))/float64(after-before), "copies-beside")
-	if c.hosts[gone].Group(group).Applied() < uint64(size/500/1000) || c.hosts[c.leader(group)].Group(group).Status().Snapshots == 0 {
+	if c.hosts[replaced].Group(group).Applied() < uint64(size/500/1000) || c.hosts[c.leader(group)].Group(group).Status().Snapshots == 0 {
 		b.Fatal("nothing was streamed")
 	}
 	b.StartTimer()

@@ -32,7 +32,7 @@ type cluster struct {
 	mu    sync.Mutex
 	addrs map[protocol.UUID]string
 	lns   []net.Listener
-	cut   map[protocol.UUID]bool // members that nobody reaches, and who reach nobody
+	cut   map[protocol.UUID]bool // members that are cut off from all others
 	conns []*dialed
 	held  map[link]bool // what is sent there is kept back
 	kept  []keptFrame
@@ -300,7 +300,7 @@ func (c *cluster) session(client byte, ttl time.Duration) protocol.SessionID {
 	return 0
 }
 
-// do sends a request, under one identity, to whoever leads until it is
+// do sends a request, under one identity, to the leader until it is
 // answered for good.
 func (c *cluster) do(q protocol.Request) protocol.Reply {
 	g := protocol.SystemGroup + 1 + protocol.GroupID(q.Partition%groups)

@@ -104,8 +104,8 @@ func readAtDeposed(t *testing.T, entry bool) {
 	patience.Store(int64(short))
 	c := newTunedCluster(t, func(cfg *shardgroups.Config) {
 		if cfg.Incarnation == (protocol.UUID{2, 0}) {
-			cfg.ElectionRTT = 1 << 14 // it is not to notice by itself that nobody answers
-			// The others elect a leader and write meanwhile, however slow the machine is.
+			cfg.ElectionRTT = 1 << 14 // it is not to notice by itself that no replica answers
+			// The others elect a leader and write during that time, however slow the machine is.
 			cfg.TestHooks.ReadIndexTimeout = func() time.Duration { return time.Duration(patience.Load()) }
 		}
 	})
@@ -174,7 +174,7 @@ func readAtDeposed(t *testing.T, entry bool) {
 	c.sameHash(g)
 }
 
-// TestGroup_LateRead_Entry shows that a read does not ride on an entry that was
+// TestGroup_LateRead_Entry shows that a read is not piggybacked on an entry that was
 // proposed before it came.
 func TestGroup_LateRead_Entry(t *testing.T) { readAtDeposed(t, true) }
 

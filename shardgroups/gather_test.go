@@ -54,7 +54,7 @@ func TestGroup_ControlIsChecked(t *testing.T) {
 }
 
 // TestGroup_FollowsEndsFaster shows that a group that is more than an entry behind
-// the list of ended sessions follows it at once, although nobody uses it: with one
+// the list of ended sessions follows it immediately, although it is idle: with one
 // entry a second it fell behind whenever more ended.
 func TestGroup_FollowsEndsFaster(t *testing.T) {
 	for _, test := range []struct {

@@ -155,6 +155,8 @@ func (p *proposer) askKeeper(q *Request) {
 	}
 }
 
+// resolveKeepers lets the requests of unkept go on, or refuses them, until there is
+// none left.
 func (p *proposer) resolveKeepers() {
 	for {
 		p.mu.Lock()
@@ -173,8 +175,8 @@ func (p *proposer) resolveKeepers() {
 			case err != nil:
 				q.refuse(protocol.CodeSessionUnknown)
 			case p.host.system.keeper(q.Caller.Session) == systemstate.KeeperMembers:
-				p := protocol.Problem{Detail: "the session was opened with the client's hello and is kept by members: an operation that holds needs one that its client keeps, by heartbeats of its own"}
-				q.turnDown(protocol.Reply{ID: q.ID, Code: protocol.CodeNotKept, Body: p.Append(nil)})
+				why := protocol.Problem{Detail: "the session was opened with the client's hello and is kept by members: an operation that holds needs one that its client keeps, by heartbeats of its own"}
+				q.turnDown(protocol.Reply{ID: q.ID, Code: protocol.CodeNotKept, Body: why.Append(nil)})
 			default:
 				p.enter(q)
 			}

@@ -100,7 +100,7 @@ func TestGroup_RefusesAnotherPartition(t *testing.T) {
 }
 
 // TestGroup_CatchesUpBySnapshot shows that a member that was away for longer
-// than the log reaches back comes back by a snapshot, to the same state.
+// than the log reaches back catches up by a snapshot, to the same state.
 func TestGroup_CatchesUpBySnapshot(t *testing.T) {
 	c := newTunedCluster(t, func(cfg *shardgroups.Config) { cfg.SnapshotBytes, cfg.RetainBytes = 32<<10, 16<<10 })
 	for i := range c.hosts {

@@ -17,7 +17,7 @@ import (
 )
 
 // idler is a group on a clock that the test moves, led by one replica after the
-// other. What it wants to log is logged at once.
+// other. What it wants to log is logged immediately.
 type idler struct {
 	t       *testing.T
 	g       *Group
@@ -39,7 +39,7 @@ func newIdler(t *testing.T) *idler {
 	return r
 }
 
-// newLeader is a change of leader that nobody prepared.
+// newLeader is a change of leader that was not prepared.
 func (r *idler) newLeader() {
 	r.term++
 	r.g.setLeader(Leader{})
@@ -198,7 +198,7 @@ func TestIdle_IsCheap(t *testing.T) {
 	}
 }
 
-// TestIdle_Sessions: a session that nobody keeps ends, although the leader of the
+// TestIdle_Sessions: a session that is not kept ends, although the leader of the
 // system group changes again and again.
 func TestIdle_Sessions(t *testing.T) {
 	var now atomic.Int64
@@ -215,7 +215,7 @@ func TestIdle_Sessions(t *testing.T) {
 	}
 	for deadline := time.Now().Add(20 * time.Second); !s.Leader().Self; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("nobody leads")
+			t.Fatal("there is no leader")
 		}
 	}
 	const changes = 8
@@ -227,7 +227,7 @@ func TestIdle_Sessions(t *testing.T) {
 			now.Add(int64(tickInterval))
 			s.tick()
 		}
-		s.stepDown() // what a leader does that has lost the lead; it leads again at once
+		s.stepDown() // what a deposed leader does; it leads again immediately
 	}
 }
 

@@ -118,7 +118,7 @@ func TestInspect(t *testing.T) {
 			}
 		}
 		if seen == 0 {
-			t.Errorf("nobody has seen anything of group %d", s.Group)
+			t.Errorf("no member has observed anything of group %d", s.Group)
 		}
 	}
 	seed := rand.Uint64()
@@ -151,7 +151,7 @@ func TestInspect(t *testing.T) {
 			case c.lost(stored):
 				found[kind+": observed by another member"]++
 			case cmp.Equal(essence(whole), essence(stored)):
-				found[kind+": nothing is gone"]++
+				found[kind+": nothing is lost"]++
 			case len(stored) < len(whole):
 				found[kind+": a log is missing"]++
 			default:

@@ -72,12 +72,12 @@ func TestGroup_RefusesWhatItDoesNotOwn(t *testing.T) {
 }
 
 // TestHistoryBudget: the log of a group says how much of its events it keeps, to all
-// members alike, whatever each is told, and after a start with another setting.
+// members alike, whatever each is configured with, and after a start with another setting.
 func TestHistoryBudget(t *testing.T) {
-	told := 0
+	configured := 0
 	c := newTunedCluster(t, func(cfg *shardgroups.Config) {
-		told++
-		cfg.HistoryBytes = told << 20
+		configured++
+		cfg.HistoryBytes = configured << 20
 	})
 	for i := range c.hosts {
 		c.start(i, true)
@@ -90,12 +90,12 @@ func TestHistoryBudget(t *testing.T) {
 		g := protocol.SystemGroup + 1 + protocol.GroupID(p)
 		agreed[g] = c.hosts[c.leader(g)].Group(g).Status().State.MaxHistory
 		if agreed[g] < 1<<20 || agreed[g] > members<<20 {
-			t.Errorf("group %d keeps %d bytes, which nobody was told", g, agreed[g])
+			t.Errorf("group %d keeps %d bytes, which nobody was configured", g, agreed[g])
 		}
 		c.sameHash(g)
 	}
 	c.close(0)
-	c.open(0) // it is told 4 MiB
+	c.open(0) // it is configured with 4 MiB
 	c.start(0, false)
 	for g, want := range agreed {
 		c.sameHash(g)

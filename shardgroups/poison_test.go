@@ -86,7 +86,7 @@ func extracted(t *testing.T, dir string, group protocol.GroupID) (*extract.Repli
 	return s.Read(group, 1, false)
 }
 
-// TestExtract_Poisoned reads logs with an entry that nobody can apply: what comes
+// TestExtract_Poisoned reads logs with an entry that no replica can apply: what comes
 // before it is there, as if it had never been logged.
 func TestExtract_Poisoned(t *testing.T) {
 	command := func(c systemstate.Command) []byte { return systemstate.Encode(groupstate.Header{}, c) }

@@ -71,11 +71,11 @@ func snapshotOf(t *testing.T, m sm.IConcurrentStateMachine) []byte {
 }
 
 // collected waits until the collector has found n objects that have a clean-up.
-func collected(t *testing.T, gone *atomic.Int32, n int32, what string) {
+func collected(t *testing.T, freed *atomic.Int32, n int32, what string) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); gone.Load() < n; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); freed.Load() < n; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: %d of %d objects are collected: something still points to the others", what, gone.Load(), n)
+			t.Fatalf("%s: %d of %d objects are collected: something still points to the others", what, freed.Load(), n)
 		}
 		runtime.GC()
 	}
@@ -95,8 +95,8 @@ func TestGroup_ReplacedStateIsCollected(t *testing.T) {
 		b.Request(q.Append(nil))
 	})
 	m := &groupMachine{g}
-	var gone atomic.Int32
-	count := func(n int32) { gone.Add(n) }
+	var freed atomic.Int32
+	count := func(n int32) { freed.Add(n) }
 	for range 3 {
 		b := snapshotOf(t, m)
 		runtime.AddCleanup(g.state, count, 1)
@@ -104,7 +104,7 @@ func TestGroup_ReplacedStateIsCollected(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	collected(t, &gone, 3, "states of a group")
+	collected(t, &freed, 3, "states of a group")
 	runtime.KeepAlive(m)
 }
 
@@ -120,8 +120,8 @@ func TestSystem_ReplacedStateIsCollected(t *testing.T) {
 	if _, err := m.Update([]sm.Entry{{Index: 1, Cmd: open}}); err != nil {
 		t.Fatal(err)
 	}
-	var gone atomic.Int32
-	count := func(n int32) { gone.Add(n) }
+	var freed atomic.Int32
+	count := func(n int32) { freed.Add(n) }
 	for range 3 {
 		b := snapshotOf(t, m)
 		runtime.AddCleanup(s.state, count, 1)
@@ -129,6 +129,6 @@ func TestSystem_ReplacedStateIsCollected(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	collected(t, &gone, 3, "states of the system group")
+	collected(t, &freed, 3, "states of the system group")
 	runtime.KeepAlive(m)
 }

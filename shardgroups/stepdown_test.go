@@ -50,7 +50,7 @@ func blocked(t *testing.T, f string) {
 }
 
 // TestGroup_StepsDownMeanwhile: a request that is about to be queued again, or
-// parked, while the replica ceases to lead is answered: nobody looks into the
+// parked, while the replica ceases to lead is answered: nothing looks into the
 // queues of a follower. The replica ceases to lead when the other has looked
 // whether it does, and waits for the lock.
 func TestGroup_StepsDownMeanwhile(t *testing.T) {

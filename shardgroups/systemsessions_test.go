@@ -87,7 +87,7 @@ func TestSystem_GathersSessions(t *testing.T) {
 		}
 		s.answerAsks(asks, a)
 	}
-	// The first heartbeat of each entry was for a session that is gone by then.
+	// The first heartbeat of each entry was for a session that has ended by then.
 	want := map[protocol.Code]int{protocol.CodeOK: 3*(n-1) + 20 - 6, protocol.CodeSessionEnded: 6}
 	for code, n := range want {
 		if r.codes[code] != n {

@@ -11,8 +11,8 @@ import (
 )
 
 // TestTransferLeader_Gates shows in which order a transfer goes: nothing is
-// logged any more when the next leader is asked whether it has all, and who
-// came meanwhile is told of that leader, and of nothing else.
+// logged any more when the next leader is asked whether it has all, and requests
+// that arrive during the transfer are answered with that leader, and nothing else.
 func TestTransferLeader_Gates(t *testing.T) {
 	c := newCluster(t)
 	for i := range c.hosts {
@@ -46,7 +46,7 @@ func TestTransferLeader_Gates(t *testing.T) {
 			if time.Now().After(deadline) {
 				t.Fatal(err)
 			}
-			t.Logf("transfer: %v", err) // the machine is busy: nobody was elected in time
+			t.Logf("transfer: %v", err) // the machine is busy: no leader was elected in time
 			c.do(add(s, 0, seq))
 			continue
 		}

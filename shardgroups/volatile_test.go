@@ -28,7 +28,7 @@ func startedInMemory(t *testing.T) *cluster {
 	return c
 }
 
-// outrun writes until what a group had logged when it was called is gone from
+// outrun writes until what a group had logged when it was called is removed from
 // its leader's log.
 func (c *cluster) outrun(s protocol.SessionID, p protocol.PartitionID, from uint64) (seq uint64) {
 	c.t.Helper()
@@ -81,7 +81,7 @@ func TestMemory_LaggingFollowerIsStreamed(t *testing.T) {
 	}
 }
 
-// TestMemory_NewIncarnationIsStreamed shows that a member that comes back
+// TestMemory_NewIncarnationIsStreamed shows that a member that rejoins
 // empty, as a new incarnation with new replicas, gets every group by a stream
 // while writes go on, and that it votes then.
 func TestMemory_NewIncarnationIsStreamed(t *testing.T) {
@@ -90,12 +90,12 @@ func TestMemory_NewIncarnationIsStreamed(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	seq := c.outrun(s, 0, 0)
-	gone := (c.leader(protocol.SystemGroup+1) + 1) % members
-	c.close(gone)
+	replaced := (c.leader(protocol.SystemGroup+1) + 1) % members
+	c.close(replaced)
 	c.mu.Lock()
-	c.ids[gone] = protocol.UUID{3, byte(gone)}
+	c.ids[replaced] = protocol.UUID{3, byte(replaced)}
 	c.mu.Unlock()
-	c.open(gone)
+	c.open(replaced)
 
 	stop := make(chan struct{})
 	var writer sync.WaitGroup
@@ -113,16 +113,16 @@ func TestMemory_NewIncarnationIsStreamed(t *testing.T) {
 	const fresh = members + 1
 	for g := protocol.SystemGroup; g <= protocol.SystemGroup+groups; g++ {
 		lead := c.host(c.leader(g))
-		if err := lead.AddNonVoting(ctx, g, fresh, c.ids[gone]); err != nil {
+		if err := lead.AddNonVoting(ctx, g, fresh, c.ids[replaced]); err != nil {
 			t.Fatal(err)
 		}
-		if err := c.hosts[gone].StartGroup(shardgroups.GroupSpec{Group: g, Replica: fresh, NonVoting: true}, true); err != nil {
+		if err := c.hosts[replaced].StartGroup(shardgroups.GroupSpec{Group: g, Replica: fresh, NonVoting: true}, true); err != nil {
 			t.Fatal(err)
 		}
-		if err := c.hosts[gone].CaughtUp(ctx, g); err != nil {
+		if err := c.hosts[replaced].CaughtUp(ctx, g); err != nil {
 			t.Fatal(err)
 		}
-		if err := c.host(c.leader(g)).AddVoter(ctx, g, fresh, c.ids[gone]); err != nil {
+		if err := c.host(c.leader(g)).AddVoter(ctx, g, fresh, c.ids[replaced]); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -131,10 +131,10 @@ func TestMemory_NewIncarnationIsStreamed(t *testing.T) {
 	for g := range protocol.GroupID(groups) {
 		c.sameHash(protocol.SystemGroup + 1 + g)
 	}
-	if a, b := c.hosts[gone].System().View(), c.hosts[(gone+1)%members].System().View(); fmt.Sprint(a.Members) != fmt.Sprint(b.Members) {
+	if a, b := c.hosts[replaced].System().View(), c.hosts[(replaced+1)%members].System().View(); fmt.Sprint(a.Members) != fmt.Sprint(b.Members) {
 		t.Errorf("the new member knows %v, another %v", a.Members, b.Members)
 	}
-	if err := c.hosts[gone].StartGroup(shardgroups.GroupSpec{Group: protocol.SystemGroup + 1, Replica: fresh}, true); err != nil {
+	if err := c.hosts[replaced].StartGroup(shardgroups.GroupSpec{Group: protocol.SystemGroup + 1, Replica: fresh}, true); err != nil {
 		t.Errorf("a replica that runs is started again: %v", err)
 	}
 }

@@ -218,7 +218,7 @@ func TestGroup_RepeatsAtADeposedLeader(t *testing.T) {
 		t.Errorf("code %d", r.Code)
 	}
 	if n := len(s.g.waiting); n != 0 {
-		t.Errorf("%d calls wait where nobody leads", n)
+		t.Errorf("%d calls wait without a leader", n)
 	}
 
 	s.g.setLeader(Leader{Replica: 1, Term: 5, Self: true})

@@ -121,7 +121,7 @@ func TestBackups(t *testing.T) {
 	}
 }
 
-// TestBackup_Verify reads all of a backup, and refuses rows that lie where nobody
+// TestBackup_Verify reads all of a backup, and refuses rows that lie where no reader
 // would look for them.
 func TestBackup_Verify(t *testing.T) {
 	b, err := openBackup(t, archiveOf(t, backupHeader, func(w *archive.Writer) {
@@ -221,7 +221,7 @@ func loadingState(t *testing.T) (*groupstate.State, func(fill func(*groupstate.B
 }
 
 // TestStream_TakesOver: a leader that takes over a load goes on where it
-// stands, and begins anew if it was begun from another backup.
+// is, and begins anew if it was begun from another backup.
 func TestStream_TakesOver(t *testing.T) {
 	fill := func(index uint64) *Backup {
 		h := backupHeader
