@@ -145,87 +145,105 @@ func (c *Config) setDefaults() {
 // error Is quorate.ErrInvalid.
 func (c Config) Validate() error {
 	c.setDefaults()
-	var problems []error
-	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
+	p := &problems{insecure: c.Insecure}
 	switch c.Durability {
 	case Disk:
 		if c.DataDir == "" {
-			bad("data directory: none is named: set DataDir, or Durability to Memory")
+			p.add("data directory: none is named: set DataDir, or Durability to Memory")
 		}
 	case Memory:
 	default:
-		bad("durability %q: it is disk or memory", string(c.Durability))
+		p.add("durability %q: it is disk or memory", string(c.Durability))
 	}
-	checkName := func(what, s string) {
-		if len(s) > maxName || !utf8.ValidString(s) || hasControl(s) {
-			bad("%s %q: it has at most %d bytes of UTF-8 without control characters", what, s, maxName)
-		}
-	}
-	checkName("name", c.Name)
-	checkName("cluster", c.Cluster)
+	p.name("name", c.Name)
+	p.name("cluster", c.Cluster)
 	if c.Cluster == unnamedCluster {
-		bad("cluster %q: that is the name in the example: give this cluster one of its own", c.Cluster)
+		p.add("cluster %q: that is the name in the example: give this cluster one of its own", c.Cluster)
 	}
-	checkAddress := func(what, s string, zeroPort bool) string {
-		host, port, err := net.SplitHostPort(s)
-		if err != nil {
-			bad("%s %q: %w: it is HOST:PORT", what, s, err)
-			return ""
-		}
-		n, err := strconv.Atoi(port)
-		if err != nil || n < 0 || n > 65535 || n == 0 && !zeroPort || len(s) > maxAddress {
-			bad("%s %q: the port is a number from 1 to 65535", what, s)
-		}
-		return host
-	}
-	listen := checkAddress("listen", c.Listen, true)
-	reached := listen
-	if c.Advertise != "" {
-		reached = checkAddress("advertise", c.Advertise, false)
-		if isWildcard(reached) {
-			bad("advertise %q: others cannot reach a wildcard: name an address of this host", c.Advertise)
-		}
-	} else if isWildcard(listen) {
-		bad("listen %q: a wildcard says nothing to the others: set the address to advertise", c.Listen)
-	}
-	if !c.Insecure && (!isLoopback(listen) || !isLoopback(reached)) {
-		bad("listen %q: connections are not encrypted yet: anything but loopback needs insecure", c.Listen)
-	}
+	p.listen(c.Listen, c.Advertise)
 	switch c.HTTP {
 	case "", HTTPOff, HTTPAuto:
 	default:
-		if host := checkAddress("http", c.HTTP, true); !c.Insecure && !isLoopback(host) {
-			bad("http %q: it is neither encrypted nor authenticated: anything but loopback needs insecure", c.HTTP)
+		if host := p.address("http", c.HTTP, true); !c.Insecure && !isLoopback(host) {
+			p.add("http %q: it is neither encrypted nor authenticated: anything but loopback needs insecure", c.HTTP)
 		}
 	}
 	for _, a := range c.Join {
-		checkAddress("join", a, false)
+		p.address("join", a, false)
 	}
-	checkRange := func(what string, n, most int) {
-		if n < 0 || n > most {
-			bad("%s %d: it is from 0 to %d", what, n, most)
-		}
-	}
-	checkRange("bootstrap-expect", c.BootstrapExpect, maxExpect)
-	checkRange("partitions", c.Partitions, maxPartitions)
-	checkRange("groups", c.Groups, maxGroups)
-	checkRange("replicas", c.Replicas, maxReplicas)
+	p.between("bootstrap-expect", c.BootstrapExpect, maxExpect)
+	p.between("partitions", c.Partitions, maxPartitions)
+	p.between("groups", c.Groups, maxGroups)
+	p.between("replicas", c.Replicas, maxReplicas)
 	if c.ShutdownTimeout < 0 {
-		bad("shutdown timeout %v: it is not negative", c.ShutdownTimeout)
+		p.add("shutdown timeout %v: it is not negative", c.ShutdownTimeout)
 	}
 	if c.SlowOp < 0 {
-		bad("slow-op %v: it is not negative", c.SlowOp)
+		p.add("slow-op %v: it is not negative", c.SlowOp)
 	}
 	if c.MemoryLimit < 0 || c.MemoryLimit > 0 && c.MemoryLimit < minMemory {
-		bad("memory limit %d: it is at least %d bytes", c.MemoryLimit, minMemory)
+		p.add("memory limit %d: it is at least %d bytes", c.MemoryLimit, minMemory)
 	}
 	if c.Tick != 0 && (c.Tick < time.Millisecond || c.Tick > time.Second) {
-		bad("tick %v: it is from 1 ms to 1 s", c.Tick)
+		p.add("tick %v: it is from 1 ms to 1 s", c.Tick)
 	}
-	if len(problems) > 0 {
-		return &invalidConfig{problems}
+	if len(p.all) > 0 {
+		return &invalidConfig{p.all}
 	}
 	return nil
+}
+
+// problems gathers what is wrong with a configuration.
+type problems struct {
+	all      []error
+	insecure bool
+}
+
+func (p *problems) add(format string, args ...any) {
+	p.all = append(p.all, fmt.Errorf(format, args...))
+}
+
+func (p *problems) name(what, s string) {
+	if len(s) > maxName || !utf8.ValidString(s) || hasControl(s) {
+		p.add("%s %q: it has at most %d bytes of UTF-8 without control characters", what, s, maxName)
+	}
+}
+
+func (p *problems) between(what string, n, most int) {
+	if n < 0 || n > most {
+		p.add("%s %d: it is from 0 to %d", what, n, most)
+	}
+}
+
+// address returns the host of an address.
+func (p *problems) address(what, s string, zeroPort bool) string {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		p.add("%s %q: %w: it is HOST:PORT", what, s, err)
+		return ""
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil || n < 0 || n > 65535 || n == 0 && !zeroPort || len(s) > maxAddress {
+		p.add("%s %q: the port is a number from 1 to 65535", what, s)
+	}
+	return host
+}
+
+// listen checks where a member listens, and where others reach it.
+func (p *problems) listen(listen, advertise string) {
+	on := p.address("listen", listen, true)
+	reached := on
+	if advertise != "" {
+		reached = p.address("advertise", advertise, false)
+		if isWildcard(reached) {
+			p.add("advertise %q: others cannot reach a wildcard: name an address of this host", advertise)
+		}
+	} else if isWildcard(on) {
+		p.add("listen %q: a wildcard says nothing to the others: set the address to advertise", listen)
+	}
+	if !p.insecure && (!isLoopback(on) || !isLoopback(reached)) {
+		p.add("listen %q: connections are not encrypted yet: anything but loopback needs insecure", listen)
+	}
 }
 
 // invalidConfig is what is wrong with a configuration. It Is quorate.ErrInvalid.

@@ -315,38 +315,48 @@ func (e elements) step(in queueInput, out queueOutput, known bool) (bool, elemen
 	case queueLen:
 		return int64(len(e.free)) == out.n, e
 	case queueReserve:
-		at, over := slices.BinarySearch(e.over, in.take)
-		if over {
-			e.over = slices.Delete(slices.Clone(e.over), at, at+1)
-			return true, e
-		}
-		held := element{number: -1, take: in.take} // there was nothing to reserve
-		if len(e.free) > 0 {
-			held = e.free[0]
-			held.take = in.take
-			e.free = e.free[1:]
-		}
-		at, _ = slices.BinarySearchFunc(e.reserved, in.take, byTake)
-		e.reserved = slices.Insert(slices.Clone(e.reserved), at, held)
-		return true, e
+		return true, e.reserve(in.take)
 	case queueReturn:
-		at, reserved := slices.BinarySearchFunc(e.reserved, in.take, byTake)
-		if !reserved {
-			at, _ = slices.BinarySearch(e.over, in.take)
-			e.over = slices.Insert(slices.Clone(e.over), at, in.take)
-			return true, e
-		}
-		back := e.reserved[at]
-		e.reserved = slices.Delete(slices.Clone(e.reserved), at, at+1)
-		if back.number >= 0 {
-			back.take = 0
-			at, _ = slices.BinarySearchFunc(e.free, back.number, func(x element, n int) int { return x.number - n })
-			e.free = slices.Insert(slices.Clone(e.free), at, back)
-		}
-		return true, e
+		return true, e.giveBack(in.take)
 	default: // destroy
 		return true, elements{next: e.next, over: e.over, reserved: gone(e.reserved)}
 	}
+}
+
+// reserve reserves the first element for a take, or remembers that there was none.
+func (e elements) reserve(take int) elements {
+	at, over := slices.BinarySearch(e.over, take)
+	if over {
+		e.over = slices.Delete(slices.Clone(e.over), at, at+1)
+		return e
+	}
+	held := element{number: -1, take: take} // there was nothing to reserve
+	if len(e.free) > 0 {
+		held = e.free[0]
+		held.take = take
+		e.free = e.free[1:]
+	}
+	at, _ = slices.BinarySearchFunc(e.reserved, take, byTake)
+	e.reserved = slices.Insert(slices.Clone(e.reserved), at, held)
+	return e
+}
+
+// giveBack puts what was reserved for a take back where it was.
+func (e elements) giveBack(take int) elements {
+	at, reserved := slices.BinarySearchFunc(e.reserved, take, byTake)
+	if !reserved {
+		at, _ = slices.BinarySearch(e.over, take)
+		e.over = slices.Insert(slices.Clone(e.over), at, take)
+		return e
+	}
+	back := e.reserved[at]
+	e.reserved = slices.Delete(slices.Clone(e.reserved), at, at+1)
+	if back.number >= 0 {
+		back.take = 0
+		at, _ = slices.BinarySearchFunc(e.free, back.number, func(x element, n int) int { return x.number - n })
+		e.free = slices.Insert(slices.Clone(e.free), at, back)
+	}
+	return e
 }
 
 // gone returns reservations of elements that are no more.

@@ -10,29 +10,21 @@ import (
 
 // networkFaults do something to what members send each other. Clients reach
 // every member meanwhile, so that an old leader is asked, too.
-func networkFaults() []Fault {
-	fault := func(name, about string, lasts [2]time.Duration, set func(context.Context, *Target) string) Fault {
-		return Fault{
-			Name: name, Family: familyNetwork, About: about, Lasts: lasts, Needs: needsNetwork,
-			Inject: func(ctx context.Context, t *Target) (Injected, error) {
-				return Injected{set(ctx, t), func(context.Context) error {
-					t.Grid.hosts.Network.Heal()
-					return nil
-				}}, nil
-			},
-		}
-	}
+func networkFaults() []Fault { return append(partitionFaults(), linkFaults()...) }
+
+// partitionFaults cut members off from each other.
+func partitionFaults() []Fault {
 	usual := [2]time.Duration{500 * time.Millisecond, 8 * time.Second}
 	long := [2]time.Duration{3 * time.Second, 8 * time.Second}
 	return []Fault{
-		fault("partition-halves", "a minority cut off from the majority", usual, func(_ context.Context, t *Target) string {
+		networkFault("partition-halves", "a minority cut off from the majority", usual, func(_ context.Context, t *Target) string {
 			all := t.Grid.shuffled(t.Rand)
 			return t.Grid.isolate(all[:max(1, (len(all)-1)/2)])
 		}),
-		fault("partition-leader", "a leader alone", usual, func(ctx context.Context, t *Target) string {
+		networkFault("partition-leader", "a leader alone", usual, func(ctx context.Context, t *Target) string {
 			return t.Grid.isolate([]*Member{t.Grid.leader(ctx, t.Rand)})
 		}),
-		fault("partition-ring", "each member hears of its neighbours only; of three, two do not hear each other", usual, func(_ context.Context, t *Target) string {
+		networkFault("partition-ring", "each member hears of its neighbours only; of three, two do not hear each other", usual, func(_ context.Context, t *Target) string {
 			ring := t.Grid.shuffled(t.Rand)
 			for i, a := range ring {
 				for j, b := range ring {
@@ -44,7 +36,7 @@ func networkFaults() []Fault {
 			}
 			return ring[0].Name + " " + ring[1].Name
 		}),
-		fault("partition-one-way", "what a leader sends is lost, what others send arrives, or the other way round", usual, func(ctx context.Context, t *Target) string {
+		networkFault("partition-one-way", "what a leader sends is lost, what others send arrives, or the other way round", usual, func(ctx context.Context, t *Target) string {
 			m, deaf := t.Grid.leader(ctx, t.Rand), t.Rand.IntN(2) == 0
 			t.Grid.oneWay(m, deaf)
 			if deaf {
@@ -52,13 +44,20 @@ func networkFaults() []Fault {
 			}
 			return m.Name + " is not heard"
 		}),
-		fault("flapping", "a leader cut off and back every 200 ms", long, nil).flapping(),
-		fault("delay", "5 to 300 ms each way between all", long, func(_ context.Context, t *Target) string {
+		networkFault("flapping", "a leader cut off and back every 200 ms", long, nil).flapping(),
+	}
+}
+
+// linkFaults worsen what arrives: late, lost, doubled or damaged.
+func linkFaults() []Fault {
+	long := [2]time.Duration{3 * time.Second, 8 * time.Second}
+	return []Fault{
+		networkFault("delay", "5 to 300 ms each way between all", long, func(_ context.Context, t *Target) string {
 			d := between(t.Rand, 5*time.Millisecond, 300*time.Millisecond).Round(time.Millisecond)
 			t.Grid.hosts.Network.SetAll(network.Way{Delay: d})
 			return d.String()
 		}).keepsSessions(),
-		fault("delay-leader", "50 to 500 ms to and from a leader", long, func(ctx context.Context, t *Target) string {
+		networkFault("delay-leader", "50 to 500 ms to and from a leader", long, func(ctx context.Context, t *Target) string {
 			m, d := t.Grid.leader(ctx, t.Rand), between(t.Rand, 50*time.Millisecond, 500*time.Millisecond).Round(time.Millisecond)
 			for _, o := range t.Grid.members {
 				t.Grid.hosts.Network.Set(m.Index, o.Index, network.Way{Delay: d})
@@ -66,7 +65,7 @@ func networkFaults() []Fault {
 			}
 			return fmt.Sprint(m.Name, " ", d)
 		}),
-		fault("slow-link", "100 to 600 ms there and back between clients and members, or 100 to 300 ms between members or everywhere, for longer than sessions live",
+		networkFault("slow-link", "100 to 600 ms there and back between clients and members, or 100 to 300 ms between members or everywhere, for longer than sessions live",
 			[2]time.Duration{15 * time.Second, 40 * time.Second}, func(_ context.Context, t *Target) string {
 				which, most := t.Rand.IntN(3), 300*time.Millisecond
 				if needsClients(t.Grid) != nil {
@@ -91,20 +90,33 @@ func networkFaults() []Fault {
 				}
 				return detail
 			}).slow().keepsSessions(),
-		fault("loss", "up to a third of the packets lost; through a proxy, of gossip only", long, func(_ context.Context, t *Target) string {
+		networkFault("loss", "up to a third of the packets lost; through a proxy, of gossip only", long, func(_ context.Context, t *Target) string {
 			share := 0.02 + 0.3*t.Rand.Float64()
 			t.Grid.hosts.Network.SetAll(network.Way{Lose: share})
 			return fmt.Sprintf("%.0f %%", 100*share)
 		}),
-		fault("duplicate", "half of the packets doubled, all reordered; through a proxy, of gossip only", long, func(_ context.Context, t *Target) string {
+		networkFault("duplicate", "half of the packets doubled, all reordered; through a proxy, of gossip only", long, func(_ context.Context, t *Target) string {
 			t.Grid.hosts.Network.SetAll(network.Way{Duplicate: 0.5, Delay: 10 * time.Millisecond})
 			return ""
 		}).keepsSessions(),
-		fault("corrupt", "bits flipped in what members send each other", long, func(_ context.Context, t *Target) string {
+		networkFault("corrupt", "bits flipped in what members send each other", long, func(_ context.Context, t *Target) string {
 			share := 0.001 + 0.05*t.Rand.Float64()
 			t.Grid.hosts.Network.SetAll(network.Way{Corrupt: share})
 			return fmt.Sprintf("%.1f %% of chunks", 100*share)
 		}),
+	}
+}
+
+// networkFault is a fault that is over when the network is healed.
+func networkFault(name, about string, lasts [2]time.Duration, set func(context.Context, *Target) string) Fault {
+	return Fault{
+		Name: name, Family: familyNetwork, About: about, Lasts: lasts, Needs: needsNetwork,
+		Inject: func(ctx context.Context, t *Target) (Injected, error) {
+			return Injected{set(ctx, t), func(context.Context) error {
+				t.Grid.hosts.Network.Heal()
+				return nil
+			}}, nil
+		},
 	}
 }
 

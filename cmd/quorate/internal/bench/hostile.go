@@ -103,15 +103,10 @@ func (cmd *benchHostile) Run(ctx context.Context, a *cli.App) (err error) {
 	}
 	made := told.read()
 	enemy.Kill()
-	began := time.Now()
-	after := cmd.state(ctx, g)
-	for !after.near(before) && time.Since(began) < hostileGone {
-		if err := contexts.Sleep(ctx, time.Second); err != nil {
-			return err
-		}
-		after = cmd.state(ctx, g)
+	after, gone, err := cmd.cleared(ctx, g, before)
+	if err != nil {
+		return err
 	}
-	gone := time.Since(began)
 	again, err := cmd.measure(ctx, g, c, nil)
 	if err != nil {
 		return err
@@ -119,14 +114,7 @@ func (cmd *benchHostile) Run(ctx context.Context, a *cli.App) (err error) {
 	watch.close()
 	ratio := with.rate / (without.rate + again.rate) * 2
 	left := 1 - with.enemy/float64(runtime.NumCPU())
-	fmt.Fprintf(a.Stdout, "three members, durability %s, GOMEMLIMIT=%dMiB each; workload a, %d in flight; %d idle and %d hostile connections asked for, again %v after they were closed\n\n",
-		cmd.Durability, cmd.Limit, cmd.InFlight, cmd.Idle, cmd.Hostile, cmd.Again)
-	fmt.Fprintf(a.Stdout, "open       %d in the end; %d made in all, %d could not be\n", made[0], made[1], made[2])
-	fmt.Fprintf(a.Stdout, "throughput %.0f ops/s alone, %.0f beside them, %.0f alone afterwards: %.0f %% of the mean alone\n",
-		without.rate, with.rate, again.rate, 100*ratio)
-	fmt.Fprintf(a.Stdout, "processor  alone members %.2f and good clients %.2f CPUs, beside them %.2f and %.2f; the hostile side itself %.2f of %d CPUs\n",
-		without.members, without.load, with.members, with.load, with.enemy, runtime.NumCPU())
-	fmt.Fprintf(a.Stdout, "kept       %.0f %% of the throughput for each CPU that the hostile side leaves (aim %.0f %%)\n", 100*ratio/left, 100*hostileTarget)
+	cmd.print(a.Stdout, without, with, again, made, ratio, left)
 	fmt.Fprintf(a.Stdout, "resident   at most %s\n", watch.resident())
 	fmt.Fprintf(a.Stdout, "goroutines and descriptors by member: %v before, %v after (%v later)\n", before, after, gone.Round(time.Second))
 	var wrong []string
@@ -143,6 +131,33 @@ func (cmd *benchHostile) Run(ctx context.Context, a *cli.App) (err error) {
 		return cli.No(errors.New(strings.Join(wrong, "; ")))
 	}
 	return nil
+}
+
+// cleared waits, for a while, until members have no more goroutines and descriptors
+// than before, and returns what they have and how long it took.
+func (cmd *benchHostile) cleared(ctx context.Context, g *procgrid.Grid, before left) (left, time.Duration, error) {
+	began := time.Now()
+	after := cmd.state(ctx, g)
+	for !after.near(before) && time.Since(began) < hostileGone {
+		if err := contexts.Sleep(ctx, time.Second); err != nil {
+			return nil, 0, err
+		}
+		after = cmd.state(ctx, g)
+	}
+	return after, time.Since(began), nil
+}
+
+// print prints what was measured: ratio is the throughput kept, left the share of the
+// processors that the hostile side leaves.
+func (cmd *benchHostile) print(w io.Writer, without, with, again hostileRun, made [3]int, ratio, left float64) {
+	fmt.Fprintf(w, "three members, durability %s, GOMEMLIMIT=%dMiB each; workload a, %d in flight; %d idle and %d hostile connections asked for, again %v after they were closed\n\n",
+		cmd.Durability, cmd.Limit, cmd.InFlight, cmd.Idle, cmd.Hostile, cmd.Again)
+	fmt.Fprintf(w, "open       %d in the end; %d made in all, %d could not be\n", made[0], made[1], made[2])
+	fmt.Fprintf(w, "throughput %.0f ops/s alone, %.0f beside them, %.0f alone afterwards: %.0f %% of the mean alone\n",
+		without.rate, with.rate, again.rate, 100*ratio)
+	fmt.Fprintf(w, "processor  alone members %.2f and good clients %.2f CPUs, beside them %.2f and %.2f; the hostile side itself %.2f of %d CPUs\n",
+		without.members, without.load, with.members, with.load, with.enemy, runtime.NumCPU())
+	fmt.Fprintf(w, "kept       %.0f %% of the throughput for each CPU that the hostile side leaves (aim %.0f %%)\n", 100*ratio/left, 100*hostileTarget)
 }
 
 // attack makes the connections until stdin ends, and tells how many are open,

@@ -245,17 +245,11 @@ func (cmd *benchOverload) open(ctx context.Context, a *cli.App, g *procgrid.Grid
 			}
 		},
 	}
-	if cmd.Profile != "" {
-		f, err := os.Create(cmd.Profile)
-		if err != nil {
-			return loop{}, err
-		}
-		defer f.Close()
-		if err := pprof.StartCPUProfile(f); err != nil {
-			return loop{}, err
-		}
-		defer pprof.StopCPUProfile()
+	stopProfile, err := cmd.profile()
+	if err != nil {
+		return loop{}, err
 	}
+	defer stopProfile()
 	var l loop
 	meter := meterAfter(overloadWarmup, func() time.Duration { return membersCPU(g) }, ownCPU)
 	sent := make(chan uint64, 1)
@@ -290,6 +284,24 @@ func (cmd *benchOverload) open(ctx context.Context, a *cli.App, g *procgrid.Grid
 	l.cost(used, float64(o.done.Load()))
 	l.rest = o.text()
 	return l, nil
+}
+
+// profile takes a profile of the processor until it is stopped, if one is asked for.
+func (cmd *benchOverload) profile() (stop func(), err error) {
+	if cmd.Profile == "" {
+		return func() {}, nil
+	}
+	f, err := os.Create(cmd.Profile)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		_ = f.Close()
+	}, nil
 }
 
 func (o *outcomes) count(err error, inTime bool) {
