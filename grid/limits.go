@@ -83,7 +83,7 @@ func (m *Member) lookAtMemory() {
 		} else if was != nil {
 			m.log.Info("memory has headroom again", "used", s.Used, "limit", s.Limit)
 		}
-		m.coordinator.SetState(func(g *gossip.State) { g.MemoryFull = s.Full })
+		m.coordinator.Directory.SetState(func(g *gossip.State) { g.MemoryFull = s.Full })
 	}
 	if s.Over && !m.coordinator.IsReady() {
 		m.coordinator.Fail(fmt.Errorf(
@@ -124,7 +124,7 @@ func (m *Member) lookAtDisk() time.Duration {
 	}
 	m.diskState.Store(&s)
 	if s.Level != was.Level {
-		m.coordinator.SetDisk(s.Level)
+		m.coordinator.Rejoin.SetDisk(s.Level)
 		args := []any{"level", s.Level.String(), "free", bytesText(s.Free), "size", bytesText(s.Size)}
 		switch s.Level {
 		case disk.OK:
@@ -194,8 +194,8 @@ func (m *Member) press() {
 	heard := map[protocol.MemberID]bool{}
 	self := m.coordinator.Member().Incarnation
 	for _, o := range v.Members {
-		states[o.ID] = m.coordinator.StateOf(o.Incarnation)
-		heard[o.ID] = o.Incarnation == self || m.coordinator.Heard(o.Incarnation)
+		states[o.ID] = m.coordinator.Directory.StateOf(o.Incarnation)
+		heard[o.ID] = o.Incarnation == self || m.coordinator.Directory.Heard(o.Incarnation)
 	}
 	mine, state := m.coordinator.Self(), m.diskState.Load()
 	level := state.Level
@@ -217,7 +217,7 @@ func (m *Member) press() {
 
 // pressureOn returns the pressure on a group: a single voter that is short of
 // memory counts, since it must apply whatever is logged.
-func pressureOn(v *systemstate.Agreement, g systemstate.Group, states map[protocol.MemberID]gossip.State) *shardgroups.Pressure {
+func pressureOn(v *systemstate.ClusterState, g systemstate.Group, states map[protocol.MemberID]gossip.State) *shardgroups.Pressure {
 	var full []string
 	for _, r := range g.Replicas {
 		if !r.NonVoting && states[r.Member].MemoryFull {
@@ -238,7 +238,7 @@ func pressureOn(v *systemstate.Agreement, g systemstate.Group, states map[protoc
 // pressureOnDisk returns the pressure on a group for want of room: none where a
 // majority of its voters has some, since the others stop. A leader that cannot
 // stop refuses all the same.
-func pressureOnDisk(v *systemstate.Agreement, g systemstate.Group, states map[protocol.MemberID]gossip.State, heard map[protocol.MemberID]bool, mine protocol.MemberID, level, stop disk.Level) *shardgroups.Pressure {
+func pressureOnDisk(v *systemstate.ClusterState, g systemstate.Group, states map[protocol.MemberID]gossip.State, heard map[protocol.MemberID]bool, mine protocol.MemberID, level, stop disk.Level) *shardgroups.Pressure {
 	voters, roomy, out := 0, 0, level >= disk.Out
 	var short []string
 	for _, r := range g.Replicas {

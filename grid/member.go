@@ -229,7 +229,7 @@ func (m *Member) Close() error {
 	orderly := !m.net.Killed()
 	if orderly {
 		ctx, cancel := context.WithTimeout(context.Background(), m.leaveTimeout())
-		m.coordinator.Leave(ctx)
+		m.coordinator.Leadership.Leave(ctx)
 		cancel()
 	}
 	m.coordinator.Stop()
@@ -240,9 +240,9 @@ func (m *Member) Close() error {
 	}
 	if orderly {
 		ctx, cancel := context.WithTimeout(context.Background(), min(handOverTimeout, m.cfg.ShutdownTimeout))
-		m.coordinator.HandOver(ctx)
+		m.coordinator.Leadership.HandOver(ctx)
 		cancel()
-		m.coordinator.EndLife() // the others ask back
+		m.coordinator.Rejoin.EndLife() // the others ask back
 		m.server.Drain("the member is going away")
 	}
 	m.coordinator.Close(orderly)

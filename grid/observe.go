@@ -95,7 +95,7 @@ func (m *Member) health() web.Health {
 
 // checkGroups tells of the groups; a member serves all the same where some are
 // without a leader, or are not restored.
-func (m *Member) checkGroups(v *systemstate.Agreement, add func(name string, ok bool, format string, args ...any)) {
+func (m *Member) checkGroups(v *systemstate.ClusterState, add func(name string, ok bool, format string, args ...any)) {
 	var without []string
 	for _, id := range m.coordinator.Leaderless() {
 		without = append(without, groupLabel(id))
@@ -112,7 +112,7 @@ func (m *Member) checkGroups(v *systemstate.Agreement, add func(name string, ok 
 	if len(loading) > 0 {
 		add("restored", false, "group %s is not restored", strings.Join(loading, ", "))
 	}
-	if err := m.coordinator.Full(); err != nil {
+	if err := m.coordinator.Placement.Full(); err != nil {
 		add("full", false, "%v", err)
 	} else {
 		add("full", true, "no group misses a replica")
@@ -120,7 +120,7 @@ func (m *Member) checkGroups(v *systemstate.Agreement, add func(name string, ok 
 	var silent []string
 	self := m.coordinator.Member().Incarnation
 	for _, o := range v.Members {
-		if o.Incarnation != self && !m.coordinator.Heard(o.Incarnation) {
+		if o.Incarnation != self && !m.coordinator.Directory.Heard(o.Incarnation) {
 			silent = append(silent, o.Name)
 		}
 	}
@@ -150,7 +150,7 @@ func (m *Member) metrics() web.Metrics {
 		out.Add("refused_total", float64(n), code.Name())
 	}
 	if v := c.View(); v != nil {
-		m.addAgreement(out, v)
+		m.addClusterState(out, v)
 	}
 	return out
 }
@@ -174,12 +174,12 @@ func (m *Member) addServer(out web.Metrics) (refused map[protocol.Code]uint64) {
 	return s.Refused
 }
 
-func (m *Member) addAgreement(out web.Metrics, v *systemstate.Agreement) {
+func (m *Member) addClusterState(out web.Metrics, v *systemstate.ClusterState) {
 	out.Add("epoch", float64(v.Epoch))
 	self := m.coordinator.Member().Incarnation
 	heard := 0
 	for _, o := range v.Members {
-		if o.Incarnation == self || m.coordinator.Heard(o.Incarnation) {
+		if o.Incarnation == self || m.coordinator.Directory.Heard(o.Incarnation) {
 			heard++
 		}
 	}
@@ -189,7 +189,7 @@ func (m *Member) addAgreement(out web.Metrics, v *systemstate.Agreement) {
 	for _, g := range v.Partitions {
 		owned[g]++
 	}
-	mine, missing := m.coordinator.Self(), m.coordinator.Missing()
+	mine, missing := m.coordinator.Self(), m.coordinator.Placement.Missing()
 	for _, g := range v.Groups {
 		label := groupLabel(g.ID)
 		leader, term := m.coordinator.Leader(g.ID)
@@ -339,7 +339,7 @@ func (m *Member) addProcess(out web.Metrics) {
 	if s.Limit > 0 {
 		out.Add("memory_limit_bytes", float64(s.Limit))
 	}
-	announced := m.coordinator.StateOf(m.coordinator.Member().Incarnation)
+	announced := m.coordinator.Directory.StateOf(m.coordinator.Member().Incarnation)
 	out.Add("full", boolean(announced.MemoryFull), "memory")
 	out.Add("full", boolean(announced.DiskFull), "disk")
 	if m.cfg.Durability == Memory {

@@ -304,7 +304,7 @@ func (r *recovery) recoverGroups(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: the system group is needed: try another survivor", err)
 	}
-	v := system.Agreement()
+	v := system.ClusterState()
 	for _, o := range v.Members {
 		r.report.Members = append(r.report.Members, o.Name+" at "+o.Address)
 	}
@@ -336,7 +336,7 @@ func (r *recovery) recoverGroups(ctx context.Context) error {
 	return nil
 }
 
-func (r *recovery) recoverGroup(v *systemstate.Agreement, id protocol.GroupID) error {
+func (r *recovery) recoverGroup(v *systemstate.ClusterState, id protocol.GroupID) error {
 	partitions := 0
 	for _, g := range v.Partitions {
 		if g == id {

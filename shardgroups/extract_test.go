@@ -120,7 +120,7 @@ func testExtract(t *testing.T, snapshots uint64) {
 	defer cancel()
 	saved := system.SavedCluster(func(protocol.GroupID) bool { return true })
 	if _, err := h.System().Propose(ctx, systemstate.Command{
-		Kind: systemstate.Found, Cluster: protocol.UUID{5}, Name: "test", Settings: system.Agreement().Settings,
+		Kind: systemstate.Found, Cluster: protocol.UUID{5}, Name: "test", Settings: system.ClusterState().Settings,
 		Member: systemstate.Member{Name: "n1", Incarnation: protocol.UUID{6}}, Saved: saved,
 	}); err != nil {
 		t.Fatal(err)

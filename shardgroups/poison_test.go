@@ -99,7 +99,7 @@ func TestExtract_Poisoned(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Unreadable != r.Last+1 || r.Left != 3 || !strings.Contains(r.Reason, groupstate.ErrEntry.Error()) || len(r.Sessions) != 1 || r.Agreement().Name != "before" {
+	if r.Unreadable != r.Last+1 || r.Left != 3 || !strings.Contains(r.Reason, groupstate.ErrEntry.Error()) || len(r.Sessions) != 1 || r.ClusterState().Name != "before" {
 		t.Errorf("%+v", r)
 	}
 

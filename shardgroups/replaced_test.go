@@ -109,7 +109,7 @@ func TestGroup_ReplacedStateIsCollected(t *testing.T) {
 }
 
 // TestSystem_ReplacedStateIsCollected is the same of the system group, whose
-// Agreement others keep: it does not hold the sessions that were in the snapshot
+// ClusterState others keep: it does not hold the sessions that were in the snapshot
 // with it.
 func TestSystem_ReplacedStateIsCollected(t *testing.T) {
 	s := newSystem(bareHost(t))

@@ -67,10 +67,10 @@ func (s *System) tune(state *systemstate.State) {
 
 // View returns what is agreed as this member has applied it. It must not be
 // changed.
-func (s *System) View() *systemstate.Agreement {
+func (s *System) View() *systemstate.ClusterState {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.state.Agreement()
+	return s.state.ClusterState()
 }
 
 // Leader returns the leader of the system group, as this member knows it.
@@ -107,7 +107,7 @@ func (s *System) Applied() uint64 {
 
 // Refresh returns what is agreed, linearizably. Without a majority of the system
 // group it returns [ErrNoSystem] when ctx ends. What it returns must not be changed.
-func (s *System) Refresh(ctx context.Context) (*systemstate.Agreement, error) {
+func (s *System) Refresh(ctx context.Context) (*systemstate.ClusterState, error) {
 	if err := s.barrier(ctx); err != nil {
 		return nil, err
 	}

@@ -180,7 +180,7 @@ func (s *source) next() *source {
 	s.grow("grid/internal/gossip", field, 1, isArray)
 	s.grow("shardgroups/raftnet", field, 1, isArray)
 	s.grow("shardgroups/systemstate", field, 12, func(name string, t *ast.StructType) bool {
-		return isArray(name, t) || named("Settings", "Member", "Replica", "Group", "Agreement", "Command", "Opening", "SavedCluster", "Session", "snapshot")(name, t)
+		return isArray(name, t) || named("Settings", "Member", "Replica", "Group", "ClusterState", "Command", "Opening", "SavedCluster", "Session", "snapshot")(name, t)
 	})
 	s.grow("grid/internal/identity", field, 2, named("peer", "Replica"))
 	s.replace("grid/internal/identity/file.go", "	// Checksum is last", field+"\n	// Checksum is last", 1)

@@ -60,8 +60,8 @@ type Replica struct {
 	system *systemstate.State
 }
 
-// Agreement returns what a system group had agreed.
-func (x *Replica) Agreement() *systemstate.Agreement { return x.system.Agreement() }
+// ClusterState returns what a system group had agreed.
+func (x *Replica) ClusterState() *systemstate.ClusterState { return x.system.ClusterState() }
 
 // SavedCluster returns what a new cluster keeps of a system group.
 func (x *Replica) SavedCluster(has func(protocol.GroupID) bool) *systemstate.SavedCluster {
@@ -300,7 +300,7 @@ func (s *Extractor) WriteBackup(dir string, x *Replica) (archive.Counts, error) 
 }
 
 func (x *Replica) writeSystem(w io.Writer, h archive.Header) (archive.Footer, error) {
-	v := x.system.Agreement()
+	v := x.system.ClusterState()
 	h.Partitions, h.Time, h.Level = uint32(len(v.Partitions)), x.system.Clock().Now, v.Level
 	a, err := archive.NewWriter(w, h)
 	if err != nil {

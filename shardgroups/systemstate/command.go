@@ -31,7 +31,7 @@ const (
 	RaiseLevel    Kind = 16 // to Member.Level, where every member understands it
 )
 
-// Command is one agreement. Which fields count depends on its Kind.
+// Command is one change of the cluster state. Which fields count depends on its Kind.
 type Command struct {
 	Kind       Kind
 	Nonce      uint64
@@ -113,17 +113,17 @@ func (s *State) run(c *Command) Answer {
 	case KeepSessions:
 		return s.keepSessions(c)
 	}
-	a := s.agreement.clone()
+	a := s.cluster.clone()
 	r := s.agree(a, c)
 	if r.Problem == "" {
-		s.agreement = a
+		s.cluster = a
 	}
 	return r
 }
 
-// agree changes a, a copy of the agreement. Every command is idempotent: the
+// agree changes a, a copy of the cluster state. Every command is idempotent: the
 // coordinator repeats what it is not sure of.
-func (s *State) agree(a *Agreement, c *Command) Answer {
+func (s *State) agree(a *ClusterState, c *Command) Answer {
 	switch c.Kind {
 	case Found:
 		if a.Cluster == c.Cluster {
@@ -205,7 +205,7 @@ func (s *State) agree(a *Agreement, c *Command) Answer {
 // names are unique, and its places are to be filled anew. Whoever proposed it has
 // found out that the replaced one is over; another one that has the name by now
 // may live, so a command that comes late, or twice, replaces nobody else.
-func (a *Agreement) addMember(m Member, replaces protocol.UUID) Answer {
+func (a *ClusterState) addMember(m Member, replaces protocol.UUID) Answer {
 	if old, ok := a.Incarnation(m.Incarnation); ok {
 		if old.Gone {
 			return refuse("another incarnation has taken the member's place")
@@ -233,7 +233,7 @@ func (a *Agreement) addMember(m Member, replaces protocol.UUID) Answer {
 }
 
 // setAddress notes where a member is, and what it is called and understands.
-func (a *Agreement) setAddress(m Member) Answer {
+func (a *ClusterState) setAddress(m Member) Answer {
 	i := slices.IndexFunc(a.Members, func(o Member) bool { return o.Incarnation == m.Incarnation })
 	if i < 0 {
 		return refuse("no such member")
@@ -254,12 +254,12 @@ func (a *Agreement) setAddress(m Member) Answer {
 	return Answer{Member: o.ID}
 }
 
-func (a *Agreement) tooOld(m Member) Answer {
+func (a *ClusterState) tooOld(m Member) Answer {
 	return refuse(fmt.Sprintf("the cluster's state has level %d, the version of member %s understands %d: install a newer one", a.Level, m.Name, m.Level))
 }
 
 // CommonLevel returns the highest level that every member understands.
-func (a *Agreement) CommonLevel() uint32 {
+func (a *ClusterState) CommonLevel() uint32 {
 	level := uint32(math.MaxUint32)
 	for _, m := range a.Members {
 		if !m.Gone {
@@ -270,7 +270,7 @@ func (a *Agreement) CommonLevel() uint32 {
 }
 
 // raiseLevel raises the level, if nobody is left behind.
-func (a *Agreement) raiseLevel(level uint32) Answer {
+func (a *ClusterState) raiseLevel(level uint32) Answer {
 	switch {
 	case level <= a.Level:
 		return Answer{}
@@ -282,7 +282,7 @@ func (a *Agreement) raiseLevel(level uint32) Answer {
 	return Answer{}
 }
 
-func (a *Agreement) setReplica(c *Command) Answer {
+func (a *ClusterState) setReplica(c *Command) Answer {
 	i := slices.IndexFunc(a.Groups, func(g Group) bool { return g.ID == c.Group })
 	if i < 0 {
 		return refuse("no such group")

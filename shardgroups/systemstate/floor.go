@@ -40,15 +40,15 @@ func (f Floor) Revision() protocol.Revision {
 func (f Floor) Session() protocol.SessionID { return protocol.SessionID(min(f, MaxFloor) >> 8) }
 
 // raise has the cluster begin above what is known of others.
-func (s *State) raise(a *Agreement, f Floor) {
+func (s *State) raise(a *ClusterState, f Floor) {
 	a.Floor = max(a.Floor, f)
 	s.next = max(s.next, f.Session())
 }
 
 // Highest returns where the newest of what this cluster has handed out begins.
 func (s *State) Highest() Floor {
-	f := s.agreement.Floor
-	for _, g := range s.agreement.Groups {
+	f := s.cluster.Floor
+	for _, g := range s.cluster.Groups {
 		f = max(f, FloorOf(g.Generation, g.Revision))
 	}
 	return f

@@ -117,7 +117,7 @@ func FuzzSnapshotOfOtherVersions(f *testing.F) {
 		if err := again.Restore(bytes.NewReader(high)); err != nil || !bytes.Equal(again.Snapshot(), high) {
 			t.Fatalf("the next version does not read what it has written: %v", err)
 		}
-		again.agreement.Level = next.agreement.Level
+		again.cluster.Level = next.cluster.Level
 		if !bytes.Equal(again.Snapshot(), next.Snapshot()) {
 			t.Fatal("something is lost when the level rises")
 		}
@@ -131,9 +131,9 @@ func raised(t testing.TB, s *State) *State {
 	if err := n.Restore(bytes.NewReader(s.Snapshot())); err != nil {
 		t.Fatal(err)
 	}
-	a := n.agreement.clone()
+	a := n.cluster.clone()
 	a.Level = nextLevel
-	n.agreement = a
+	n.cluster = a
 	return n
 }
 

@@ -17,7 +17,7 @@ import (
 // are lost, or come back from a backup that may lack the last of them. So every
 // session is over, whoever it belongs to: its client learns with its next
 // heartbeat or call that it holds nothing.
-func (s *State) replaceGroup(a *Agreement, c *Command) Answer {
+func (s *State) replaceGroup(a *ClusterState, c *Command) Answer {
 	i := slices.IndexFunc(a.Groups, func(g Group) bool { return g.ID == c.Group })
 	switch {
 	case c.Group == protocol.SystemGroup || c.Group >= a.NextGroup || len(c.Groups) != 1 || len(c.Groups[0].Replicas) == 0:
@@ -67,7 +67,7 @@ func (s *State) longestTTL() time.Duration {
 }
 
 // restore lets a cluster that is founded begin with what is left of a lost one.
-func (s *State) restore(a *Agreement, saved *SavedCluster) {
+func (s *State) restore(a *ClusterState, saved *SavedCluster) {
 	a.Epoch, a.NextGroup, a.Partitions = saved.Epoch+1, max(a.NextGroup, saved.NextGroup), saved.Partitions
 	a.Level = max(a.Level, saved.Level)
 	s.next, s.ends = max(s.next, saved.Next), saved.Ends
@@ -95,7 +95,7 @@ const (
 // keeps of it. Of the groups those that has names have a backup; the others
 // begin empty.
 func (s *State) SavedCluster(has func(protocol.GroupID) bool) *SavedCluster {
-	a := s.agreement
+	a := s.cluster
 	saved := &SavedCluster{
 		Epoch: a.Epoch, Level: a.Level, Next: s.next + unseenSessions, Ends: s.ends + uint64(len(s.sessions)), NextGroup: a.NextGroup, Partitions: a.Partitions,
 	}
@@ -122,7 +122,7 @@ func (s *State) SessionIDs() []protocol.SessionID {
 // so many of a group's votes that it can never have a majority again, nil
 // otherwise. A member that was replaced and lives all the same has its data; nil:
 // none does.
-func (a *Agreement) LostMajority(g Group, lives func(Member) bool) []Member {
+func (a *ClusterState) LostMajority(g Group, lives func(Member) bool) []Member {
 	var gone []Member
 	voters := 0
 	for _, r := range g.Replicas {
@@ -142,7 +142,7 @@ func (a *Agreement) LostMajority(g Group, lives func(Member) bool) []Member {
 
 // LostDetail says that a group has lost the data of its majority, and the way
 // out; empty where it has not.
-func (a *Agreement) LostDetail(id protocol.GroupID) string {
+func (a *ClusterState) LostDetail(id protocol.GroupID) string {
 	g, ok := a.Group(id)
 	if !ok {
 		return ""

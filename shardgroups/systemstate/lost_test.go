@@ -31,7 +31,7 @@ func open(t *testing.T, s *State, client byte, ttl, at time.Duration) protocol.S
 func TestReplaceGroup(t *testing.T) {
 	s := grown(t)
 	short, long := open(t, s, 1, 5*time.Second, 0), open(t, s, 2, 20*time.Second, 0)
-	epoch := s.Agreement().Epoch
+	epoch := s.ClusterState().Epoch
 	replace := Command{Kind: ReplaceGroup, Group: 3, Groups: []Group{{Replicas: []Replica{{Member: 1}, {Member: 3}}}}}
 	if a := apply(t, s, time.Second, replace); a.Group != 4 || a.Problem != "" {
 		t.Fatalf("%+v, want group 4", a)
@@ -40,15 +40,15 @@ func TestReplaceGroup(t *testing.T) {
 		ID: 4, NextReplica: 3, Generation: 1, GracePeriod: 20 * time.Second,
 		Replicas: []Replica{{ID: 1, Member: 1, Initial: true}, {ID: 2, Member: 3, Initial: true}},
 	}
-	got, _ := s.Agreement().Group(4)
+	got, _ := s.ClusterState().Group(4)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff([]protocol.GroupID{2, 4, 2, 4}, s.Agreement().Partitions); diff != "" {
+	if diff := cmp.Diff([]protocol.GroupID{2, 4, 2, 4}, s.ClusterState().Partitions); diff != "" {
 		t.Error(diff)
 	}
-	if _, there := s.Agreement().Group(3); there || s.Agreement().Epoch == epoch {
-		t.Errorf("the old group is listed: %t; epoch %d after %d", there, s.Agreement().Epoch, epoch)
+	if _, there := s.ClusterState().Group(3); there || s.ClusterState().Epoch == epoch {
+		t.Errorf("the old group is listed: %t; epoch %d after %d", there, s.ClusterState().Epoch, epoch)
 	}
 
 	before := s.Snapshot()
@@ -108,7 +108,7 @@ func TestReplaceGroup(t *testing.T) {
 	if a := apply(t, s, 21*time.Second, second); a.Group != 5 {
 		t.Errorf("%+v", a)
 	}
-	if g, _ := s.Agreement().Group(5); g.Generation != 2 || g.Backup != 4 || g.Ends != 2 || g.GracePeriod != 5*time.Second {
+	if g, _ := s.ClusterState().Group(5); g.Generation != 2 || g.Backup != 4 || g.Ends != 2 || g.GracePeriod != 5*time.Second {
 		t.Errorf("%+v", g)
 	}
 	if a := apply(t, s, 21*time.Second, Command{Kind: AddReplica, Group: 5, Member: Member{ID: 1}}); a.Problem == "" {
@@ -130,12 +130,12 @@ func TestLostMajority(t *testing.T) {
 		apply(t, s, 0, Command{
 			Kind: AddMember, Member: Member{Name: string(rune('x' + i)), Incarnation: protocol.UUID{13 + i}}, Replaces: protocol.UUID{3 + i},
 		})
-		g, _ := s.Agreement().Group(2)
-		if gone := s.Agreement().LostMajority(g, nil); len(gone) != int(2*i) {
+		g, _ := s.ClusterState().Group(2)
+		if gone := s.ClusterState().LostMajority(g, nil); len(gone) != int(2*i) {
 			t.Errorf("with %d replaced: %+v are lost", i+1, gone)
 		}
 		lives := func(m Member) bool { return m.Incarnation == protocol.UUID{4} }
-		if gone := s.Agreement().LostMajority(g, lives); gone != nil {
+		if gone := s.ClusterState().LostMajority(g, lives); gone != nil {
 			t.Errorf("with %d replaced, one of which lives: %+v are lost", i+1, gone)
 		}
 	}
@@ -162,12 +162,12 @@ func TestFoundFromSavedCluster(t *testing.T) {
 		{ID: 2, Replicas: one, NextReplica: 2, Generation: 1, GracePeriod: 30 * time.Second, Ends: 2},
 		{ID: 3, Replicas: one, NextReplica: 2, Generation: 1, GracePeriod: 30 * time.Second, Ends: 2, Backup: 3},
 	}
-	a := s.Agreement()
+	a := s.ClusterState()
 	if diff := cmp.Diff(want, a.Groups); diff != "" {
 		t.Error(diff)
 	}
-	if a.NextGroup != 4 || a.Epoch <= old.Agreement().Epoch || !cmp.Equal(a.Partitions, old.Agreement().Partitions) {
-		t.Errorf("next group %d, epoch %d after %d, partitions %v", a.NextGroup, a.Epoch, old.Agreement().Epoch, a.Partitions)
+	if a.NextGroup != 4 || a.Epoch <= old.ClusterState().Epoch || !cmp.Equal(a.Partitions, old.ClusterState().Partitions) {
+		t.Errorf("next group %d, epoch %d after %d, partitions %v", a.NextGroup, a.Epoch, old.ClusterState().Epoch, a.Partitions)
 	}
 	if id := open(t, s, 1, time.Second, 0); id <= gone {
 		t.Errorf("session %d after %d", id, gone)

@@ -34,11 +34,11 @@ func TestRestore_AgreementHoldsNoSessions(t *testing.T) {
 	if err := s.Restore(bytes.NewReader(snapshot)); err != nil {
 		t.Fatal(err)
 	}
-	agreed := s.Agreement()
+	agreed := s.ClusterState()
 	s = nil
 	// A session takes 56 bytes in the list of a snapshot.
 	if grown := heap() - before; grown > sessions*56/4 {
-		t.Errorf("the agreement alone holds %d bytes", grown)
+		t.Errorf("the cluster state alone holds %d bytes", grown)
 	}
 	runtime.KeepAlive(agreed)
 	runtime.KeepAlive(snapshot)

@@ -70,9 +70,9 @@ type Group struct {
 	Backup protocol.GroupID
 }
 
-// Agreement is what everybody reads: everything but the sessions. It is never
+// ClusterState is what everybody reads: everything but the sessions. It is never
 // changed once it can be seen.
-type Agreement struct {
+type ClusterState struct {
 	Cluster  protocol.UUID
 	Name     string
 	Formed   bool
@@ -92,7 +92,7 @@ type Agreement struct {
 }
 
 // Member returns the member with an id.
-func (a *Agreement) Member(id protocol.MemberID) (Member, bool) {
+func (a *ClusterState) Member(id protocol.MemberID) (Member, bool) {
 	i := slices.IndexFunc(a.Members, func(m Member) bool { return m.ID == id })
 	if i < 0 {
 		return Member{}, false
@@ -101,7 +101,7 @@ func (a *Agreement) Member(id protocol.MemberID) (Member, bool) {
 }
 
 // Incarnation returns the member with an incarnation.
-func (a *Agreement) Incarnation(u protocol.UUID) (Member, bool) {
+func (a *ClusterState) Incarnation(u protocol.UUID) (Member, bool) {
 	i := slices.IndexFunc(a.Members, func(m Member) bool { return m.Incarnation == u })
 	if i < 0 {
 		return Member{}, false
@@ -110,7 +110,7 @@ func (a *Agreement) Incarnation(u protocol.UUID) (Member, bool) {
 }
 
 // Named returns the member with a name, whose data is not lost.
-func (a *Agreement) Named(name string) (Member, bool) {
+func (a *ClusterState) Named(name string) (Member, bool) {
 	i := slices.IndexFunc(a.Members, func(m Member) bool { return m.Name == name && !m.Gone })
 	if i < 0 {
 		return Member{}, false
@@ -119,7 +119,7 @@ func (a *Agreement) Named(name string) (Member, bool) {
 }
 
 // Group returns the group with an id.
-func (a *Agreement) Group(id protocol.GroupID) (Group, bool) {
+func (a *ClusterState) Group(id protocol.GroupID) (Group, bool) {
 	i := slices.IndexFunc(a.Groups, func(g Group) bool { return g.ID == id })
 	if i < 0 {
 		return Group{}, false
@@ -129,7 +129,7 @@ func (a *Agreement) Group(id protocol.GroupID) (Group, bool) {
 
 // MemberOf returns the member that has a group's replica, 0 where none is
 // listed for it.
-func (a *Agreement) MemberOf(group protocol.GroupID, replica protocol.ReplicaID) protocol.MemberID {
+func (a *ClusterState) MemberOf(group protocol.GroupID, replica protocol.ReplicaID) protocol.MemberID {
 	g, _ := a.Group(group)
 	for _, r := range g.Replicas {
 		if r.ID == replica {
@@ -139,7 +139,7 @@ func (a *Agreement) MemberOf(group protocol.GroupID, replica protocol.ReplicaID)
 	return 0
 }
 
-func (a *Agreement) clone() *Agreement {
+func (a *ClusterState) clone() *ClusterState {
 	c := *a
 	c.Members = slices.Clone(a.Members)
 	c.Groups = slices.Clone(a.Groups)
@@ -152,14 +152,14 @@ func (a *Agreement) clone() *Agreement {
 
 // State is the state of the system group.
 type State struct {
-	agreement *Agreement // replaced, never changed
-	maxLevel  uint32     // that this version understands; MaxLevel outside tests
-	clock     groupstate.Clock
-	sessions  map[protocol.SessionID]Session
-	clients   map[protocol.UUID]protocol.SessionID
-	next      protocol.SessionID
-	ended     []protocol.SessionID // the last of them, oldest first
-	ends      uint64               // number of the last of them
+	cluster  *ClusterState // replaced, never changed
+	maxLevel uint32        // that this version understands; MaxLevel outside tests
+	clock    groupstate.Clock
+	sessions map[protocol.SessionID]Session
+	clients  map[protocol.UUID]protocol.SessionID
+	next     protocol.SessionID
+	ended    []protocol.SessionID // the last of them, oldest first
+	ends     uint64               // number of the last of them
 
 	// over is above the sessions that ReplaceGroup has ended. They are kept alive
 	// by nothing, and nobody is told that they live; but they get their number
@@ -182,21 +182,21 @@ type State struct {
 // New returns the state before the first entry.
 func New() *State {
 	return &State{
-		agreement: &Agreement{NextMember: 1, Level: 1},
-		maxLevel:  MaxLevel,
-		maxEnded:  maxEnded,
-		sources:   map[string]int{},
-		sessions:  map[protocol.SessionID]Session{},
-		clients:   map[protocol.UUID]protocol.SessionID{},
-		next:      1,
-		soonest:   never,
+		cluster:  &ClusterState{NextMember: 1, Level: 1},
+		maxLevel: MaxLevel,
+		maxEnded: maxEnded,
+		sources:  map[string]int{},
+		sessions: map[protocol.SessionID]Session{},
+		clients:  map[protocol.UUID]protocol.SessionID{},
+		next:     1,
+		soonest:  never,
 	}
 }
 
 const never = protocol.LogTime(math.MaxInt64)
 
-// Agreement returns what is agreed. It must not be changed.
-func (s *State) Agreement() *Agreement { return s.agreement }
+// ClusterState returns what is agreed. It must not be changed.
+func (s *State) ClusterState() *ClusterState { return s.cluster }
 
 // SetMaxLevel makes the state that of an earlier or later version, for tests
 // only.
@@ -217,13 +217,13 @@ func (s *State) Apply(entry []byte) (answer []byte, changed bool, err error) {
 	if h.ClockEpoch == s.clock.Epoch && h.Elapsed >= 0 {
 		s.clock.Now = max(s.clock.Now, s.clock.Base+protocol.LogTime(h.Elapsed))
 	}
-	before := s.agreement
+	before := s.cluster
 	a := s.run(&c)
-	if level := s.agreement.Level; level > s.maxLevel {
+	if level := s.cluster.Level; level > s.maxLevel {
 		return nil, false, levels.TooNew("the system group's state", level, s.maxLevel) // it was raised: every member of the list understands it
 	}
 	s.expire()
-	return protocol.Encode(a), s.agreement != before, nil
+	return protocol.Encode(a), s.cluster != before, nil
 }
 
 // Encode returns the entry that carries a command, in the shape of the header's
@@ -280,15 +280,15 @@ func Check(entry []byte) error {
 // snapshot is the encoding of a State. The version of the form and the level come
 // before it.
 type snapshot struct {
-	Agreement Agreement
-	Now, Base protocol.LogTime
-	Epoch     uint64
-	Holder    uint64
-	Sessions  []Session // by ID
-	Next      protocol.SessionID
-	Ended     []protocol.SessionID
-	Ends      uint64
-	Over      protocol.SessionID
+	ClusterState ClusterState
+	Now, Base    protocol.LogTime
+	Epoch        uint64
+	Holder       uint64
+	Sessions     []Session // by ID
+	Next         protocol.SessionID
+	Ended        []protocol.SessionID
+	Ends         uint64
+	Over         protocol.SessionID
 }
 
 const snapshotVersion = 1
@@ -296,14 +296,14 @@ const snapshotVersion = 1
 // Snapshot returns the encoding of the state.
 func (s *State) Snapshot() []byte {
 	v := snapshot{
-		Agreement: *s.agreement,
-		Now:       s.clock.Now, Base: s.clock.Base, Epoch: s.clock.Epoch, Holder: s.clock.Holder,
+		ClusterState: *s.cluster,
+		Now:          s.clock.Now, Base: s.clock.Base, Epoch: s.clock.Epoch, Holder: s.clock.Holder,
 		Next: s.next, Ended: s.ended, Ends: s.ends, Over: s.over,
 	}
 	for _, id := range slices.Sorted(maps.Keys(s.sessions)) {
 		v.Sessions = append(v.Sessions, s.sessions[id])
 	}
-	level := max(s.agreement.Level, 1)
+	level := max(s.cluster.Level, 1)
 	return levels.Append(protocol.AppendUint(protocol.AppendUint(nil, snapshotVersion), uint64(level)), &v, level)
 }
 
@@ -333,12 +333,12 @@ func (s *State) Restore(r io.Reader) error {
 	if err := levels.Decode(b[len(b)-head.Len():], &v, uint32(level)); err != nil {
 		return fmt.Errorf("the system group's snapshot: %w", err)
 	}
-	if uint64(v.Agreement.Level) != level {
+	if uint64(v.ClusterState.Level) != level {
 		return fmt.Errorf("the system group's snapshot: %w: the state has another level", protocol.ErrMalformed)
 	}
 	n := New()
-	agreement := v.Agreement // a copy: who keeps it does not hold the sessions beside it
-	n.agreement, n.maxLevel, n.maxEnded = &agreement, s.maxLevel, s.maxEnded
+	cluster := v.ClusterState // a copy: who keeps it does not hold the sessions beside it
+	n.cluster, n.maxLevel, n.maxEnded = &cluster, s.maxLevel, s.maxEnded
 	n.over = v.Over
 	n.clock = groupstate.Clock{Now: v.Now, Base: v.Base, Epoch: v.Epoch, Holder: v.Holder}
 	for _, x := range v.Sessions {

@@ -111,7 +111,7 @@ func TestNamesAreUnique(t *testing.T) {
 	s := founded(t)
 	older := Command{Kind: AddMember, Member: Member{Name: "n2", Incarnation: protocol.UUID{3}, Gone: true}}
 	apply(t, s, 0, older)
-	if m, ok := s.Agreement().Named("n2"); !ok || m.ID != 2 {
+	if m, ok := s.ClusterState().Named("n2"); !ok || m.ID != 2 {
 		t.Fatalf("n2 is %+v, %t", m, ok)
 	}
 	newer := Command{Kind: AddMember, Member: Member{Name: "n2", Incarnation: protocol.UUID{4}, Level: 1}, Replaces: protocol.UUID{3}}
@@ -125,7 +125,7 @@ func TestNamesAreUnique(t *testing.T) {
 		{ID: 2, Name: "n2", Incarnation: protocol.UUID{3}, Level: 1, Gone: true},
 		{ID: 3, Name: "n2", Incarnation: protocol.UUID{4}, Level: 1},
 	}
-	if diff := cmp.Diff(want, s.Agreement().Members); diff != "" {
+	if diff := cmp.Diff(want, s.ClusterState().Members); diff != "" {
 		t.Error(diff)
 	}
 	for what, c := range map[string]Command{
@@ -138,7 +138,7 @@ func TestNamesAreUnique(t *testing.T) {
 		}
 	}
 	apply(t, s, 0, Command{Kind: RemoveMember, Member: Member{ID: 2}})
-	if m, ok := s.Agreement().Named("n2"); !ok || m.ID != 3 {
+	if m, ok := s.ClusterState().Named("n2"); !ok || m.ID != 3 {
 		t.Errorf("n2 is %+v, %t", m, ok)
 	}
 }
@@ -175,9 +175,9 @@ func TestLateJoins(t *testing.T) {
 				refused++
 			}
 		}
-		has, _ := s.Agreement().Named("n2")
+		has, _ := s.ClusterState().Named("n2")
 		var gone []byte
-		for _, m := range s.Agreement().Members {
+		for _, m := range s.ClusterState().Members {
 			if m.Gone {
 				gone = append(gone, m.Incarnation[0])
 			}
@@ -187,7 +187,7 @@ func TestLateJoins(t *testing.T) {
 		}
 		// When nothing is listed on the replaced ones any more, they are forgotten, and
 		// the same commands come once more.
-		for _, m := range s.Agreement().Members {
+		for _, m := range s.ClusterState().Members {
 			if m.Gone {
 				apply(t, s, 0, Command{Kind: RemoveMember, Member: Member{ID: m.ID}})
 			}
@@ -197,7 +197,7 @@ func TestLateJoins(t *testing.T) {
 				apply(t, s, 0, c)
 			}
 		}
-		if after, _ := s.Agreement().Named("n2"); after.Incarnation != has.Incarnation && x.has != 0 {
+		if after, _ := s.ClusterState().Named("n2"); after.Incarnation != has.Incarnation && x.has != 0 {
 			t.Errorf("%s: afterwards %v has the name, want %v", name, after.Incarnation, has.Incarnation)
 		}
 	}
@@ -211,7 +211,7 @@ func TestInitialReplicas(t *testing.T) {
 		ID: 2, NextReplica: 3, Replicas: []Replica{{ID: 1, Member: 1, Initial: true}, {ID: 2, Member: 2, Initial: true}},
 	}}})
 	apply(t, s, 0, Command{Kind: RemoveReplica, Group: 2, Replica: Replica{ID: 2}})
-	g, _ := s.Agreement().Group(2)
+	g, _ := s.ClusterState().Group(2)
 	if diff := cmp.Diff([]Replica{{ID: 1, Member: 1}}, g.Replicas); diff != "" {
 		t.Error(diff)
 	}
@@ -234,7 +234,7 @@ func TestLevels(t *testing.T) {
 	apply(t, s, 0, Command{Kind: SetAddress, Member: n2})
 	for range 2 {
 		apply(t, s, 0, raise)
-		if l := s.Agreement().Level; l != 2 {
+		if l := s.ClusterState().Level; l != 2 {
 			t.Errorf("level %d, want 2", l)
 		}
 	}

@@ -1,12 +1,17 @@
 package coordinator
 
 import (
+	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
 
+	"github.com/quorate/quorate/grid/internal/gossip"
 	"github.com/quorate/quorate/partition"
 	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups"
+	"github.com/quorate/quorate/shardgroups/systemstate"
 )
 
 // settleTime is how long a group must have had its leader before that is moved,
@@ -58,4 +63,76 @@ func (b *balance) next(now time.Time, t *partition.Table, leaders map[protocol.G
 	// Whatever comes of it, nothing moves again at once, and this group last.
 	b.moved, b.stood[plan[0].Group] = now, standing{leaders[plan[0].Group], now.Add(settleTime)}
 	return plan[0], true
+}
+
+// spreadLeaders asks one leader to hand over one group, where leaders are
+// spread unevenly.
+func (c *leadership) spreadLeaders(ctx context.Context, h *shardgroups.Host, v *systemstate.ClusterState) error {
+	leaders := c.leaders(v)
+	t, ok := c.balance.next(time.Now(), tableOf(v), leaders, c.able(v))
+	if !ok {
+		return nil
+	}
+	q := transfer{Cluster: v.Cluster, Group: t.Group, Replica: t.Replica}
+	// A leader that is slow to log does not tell in time how far it is. The next
+	// one is asked once more before anybody waits.
+	if err := c.mayLead(ctx, t.To, q); err != nil && !c.isSlow(v, t.From) {
+		return nil // a member that has just come back: later
+	}
+	c.log.Info("balancing leadership", "group", t.Group, "from", t.From, "to", t.To)
+	if t.From == c.Self() {
+		return c.handOver(ctx, h, q)
+	}
+	address, ok := c.AddressOf(t.From)
+	if !ok {
+		return nil
+	}
+	return ask(ctx, c.cfg.Network, address, askTransfer, q, nil)
+}
+
+func (c *leadership) isSlow(v *systemstate.ClusterState, id protocol.MemberID) bool {
+	o, _ := v.Member(id)
+	return c.Directory.StateOf(o.Incarnation).DiskSlow
+}
+
+// mayLead asks the member that is to lead whether its replica has caught up.
+// One that lags does not stand for election, and until the transfer is given
+// up nobody writes.
+func (c *leadership) mayLead(ctx context.Context, to protocol.MemberID, q transfer) error {
+	if to == c.Self() {
+		ctx, cancel := context.WithTimeout(ctx, caughtUpTimeout)
+		defer cancel()
+		return c.host.Load().CaughtUp(ctx, q.Group)
+	}
+	address, ok := c.AddressOf(to)
+	if !ok {
+		return fmt.Errorf("the address of member %d is not known", to)
+	}
+	return ask(ctx, c.cfg.Network, address, askCaughtUp, q, nil)
+}
+
+// able are the members that may lead: this one and those heard of, but none
+// that is about to end, short of room, or slow to log, while another is not; the
+// first of these counts most.
+func (c *leadership) able(v *systemstate.ClusterState) []protocol.MemberID {
+	var ids []protocol.MemberID
+	for _, o := range v.Members {
+		if o.ID == c.Self() || c.Directory.Heard(o.Incarnation) {
+			ids = append(ids, o.ID)
+		}
+	}
+	for _, unfit := range []func(gossip.State) bool{
+		func(s gossip.State) bool { return s.Closing },
+		func(s gossip.State) bool { return s.DiskFull },
+		func(s gossip.State) bool { return s.DiskSlow },
+	} {
+		fit := slices.DeleteFunc(slices.Clone(ids), func(id protocol.MemberID) bool {
+			o, _ := v.Member(id)
+			return unfit(c.Directory.StateOf(o.Incarnation))
+		})
+		if len(fit) > 0 {
+			ids = fit
+		}
+	}
+	return ids
 }

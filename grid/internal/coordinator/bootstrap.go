@@ -23,11 +23,11 @@ const firstReplica protocol.ReplicaID = 1
 // probe asks everyone where they stand and returns the answers, ordered by
 // address. It notes in joined who has answered at an address that this member was
 // told to find its cluster at.
-func (c *Coordinator) probe(ctx context.Context) []stateReply {
+func (c *formation) probe(ctx context.Context) []stateReply {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	me := c.self()
-	targets := c.targets()
+	targets := c.Directory.targets()
 	replies := make([]*stateReply, len(targets))
 	var wg sync.WaitGroup
 	for i, address := range targets {
@@ -58,8 +58,8 @@ func (c *Coordinator) probe(ctx context.Context) []stateReply {
 	for _, r := range found {
 		c.floor.learn(r.Floor)
 		for _, a := range r.Known {
-			if len(c.callers) < 1024 {
-				c.callers[a] = time.Now()
+			if len(c.Directory.callers) < 1024 {
+				c.Directory.callers[a] = time.Now()
 			}
 		}
 	}
@@ -68,7 +68,7 @@ func (c *Coordinator) probe(ctx context.Context) []stateReply {
 }
 
 // seek is the step of a blank member.
-func (c *Coordinator) seek(ctx context.Context, m *identity.Member) error {
+func (c *formation) seek(ctx context.Context, m *identity.Member) error {
 	if saved, err := c.findSavedCluster(); saved != nil || err != nil {
 		if err != nil {
 			return err
@@ -146,14 +146,14 @@ func (c *Coordinator) seek(ctx context.Context, m *identity.Member) error {
 
 // wantedName returns the name of the cluster that this member was told to join, or
 // belonged to before its memory was lost; empty: any.
-func (c *Coordinator) wantedName() string { return or(c.cfg.ClusterName, c.past.name) }
+func (c *formation) wantedName() string { return or(c.cfg.ClusterName, c.past.name) }
 
 // clusterName returns the name of the cluster that this member, while it is blank,
 // forms with others.
-func (c *Coordinator) clusterName() string { return or(c.wantedName(), DefaultClusterName) }
+func (c *formation) clusterName() string { return or(c.wantedName(), DefaultClusterName) }
 
 // mayJoin reports whether a cluster of a name is the one that is wanted.
-func (c *Coordinator) mayJoin(name string) bool {
+func (c *formation) mayJoin(name string) bool {
 	want := c.wantedName()
 	return want == "" || want == name
 }
@@ -164,7 +164,7 @@ const maxSkipped = 256
 // skip says, once, that a formed cluster is not the one that is looked for:
 // addresses are used again, and a blank member of one cluster may be known to the
 // members of another.
-func (c *Coordinator) skip(r stateReply) {
+func (c *formation) skip(r stateReply) {
 	key := r.Self.Address + " " + r.Cluster.String()
 	if c.skipped[key] {
 		return
@@ -177,7 +177,7 @@ func (c *Coordinator) skip(r stateReply) {
 }
 
 // becomeFounder makes a blank member the founder of a cluster of its own.
-func (c *Coordinator) becomeFounder() error {
+func (c *formation) becomeFounder() error {
 	name, s := c.clusterName(), c.cfg.Settings
 	defer c.stepped(tune.FounderNoted, protocol.SystemGroup)
 	c.deciding.Lock()
@@ -205,7 +205,7 @@ func or[T comparable](v, fallback T) T {
 
 // adopt makes a blank member one of a formed cluster. The cluster admits it in
 // maintain.
-func (c *Coordinator) adopt(r stateReply) error {
+func (c *formation) adopt(r stateReply) error {
 	if err := c.agree(r.ClusterName, r.Settings); err != nil {
 		return err
 	}
@@ -214,7 +214,7 @@ func (c *Coordinator) adopt(r stateReply) error {
 	if m := c.dir.Member(); !m.Blank() {
 		return nil
 	}
-	c.noteKnown(r.Self)
+	c.Directory.noteKnown(r.Self)
 	return c.dir.Update(func(m *identity.Member) {
 		m.Cluster, m.ClusterName, m.Formed = r.Cluster, r.ClusterName, true
 		m.Durability, m.Partitions = r.Settings.Durability, r.Settings.Partitions
@@ -224,8 +224,8 @@ func (c *Coordinator) adopt(r stateReply) error {
 }
 
 // found is the step of a founder whose cluster is not formed.
-func (c *Coordinator) found(ctx context.Context, m *identity.Member) error {
-	h, err := c.openHost(m)
+func (c *formation) found(ctx context.Context, m *identity.Member) error {
+	h, err := c.Rejoin.openHost(m)
 	if err != nil {
 		return err
 	}
@@ -272,7 +272,7 @@ func (c *Coordinator) found(ctx context.Context, m *identity.Member) error {
 // form brings the expected members into a cluster that is founded, and makes it
 // real. It is the step of the founder, and of whoever leads the system group
 // without it: what is done already is in the log, whoever has done it.
-func (c *Coordinator) form(ctx context.Context, h *shardgroups.Host, m *identity.Member, v *systemstate.Agreement) error {
+func (c *formation) form(ctx context.Context, h *shardgroups.Host, m *identity.Member, v *systemstate.ClusterState) error {
 	if v.Formed {
 		return c.markFormed()
 	}
@@ -311,11 +311,11 @@ func (c *Coordinator) form(ctx context.Context, h *shardgroups.Host, m *identity
 		return nil
 	}
 	everybody := func(systemstate.Member) bool { return true }
-	if again, err := c.fillPlaces(ctx, h, everybody); again || err != nil {
+	if again, err := c.Placement.fillPlaces(ctx, h, everybody); again || err != nil {
 		c.setWaiting("all of %d members to enter the system group", expect)
 		return err
 	}
-	if v = h.System().View(); len(c.planPlaces(v, everybody, nil)) > 0 {
+	if v = h.System().View(); len(c.Placement.planPlaces(v, everybody, nil)) > 0 {
 		return nil // paused after a step that failed
 	}
 	if _, err := h.System().Propose(ctx, systemstate.Command{Kind: systemstate.Form}); err != nil {
@@ -326,21 +326,21 @@ func (c *Coordinator) form(ctx context.Context, h *shardgroups.Host, m *identity
 }
 
 // invite asks a blank member to give itself to this cluster, and lists it.
-func (c *Coordinator) invite(ctx context.Context, h *shardgroups.Host, m *identity.Member, v *systemstate.Agreement, r stateReply) error {
+func (c *formation) invite(ctx context.Context, h *shardgroups.Host, m *identity.Member, v *systemstate.ClusterState, r stateReply) error {
 	blank := r.Cluster == protocol.UUID{}
 	ours := r.Cluster == m.Cluster
 	if !ours && (!blank || or(r.ClusterName, DefaultClusterName) != m.ClusterName) || int(r.Expect) != c.cfg.Expect {
 		return nil
 	}
-	g := gift{Incarnation: r.Self.Incarnation, Founder: c.self(), Cluster: m.Cluster, ClusterName: m.ClusterName, Settings: wireOf(m)}
-	if err := ask(ctx, c.cfg.Network, r.Self.Address, askGive, g, nil); err != nil {
+	g := enlistment{Incarnation: r.Self.Incarnation, Founder: c.self(), Cluster: m.Cluster, ClusterName: m.ClusterName, Settings: wireOf(m)}
+	if err := ask(ctx, c.cfg.Network, r.Self.Address, askEnlist, g, nil); err != nil {
 		return fmt.Errorf("invite %s: %w", r.Self.Address, err)
 	}
 	c.stepped(tune.GiftGiven, protocol.SystemGroup)
 	if _, ok := v.Incarnation(r.Self.Incarnation); ok {
 		return nil
 	}
-	if err := c.list(ctx, h, v, r.Self); err != nil {
+	if err := c.Peers.list(ctx, h, v, r.Self); err != nil {
 		return err
 	}
 	c.stepped(tune.MemberListed, protocol.SystemGroup)
@@ -348,7 +348,7 @@ func (c *Coordinator) invite(ctx context.Context, h *shardgroups.Host, m *identi
 }
 
 // living returns the members whose data is not lost.
-func living(v *systemstate.Agreement) []protocol.MemberID {
+func living(v *systemstate.ClusterState) []protocol.MemberID {
 	var ids []protocol.MemberID
 	for _, o := range v.Members {
 		if !o.Gone {
@@ -359,14 +359,14 @@ func living(v *systemstate.Agreement) []protocol.MemberID {
 }
 
 // returns reports whether a member is one that is listed, in a new incarnation.
-func returns(v *systemstate.Agreement, s self) bool {
+func returns(v *systemstate.ClusterState, s self) bool {
 	old, ok := v.Named(s.Name)
 	return ok && old.Incarnation != s.Incarnation
 }
 
 // disband releases the members that gave themselves, and forgets. It goes on
 // at the next step where one does not answer.
-func (c *Coordinator) disband(ctx context.Context, m *identity.Member, v *systemstate.Agreement) error {
+func (c *formation) disband(ctx context.Context, m *identity.Member, v *systemstate.ClusterState) error {
 	q := release{Founder: m.Founder, Cluster: m.Cluster}
 	errs := make([]error, len(v.Members))
 	var asking sync.WaitGroup
@@ -374,7 +374,7 @@ func (c *Coordinator) disband(ctx context.Context, m *identity.Member, v *system
 		if o.Incarnation == m.Incarnation {
 			continue
 		}
-		address, ok := c.resolve(o.Incarnation)
+		address, ok := c.Directory.resolve(o.Incarnation)
 		if !ok {
 			address = o.Address
 		}
@@ -393,30 +393,30 @@ func (c *Coordinator) disband(ctx context.Context, m *identity.Member, v *system
 }
 
 // forget makes the member blank again. Only run calls it.
-func (c *Coordinator) forget() error {
+func (c *formation) forget() error {
 	if h := c.host.Swap(nil); h != nil {
 		if err := h.Close(); err != nil {
 			return err
 		}
 	}
-	c.started, c.caughtUp = map[protocol.GroupID]bool{}, map[placeKey]bool{}
-	c.places.clear()
+	c.Rejoin.started, c.Rejoin.caughtUp = map[protocol.GroupID]bool{}, map[placeKey]bool{}
+	c.Placement.places.clear()
 	c.deciding.Lock()
 	err := c.dir.Forget()
 	c.deciding.Unlock()
 	if err != nil {
 		return err
 	}
-	return c.startGossip()
+	return c.Directory.startGossip()
 }
 
 // await is the step of a member that has given itself to a founder.
-func (c *Coordinator) await(ctx context.Context, m *identity.Member) error {
+func (c *formation) await(ctx context.Context, m *identity.Member) error {
 	if c.isReleased() {
 		c.log.Info("released by the founder")
 		return c.forget()
 	}
-	h, err := c.openHost(m)
+	h, err := c.Rejoin.openHost(m)
 	if err != nil {
 		return err
 	}
@@ -430,7 +430,7 @@ func (c *Coordinator) await(ctx context.Context, m *identity.Member) error {
 		}
 		return c.giveUpFounder(m, replies)
 	}
-	if err := c.startReplica(h, shardgroups.GroupSpec{Group: r.Group, Replica: r.Replica, NonVoting: r.NonVoting}); err != nil {
+	if err := c.Rejoin.startReplica(h, shardgroups.GroupSpec{Group: r.Group, Replica: r.Replica, NonVoting: r.NonVoting}); err != nil {
 		return err
 	}
 	v := h.System().View()
@@ -458,13 +458,13 @@ func (c *Coordinator) await(ctx context.Context, m *identity.Member) error {
 // another incarnation at its address, or under its name, proves, before this one has got anything of
 // the cluster's log. It holds nothing and votes nowhere: whatever becomes of that
 // cluster, it can join it as a new incarnation.
-func (c *Coordinator) giveUpFounder(m *identity.Member, replies []stateReply) error {
+func (c *formation) giveUpFounder(m *identity.Member, replies []stateReply) error {
 	c.mu.Lock()
 	name := c.founderName
 	c.mu.Unlock()
 	there := func(s stateReply) bool { return s.Self.Incarnation == m.Founder || s.Formed && s.Cluster == m.Cluster }
 	other := func(s stateReply) bool {
-		return s.Self.Address == m.FounderAddress || s.Self.Name == name && !c.Heard(m.Founder)
+		return s.Self.Address == m.FounderAddress || s.Self.Name == name && !c.Directory.Heard(m.Founder)
 	}
 	if m.Durability != "memory" || slices.ContainsFunc(replies, there) || !slices.ContainsFunc(replies, other) {
 		return nil
@@ -473,7 +473,7 @@ func (c *Coordinator) giveUpFounder(m *identity.Member, replies []stateReply) er
 	return c.becomeBlank()
 }
 
-func (c *Coordinator) markFormed() error {
+func (c *formation) markFormed() error {
 	c.deciding.Lock()
 	defer c.stepped(tune.FormedNoted, protocol.SystemGroup)
 	defer c.deciding.Unlock()
@@ -482,8 +482,8 @@ func (c *Coordinator) markFormed() error {
 }
 
 // startFirst starts the founder's replica of the system group.
-func (c *Coordinator) startFirst(h *shardgroups.Host, m *identity.Member) error {
-	return c.startReplica(h, shardgroups.GroupSpec{
+func (c *formation) startFirst(h *shardgroups.Host, m *identity.Member) error {
+	return c.Rejoin.startReplica(h, shardgroups.GroupSpec{
 		Group: protocol.SystemGroup, Replica: firstReplica,
 		Initial: map[protocol.ReplicaID]protocol.UUID{firstReplica: m.Incarnation},
 	})
@@ -491,7 +491,7 @@ func (c *Coordinator) startFirst(h *shardgroups.Host, m *identity.Member) error 
 
 // startReplica starts a replica, once. It is noted in member.json before and
 // after, so that a log that is missing later is known to be lost.
-func (c *Coordinator) startReplica(h *shardgroups.Host, spec shardgroups.GroupSpec) error {
+func (c *rejoin) startReplica(h *shardgroups.Host, spec shardgroups.GroupSpec) error {
 	if c.started[spec.Group] {
 		return nil
 	}

@@ -58,7 +58,7 @@ type conditionReply struct {
 	Flags uint64   // gossip.State
 }
 
-func (c *Coordinator) onCondition(q conditionQuery) (any, error) {
+func (c *peerServer) onCondition(q conditionQuery) (any, error) {
 	m := c.member()
 	if m.Blank() || m.Cluster != q.Cluster {
 		return nil, errAnotherCluster
@@ -68,12 +68,12 @@ func (c *Coordinator) onCondition(q conditionQuery) (any, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return conditionReply{Flags: c.state.Flags()}, nil
+	return conditionReply{Flags: c.Directory.state.Flags()}, nil
 }
 
 // confirm asks members how they are, whenever something else is announced of them
 // than they have said, until the Coordinator is stopped.
-func (c *Coordinator) confirm() {
+func (c *peerServer) confirm() {
 	for {
 		var again <-chan time.Time
 		if wait := c.confirmOnce(time.Now()); wait > 0 {
@@ -90,7 +90,7 @@ func (c *Coordinator) confirm() {
 
 // confirmOnce begins the questions that are due, and returns when the next is;
 // 0: none.
-func (c *Coordinator) confirmOnce(now time.Time) (next time.Duration) {
+func (c *peerServer) confirmOnce(now time.Time) (next time.Duration) {
 	v, g := c.View(), c.gossip.Load()
 	if v == nil || g == nil {
 		return 0
@@ -125,7 +125,7 @@ func (c *Coordinator) confirmOnce(now time.Time) (next time.Duration) {
 
 // askCondition asks a member how it is. Where it does not answer, what it has said
 // before counts on.
-func (c *Coordinator) askCondition(cluster protocol.UUID, o systemstate.Member, announced gossip.State) {
+func (c *peerServer) askCondition(cluster protocol.UUID, o systemstate.Member, announced gossip.State) {
 	ctx, cancel := context.WithTimeout(c.ctx, askTimeout)
 	defer cancel()
 	var r conditionReply
@@ -159,7 +159,7 @@ func (c *Coordinator) askCondition(cluster protocol.UUID, o systemstate.Member, 
 
 // conditionOf returns how a member is, as far as it has said so itself. Of one that
 // has said nothing only that it may be behind.
-func (c *Coordinator) conditionOf(u protocol.UUID) gossip.State {
+func (c *peerServer) conditionOf(u protocol.UUID) gossip.State {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if k := c.conditions[u]; k != nil && k.confirmed {
@@ -169,12 +169,12 @@ func (c *Coordinator) conditionOf(u protocol.UUID) gossip.State {
 }
 
 // forgetConditions forgets those that are not listed any more. mu is held.
-func (c *Coordinator) forgetConditions(unlisted func(protocol.UUID) bool) {
+func (c *peerServer) forgetConditions(unlisted func(protocol.UUID) bool) {
 	maps.DeleteFunc(c.conditions, func(u protocol.UUID, _ *condition) bool { return unlisted(u) })
 }
 
 // toldOfState has what is announced confirmed.
-func (c *Coordinator) toldOfState() {
+func (c *peerServer) toldOfState() {
 	select {
 	case c.toConfirm <- struct{}{}:
 	default:

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,7 +19,6 @@ import (
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups"
 	"github.com/quorate/quorate/shardgroups/groupstate"
-	"github.com/quorate/quorate/shardgroups/systemstate"
 	"github.com/quorate/quorate/structures"
 )
 
@@ -84,46 +81,34 @@ const (
 	DefaultReplicas    = 3
 )
 
-// Coordinator is a member's part in its cluster. It is safe for concurrent use.
+// Coordinator is a member's part in its cluster: it dispatches the steps, and has what
+// its parts share. It is safe for concurrent use.
 type Coordinator struct {
-	cfg       Config
-	log       *slog.Logger
-	ctx       context.Context
-	cancel    context.CancelFunc
-	wg        sync.WaitGroup
-	level     uint32                        // of state that this member understands
-	poke      chan struct{}                 // of capacity 1: there is something to do
-	toConfirm chan struct{}                 // of capacity 1: something is announced of a member
-	ready     atomic.Pointer[chan struct{}] // closed when the member serves; another one after its cluster was lost
-	failed    chan struct{}                 // closed when it never will
+	cfg    Config
+	log    *slog.Logger
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	level  uint32                        // of state that this member understands
+	poke   chan struct{}                 // of capacity 1: there is something to do
+	ready  atomic.Pointer[chan struct{}] // closed when the member serves; another one after its cluster was lost
+	failed chan struct{}                 // closed when it never will
 
 	host   atomic.Pointer[shardgroups.Host]
 	gossip atomic.Pointer[gossip.Gossip]
 
-	// Of the run goroutine alone.
-	started  map[protocol.GroupID]bool
-	caughtUp map[placeKey]bool // replicas here that have, since they were started
-	places   places
-	reform   reform
-	balance  balance
-	search   search
+	// The parts. Their methods and state that nothing says more of are of the run
+	// goroutine alone.
+	Formation  formation
+	Rejoin     rejoin
+	Placement  placement
+	Leadership leadership
+	Peers      peerServer
+	Directory  directory
 
 	floor floorClock // of what a grid in memory hands out
 
 	groupsAwaited time.Time // since when some groups can be used, and not all; zero: none can
-
-	backups         backups
-	lookedRecovered time.Time
-	lookedReplaced  time.Time
-
-	label   string                 // of the gossip
-	joined  map[protocol.UUID]bool // who answered the last probe at an address to join
-	skipped map[string]bool        // members of other clusters that were warned of
-
-	room       room
-	check      check
-	lifeTold   map[protocol.UUID]bool
-	lifeToldAt time.Time
 
 	// deciding is held from looking at what the member remembers until what was
 	// decided is on disk, so that a decision and its record are one. It is taken
@@ -132,24 +117,92 @@ type Coordinator struct {
 	deciding sync.Mutex
 	dir      *identity.Dir
 
-	// mu guards what follows. It is never held across the network or a write to
-	// the disk: each message of Raft takes it to find an address.
-	mu          sync.Mutex
-	seen        []stateReply         // of the last probe
-	callers     map[string]time.Time // addresses of members that asked, and when
-	known       map[protocol.UUID]string
-	conditions  map[protocol.UUID]*condition
-	told        map[protocol.UUID]told
-	remote      map[protocol.GroupID]leaderOf   // what others say of groups whose leader is not known here
-	released    protocol.UUID                   // the cluster that this member is to leave again
-	state       gossip.State                    // announced
-	granted     map[protocol.MemberID]time.Time // who may end, and since when
+	// mu guards what follows, and in the parts what says so. It is never held across
+	// the network or a write to the disk: each message of Raft takes it to find an
+	// address.
+	mu      sync.Mutex
+	waiting string
+	err     error // why the member never will serve
+}
+
+// formation takes a blank member to a formed cluster, and back if that is lost.
+type formation struct {
+	*Coordinator
+
+	reform          reform
+	joined          map[protocol.UUID]bool // who answered the last probe at an address to join
+	skipped         map[string]bool        // members of other clusters that were warned of
+	lookedRecovered time.Time
+
+	// Guarded by mu:
+	seen        []stateReply  // of the last probe
+	released    protocol.UUID // the cluster that this member is to leave again
 	past        past
-	founderName string                      // of whom this member has given itself to
-	lostTTL     time.Duration               // longest TTL of a session of a cluster that was lost
-	noRoom      map[protocol.GroupID]string // why a group that this member finds places for waits for one
-	waiting     string
-	err         error // why the member never will serve
+	founderName string        // of whom this member has enlisted with
+	lostTTL     time.Duration // longest TTL of a session of a cluster that was lost
+}
+
+// rejoin has what runs here be what is agreed: after a restart, when data was lost, and
+// while the disk is full.
+type rejoin struct {
+	*Coordinator
+
+	started        map[protocol.GroupID]bool
+	caughtUp       map[placeKey]bool // replicas here that have, since they were started
+	room           room
+	check          check
+	runConfirmed   map[protocol.UUID]bool
+	runConfirmedAt time.Time
+}
+
+// placement plans which member has which replica, and carries that out one safe step at
+// a time, on the member that leads the system group.
+type placement struct {
+	*Coordinator
+
+	places         places
+	backups        backups
+	lookedReplaced time.Time
+
+	// Guarded by mu:
+	noRoom map[protocol.GroupID]string // why a group that this member finds places for waits for one
+}
+
+// leadership decides who leads which group, and who may shut down.
+type leadership struct {
+	*Coordinator
+
+	balance balance
+	search  search
+
+	// Guarded by mu:
+	remote  map[protocol.GroupID]leaderOf   // what others say of groups whose leader is not known here
+	granted map[protocol.MemberID]time.Time // who may shut down, and since when
+}
+
+// peerServer answers what other members ask, and asks them how they are. Its methods are
+// safe for concurrent use.
+type peerServer struct {
+	*Coordinator
+
+	toConfirm chan struct{} // of capacity 1: something is announced of a member
+
+	// Guarded by mu:
+	conditions map[protocol.UUID]*condition
+}
+
+// directory knows where members are, from the gossip, from themselves and from the
+// tables. Its methods are safe for concurrent use.
+type directory struct {
+	*Coordinator
+
+	label string // of the gossip; of the run goroutine
+
+	// Guarded by mu:
+	callers map[string]time.Time // addresses of members that asked, and when
+	known   map[protocol.UUID]string
+	told    map[protocol.UUID]told
+	state   gossip.State // announced
 }
 
 // past is what a process remembers of the cluster in memory that it belonged to
@@ -163,14 +216,10 @@ type past struct {
 func Start(cfg Config) (*Coordinator, error) {
 	c := &Coordinator{
 		cfg: cfg, log: cfg.Logger, dir: cfg.Dir, level: levelOf(cfg.Tune),
-		poke: make(chan struct{}, 1), failed: make(chan struct{}),
-		started: map[protocol.GroupID]bool{}, caughtUp: map[placeKey]bool{}, callers: map[string]time.Time{},
-		state: gossip.State{Behind: true}, granted: map[protocol.MemberID]time.Time{},
-		toConfirm: make(chan struct{}, 1), conditions: map[protocol.UUID]*condition{},
-		known: map[protocol.UUID]string{}, told: map[protocol.UUID]told{}, remote: map[protocol.GroupID]leaderOf{},
-		waiting: "the first look around", lifeTold: map[protocol.UUID]bool{}, skipped: map[string]bool{},
+		poke: make(chan struct{}, 1), failed: make(chan struct{}), waiting: "the first look around",
 	}
-	c.SetDisk(cfg.Disk)
+	c.makeParts()
+	c.Rejoin.SetDisk(cfg.Disk)
 	ready := make(chan struct{})
 	c.ready.Store(&ready)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
@@ -182,14 +231,31 @@ func Start(cfg Config) (*Coordinator, error) {
 		return nil, fatalf("the data directory's state has level %d, this version knows %d: start the version that wrote it, or a later one", m.Level, c.level)
 	}
 	for _, p := range m.Peers {
-		c.known[p.Incarnation] = p.Address
+		c.Directory.known[p.Incarnation] = p.Address
 	}
-	if err := c.startGossip(); err != nil {
+	if err := c.Directory.startGossip(); err != nil {
 		return nil, err
 	}
 	c.wg.Go(c.run)
-	c.wg.Go(c.confirm)
+	c.wg.Go(c.Peers.confirm)
 	return c, nil
+}
+
+// makeParts makes the parts, which all have the Coordinator.
+func (c *Coordinator) makeParts() {
+	c.Formation = formation{Coordinator: c, skipped: map[string]bool{}}
+	c.Rejoin = rejoin{
+		Coordinator: c, started: map[protocol.GroupID]bool{}, caughtUp: map[placeKey]bool{}, runConfirmed: map[protocol.UUID]bool{},
+	}
+	c.Placement = placement{Coordinator: c}
+	c.Leadership = leadership{
+		Coordinator: c, remote: map[protocol.GroupID]leaderOf{}, granted: map[protocol.MemberID]time.Time{},
+	}
+	c.Peers = peerServer{Coordinator: c, toConfirm: make(chan struct{}, 1), conditions: map[protocol.UUID]*condition{}}
+	c.Directory = directory{
+		Coordinator: c, callers: map[string]time.Time{}, known: map[protocol.UUID]string{}, told: map[protocol.UUID]told{},
+		state: gossip.State{Behind: true},
+	}
 }
 
 // levelOf returns the highest level of state that this member understands.
@@ -242,15 +308,6 @@ func (c *Coordinator) Waiting() string {
 
 // Host returns the member's engine, nil before it has one.
 func (c *Coordinator) Host() *shardgroups.Host { return c.host.Load() }
-
-// ServeGossip takes over a gossip connection.
-func (c *Coordinator) ServeGossip(conn net.Conn) {
-	if g := c.gossip.Load(); g != nil {
-		g.Serve(conn)
-		return
-	}
-	_ = conn.Close() // the peer tries again
-}
 
 // Stop ends the coordinator's own work. The host goes on until Close.
 func (c *Coordinator) Stop() {
@@ -334,18 +391,18 @@ func (c *Coordinator) run() {
 // step does the next thing there is to do. It reports whether more is left.
 func (c *Coordinator) step(ctx context.Context) (again bool, err error) {
 	m := c.member()
-	if c.label != c.labelOf(&m) {
-		if err := c.startGossip(); err != nil {
+	if c.Directory.label != c.Directory.labelOf(&m) {
+		if err := c.Directory.startGossip(); err != nil {
 			return true, err
 		}
 	}
 	switch {
 	case m.Blank():
-		return true, c.seek(ctx, &m)
+		return true, c.Formation.seek(ctx, &m)
 	case !m.Formed && m.Founder == m.Incarnation:
-		return true, c.found(ctx, &m)
+		return true, c.Formation.found(ctx, &m)
 	case !m.Formed:
-		return true, c.await(ctx, &m)
+		return true, c.Formation.await(ctx, &m)
 	default:
 		return c.maintain(ctx, &m)
 	}
@@ -443,211 +500,19 @@ func (c *Coordinator) wanted() settings {
 	return settings{Durability: s.Durability, Partitions: uint32(s.Partitions), Groups: uint32(s.Groups), Replicas: uint32(s.Replicas)}
 }
 
-// labelOf returns the label of the gossip that a member takes part in: the name of
-// its cluster. Only that is known to all before the cluster is formed, and it stays.
-// Members of clusters of different names do not hear of each other, whoever has
-// whose address.
-func (c *Coordinator) labelOf(m *identity.Member) string {
-	if m.Blank() {
-		return c.clusterName()
-	}
-	return m.ClusterName
-}
-
-// startGossip announces the present incarnation; one before it is closed.
-func (c *Coordinator) startGossip() error {
-	if old := c.gossip.Swap(nil); old != nil {
-		old.Close()
-	}
-	m := c.member()
-	c.mu.Lock()
-	state := c.state
-	c.mu.Unlock()
-	c.label = c.labelOf(&m)
-	g, err := gossip.Start(gossip.Config{
-		Label:       c.label,
-		Incarnation: m.Incarnation, Name: m.Name, Address: c.cfg.Address, Cluster: m.Cluster, State: state,
-		Network: c.cfg.Network, Packets: c.cfg.Packets, Logger: c.log,
-		Seeds: c.targets, Changed: c.announced,
-	})
-	if err != nil {
-		return err
-	}
-	c.gossip.Store(g)
-	return nil
-}
-
-// SetState changes how this member announces itself.
-func (c *Coordinator) SetState(change func(*gossip.State)) {
-	c.mu.Lock()
-	change(&c.state)
-	state := c.state
-	c.mu.Unlock()
-	if g := c.gossip.Load(); g != nil {
-		g.SetState(state)
-	}
-}
-
-// StateOf returns how an incarnation is, as it has last said itself; this
-// member's own is what it announces.
-func (c *Coordinator) StateOf(u protocol.UUID) gossip.State {
-	if c.member().Incarnation == u {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return c.state
-	}
-	return c.conditionOf(u)
-}
-
-// targets are the addresses at which others may be found.
-func (c *Coordinator) targets() []string {
-	all := slices.Clone(c.cfg.Join)
-	if g := c.gossip.Load(); g != nil {
-		for _, h := range g.Hints() {
-			if h.Alive {
-				all = append(all, h.Address)
-			}
-		}
-	}
-	c.mu.Lock()
-	for a, at := range c.callers {
-		if time.Since(at) > callerLife {
-			delete(c.callers, a)
-			continue
-		}
-		all = append(all, a)
-	}
-	for _, a := range c.known {
-		all = append(all, a)
-	}
-	c.mu.Unlock()
-	slices.Sort(all)
-	all = slices.Compact(all)
-	return slices.DeleteFunc(all, func(a string) bool { return a == c.cfg.Address || a == "" })
-}
-
-// callerLife is how long a member that asked is asked back.
-const callerLife = time.Minute
+// callerTTL is how long a member that asked is asked back.
+const callerTTL = time.Minute
 
 // told is an address that a member itself has told, and where it was heard
 // until then: news of the gossip since then count for more.
 type told struct{ address, heard string }
 
-// resolve returns the address of an incarnation: where it says that it is, else
-// where it is heard, else where the tables say, or said before this member was
-// started, else where it was heard last.
-func (c *Coordinator) resolve(u protocol.UUID) (string, bool) {
-	heard, alive := c.heardAt(u)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if t, ok := c.told[u]; ok && t.heard == heard {
-		return t.address, true
-	}
-	if alive {
-		return heard, true
-	}
-	if a, ok := c.known[u]; ok {
-		return a, true
-	}
-	return heard, heard != ""
-}
-
-func (c *Coordinator) heardAt(u protocol.UUID) (address string, alive bool) {
-	if g := c.gossip.Load(); g != nil {
-		return g.Address(u)
-	}
-	return "", false
-}
-
 // maxKnown bounds how many incarnations this member keeps addresses of. It
 // forgets those that are not listed as soon as it knows who is.
 const maxKnown = 4096
 
-// noteKnown keeps where a member was said to be.
-func (c *Coordinator) noteKnown(all ...self) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, s := range all {
-		c.noteKnownLocked(s)
-	}
-}
-
-// noteKnownLocked is noteKnown where mu is held.
-func (c *Coordinator) noteKnownLocked(s self) {
-	if _, ok := c.known[s.Incarnation]; ok || len(c.known) < maxKnown {
-		c.known[s.Incarnation] = s.Address
-	}
-}
-
-// forgetUnlisted forgets where incarnations were that are no longer listed. A
-// grid in memory has a new one with each start of a member.
-func (c *Coordinator) forgetUnlisted(v *systemstate.Agreement) {
-	listed := make(map[protocol.UUID]bool, len(v.Members))
-	for _, o := range v.Members {
-		listed[o.Incarnation] = true
-	}
-	unlisted := func(u protocol.UUID) bool { return !listed[u] }
-	maps.DeleteFunc(c.lifeTold, func(u protocol.UUID, _ bool) bool { return unlisted(u) })
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.forgetConditions(unlisted)
-	maps.DeleteFunc(c.known, func(u protocol.UUID, _ string) bool { return unlisted(u) })
-	maps.DeleteFunc(c.told, func(u protocol.UUID, _ told) bool { return unlisted(u) })
-}
-
-func (c *Coordinator) learn(s self) {
-	heard, _ := c.heardAt(s.Incarnation)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.noteKnownLocked(s)
-	if _, ok := c.told[s.Incarnation]; ok || len(c.told) < maxKnown {
-		c.told[s.Incarnation] = told{s.Address, heard}
-	}
-}
-
-// openHost opens the engine for the cluster the member has given itself to.
-func (c *Coordinator) openHost(m *identity.Member) (*shardgroups.Host, error) {
-	if h := c.host.Load(); h != nil {
-		return h, nil
-	}
-	if !m.Formed && !c.trusting(m) {
-		if err := c.inspect(m); err != nil {
-			return nil, err
-		}
-		if lost := c.check.lost; lost != "" {
-			return nil, fatalf("%s: the cluster was never formed and holds nothing: start all its members with empty data directories", lost)
-		}
-	}
-	dir, err := c.dir.RaftDir()
-	if err != nil {
-		return nil, err
-	}
-	cfg := shardgroups.Config{
-		Dir: dir, Memory: dir == "", Cluster: m.Cluster, Incarnation: m.Incarnation,
-		RTT: c.cfg.RTT, SlowOp: c.cfg.SlowOp, Kinds: c.cfg.Kinds, Limits: c.cfg.Limits, Logger: c.log,
-		Resolve: c.resolve, Dial: c.cfg.Network.Dial,
-		LeaderChanged: c.changed, SystemChanged: c.changed, BackupDir: c.dir.BackupDir(),
-	}
-	c.cfg.Tune(&cfg)
-	h, err := shardgroups.Open(cfg)
-	if err != nil {
-		return nil, fatalf("open the log in %s: %w", dir, err)
-	}
-	c.host.Store(h)
-	if g := c.gossip.Load(); g != nil {
-		g.SetCluster(m.Cluster)
-	}
-	return h, nil
-}
-
-func (c *Coordinator) announced() {
-	c.wake()
-	c.toldOfState()
-	c.cfg.Announced()
-}
-
 func (c *Coordinator) changed() {
 	c.wake()
-	c.toldOfState() // of a member that is listed only now, perhaps
+	c.Peers.toldOfState() // of a member that is listed only now, perhaps
 	c.cfg.Changed()
 }

@@ -39,7 +39,7 @@ type room struct {
 }
 
 // SetDisk tells how much room this member's disk has.
-func (c *Coordinator) SetDisk(l disk.Level) {
+func (c *rejoin) SetDisk(l disk.Level) {
 	c.mu.Lock()
 	same := c.room.level == l
 	c.room.level = l
@@ -53,14 +53,14 @@ func (c *Coordinator) SetDisk(l disk.Level) {
 // announceDisk tells the others that this member is short of room, also until
 // replicas that were stopped for it have caught up: the others keep little of
 // their logs so long, that these can.
-func (c *Coordinator) announceDisk() {
+func (c *rejoin) announceDisk() {
 	c.mu.Lock()
 	l, full := c.room.level, c.room.level >= disk.Full || len(c.room.suspended) > 0
 	c.mu.Unlock()
-	c.SetState(func(s *gossip.State) { s.DiskFull, s.DiskOut = full, l >= disk.Out })
+	c.Directory.SetState(func(s *gossip.State) { s.DiskFull, s.DiskOut = full, l >= disk.Out })
 }
 
-func (c *Coordinator) diskLevel() disk.Level {
+func (c *rejoin) diskLevel() disk.Level {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.room.level
@@ -68,7 +68,7 @@ func (c *Coordinator) diskLevel() disk.Level {
 
 // Suspended returns the groups whose replicas this member has stopped for want
 // of room.
-func (c *Coordinator) Suspended() []protocol.GroupID {
+func (c *rejoin) Suspended() []protocol.GroupID {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var ids []protocol.GroupID
@@ -79,9 +79,9 @@ func (c *Coordinator) Suspended() []protocol.GroupID {
 	return ids
 }
 
-// tendDisk gives way where the disk is short of room: leads go to members that
+// reconcileDisk gives way where the disk is short of room: leads go to members that
 // have some, then replicas stop where their groups live without them.
-func (c *Coordinator) tendDisk(ctx context.Context, h *shardgroups.Host, v *systemstate.Agreement, me protocol.MemberID) {
+func (c *rejoin) reconcileDisk(ctx context.Context, h *shardgroups.Host, v *systemstate.ClusterState, me protocol.MemberID) {
 	c.announceDisk()
 	level := c.diskLevel()
 	if level < disk.Full {
@@ -91,7 +91,7 @@ func (c *Coordinator) tendDisk(ctx context.Context, h *shardgroups.Host, v *syst
 	if len(c.roomy(v, me)) > 0 && time.Since(c.room.handed) > giveWayEvery {
 		c.room.handed = time.Now()
 		handing, cancel := context.WithTimeout(ctx, giveWayEvery)
-		c.HandOver(handing)
+		c.Leadership.HandOver(handing)
 		cancel()
 	}
 	if level < disk.Hard {
@@ -113,17 +113,17 @@ func (c *Coordinator) tendDisk(ctx context.Context, h *shardgroups.Host, v *syst
 	}
 }
 
-// tendSlowDisk tells the others whether this member's disk is slow. Whoever
+// transferFromSlowDisk tells the others whether this member's disk is slow. Whoever
 // leads the system group then moves its leads to members whose disks are not,
 // one at a time, and none to it: a group is as slow as its leader's disk, and
 // does without that of a member that follows.
-func (c *Coordinator) tendSlowDisk(h *shardgroups.Host) {
+func (c *rejoin) transferFromSlowDisk(h *shardgroups.Host) {
 	slow := h.SlowDisk()
 	if slow == c.room.slow {
 		return
 	}
 	c.room.slow = slow
-	c.SetState(func(s *gossip.State) { s.DiskSlow = slow })
+	c.Directory.SetState(func(s *gossip.State) { s.DiskSlow = slow })
 	if slow {
 		c.log.Warn("the disk is slow: other members are to lead")
 	} else {
@@ -131,7 +131,7 @@ func (c *Coordinator) tendSlowDisk(h *shardgroups.Host) {
 	}
 }
 
-func (c *Coordinator) noteAsked(id protocol.GroupID) {
+func (c *rejoin) noteAsked(id protocol.GroupID) {
 	if c.room.asked == nil {
 		c.room.asked = map[protocol.GroupID]time.Time{}
 	}
@@ -139,8 +139,8 @@ func (c *Coordinator) noteAsked(id protocol.GroupID) {
 }
 
 // suspend stops this member's replica of a group that lives without it.
-func (c *Coordinator) suspend(ctx context.Context, h *shardgroups.Host, v *systemstate.Agreement, g systemstate.Group, me protocol.MemberID) error {
-	if err := c.livesWithout(ctx, v, g, me); err != nil {
+func (c *rejoin) suspend(ctx context.Context, h *shardgroups.Host, v *systemstate.ClusterState, g systemstate.Group, me protocol.MemberID) error {
+	if err := c.servesWithout(ctx, v, g, me); err != nil {
 		return err
 	}
 	c.mu.Lock()
@@ -166,7 +166,7 @@ func (c *Coordinator) suspend(ctx context.Context, h *shardgroups.Host, v *syste
 // heldBack reports whether the replica of a group is not to be started for
 // want of room. One without which its group has no majority is, so that it can
 // be read.
-func (c *Coordinator) heldBack(ctx context.Context, v *systemstate.Agreement, g systemstate.Group, me protocol.MemberID) bool {
+func (c *rejoin) heldBack(ctx context.Context, v *systemstate.ClusterState, g systemstate.Group, me protocol.MemberID) bool {
 	if c.started[g.ID] {
 		return false
 	}
@@ -178,7 +178,7 @@ func (c *Coordinator) heldBack(ctx context.Context, v *systemstate.Agreement, g 
 		c.mu.Unlock()
 		if !held || time.Since(c.room.asked[g.ID]) >= giveWayEvery {
 			c.noteAsked(g.ID)
-			held = c.livesWithout(ctx, v, g, me) == nil
+			held = c.servesWithout(ctx, v, g, me) == nil
 		}
 	}
 	c.mu.Lock()
@@ -199,7 +199,7 @@ func (c *Coordinator) heldBack(ctx context.Context, v *systemstate.Agreement, g 
 
 // otherBehind reports whether the replica of a group was stopped for want of
 // room and has to wait, since another one that runs again has not caught up.
-func (c *Coordinator) otherBehind(v *systemstate.Agreement, id protocol.GroupID, me protocol.MemberID) bool {
+func (c *rejoin) otherBehind(v *systemstate.ClusterState, id protocol.GroupID, me protocol.MemberID) bool {
 	c.mu.Lock()
 	suspended := c.room.suspended[id]
 	c.mu.Unlock()
@@ -225,9 +225,9 @@ type without struct {
 	Member  protocol.MemberID // who asks
 }
 
-// livesWithout returns nil where a majority of a group's voters, this member not
+// servesWithout returns nil where a majority of a group's voters, this member not
 // counted, have said that they have all of it and keep running.
-func (c *Coordinator) livesWithout(ctx context.Context, v *systemstate.Agreement, g systemstate.Group, me protocol.MemberID) error {
+func (c *rejoin) servesWithout(ctx context.Context, v *systemstate.ClusterState, g systemstate.Group, me protocol.MemberID) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	var wg sync.WaitGroup
@@ -268,9 +268,9 @@ func orElse(err error) error {
 	return err
 }
 
-func (c *Coordinator) onWithout(ctx context.Context, q without) error {
+func (c *rejoin) onWithout(ctx context.Context, q without) error {
 	me := c.Self()
-	h, err := c.hostOf(q.Cluster)
+	h, err := c.Peers.hostOf(q.Cluster)
 	if err != nil {
 		return err
 	}
@@ -296,10 +296,10 @@ func (c *Coordinator) onWithout(ctx context.Context, q without) error {
 
 // roomy are the members, this one left out, that are heard of, have room on
 // their disks, and are not about to end.
-func (c *Coordinator) roomy(v *systemstate.Agreement, me protocol.MemberID) []protocol.MemberID {
+func (c *rejoin) roomy(v *systemstate.ClusterState, me protocol.MemberID) []protocol.MemberID {
 	var ids []protocol.MemberID
 	for _, o := range v.Members {
-		if s := c.StateOf(o.Incarnation); o.ID != me && c.Heard(o.Incarnation) && !s.DiskFull && !s.Closing {
+		if s := c.Directory.StateOf(o.Incarnation); o.ID != me && c.Directory.Heard(o.Incarnation) && !s.DiskFull && !s.Closing {
 			ids = append(ids, o.ID)
 		}
 	}

@@ -30,8 +30,8 @@ func TestForgedLife(t *testing.T) {
 	cluster := ofCluster(t, c, other)
 	present := identity.Life{Number: 3, Nonce: 8}
 	serveQuestions(t, l, func(q protocol.PeerRequest) protocol.Reply {
-		var life lifeQuery
-		if err := protocol.Decode(q.Args, &life); err != nil || q.What != askLife {
+		var life runQuery
+		if err := protocol.Decode(q.Args, &life); err != nil || q.What != askRun {
 			t.Errorf("asked for %s, %v", q.What, err)
 		}
 		if life.Incarnation == other.Incarnation && life.Life == present.Number && life.Nonce == present.Nonce {
@@ -39,16 +39,16 @@ func TestForgedLife(t *testing.T) {
 		}
 		return protocol.Reply{Code: protocol.CodeInvalid, Body: (&protocol.Problem{Detail: "no"}).Append(nil)}
 	})
-	tell := func(u protocol.UUID, l identity.Life) witnessReply {
+	tell := func(u protocol.UUID, l identity.Life) progressReply {
 		t.Helper()
 		// It may come from anywhere, and name any address.
-		r, err := c.onWitness(t.Context(), witnessQuery{
+		r, err := c.Rejoin.onObserved(t.Context(), progressQuery{
 			Cluster: cluster, Self: self{Incarnation: u, Address: "127.0.0.1:9"}, Life: l.Number, Nonce: l.Nonce,
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return r.(witnessReply)
+		return r.(progressReply)
 	}
 	forged := identity.Life{Number: 1 << 40, Nonce: 5}
 	if r := tell(other.Incarnation, forged); r.Noted || r.Older {
@@ -77,7 +77,7 @@ func TestBelieved(t *testing.T) {
 	a, b := identity.NewUUID(), identity.NewUUID()
 	known := []identity.Peer{{Incarnation: a, Address: "a:1"}, {Incarnation: b, Address: "b:1"}}
 	from := func(at string, u protocol.UUID) testimony {
-		return testimony{at, witnessReply{Self: self{Incarnation: u, Address: at}}}
+		return testimony{at, progressReply{Self: self{Incarnation: u, Address: at}}}
 	}
 	got := believed([]testimony{
 		from("a:1", a),                  // where it was

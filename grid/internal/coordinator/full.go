@@ -16,22 +16,22 @@ import (
 )
 
 // Missing returns how many replicas each group lacks to be fully replicated, as
-// this member knows it: those that the agreement does not list yet, those on
+// this member knows it: those that the cluster state does not list yet, those on
 // members that are not heard, and on members that have not caught up since they
 // were started. It asks nobody.
-func (c *Coordinator) Missing() map[protocol.GroupID]int {
+func (c *placement) Missing() map[protocol.GroupID]int {
 	v := c.View()
 	if v == nil {
 		return nil
 	}
 	me := c.member().Incarnation
 	return missing(v, func(o systemstate.Member) bool {
-		return (o.Incarnation == me || c.Heard(o.Incarnation)) && !c.StateOf(o.Incarnation).Behind
+		return (o.Incarnation == me || c.Directory.Heard(o.Incarnation)) && !c.Directory.StateOf(o.Incarnation).Behind
 	})
 }
 
 // missing returns how many replicas each group lacks where these members run.
-func missing(v *systemstate.Agreement, running func(systemstate.Member) bool) map[protocol.GroupID]int {
+func missing(v *systemstate.ClusterState, running func(systemstate.Member) bool) map[protocol.GroupID]int {
 	want, table := wantedPlaces(v, running), tableOf(v)
 	lacks := map[protocol.GroupID]int{}
 	for _, g := range table.Groups {
@@ -42,14 +42,14 @@ func missing(v *systemstate.Agreement, running func(systemstate.Member) bool) ma
 
 // missingAtAll returns how many replicas each group lacks even where all members
 // run whose data is not lost: places that are not filled, or have no vote yet.
-func missingAtAll(v *systemstate.Agreement) map[protocol.GroupID]int {
+func missingAtAll(v *systemstate.ClusterState) map[protocol.GroupID]int {
 	return missing(v, func(systemstate.Member) bool { return true })
 }
 
 // Full returns nil where every group has all its replicas, and they run and
 // have caught up: one more member may go then. Otherwise its error says which
 // groups miss some.
-func (c *Coordinator) Full() error {
+func (c *placement) Full() error {
 	missing := c.Missing()
 	if !c.IsReady() || len(missing) == 0 {
 		return fmt.Errorf("not ready: %s", c.Waiting())
@@ -76,7 +76,7 @@ const catchUpTimeout = 500 * time.Millisecond
 
 // watchCatchUp announces whether a replica of this member has not caught up
 // since it was started here. Once all have it asks nothing.
-func (c *Coordinator) watchCatchUp(ctx context.Context, h *shardgroups.Host, v *systemstate.Agreement, me protocol.MemberID) (behind bool) {
+func (c *placement) watchCatchUp(ctx context.Context, h *shardgroups.Host, v *systemstate.ClusterState, me protocol.MemberID) (behind bool) {
 	ctx, cancel := context.WithTimeout(ctx, catchUpTimeout)
 	defer cancel()
 	var mu sync.Mutex // guards caughtUp and behind
@@ -85,7 +85,7 @@ func (c *Coordinator) watchCatchUp(ctx context.Context, h *shardgroups.Host, v *
 		for _, r := range g.Replicas {
 			key := placeKey{g.ID, r.ID}
 			mu.Lock()
-			done := c.caughtUp[key]
+			done := c.Rejoin.caughtUp[key]
 			mu.Unlock()
 			if r.Member != me || done {
 				continue
@@ -98,11 +98,11 @@ func (c *Coordinator) watchCatchUp(ctx context.Context, h *shardgroups.Host, v *
 					behind = true
 					return
 				}
-				c.caughtUp[key] = true
+				c.Rejoin.caughtUp[key] = true
 			})
 		}
 	}
 	wg.Wait()
-	c.SetState(func(s *gossip.State) { s.Behind = behind })
+	c.Directory.SetState(func(s *gossip.State) { s.Behind = behind })
 	return behind
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"log/slog"
 	"testing"
-	"time"
 
 	"github.com/quorate/quorate/grid/internal/identity"
 	"github.com/quorate/quorate/grid/internal/network"
@@ -16,8 +15,8 @@ import (
 
 // questions are all that members ask of each other, and one that they do not.
 var questions = []string{
-	askState, askGive, askRelease, askStart, askJoin, askAddress, askTransfer, askCaughtUp,
-	askLeaders, askWithout, askWitness, askLeave, askChange, "", askApplied, askSize, askRoom,
+	askState, askEnlist, askRelease, askStart, askJoin, askAddress, askTransfer, askCaughtUp,
+	askLeaders, askWithout, askObserved, askLeave, askChange, "", askApplied, askSize, askRoom,
 }
 
 // blank returns the part of a blank member that answers others.
@@ -30,12 +29,13 @@ func blank(tb testing.TB) *Coordinator {
 	if err := dir.Update(func(m *identity.Member) { m.Incarnation = protocol.UUID{5} }); err != nil {
 		tb.Fatal(err)
 	}
-	return &Coordinator{
+	c := &Coordinator{
 		cfg: Config{Dir: dir, Address: "127.0.0.1:1", Network: &network.Network{}, Tune: func(*shardgroups.Config) {}}, dir: dir,
 		log: slog.New(slog.DiscardHandler), poke: make(chan struct{}, 1),
-		callers: map[string]time.Time{}, known: map[protocol.UUID]string{}, told: map[protocol.UUID]told{},
-		check: check{asked: map[protocol.UUID]int{}, answers: map[protocol.UUID]witnessReply{}},
 	}
+	c.makeParts()
+	c.Rejoin.check = check{asked: map[protocol.UUID]int{}, answers: map[protocol.UUID]progressReply{}}
+	return c
 }
 
 // FuzzQuestions puts two questions of any bytes to a blank member, of which the
@@ -43,7 +43,7 @@ func blank(tb testing.TB) *Coordinator {
 func FuzzQuestions(f *testing.F) {
 	who := self{Incarnation: protocol.UUID{1}, Name: "n2", Address: "127.0.0.1:2", Level: 1}
 	cluster := protocol.UUID{9}
-	give := protocol.Encode(gift{Incarnation: protocol.UUID{5}, Founder: who, Cluster: cluster, ClusterName: "c", Settings: settings{Durability: "disk", Partitions: 271}})
+	give := protocol.Encode(enlistment{Incarnation: protocol.UUID{5}, Founder: who, Cluster: cluster, ClusterName: "c", Settings: settings{Durability: "disk", Partitions: 271}})
 	for what, args := range map[byte]any{
 		0: who,
 		2: release{Founder: who.Incarnation, Cluster: cluster},
@@ -51,7 +51,7 @@ func FuzzQuestions(f *testing.F) {
 		4: join{Cluster: cluster, Incarnation: who.Incarnation, Name: "n2", Address: "127.0.0.1:2", Level: 1},
 		6: transfer{Cluster: cluster, Group: 2, Replica: 3},
 		9: without{Cluster: cluster, Group: 2, Member: 3},
-		10: witnessQuery{
+		10: progressQuery{
 			Cluster: cluster, Self: who, Life: 3, Nonce: 7, Replicas: []replicaOf{{Group: 2, Replica: 3}},
 		},
 		11: leave{Cluster: cluster, Member: 2, Groups: []protocol.GroupID{1, 2}},
@@ -70,7 +70,7 @@ func FuzzQuestions(f *testing.F) {
 			{What: questions[int(first)%len(questions)], Args: args},
 			{What: questions[int(second)%len(questions)], Args: more},
 		} {
-			r := c.Peer(ctx, q)
+			r := c.Peers.Peer(ctx, q)
 			var p protocol.Problem
 			if r.Code != protocol.CodeOK && p.Decode(r.Body) != nil {
 				t.Errorf("%q is refused with code %d and a detail that cannot be read", q.What, r.Code)
@@ -86,7 +86,7 @@ func FuzzAnswers(f *testing.F) {
 	f.Add(byte(0), protocol.Encode(stateReply{
 		Self: who, Cluster: protocol.UUID{9}, ClusterName: "c", Formed: true, Expect: 3, Seen: []protocol.UUID{{1}}, Known: []string{"127.0.0.1:2"},
 	}))
-	f.Add(byte(1), protocol.Encode(witnessReply{
+	f.Add(byte(1), protocol.Encode(progressReply{
 		Self: who, Life: 2, Noted: true, Seen: []shardgroups.ObservedProgress{{Group: 2, Replica: 3, Term: 4, HeldTerm: 4, HeldIndex: 9}},
 		Led: true, Listed: true, Others: []protocol.UUID{{1}},
 	}))
@@ -96,19 +96,19 @@ func FuzzAnswers(f *testing.F) {
 		switch kind % 3 {
 		case 0:
 			if r, ok := oneForm[stateReply](t, b); ok && c.agree(r.ClusterName, r.Settings) == nil {
-				_ = c.adopt(r)
+				_ = c.Formation.adopt(r)
 			}
 		case 1:
-			r, ok := oneForm[witnessReply](t, b)
+			r, ok := oneForm[progressReply](t, b)
 			if !ok {
 				return
 			}
 			m := c.member()
 			m.Started = []identity.Replica{{Group: 2, Replica: 3, Started: true}}
 			m.Peers = []identity.Peer{{Incarnation: protocol.UUID{1}, Voter: true}}
-			c.check.stored = []shardgroups.Stored{{Group: 2, Replica: 3, Term: 4, Last: 8}}
-			c.check.answers[r.Self.Incarnation] = r
-			_, _ = c.verdict(&m), c.unanswered(&m)
+			c.Rejoin.check.stored = []shardgroups.Stored{{Group: 2, Replica: 3, Term: 4, Last: 8}}
+			c.Rejoin.check.answers[r.Self.Incarnation] = r
+			_, _ = c.Rejoin.verdict(&m), c.Rejoin.unanswered(&m)
 		case 2:
 			_, _ = oneForm[leadersReply](t, b)
 		}

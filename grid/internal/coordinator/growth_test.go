@@ -18,9 +18,9 @@ import (
 // messages are all that members tell each other, with something in each field.
 func messages() []any {
 	all := []any{
-		new(self), new(stateReply), new(settings), new(gift), new(release), new(start), new(join), new(transfer),
+		new(self), new(stateReply), new(settings), new(enlistment), new(release), new(start), new(join), new(transfer),
 		new(applied), new(change), new(size), new(sizeQuery), new(roomQuery), new(leadersQuery), new(leadersReply),
-		new(leaderOf), new(without), new(leave), new(witnessQuery), new(replicaOf), new(witnessReply), new(lifeQuery),
+		new(leaderOf), new(without), new(leave), new(progressQuery), new(replicaOf), new(progressReply), new(runQuery),
 		new(conditionQuery), new(conditionReply), new(sessionsQuery), new(opening), new(sessionsReply),
 	}
 	for _, v := range all {

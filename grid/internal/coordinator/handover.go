@@ -19,7 +19,7 @@ const handOverPause = 20 * time.Millisecond
 // HandOver gives the groups this member leads to others, until it leads none
 // that another could lead, or ctx ends. One whose transfer failed is given to
 // somebody else next.
-func (c *Coordinator) HandOver(ctx context.Context) {
+func (c *leadership) HandOver(ctx context.Context) {
 	h := c.host.Load()
 	if h == nil {
 		return
@@ -47,7 +47,7 @@ func (c *Coordinator) HandOver(ctx context.Context) {
 }
 
 // carryOut makes transfers, all at once, and returns to whom one has failed.
-func (c *Coordinator) carryOut(ctx context.Context, h *shardgroups.Host, v *systemstate.Agreement, plan []partition.Transfer) map[protocol.MemberID]bool {
+func (c *leadership) carryOut(ctx context.Context, h *shardgroups.Host, v *systemstate.ClusterState, plan []partition.Transfer) map[protocol.MemberID]bool {
 	var wg sync.WaitGroup
 	var mu sync.Mutex // guards failed
 	failed := map[protocol.MemberID]bool{}
@@ -69,9 +69,9 @@ func (c *Coordinator) carryOut(ctx context.Context, h *shardgroups.Host, v *syst
 
 // planHandOver plans where the groups led here go when this member leaves, or
 // is short of room. Nobody to avoid gets one, where there is somebody else.
-func (c *Coordinator) planHandOver(v *systemstate.Agreement, avoid map[protocol.MemberID]bool) []partition.Transfer {
+func (c *leadership) planHandOver(v *systemstate.ClusterState, avoid map[protocol.MemberID]bool) []partition.Transfer {
 	me := c.Self()
-	able := c.roomy(v, me)
+	able := c.Rejoin.roomy(v, me)
 	if len(able) == 0 {
 		able = slices.DeleteFunc(c.able(v), func(id protocol.MemberID) bool { return id == me })
 	}
@@ -86,7 +86,7 @@ func (c *Coordinator) planHandOver(v *systemstate.Agreement, avoid map[protocol.
 // handOver hands one group over. Before anybody is kept waiting for it, the
 // next leader has caught up, and the line to it is open: what is left to ask
 // while nobody may write takes one round trip.
-func (c *Coordinator) handOver(ctx context.Context, h *shardgroups.Host, q transfer) error {
+func (c *leadership) handOver(ctx context.Context, h *shardgroups.Host, q transfer) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	var to protocol.MemberID
@@ -97,11 +97,11 @@ func (c *Coordinator) handOver(ctx context.Context, h *shardgroups.Host, q trans
 	if !ok {
 		return fmt.Errorf("nobody is known to have replica %d of group %d", q.Replica, q.Group)
 	}
-	l, err := call(ctx, c.cfg.Network, address)
+	l, err := dialPeer(ctx, c.cfg.Network, address)
 	if err != nil {
 		return err
 	}
-	defer l.hangUp()
+	defer l.close()
 	if err := l.ask(ctx, 1, askCaughtUp, q, nil); err != nil && !h.SlowDisk() {
 		return fmt.Errorf("the next leader has not caught up: %w", err)
 	}
@@ -124,8 +124,8 @@ func (c *Coordinator) handOver(ctx context.Context, h *shardgroups.Host, q trans
 
 // onApplied waits until the replica here has applied what the group's leader
 // has, so that it stands when it is told to.
-func (c *Coordinator) onApplied(ctx context.Context, q applied) error {
-	h, err := c.hostWith(q.Cluster, q.Group, q.Replica)
+func (c *leadership) onApplied(ctx context.Context, q applied) error {
+	h, err := c.Peers.hostWith(q.Cluster, q.Group, q.Replica)
 	if err != nil {
 		return err
 	}

@@ -82,8 +82,8 @@ func blankMember(t *testing.T) *Coordinator {
 	c := &Coordinator{
 		cfg: Config{Network: &network.Network{}, Address: "127.0.0.1:1", Changed: func() {}},
 		dir: dir, log: slog.New(slog.DiscardHandler), poke: make(chan struct{}, 1), ctx: ctx, cancel: cancel,
-		known: map[protocol.UUID]string{}, told: map[protocol.UUID]told{}, callers: map[string]time.Time{},
 	}
+	c.makeParts()
 	ready := make(chan struct{})
 	c.ready.Store(&ready)
 	return c
@@ -107,7 +107,7 @@ func TestJoinPastSilentAddresses(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), stepTimeout)
 	defer cancel()
 	m := c.Member()
-	if err := c.askToJoin(ctx, &m); err != nil {
+	if err := c.Rejoin.askToJoin(ctx, &m); err != nil {
 		t.Error(err)
 	}
 }
@@ -117,7 +117,7 @@ func TestJoinPastSilentAddresses(t *testing.T) {
 func TestMembersAreAskedAtTheSameTime(t *testing.T) {
 	c := blankMember(t)
 	var all sync.WaitGroup
-	v := &systemstate.Agreement{}
+	v := &systemstate.ClusterState{}
 	var g systemstate.Group
 	for i, l := range peers(t, 4) {
 		o := systemstate.Member{ID: protocol.MemberID(i + 1), Incarnation: identity.NewUUID(), Address: l.Addr().String()}
@@ -135,11 +135,11 @@ func TestMembersAreAskedAtTheSameTime(t *testing.T) {
 	}
 	m := c.Member()
 	all.Add(len(v.Members))
-	if dead := c.deadOf(t.Context(), nil, &m, v, g); len(dead) != len(v.Members) {
+	if dead := c.Formation.deadOf(t.Context(), nil, &m, v, g); len(dead) != len(v.Members) {
 		t.Errorf("dead are %v of %d members", dead, len(v.Members))
 	}
 	all.Add(len(v.Members))
-	if err := c.disband(t.Context(), &m, v); err == nil || strings.Count(err.Error(), "being released") != len(v.Members) {
+	if err := c.Formation.disband(t.Context(), &m, v); err == nil || strings.Count(err.Error(), "being released") != len(v.Members) {
 		t.Errorf("released: %v", err)
 	}
 }
@@ -164,9 +164,9 @@ func TestLogThatNeverComes(t *testing.T) {
 		return protocol.Reply{Body: protocol.Encode(r)}
 	})
 	looks := func() bool {
-		c.reform.looked, c.reform.leaderless = time.Time{}, time.Now().Add(-lostAfter)
+		c.Formation.reform.looked, c.Formation.reform.leaderless = time.Time{}, time.Now().Add(-lostAfter)
 		m := c.Member()
-		return c.logNeverComes(t.Context(), &m)
+		return c.Formation.logNeverComes(t.Context(), &m)
 	}
 	if looks() {
 		t.Error("it begins anew beside a member of its cluster")

@@ -37,8 +37,8 @@ type leave struct {
 // Leave announces that the member ends, and waits until every group that it
 // votes in can do without it, or ctx ends. It does not wait where nobody else
 // is there to stay.
-func (c *Coordinator) Leave(ctx context.Context) {
-	c.SetState(func(s *gossip.State) { s.Closing = true })
+func (c *leadership) Leave(ctx context.Context) {
+	c.Directory.SetState(func(s *gossip.State) { s.Closing = true })
 	said := ""
 	for c.IsReady() {
 		err := c.mayLeave(ctx)
@@ -61,13 +61,13 @@ func (c *Coordinator) Leave(ctx context.Context) {
 }
 
 // mayLeave returns nil where the others can do without this member.
-func (c *Coordinator) mayLeave(ctx context.Context) error {
+func (c *leadership) mayLeave(ctx context.Context) error {
 	v, me := c.View(), c.Self()
 	if v == nil || me == 0 {
 		return nil
 	}
 	stays := func(o systemstate.Member) bool {
-		return o.ID != me && !o.Gone && c.Heard(o.Incarnation) && !c.StateOf(o.Incarnation).Closing
+		return o.ID != me && !o.Gone && c.Directory.Heard(o.Incarnation) && !c.Directory.StateOf(o.Incarnation).Closing
 	}
 	if !slices.ContainsFunc(v.Members, stays) {
 		return nil
@@ -107,7 +107,7 @@ func (c *Coordinator) mayLeave(ctx context.Context) error {
 	return nil
 }
 
-func (c *Coordinator) askLeave(ctx context.Context, v *systemstate.Agreement, id protocol.MemberID, groups []protocol.GroupID) error {
+func (c *leadership) askLeave(ctx context.Context, v *systemstate.ClusterState, id protocol.MemberID, groups []protocol.GroupID) error {
 	o, _ := v.Member(id)
 	address, ok := c.AddressOf(id)
 	if !ok {
@@ -126,8 +126,8 @@ func (c *Coordinator) askLeave(ctx context.Context, v *systemstate.Agreement, id
 
 // isLeaving reports whether a member has this member's leave to end, or has
 // said that it ends and goes first.
-func (c *Coordinator) isLeaving(o systemstate.Member) bool {
-	closing := c.StateOf(o.Incarnation).Closing
+func (c *leadership) isLeaving(o systemstate.Member) bool {
+	closing := c.Directory.StateOf(o.Incarnation).Closing
 	c.mu.Lock()
 	at, granted := c.granted[o.ID]
 	if granted && !closing && time.Since(at) > leaveGrant {
@@ -140,11 +140,11 @@ func (c *Coordinator) isLeaving(o systemstate.Member) bool {
 
 // onLeave gives another member leave to end, where this one stays and has all
 // that both have.
-func (c *Coordinator) onLeave(ctx context.Context, h *shardgroups.Host, q leave) error {
+func (c *leadership) onLeave(ctx context.Context, h *shardgroups.Host, q leave) error {
 	v, me := c.View(), c.Self()
 	busy := func(why string) error { return &refusal{code: protocol.CodeBusy, detail: why} }
 	c.mu.Lock()
-	closing := c.state.Closing
+	closing := c.Directory.state.Closing
 	c.mu.Unlock()
 	if closing && me < q.Member {
 		return busy("it is shutting down itself")
@@ -169,7 +169,7 @@ func (c *Coordinator) onLeave(ctx context.Context, h *shardgroups.Host, q leave)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.state.Closing && me < q.Member {
+	if c.Directory.state.Closing && me < q.Member {
 		return busy("it is shutting down itself")
 	}
 	c.granted[q.Member] = time.Now()
@@ -177,7 +177,7 @@ func (c *Coordinator) onLeave(ctx context.Context, h *shardgroups.Host, q leave)
 }
 
 // isGranted reports whether a member has this member's leave to end.
-func (c *Coordinator) isGranted(o systemstate.Member) bool {
+func (c *leadership) isGranted(o systemstate.Member) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	at, ok := c.granted[o.ID]
@@ -185,7 +185,7 @@ func (c *Coordinator) isGranted(o systemstate.Member) bool {
 }
 
 // votesWith reports whether a member votes in one of the groups.
-func votesWith(v *systemstate.Agreement, id protocol.MemberID, groups []protocol.GroupID) bool {
+func votesWith(v *systemstate.ClusterState, id protocol.MemberID, groups []protocol.GroupID) bool {
 	return slices.ContainsFunc(v.Groups, func(g systemstate.Group) bool {
 		return slices.Contains(groups, g.ID) && slices.ContainsFunc(g.Replicas, func(r systemstate.Replica) bool {
 			return r.Member == id && !r.NonVoting

@@ -21,7 +21,7 @@ import (
 
 // replaceLost gives the partitions of a group that has lost its majority's data
 // to a new, empty one. It reports whether it did.
-func (c *Coordinator) replaceLost(ctx context.Context, h *shardgroups.Host) (bool, error) {
+func (c *placement) replaceLost(ctx context.Context, h *shardgroups.Host) (bool, error) {
 	v := h.System().View()
 	if v.Settings.Durability != "memory" || !slices.ContainsFunc(v.Groups, func(g systemstate.Group) bool { return c.isLost(v, g) }) {
 		return false, nil
@@ -49,19 +49,19 @@ func (c *Coordinator) replaceLost(ctx context.Context, h *shardgroups.Host) (boo
 
 // isLost reports whether a data group has lost its majority's data. A member that
 // was replaced and is heard all the same has its data.
-func (c *Coordinator) isLost(v *systemstate.Agreement, g systemstate.Group) bool {
-	heard := func(o systemstate.Member) bool { return o.ID == c.Self() || c.Heard(o.Incarnation) }
+func (c *placement) isLost(v *systemstate.ClusterState, g systemstate.Group) bool {
+	heard := func(o systemstate.Member) bool { return o.ID == c.Self() || c.Directory.Heard(o.Incarnation) }
 	return g.ID != protocol.SystemGroup && g.Backup == 0 && v.LostMajority(g, heard) != nil
 }
 
 // isThere reports whether a group that seems to be lost has its majority's data
 // after all: members that were replaced answer at their addresses.
-func (c *Coordinator) isThere(ctx context.Context, v *systemstate.Agreement, g systemstate.Group) bool {
+func (c *placement) isThere(ctx context.Context, v *systemstate.ClusterState, g systemstate.Group) bool {
 	gone := v.LostMajority(g, nil)
 	there := make([]bool, len(gone))
 	var asking sync.WaitGroup
 	for i, o := range gone {
-		asking.Go(func() { there[i] = o.ID == c.Self() || c.answers(ctx, o) })
+		asking.Go(func() { there[i] = o.ID == c.Self() || c.Peers.answers(ctx, o) })
 	}
 	asking.Wait()
 	lives := func(o systemstate.Member) bool {
@@ -82,7 +82,7 @@ const replacedLook = time.Second
 // end would take the data of a group's majority. The others drop its replicas
 // once they have others for them, that of the system group first, so that it
 // hears of the rest by asking.
-func (c *Coordinator) isNeeded(ctx context.Context, m *identity.Member, v *systemstate.Agreement, me protocol.MemberID) bool {
+func (c *placement) isNeeded(ctx context.Context, m *identity.Member, v *systemstate.ClusterState, me protocol.MemberID) bool {
 	votes := func(r systemstate.Replica) bool { return r.Member == me && !r.NonVoting }
 	if !slices.ContainsFunc(v.Groups, func(g systemstate.Group) bool {
 		return v.LostMajority(g, nil) != nil && slices.ContainsFunc(g.Replicas, votes)
@@ -93,7 +93,7 @@ func (c *Coordinator) isNeeded(ctx context.Context, m *identity.Member, v *syste
 		return true
 	}
 	c.lookedReplaced = time.Now()
-	for _, r := range c.tell(ctx, c.witnessQuery(m), time.Second, func(protocol.UUID) bool { return true }) {
+	for _, r := range c.Rejoin.tell(ctx, c.Rejoin.progressQuery(m), time.Second, func(protocol.UUID) bool { return true }) {
 		if r.Led && !r.Placed {
 			return false
 		}
@@ -102,7 +102,7 @@ func (c *Coordinator) isNeeded(ctx context.Context, m *identity.Member, v *syste
 }
 
 // replace agrees on the successor of a group, and says loudly what is lost.
-func (c *Coordinator) replace(ctx context.Context, h *shardgroups.Host, v *systemstate.Agreement, g, next systemstate.Group) error {
+func (c *placement) replace(ctx context.Context, h *shardgroups.Host, v *systemstate.ClusterState, g, next systemstate.Group) error {
 	replace := systemstate.Command{Kind: systemstate.ReplaceGroup, Group: g.ID, Groups: []systemstate.Group{next}}
 	if v.Settings.Durability == "memory" {
 		replace.Floor = c.floor.now()
@@ -123,7 +123,7 @@ func (c *Coordinator) replace(ctx context.Context, h *shardgroups.Host, v *syste
 }
 
 // placesOf says where a group's replicas were, and which are gone.
-func (c *Coordinator) placesOf(v *systemstate.Agreement, g systemstate.Group) string {
+func (c *placement) placesOf(v *systemstate.ClusterState, g systemstate.Group) string {
 	var all []string
 	for _, r := range g.Replicas {
 		o, _ := v.Member(r.Member)
@@ -159,7 +159,7 @@ func ranges(table []protocol.GroupID, g protocol.GroupID) string {
 // emptiest returns members for the replicas of a new group, those with the
 // fewest first. Of two members only one votes: else the loss of either would
 // stop the group.
-func (c *Coordinator) emptiest(v *systemstate.Agreement) []protocol.MemberID {
+func (c *placement) emptiest(v *systemstate.ClusterState) []protocol.MemberID {
 	load := map[protocol.MemberID]int{}
 	for _, g := range v.Groups {
 		if g.ID == protocol.SystemGroup || c.isLost(v, g) {
@@ -171,7 +171,7 @@ func (c *Coordinator) emptiest(v *systemstate.Agreement) []protocol.MemberID {
 	}
 	var ids []protocol.MemberID
 	for _, o := range v.Members {
-		if !o.Gone && (o.ID == c.Self() || c.Heard(o.Incarnation)) {
+		if !o.Gone && (o.ID == c.Self() || c.Directory.Heard(o.Incarnation)) {
 			ids = append(ids, o.ID)
 		}
 	}

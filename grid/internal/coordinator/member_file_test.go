@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/grid/internal/identity"
-	"github.com/quorate/quorate/protocol"
 )
 
 // patience is far longer than anything takes that does not wait.
@@ -25,23 +24,23 @@ func TestNobodyWaitsForTheMemberFile(t *testing.T) {
 	other := self{Incarnation: identity.NewUUID(), Address: "127.0.0.1:1"}
 	c := &Coordinator{
 		dir: dir, log: slog.New(slog.DiscardHandler), poke: make(chan struct{}, 1),
-		known: map[protocol.UUID]string{}, told: map[protocol.UUID]told{},
 	}
+	c.makeParts()
 	written := make(chan error, 1)
 	own := dir.Member().Incarnation
 	go func() {
-		_, err := c.onGive(gift{Incarnation: own, Founder: other, Cluster: identity.NewUUID()})
+		_, err := c.Formation.onEnlist(enlistment{Incarnation: own, Founder: other, Cluster: identity.NewUUID()})
 		written <- err
 	}()
 	<-writes
 	answered := make(chan struct{})
 	go func() {
 		defer close(answered)
-		if a, ok := c.resolve(other.Incarnation); !ok || a != other.Address {
+		if a, ok := c.Directory.resolve(other.Incarnation); !ok || a != other.Address {
 			t.Errorf("the founder is at %q, %t", a, ok)
 		}
-		c.learn(other)
-		c.StateOf(other.Incarnation)
+		c.Directory.learn(other)
+		c.Directory.StateOf(other.Incarnation)
 		c.Waiting()
 		if m := c.Member(); !m.Blank() {
 			t.Error("what is not on disk yet is told")

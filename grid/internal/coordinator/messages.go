@@ -16,7 +16,7 @@ import (
 // What members ask of each other.
 const (
 	askState     = "state"     // who are you, and where do you stand?
-	askGive      = "enlist"    // enlist with this founder
+	askEnlist    = "enlist"    // enlist with this founder
 	askRelease   = "release"   // be free again: the cluster will not be formed
 	askStart     = "start"     // start this replica of the system group
 	askJoin      = "join"      // admit me to your formed cluster
@@ -26,13 +26,13 @@ const (
 	askApplied   = "applied"   // has your replica of this group applied the entry with this index?
 	askLeaders   = "leaders"   // who leads the groups you have replicas of?
 	askWithout   = "without"   // do you keep your replica of this group running without mine?
-	askWitness   = "observed"  // what have you observed of my replicas, and of my runs?
+	askObserved  = "observed"  // what have you observed of my replicas, and of my runs?
 	askLeave     = "leave"     // may I end?
 	askChange    = "change"    // change the replicas of a group that you lead
 	askSize      = "size"      // what does the state of a group take that you lead?
 	askRoom      = "headroom"  // have you the memory to receive a group's state?
 	askCondition = "condition" // how are you?
-	askLife      = "run"       // is this your present run?
+	askRun       = "run"       // is this your present run?
 	askSessions  = "sessions"  // open and renew sessions that members keep
 )
 
@@ -83,8 +83,8 @@ type settings struct {
 	Replicas   uint32
 }
 
-// gift asks a blank member to give itself to a founder.
-type gift struct {
+// enlistment asks a blank member to give itself to a founder.
+type enlistment struct {
 	_           struct{}      `cbor:",toarray"`
 	Incarnation protocol.UUID // that is meant: another one may be at its address by now
 	Founder     self
@@ -93,7 +93,7 @@ type gift struct {
 	Settings    settings
 }
 
-// release undoes a gift.
+// release undoes a enlistment.
 type release struct {
 	_       struct{} `cbor:",toarray"`
 	Founder protocol.UUID
@@ -231,35 +231,35 @@ func askAs(ctx context.Context, n *network.Network, address string, id uint64, w
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	l, err := call(ctx, n, address)
+	l, err := dialPeer(ctx, n, address)
 	if err != nil {
 		return err
 	}
-	defer l.hangUp()
+	defer l.close()
 	return l.ask(ctx, id, what, args, out)
 }
 
-// line is a connection for several questions to a member, one after the other.
-type line struct {
+// peerConn is a connection for several questions to a member, one after the other.
+type peerConn struct {
 	address string
 	conn    net.Conn
 	frames  *protocol.FrameReader
 }
 
-func call(ctx context.Context, n *network.Network, address string) (*line, error) {
+func dialPeer(ctx context.Context, n *network.Network, address string) (*peerConn, error) {
 	c, err := n.Dial(ctx, address, protocol.PurposeMember)
 	if err != nil {
 		return nil, err
 	}
-	return &line{address, c, protocol.NewFrameReader(c, protocol.MaxFrame)}, nil
+	return &peerConn{address, c, protocol.NewFrameReader(c, protocol.MaxFrame)}, nil
 }
 
-func (l *line) hangUp() { _ = l.conn.Close() }
+func (l *peerConn) close() { _ = l.conn.Close() }
 
-// ask puts a question. A line whose question was not answered is of no further
+// ask puts a question. A connection whose question was not answered is of no further
 // use.
-func (l *line) ask(ctx context.Context, id uint64, what string, args, out any) error {
-	defer context.AfterFunc(ctx, l.hangUp)() // wakes the read
+func (l *peerConn) ask(ctx context.Context, id uint64, what string, args, out any) error {
+	defer context.AfterFunc(ctx, l.close)() // wakes the read
 	q := protocol.Encode(protocol.PeerRequest{
 		Type: protocol.TypePeer, ID: id, What: what, Args: protocol.Encode(args),
 	})

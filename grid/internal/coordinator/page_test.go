@@ -22,7 +22,7 @@ import (
 // none, an empty array.
 var asked = map[string][2]any{
 	askState:     {self{}, stateReply{}},
-	askGive:      {gift{}, nil},
+	askEnlist:    {enlistment{}, nil},
 	askRelease:   {release{}, nil},
 	askStart:     {start{}, nil},
 	askJoin:      {join{}, nil},
@@ -32,13 +32,13 @@ var asked = map[string][2]any{
 	askApplied:   {applied{}, nil},
 	askLeaders:   {leadersQuery{}, leadersReply{}},
 	askWithout:   {without{}, nil},
-	askWitness:   {witnessQuery{}, witnessReply{}},
+	askObserved:  {progressQuery{}, progressReply{}},
 	askLeave:     {leave{}, nil},
 	askChange:    {change{}, nil},
 	askSize:      {sizeQuery{}, size{}},
 	askRoom:      {roomQuery{}, nil},
 	askCondition: {conditionQuery{}, conditionReply{}},
-	askLife:      {lifeQuery{}, nil},
+	askRun:       {runQuery{}, nil},
 	askSessions:  {sessionsQuery{}, sessionsReply{}},
 }
 

@@ -14,7 +14,7 @@ import (
 )
 
 // Peer answers another member's question.
-func (c *Coordinator) Peer(ctx context.Context, q protocol.PeerRequest) protocol.Reply {
+func (c *peerServer) Peer(ctx context.Context, q protocol.PeerRequest) protocol.Reply {
 	answer, err := c.answer(ctx, q)
 	if err != nil {
 		code, p := protocol.CodeBusy, protocol.Problem{Detail: err.Error()}
@@ -30,19 +30,19 @@ func (c *Coordinator) Peer(ctx context.Context, q protocol.PeerRequest) protocol
 	return protocol.Reply{Body: protocol.Encode(answer)}
 }
 
-func (c *Coordinator) answer(ctx context.Context, q protocol.PeerRequest) (any, error) {
+func (c *peerServer) answer(ctx context.Context, q protocol.PeerRequest) (any, error) {
 	if !isStillAsked(ctx, q.What) {
 		return nil, errHungUp
 	}
 	switch q.What {
 	case askState:
 		return with(q.Args, c.onState)
-	case askGive:
-		return with(q.Args, c.onGive)
+	case askEnlist:
+		return with(q.Args, c.Formation.onEnlist)
 	case askRelease:
-		return with(q.Args, c.onRelease)
+		return with(q.Args, c.Formation.onRelease)
 	case askStart:
-		return with(q.Args, c.onStart)
+		return with(q.Args, c.Formation.onStart)
 	case askJoin:
 		return with(q.Args, func(j join) (any, error) { return nil, c.onJoin(ctx, q, j) })
 	case askAddress:
@@ -53,7 +53,7 @@ func (c *Coordinator) answer(ctx context.Context, q protocol.PeerRequest) (any, 
 			if err != nil {
 				return nil, err
 			}
-			return nil, c.handOver(ctx, h, t)
+			return nil, c.Leadership.handOver(ctx, h, t)
 		})
 	case askCaughtUp:
 		return with(q.Args, func(t transfer) (any, error) {
@@ -66,20 +66,20 @@ func (c *Coordinator) answer(ctx context.Context, q protocol.PeerRequest) (any, 
 			return nil, h.CaughtUp(ctx, t.Group)
 		})
 	case askApplied:
-		return with(q.Args, func(a applied) (any, error) { return nil, c.onApplied(ctx, a) })
+		return with(q.Args, func(a applied) (any, error) { return nil, c.Leadership.onApplied(ctx, a) })
 	case askLeaders:
 		return with(q.Args, func(leadersQuery) (any, error) { return c.onLeaders(), nil })
 	case askWithout:
-		return with(q.Args, func(w without) (any, error) { return nil, c.onWithout(ctx, w) })
-	case askWitness:
-		return with(q.Args, func(w witnessQuery) (any, error) { return c.onWitness(ctx, w) })
+		return with(q.Args, func(w without) (any, error) { return nil, c.Rejoin.onWithout(ctx, w) })
+	case askObserved:
+		return with(q.Args, func(w progressQuery) (any, error) { return c.Rejoin.onObserved(ctx, w) })
 	case askLeave:
 		return with(q.Args, func(x leave) (any, error) {
 			h, err := c.hostOf(x.Cluster)
 			if err != nil {
 				return nil, err
 			}
-			return nil, c.onLeave(ctx, h, x)
+			return nil, c.Leadership.onLeave(ctx, h, x)
 		})
 	case askChange:
 		return with(q.Args, func(x change) (any, error) {
@@ -87,7 +87,7 @@ func (c *Coordinator) answer(ctx context.Context, q protocol.PeerRequest) (any, 
 			if err != nil {
 				return nil, err
 			}
-			return nil, c.makeChange(ctx, h, x)
+			return nil, c.Placement.makeChange(ctx, h, x)
 		})
 	case askSize:
 		return with(q.Args, func(x sizeQuery) (any, error) {
@@ -97,21 +97,21 @@ func (c *Coordinator) answer(ctx context.Context, q protocol.PeerRequest) (any, 
 			}
 			return sizeHere(h, x.Group)
 		})
-	case askLife:
-		return with(q.Args, func(l lifeQuery) (any, error) { return nil, c.onLife(l) })
+	case askRun:
+		return with(q.Args, func(l runQuery) (any, error) { return nil, c.Rejoin.onRun(l) })
 	case askCondition:
 		return with(q.Args, c.onCondition)
 	case askSessions:
 		return with(q.Args, func(x sessionsQuery) (any, error) { return c.onSessions(ctx, x) })
 	case askRoom:
-		return with(q.Args, func(x roomQuery) (any, error) { return nil, c.onRoom(x) })
+		return with(q.Args, func(x roomQuery) (any, error) { return nil, c.Placement.onRoom(x) })
 	}
 	return nil, &refusal{code: protocol.CodeUnsupported, detail: fmt.Sprintf("unknown question %q", q.What)}
 }
 
-// hangUpLook is how long a question that changes something waits for news that
+// closeLook is how long a question that changes something waits for news that
 // its asker has hung up.
-const hangUpLook = 2 * time.Millisecond
+const closeLook = 2 * time.Millisecond
 
 var errHungUp = &refusal{code: protocol.CodeBusy, detail: "the asking member has closed the connection"}
 
@@ -120,17 +120,17 @@ var errHungUp = &refusal{code: protocol.CodeBusy, detail: "the asking member has
 // something for a member that has asked others since, or is no more.
 func isStillAsked(ctx context.Context, what string) bool {
 	switch what {
-	case askGive, askRelease, askStart, askJoin, askAddress, askTransfer, askLeave, askChange:
+	case askEnlist, askRelease, askStart, askJoin, askAddress, askTransfer, askLeave, askChange:
 		select {
 		case <-ctx.Done():
-		case <-time.After(hangUpLook):
+		case <-time.After(closeLook):
 		}
 	}
 	return ctx.Err() == nil
 }
 
 // hostOf returns the host of a member of the cluster that is meant.
-func (c *Coordinator) hostOf(cluster protocol.UUID) (*shardgroups.Host, error) {
+func (c *peerServer) hostOf(cluster protocol.UUID) (*shardgroups.Host, error) {
 	h := c.host.Load()
 	if v := c.View(); h == nil || v == nil || v.Cluster != cluster {
 		return nil, errAnotherCluster
@@ -139,7 +139,7 @@ func (c *Coordinator) hostOf(cluster protocol.UUID) (*shardgroups.Host, error) {
 }
 
 // hostWith is hostOf where the member has a replica, too.
-func (c *Coordinator) hostWith(cluster protocol.UUID, g protocol.GroupID, r protocol.ReplicaID) (*shardgroups.Host, error) {
+func (c *peerServer) hostWith(cluster protocol.UUID, g protocol.GroupID, r protocol.ReplicaID) (*shardgroups.Host, error) {
 	h, err := c.hostOf(cluster)
 	if err != nil {
 		return nil, err
@@ -159,18 +159,18 @@ func with[T any](args []byte, f func(T) (any, error)) (any, error) {
 	return f(v)
 }
 
-func (c *Coordinator) onState(from self) (any, error) {
-	targets := c.targets()
+func (c *peerServer) onState(from self) (any, error) {
+	targets := c.Directory.targets()
 	h := c.host.Load()
 	m := c.member()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if from.Incarnation != m.Incarnation && from.Address != "" {
-		if _, known := c.callers[from.Address]; !known && len(c.callers) < 1024 {
+		if _, known := c.Directory.callers[from.Address]; !known && len(c.Directory.callers) < 1024 {
 			defer c.wake() // somebody new: look around at once
-			c.callers[from.Address] = time.Now()
+			c.Directory.callers[from.Address] = time.Now()
 		} else if known {
-			c.callers[from.Address] = time.Now()
+			c.Directory.callers[from.Address] = time.Now()
 		}
 	}
 	_, placed := m.Replica(protocol.SystemGroup)
@@ -180,25 +180,25 @@ func (c *Coordinator) onState(from self) (any, error) {
 		Founder: m.Founder, FounderAddress: m.FounderAddress,
 		Expect: uint32(c.cfg.Expect), Settings: wireOf(&m), Known: targets,
 	}
-	r.GracePeriod = int64(c.lostTTL)
+	r.GracePeriod = int64(c.Formation.lostTTL)
 	if m.Blank() {
-		r.ClusterName, r.Settings = c.wantedName(), c.wanted()
+		r.ClusterName, r.Settings = c.Formation.wantedName(), c.wanted()
 	}
 	if r.Settings.Durability == "memory" {
 		r.Floor = c.floor.now()
 	}
-	for _, s := range c.seen {
+	for _, s := range c.Formation.seen {
 		r.Seen = append(r.Seen, s.Self.Incarnation)
 	}
 	if h != nil {
 		v := h.System().View()
-		r.SystemApplied, r.Led = h.System().Applied(), c.isLed(h, v) && votesInSystem(v, m.Incarnation)
+		r.SystemApplied, r.Led = h.System().Applied(), c.Formation.isLed(h, v) && votesInSystem(v, m.Incarnation)
 	}
 	return r, nil
 }
 
-// onGive gives this blank member to a founder. It is on disk before the answer.
-func (c *Coordinator) onGive(g gift) (any, error) {
+// onEnlist gives this blank member to a founder. It is on disk before the answer.
+func (c *formation) onEnlist(g enlistment) (any, error) {
 	if err := c.agree(g.ClusterName, g.Settings); err != nil {
 		return nil, &refusal{code: protocol.CodeSettings, detail: err.Error()}
 	}
@@ -214,7 +214,7 @@ func (c *Coordinator) onGive(g gift) (any, error) {
 	if !m.Blank() {
 		return nil, &refusal{code: protocol.CodeWrongGrid, detail: fmt.Sprintf("%s has enlisted with the founder at %s", m.Name, m.FounderAddress)}
 	}
-	c.noteKnown(g.Founder)
+	c.Directory.noteKnown(g.Founder)
 	c.mu.Lock()
 	c.founderName = g.Founder.Name
 	c.mu.Unlock()
@@ -228,9 +228,9 @@ func (c *Coordinator) onGive(g gift) (any, error) {
 	})
 }
 
-// onRelease undoes onGive where the cluster was not formed. The step of run
+// onRelease undoes onEnlist where the cluster was not formed. The step of run
 // does the work; until it has, the founder asks again.
-func (c *Coordinator) onRelease(r release) (any, error) {
+func (c *formation) onRelease(r release) (any, error) {
 	c.deciding.Lock()
 	defer c.deciding.Unlock()
 	m := c.dir.Member()
@@ -247,7 +247,7 @@ func (c *Coordinator) onRelease(r release) (any, error) {
 	return nil, &refusal{code: protocol.CodeBusy, detail: "being released"}
 }
 
-func (c *Coordinator) isReleased() bool {
+func (c *formation) isReleased() bool {
 	m := c.member()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -256,7 +256,7 @@ func (c *Coordinator) isReleased() bool {
 
 // onStart notes this member's replica of the system group; the step of run
 // starts it.
-func (c *Coordinator) onStart(s start) (any, error) {
+func (c *formation) onStart(s start) (any, error) {
 	c.deciding.Lock()
 	defer c.deciding.Unlock()
 	m := c.dir.Member()
@@ -266,7 +266,7 @@ func (c *Coordinator) onStart(s start) (any, error) {
 	if m.Incarnation != s.Incarnation {
 		return nil, &refusal{code: protocol.CodeInvalid, detail: "the replica is that of another incarnation, which is dead"}
 	}
-	c.noteKnown(slices.DeleteFunc(s.Peers, func(p self) bool { return p.Incarnation == m.Incarnation })...)
+	c.Directory.noteKnown(slices.DeleteFunc(s.Peers, func(p self) bool { return p.Incarnation == m.Incarnation })...)
 	if r, ok := m.Replica(protocol.SystemGroup); ok {
 		if r.Replica != s.Replica {
 			return nil, &refusal{code: protocol.CodeInvalid, detail: fmt.Sprintf("replica %d of the system group runs here", r.Replica)}
@@ -281,7 +281,7 @@ func (c *Coordinator) onStart(s start) (any, error) {
 
 // leading returns the host where this member leads the system group of the
 // cluster that is meant.
-func (c *Coordinator) leading(cluster protocol.UUID) (*shardgroups.Host, error) {
+func (c *peerServer) leading(cluster protocol.UUID) (*shardgroups.Host, error) {
 	h, err := c.hostOf(cluster)
 	if err != nil {
 		return nil, err
@@ -295,7 +295,7 @@ func (c *Coordinator) leading(cluster protocol.UUID) (*shardgroups.Host, error) 
 
 // atLeader returns the host where this member leads the system group; where
 // another does, it passes the question on and returns nil.
-func (c *Coordinator) atLeader(ctx context.Context, q protocol.PeerRequest, j join) (*shardgroups.Host, error) {
+func (c *peerServer) atLeader(ctx context.Context, q protocol.PeerRequest, j join) (*shardgroups.Host, error) {
 	h, err := c.leading(j.Cluster)
 	var r *refusal
 	if !errors.As(err, &r) || r.code != protocol.CodeNotLeader || q.ID == forwardedID {
@@ -309,7 +309,7 @@ func (c *Coordinator) atLeader(ctx context.Context, q protocol.PeerRequest, j jo
 }
 
 // onAddress notes where a member is now, for this member and for all.
-func (c *Coordinator) onAddress(ctx context.Context, q protocol.PeerRequest, j join) error {
+func (c *peerServer) onAddress(ctx context.Context, q protocol.PeerRequest, j join) error {
 	if v := c.View(); v == nil || v.Cluster != j.Cluster {
 		return errAnotherCluster
 	}
@@ -317,7 +317,7 @@ func (c *Coordinator) onAddress(ctx context.Context, q protocol.PeerRequest, j j
 	if _, err := c.callBack(ctx, j.Cluster, j.self()); err != nil {
 		return err
 	}
-	c.learn(j.self())
+	c.Directory.learn(j.self())
 	h, err := c.atLeader(ctx, q, j)
 	if h == nil || err != nil {
 		return err
@@ -327,7 +327,7 @@ func (c *Coordinator) onAddress(ctx context.Context, q protocol.PeerRequest, j j
 
 // onJoin lists a member of a formed cluster, at the leader or by asking it. The
 // coordinator's step gives it its places.
-func (c *Coordinator) onJoin(ctx context.Context, q protocol.PeerRequest, j join) error {
+func (c *peerServer) onJoin(ctx context.Context, q protocol.PeerRequest, j join) error {
 	h, err := c.atLeader(ctx, q, j)
 	if h == nil || err != nil {
 		return err
@@ -346,7 +346,7 @@ func (c *Coordinator) onJoin(ctx context.Context, q protocol.PeerRequest, j join
 // the name has a newer incarnation by now. So the member is called back at its
 // address first; the one it replaces is looked for there, too; and the command
 // names it, so that between the look and the entry nobody else is replaced.
-func (c *Coordinator) list(ctx context.Context, h *shardgroups.Host, v *systemstate.Agreement, s self) error {
+func (c *peerServer) list(ctx context.Context, h *shardgroups.Host, v *systemstate.ClusterState, s self) error {
 	if old, ok := v.Incarnation(s.Incarnation); ok && !old.Gone {
 		c.wake()
 		return nil
@@ -363,7 +363,7 @@ func (c *Coordinator) list(ctx context.Context, h *shardgroups.Host, v *systemst
 	if err != nil {
 		return err
 	}
-	c.learn(s)
+	c.Directory.learn(s)
 	_, err = h.System().Propose(ctx, systemstate.Command{
 		Kind:     systemstate.AddMember,
 		Member:   systemstate.Member{Incarnation: s.Incarnation, Name: s.Name, Address: s.Address, Level: s.Level},
@@ -379,7 +379,7 @@ func (c *Coordinator) list(ctx context.Context, h *shardgroups.Host, v *systemst
 
 // callBack returns the answer of a member that is at its address, as it has said,
 // and belongs to a cluster or wants to.
-func (c *Coordinator) callBack(ctx context.Context, cluster protocol.UUID, s self) (r stateReply, err error) {
+func (c *peerServer) callBack(ctx context.Context, cluster protocol.UUID, s self) (r stateReply, err error) {
 	if err := ask(ctx, c.cfg.Network, s.Address, askState, c.self(), &r); err != nil {
 		return r, &refusal{
 			code:   protocol.CodeBusy,
@@ -395,12 +395,12 @@ func (c *Coordinator) callBack(ctx context.Context, cluster protocol.UUID, s sel
 // mayTakeName returns the incarnation that a member replaces, zero where its name
 // is free. It refuses one whose name another has that lives. Only one member can
 // be at an address: a name that returns there has lost its data.
-func (c *Coordinator) mayTakeName(ctx context.Context, v *systemstate.Agreement, s self) (replaces protocol.UUID, err error) {
+func (c *peerServer) mayTakeName(ctx context.Context, v *systemstate.ClusterState, s self) (replaces protocol.UUID, err error) {
 	old, ok := v.Named(s.Name)
 	if !ok {
 		return protocol.UUID{}, nil
 	}
-	address, ok := c.resolve(old.Incarnation)
+	address, ok := c.Directory.resolve(old.Incarnation)
 	if !ok {
 		address = old.Address
 	}
@@ -409,7 +409,7 @@ func (c *Coordinator) mayTakeName(ctx context.Context, v *systemstate.Agreement,
 	}
 	var r stateReply
 	err = ask(ctx, c.cfg.Network, address, askState, c.self(), &r)
-	if err == nil && r.Self.Incarnation != old.Incarnation || err != nil && !c.Heard(old.Incarnation) {
+	if err == nil && r.Self.Incarnation != old.Incarnation || err != nil && !c.Directory.Heard(old.Incarnation) {
 		return old.Incarnation, nil
 	}
 	return protocol.UUID{}, &refusal{
@@ -419,8 +419,8 @@ func (c *Coordinator) mayTakeName(ctx context.Context, v *systemstate.Agreement,
 }
 
 // answers reports whether an incarnation is at its address.
-func (c *Coordinator) answers(ctx context.Context, o systemstate.Member) bool {
-	address, ok := c.resolve(o.Incarnation)
+func (c *peerServer) answers(ctx context.Context, o systemstate.Member) bool {
+	address, ok := c.Directory.resolve(o.Incarnation)
 	if !ok {
 		address = o.Address
 	}
@@ -430,7 +430,7 @@ func (c *Coordinator) answers(ctx context.Context, o systemstate.Member) bool {
 
 // onLeaders answers with what the replicas here know, not with what others have
 // said: two members must not keep up each other's belief.
-func (c *Coordinator) onLeaders() leadersReply {
+func (c *peerServer) onLeaders() leadersReply {
 	h, v := c.host.Load(), c.View()
 	var known leadersReply
 	if h == nil || v == nil {

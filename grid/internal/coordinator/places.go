@@ -64,13 +64,13 @@ func (p *places) clear() { *p = places{} }
 // fillPlaces brings the replicas of all groups to where they should be, as far
 // as it goes without waiting. It reports whether something is left to do soon.
 //
-// The plan follows from the agreement alone, and each step may be repeated: a
+// The plan follows from the cluster state alone, and each step may be repeated: a
 // coordinator that takes over in the middle of one makes it again.
 //
 //	AddReplica agreed -> the group counts a copy -> its member starts it ->
 //	it has caught up -> the group drops the lost one -> RemoveReplica agreed ->
 //	the group counts a vote -> SetReplica agreed
-func (c *Coordinator) fillPlaces(ctx context.Context, h *shardgroups.Host, running func(systemstate.Member) bool) (again bool, err error) {
+func (c *placement) fillPlaces(ctx context.Context, h *shardgroups.Host, running func(systemstate.Member) bool) (again bool, err error) {
 	if time.Now().Before(c.places.pause) {
 		return false, nil
 	}
@@ -111,9 +111,9 @@ func (c *Coordinator) fillPlaces(ctx context.Context, h *shardgroups.Host, runni
 	return true, nil
 }
 
-// planPlaces returns the steps that the agreement asks for, where those who are
+// planPlaces returns the steps that the cluster state asks for, where those who are
 // full are given nothing.
-func (c *Coordinator) planPlaces(v *systemstate.Agreement, running func(systemstate.Member) bool, full map[target]string) []partition.Step {
+func (c *placement) planPlaces(v *systemstate.ClusterState, running func(systemstate.Member) bool, full map[target]string) []partition.Step {
 	want := wantedPlaces(v, running)
 	want.CaughtUp = func(g protocol.GroupID, r protocol.ReplicaID) bool { return c.places.caught[placeKey{g, r}] }
 	want.NoRoom = func(g protocol.GroupID, m protocol.MemberID) bool { return full[target{g, m}] != "" }
@@ -127,7 +127,7 @@ func (c *Coordinator) planPlaces(v *systemstate.Agreement, running func(systemst
 }
 
 // wantedPlaces is what the places of a cluster should be like.
-func wantedPlaces(v *systemstate.Agreement, running func(systemstate.Member) bool) partition.Places {
+func wantedPlaces(v *systemstate.ClusterState, running func(systemstate.Member) bool) partition.Places {
 	want := partition.Places{
 		Replicas: int(v.Settings.Replicas),
 		Targets:  map[protocol.GroupID]partition.Target{protocol.SystemGroup: {Voters: systemVoters(len(living(v))), Copies: len(v.Members)}},
@@ -144,7 +144,7 @@ func wantedPlaces(v *systemstate.Agreement, running func(systemstate.Member) boo
 }
 
 // idle returns the members whose data is lost and that no group lists any more.
-func idle(v *systemstate.Agreement) []systemstate.Member {
+func idle(v *systemstate.ClusterState) []systemstate.Member {
 	var found []systemstate.Member
 	for _, o := range v.Members {
 		holds := slices.ContainsFunc(v.Groups, func(g systemstate.Group) bool {
@@ -160,7 +160,7 @@ func idle(v *systemstate.Agreement) []systemstate.Member {
 // followUp helps the copies that are on their way: it makes sure that their
 // group and their member know of them, and asks whether they have caught up. It
 // reports whether one has not.
-func (c *Coordinator) followUp(ctx context.Context, h *shardgroups.Host, running func(systemstate.Member) bool) (catching bool) {
+func (c *placement) followUp(ctx context.Context, h *shardgroups.Host, running func(systemstate.Member) bool) (catching bool) {
 	v := h.System().View()
 	var mu sync.Mutex // guards places.caught and places.added
 	var wg sync.WaitGroup
@@ -185,7 +185,7 @@ func (c *Coordinator) followUp(ctx context.Context, h *shardgroups.Host, running
 					}
 				}
 				q := transfer{Cluster: v.Cluster, Group: g.ID, Replica: r.ID}
-				err := c.mayLead(ctx, o.ID, q)
+				err := c.Leadership.mayLead(ctx, o.ID, q)
 				mu.Lock()
 				defer mu.Unlock()
 				c.places.note(&c.places.added, key)
@@ -210,8 +210,8 @@ func (p *places) note(in *map[placeKey]bool, key placeKey) {
 }
 
 // addCopy makes a copy known to its group. Its member learns of it from the
-// agreement; of the system group, which tells the agreement, it has to be told.
-func (c *Coordinator) addCopy(ctx context.Context, h *shardgroups.Host, v *systemstate.Agreement, key placeKey, o systemstate.Member) error {
+// agreement; of the system group, which has the cluster state, it has to be asked.
+func (c *placement) addCopy(ctx context.Context, h *shardgroups.Host, v *systemstate.ClusterState, key placeKey, o systemstate.Member) error {
 	q := change{Cluster: v.Cluster, Group: key.group, Replica: key.replica, Member: o.Incarnation, What: partition.AddNonVoting}
 	if err := c.change(ctx, h, v, q); err != nil {
 		return err
@@ -231,7 +231,7 @@ func (c *Coordinator) addCopy(ctx context.Context, h *shardgroups.Host, v *syste
 }
 
 // takeStep carries one step of a plan out.
-func (c *Coordinator) takeStep(ctx context.Context, h *shardgroups.Host, v *systemstate.Agreement, s partition.Step) error {
+func (c *placement) takeStep(ctx context.Context, h *shardgroups.Host, v *systemstate.ClusterState, s partition.Step) error {
 	o, ok := v.Member(s.Member)
 	if !ok {
 		return errors.New("no such member")
@@ -242,7 +242,7 @@ func (c *Coordinator) takeStep(ctx context.Context, h *shardgroups.Host, v *syst
 	q := change{Cluster: v.Cluster, Group: s.Group, Replica: s.Replica, Member: o.Incarnation, What: s.Change}
 	switch s.Change {
 	case partition.AddNonVoting:
-		if s := c.StateOf(o.Incarnation); s.DiskFull || s.Closing {
+		if s := c.Directory.StateOf(o.Incarnation); s.DiskFull || s.Closing {
 			return errors.New("its disk is full, or it is about to shut down")
 		}
 		if err := c.hasRoom(ctx, h, v, s.Group, o); err != nil {
@@ -256,7 +256,7 @@ func (c *Coordinator) takeStep(ctx context.Context, h *shardgroups.Host, v *syst
 		return err
 	case partition.Promote:
 		// It may have been long since it had caught up.
-		if err := c.mayLead(ctx, s.Member, transfer{Cluster: v.Cluster, Group: s.Group, Replica: s.Replica}); err != nil {
+		if err := c.Leadership.mayLead(ctx, s.Member, transfer{Cluster: v.Cluster, Group: s.Group, Replica: s.Replica}); err != nil {
 			delete(c.places.caught, placeKey{s.Group, s.Replica})
 			return err
 		}
@@ -292,7 +292,7 @@ func (c *Coordinator) stepped(point string, g protocol.GroupID) {
 }
 
 // change has a group's leader change its replicas.
-func (c *Coordinator) change(ctx context.Context, h *shardgroups.Host, v *systemstate.Agreement, q change) error {
+func (c *placement) change(ctx context.Context, h *shardgroups.Host, v *systemstate.ClusterState, q change) error {
 	leader, _ := c.leader(v, q.Group)
 	switch leader {
 	case 0:
@@ -308,7 +308,7 @@ func (c *Coordinator) change(ctx context.Context, h *shardgroups.Host, v *system
 }
 
 // makeChange changes the replicas of a group that is led here.
-func (c *Coordinator) makeChange(ctx context.Context, h *shardgroups.Host, q change) error {
+func (c *placement) makeChange(ctx context.Context, h *shardgroups.Host, q change) error {
 	if !h.LeaderOf(q.Group).Self {
 		return &refusal{code: protocol.CodeNotLeader, detail: fmt.Sprintf("this member does not lead group %d", q.Group)}
 	}
@@ -323,4 +323,31 @@ func (c *Coordinator) makeChange(ctx context.Context, h *shardgroups.Host, q cha
 		return h.RemoveReplica(ctx, q.Group, q.Replica)
 	}
 	return &refusal{code: protocol.CodeInvalid, detail: "an unknown change"}
+}
+
+// createGroups agrees on the first data groups.
+func (c *placement) createGroups(ctx context.Context, h *shardgroups.Host, v *systemstate.ClusterState) error {
+	members, replicas := living(v), int(v.Settings.Replicas)
+	if len(members) == 2 && replicas > 2 {
+		replicas = 1 // see partition.PlanReplicas
+	}
+	t, err := partition.PlanGroups(partition.First{
+		Partitions: int(v.Settings.Partitions), Groups: int(v.Settings.Groups), Replicas: replicas,
+		Members: members, NextReplica: 1,
+	})
+	if err != nil {
+		return err
+	}
+	create := systemstate.Command{Kind: systemstate.CreateGroups, Partitions: t.Partitions}
+	for _, g := range t.Groups {
+		group := systemstate.Group{ID: g.ID, GracePeriod: c.Formation.gracePeriod(), Generation: v.Floor.Generation(), Revision: v.Floor.Revision()}
+		for _, r := range g.Replicas {
+			group.Replicas = append(group.Replicas, systemstate.Replica{ID: r.ID, Member: r.Member, Initial: true})
+			group.NextReplica = max(group.NextReplica, r.ID+1)
+		}
+		create.Groups = append(create.Groups, group)
+	}
+	_, err = h.System().Propose(ctx, create)
+	c.stepped(tune.GroupsAgreed, protocol.SystemGroup)
+	return err
 }

@@ -16,7 +16,7 @@ func TestSystemVoters(t *testing.T) {
 		{1, 1, 1}, {2, 1, 1}, {3, 1, 3}, {4, 1, 3}, {4, 3, 3}, {4, 4, 3}, {5, 1, 5}, {5, 3, 5}, {7, 1, 5}, {7, 5, 5},
 	} {
 		t.Run(fmt.Sprintf("%d of %d vote", x.have, x.members), func(t *testing.T) {
-			v := &systemstate.Agreement{}
+			v := &systemstate.ClusterState{}
 			g := systemstate.Group{ID: protocol.SystemGroup, NextReplica: 1}
 			for id := protocol.MemberID(1); int(id) <= x.members; id++ {
 				v.Members = append(v.Members, systemstate.Member{ID: id, Name: fmt.Sprint(id)})

@@ -22,7 +22,7 @@ const groupsGrace = 5 * time.Second
 // checkReady closes ready once the member can serve: it knows where each request
 // goes. Which groups lack a leader is told by Leaderless, and which their state by
 // Loading.
-func (c *Coordinator) checkReady(h *shardgroups.Host, v *systemstate.Agreement) {
+func (c *Coordinator) checkReady(h *shardgroups.Host, v *systemstate.ClusterState) {
 	if c.IsReady() {
 		return
 	}
@@ -58,7 +58,7 @@ func (c *Coordinator) checkReady(h *shardgroups.Host, v *systemstate.Agreement) 
 // waitedForGroups reports whether the member has waited long enough for the
 // groups that have no leader or are not restored. Where that is
 // so of all data groups, nobody could be served.
-func (c *Coordinator) waitedForGroups(now time.Time, v *systemstate.Agreement, without, loading []protocol.GroupID) bool {
+func (c *Coordinator) waitedForGroups(now time.Time, v *systemstate.ClusterState, without, loading []protocol.GroupID) bool {
 	serving := 0 // data groups that can be used
 	for _, g := range v.Groups {
 		if g.ID != protocol.SystemGroup && !slices.Contains(without, g.ID) && !slices.Contains(loading, g.ID) {
@@ -77,7 +77,7 @@ func (c *Coordinator) waitedForGroups(now time.Time, v *systemstate.Agreement, w
 
 // Loading returns the groups that refuse requests until they are restored
 // from a backup.
-func Loading(v *systemstate.Agreement) []protocol.GroupID {
+func Loading(v *systemstate.ClusterState) []protocol.GroupID {
 	var loading []protocol.GroupID
 	for _, g := range v.Groups {
 		if g.Backup != 0 {

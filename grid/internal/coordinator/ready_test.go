@@ -27,9 +27,10 @@ func TestReadyBesideAGroupThatIsNeverRestored(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var out bytes.Buffer
 				c := &Coordinator{cfg: Config{Changed: func() {}}, log: slog.New(slog.NewTextHandler(&out, nil))}
+				c.makeParts()
 				ready := make(chan struct{})
 				c.ready.Store(&ready)
-				v := &systemstate.Agreement{
+				v := &systemstate.ClusterState{
 					Partitions: []protocol.GroupID{2, 3},
 					Groups:     []systemstate.Group{{ID: protocol.SystemGroup}},
 				}
@@ -68,7 +69,7 @@ func TestReadyBesideAGroupThatIsNeverRestored(t *testing.T) {
 // TestWaitedForGroups: a group counts once that has neither a leader nor its
 // state, and where no data group is left the member waits on.
 func TestWaitedForGroups(t *testing.T) {
-	v := &systemstate.Agreement{Groups: []systemstate.Group{{ID: protocol.SystemGroup}, {ID: 2}, {ID: 3}}}
+	v := &systemstate.ClusterState{Groups: []systemstate.Group{{ID: protocol.SystemGroup}, {ID: 2}, {ID: 3}}}
 	ids := func(ids ...protocol.GroupID) []protocol.GroupID { return ids }
 	for _, test := range []struct {
 		name             string

@@ -34,7 +34,7 @@ type reform struct {
 
 // mayReform makes the member blank where its cluster is lost. It reports
 // whether it did.
-func (c *Coordinator) mayReform(ctx context.Context, h *shardgroups.Host, m *identity.Member, v *systemstate.Agreement) (bool, error) {
+func (c *formation) mayReform(ctx context.Context, h *shardgroups.Host, m *identity.Member, v *systemstate.ClusterState) (bool, error) {
 	r := &c.reform
 	now := time.Now()
 	switch {
@@ -93,19 +93,19 @@ func (c *Coordinator) mayReform(ctx context.Context, h *shardgroups.Host, m *ide
 
 // isLed reports whether the system group has a leader that is heard of. A replica
 // without a vote takes the last leader that it had for one for ever.
-func (c *Coordinator) isLed(h *shardgroups.Host, v *systemstate.Agreement) bool {
+func (c *formation) isLed(h *shardgroups.Host, v *systemstate.ClusterState) bool {
 	l := h.System().Leader()
 	if l.Replica == 0 || l.Self {
 		return l.Self
 	}
 	o, ok := v.Member(v.MemberOf(protocol.SystemGroup, l.Replica))
-	return !ok || c.Heard(o.Incarnation)
+	return !ok || c.Directory.Heard(o.Incarnation)
 }
 
 // votesInSystem reports whether an incarnation has a vote in the system group. Only
 // those who have are asked whether it is led: the others are told of a leader, and
 // never that there is none.
-func votesInSystem(v *systemstate.Agreement, u protocol.UUID) bool {
+func votesInSystem(v *systemstate.ClusterState, u protocol.UUID) bool {
 	o, ok := v.Incarnation(u)
 	g, _ := v.Group(protocol.SystemGroup)
 	return ok && slices.ContainsFunc(g.Replicas, func(r systemstate.Replica) bool { return r.Member == o.ID && !r.NonVoting })
@@ -117,7 +117,7 @@ const defaultGracePeriod = 10 * time.Second
 
 // deadOf returns which of the others with a replica of a group are proved to be over.
 // All are asked at the same time: each may be silent for as long as a question waits.
-func (c *Coordinator) deadOf(ctx context.Context, replies []stateReply, m *identity.Member, v *systemstate.Agreement, g systemstate.Group) map[protocol.MemberID]bool {
+func (c *formation) deadOf(ctx context.Context, replies []stateReply, m *identity.Member, v *systemstate.ClusterState, g systemstate.Group) map[protocol.MemberID]bool {
 	dead := map[protocol.MemberID]bool{}
 	var mu sync.Mutex // guards dead
 	var asking sync.WaitGroup
@@ -139,30 +139,30 @@ func (c *Coordinator) deadOf(ctx context.Context, replies []stateReply, m *ident
 }
 
 // isDead reports whether an incarnation in memory is proved to be over.
-func (c *Coordinator) isDead(ctx context.Context, replies []stateReply, o systemstate.Member) bool {
+func (c *formation) isDead(ctx context.Context, replies []stateReply, o systemstate.Member) bool {
 	var r stateReply
 	if err := ask(ctx, c.cfg.Network, o.Address, askState, c.self(), &r); err == nil {
 		return r.Self.Incarnation != o.Incarnation
 	}
 	// Nobody is at its address: it may have been started elsewhere.
-	return !c.Heard(o.Incarnation) && (o.Gone || slices.ContainsFunc(replies, func(s stateReply) bool {
+	return !c.Directory.Heard(o.Incarnation) && (o.Gone || slices.ContainsFunc(replies, func(s stateReply) bool {
 		return s.Self.Name == o.Name && s.Self.Incarnation != o.Incarnation
 	}))
 }
 
 // becomeBlank begins anew, in a process that has served before.
-func (c *Coordinator) becomeBlank() error {
+func (c *formation) becomeBlank() error {
 	m := c.member()
 	c.mu.Lock()
 	c.past.name = m.ClusterName
-	c.past.addresses = slices.Sorted(maps.Values(c.known))
+	c.past.addresses = slices.Sorted(maps.Values(c.Directory.known))
 	c.mu.Unlock()
 	if err := c.forget(); err != nil {
 		return err
 	}
 	c.mu.Lock()
-	clear(c.remote)
-	clear(c.granted)
+	clear(c.Leadership.remote)
+	clear(c.Leadership.granted)
 	c.mu.Unlock()
 	if c.IsReady() {
 		ready := make(chan struct{})
@@ -176,7 +176,7 @@ func (c *Coordinator) becomeBlank() error {
 
 // giveUpJoining makes a member blank again that was to join a cluster in memory
 // that is there no more.
-func (c *Coordinator) giveUpJoining(ctx context.Context, m *identity.Member) (bool, error) {
+func (c *formation) giveUpJoining(ctx context.Context, m *identity.Member) (bool, error) {
 	if !c.isNoMore(ctx, m) {
 		return false, nil
 	}
@@ -186,7 +186,7 @@ func (c *Coordinator) giveUpJoining(ctx context.Context, m *identity.Member) (bo
 
 // isNoMore reports whether a cluster in memory is there no more, as far as a
 // member sees that has nothing of it: nobody who answers belongs to it.
-func (c *Coordinator) isNoMore(ctx context.Context, m *identity.Member) bool {
+func (c *formation) isNoMore(ctx context.Context, m *identity.Member) bool {
 	if m.Durability != "memory" || time.Since(c.reform.looked) < lostLook {
 		return false
 	}
@@ -199,7 +199,7 @@ func (c *Coordinator) isNoMore(ctx context.Context, m *identity.Member) bool {
 // memory, waits for a log that nobody has any more: those who were to send it have
 // lost their memory, or take this member for one of a formed cluster and wait for
 // it. The replica has nothing, so it has no vote either.
-func (c *Coordinator) logNeverComes(ctx context.Context, m *identity.Member) bool {
+func (c *formation) logNeverComes(ctx context.Context, m *identity.Member) bool {
 	r := &c.reform
 	if r.leaderless.IsZero() {
 		r.leaderless = time.Now()
@@ -209,7 +209,7 @@ func (c *Coordinator) logNeverComes(ctx context.Context, m *identity.Member) boo
 
 // gracePeriod returns how long the groups of a cluster that is formed hand out
 // nothing that a session holds, because a cluster before it was lost.
-func (c *Coordinator) gracePeriod() time.Duration {
+func (c *formation) gracePeriod() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	longest := c.lostTTL

@@ -38,7 +38,7 @@ type verified struct {
 
 // reconcileBackups reports groups that are restored, and offers backups that are
 // needed.
-func (c *Coordinator) reconcileBackups(ctx context.Context, h *shardgroups.Host, v *systemstate.Agreement, me protocol.MemberID) error {
+func (c *placement) reconcileBackups(ctx context.Context, h *shardgroups.Host, v *systemstate.ClusterState, me protocol.MemberID) error {
 	dir := c.dir.BackupDir()
 	if dir == "" || time.Since(c.backups.looked) < backupLook {
 		return nil
@@ -84,7 +84,7 @@ func (c *Coordinator) reconcileBackups(ctx context.Context, h *shardgroups.Host,
 
 // offerBackup gives the partitions of a lost group to one that is restored from the
 // backup which this member has.
-func (c *Coordinator) offerBackup(ctx context.Context, h *shardgroups.Host, v *systemstate.Agreement, me protocol.MemberID, header archive.Header) error {
+func (c *placement) offerBackup(ctx context.Context, h *shardgroups.Host, v *systemstate.ClusterState, me protocol.MemberID, header archive.Header) error {
 	g, ok := v.Group(header.Group)
 	inUse := func(g systemstate.Group) bool { return g.Backup == header.Group }
 	if header.Group == protocol.SystemGroup || ok && g.Backup != 0 || slices.ContainsFunc(v.Groups, inUse) {
@@ -120,7 +120,7 @@ func (c *Coordinator) offerBackup(ctx context.Context, h *shardgroups.Host, v *s
 
 // verifyBackup reads a backup to its end, unless it has not changed since that was
 // done.
-func (c *Coordinator) verifyBackup(g protocol.GroupID) error {
+func (c *placement) verifyBackup(g protocol.GroupID) error {
 	dir := c.dir.BackupDir()
 	st, err := os.Stat(filepath.Join(dir, extract.BackupName(g)))
 	if err != nil {
@@ -143,9 +143,9 @@ func (c *Coordinator) verifyBackup(g protocol.GroupID) error {
 
 // mayReplace says why a group is not to be replaced by one that is restored from its
 // backup: only one that cannot serve is.
-func (c *Coordinator) mayReplace(v *systemstate.Agreement, g systemstate.Group) string {
+func (c *placement) mayReplace(v *systemstate.ClusterState, g systemstate.Group) string {
 	if leader := c.LeaderOf(g.ID); leader != 0 {
-		if o, _ := v.Member(leader); leader == c.Self() || c.Heard(o.Incarnation) {
+		if o, _ := v.Member(leader); leader == c.Self() || c.Directory.Heard(o.Incarnation) {
 			return "the group has a leader: remove the file"
 		}
 	}
@@ -155,7 +155,7 @@ func (c *Coordinator) mayReplace(v *systemstate.Agreement, g systemstate.Group) 
 			continue
 		}
 		voters++
-		if o, _ := v.Member(r.Member); !o.Gone && (r.Member == c.Self() || c.Heard(o.Incarnation)) {
+		if o, _ := v.Member(r.Member); !o.Gone && (r.Member == c.Self() || c.Directory.Heard(o.Incarnation)) {
 			there++
 		}
 	}
@@ -178,7 +178,7 @@ func (b *backups) news(wrong string) bool {
 }
 
 // logBackups logs what is wrong with the backups, each once.
-func (c *Coordinator) logBackups(err error) {
+func (c *placement) logBackups(err error) {
 	errs := []error{err}
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		errs = joined.Unwrap()
@@ -190,7 +190,7 @@ func (c *Coordinator) logBackups(err error) {
 	}
 }
 
-func (c *Coordinator) removeBackup(dir string, g protocol.GroupID) {
+func (c *placement) removeBackup(dir string, g protocol.GroupID) {
 	err := os.Remove(filepath.Join(dir, extract.BackupName(g)))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		c.log.Warn("a backup from which a group was restored cannot be removed", "error", err)
@@ -208,7 +208,7 @@ type savedCluster struct {
 
 // restoredGroups returns the data groups of a lost cluster that are restored, of
 // which there are backups, and those that begin empty.
-func restoredGroups(v *systemstate.Agreement, has map[protocol.GroupID]bool) (restored, empty []protocol.GroupID) {
+func restoredGroups(v *systemstate.ClusterState, has map[protocol.GroupID]bool) (restored, empty []protocol.GroupID) {
 	for _, g := range v.Groups {
 		switch {
 		case g.ID == protocol.SystemGroup:
@@ -221,11 +221,11 @@ func restoredGroups(v *systemstate.Agreement, has map[protocol.GroupID]bool) (re
 	return restored, empty
 }
 
-func (s *savedCluster) agreement() *systemstate.Agreement { return s.state.Agreement() }
+func (s *savedCluster) clusterState() *systemstate.ClusterState { return s.state.ClusterState() }
 
 // findSavedCluster returns what this member is to found its cluster from, nil if there
 // is nothing. Every backup is verified before anything is founded on it.
-func (c *Coordinator) findSavedCluster() (*savedCluster, error) {
+func (c *formation) findSavedCluster() (*savedCluster, error) {
 	dir := c.dir.BackupDir()
 	if dir == "" {
 		return nil, nil
@@ -250,7 +250,7 @@ func (c *Coordinator) findSavedCluster() (*savedCluster, error) {
 		if h.Cluster != saved.header.Cluster {
 			return nil, fatalf("the backups of the system group and of group %d are of different clusters, %s and %s: keep those of one", h.Group, saved.header.Cluster, h.Cluster)
 		}
-		if err := c.verifyBackup(h.Group); err != nil {
+		if err := c.Placement.verifyBackup(h.Group); err != nil {
 			return nil, &fatalError{err}
 		}
 		saved.has[h.Group] = true
@@ -260,8 +260,8 @@ func (c *Coordinator) findSavedCluster() (*savedCluster, error) {
 
 // foundAnew is the step of a blank member that has the backups of a lost cluster: it
 // founds one of the same name and settings, alone.
-func (c *Coordinator) foundAnew(ctx context.Context, saved *savedCluster) error {
-	v := saved.agreement()
+func (c *formation) foundAnew(ctx context.Context, saved *savedCluster) error {
+	v := saved.clusterState()
 	s := v.Settings
 	err := c.agree(v.Name, settings{Durability: s.Durability, Partitions: s.Partitions, Groups: s.Groups, Replicas: s.Replicas})
 	if err != nil {
@@ -289,7 +289,7 @@ func (c *Coordinator) foundAnew(ctx context.Context, saved *savedCluster) error 
 
 // found adds what is left of a lost cluster to the command that founds one.
 func (s *savedCluster) found(cmd *systemstate.Command) {
-	cmd.Settings = s.agreement().Settings
+	cmd.Settings = s.clusterState().Settings
 	cmd.Saved = s.state.SavedCluster(func(g protocol.GroupID) bool { return s.has[g] })
 }
 
@@ -299,7 +299,7 @@ const recoveredLook = 2 * time.Second
 
 // checkRecovered ends a member of a lost cluster that meets the one which was
 // founded from its backups.
-func (c *Coordinator) checkRecovered(ctx context.Context, m *identity.Member) error {
+func (c *formation) checkRecovered(ctx context.Context, m *identity.Member) error {
 	if h := c.host.Load(); h != nil && h.System().Leader().Replica != 0 || time.Since(c.lookedRecovered) < recoveredLook {
 		return nil
 	}

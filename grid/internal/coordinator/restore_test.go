@@ -32,7 +32,8 @@ func TestBackupThatIsNotOffered(t *testing.T) {
 	}
 	var out bytes.Buffer
 	c := &Coordinator{dir: dir, log: slog.New(slog.NewTextHandler(&out, nil))}
-	v := &systemstate.Agreement{
+	c.makeParts()
+	v := &systemstate.ClusterState{
 		Cluster: ours,
 		Members: []systemstate.Member{{ID: 5}},
 		Groups:  []systemstate.Group{{ID: 1}, {ID: 2, Replicas: []systemstate.Replica{{ID: 1, Member: 5}}}, {ID: 4, Backup: 3}},
@@ -55,8 +56,8 @@ func TestBackupThatIsNotOffered(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 3 {
-			c.backups.look(time.Now())
-			if err := c.offerBackup(t.Context(), nil, v, 7, h); err != nil {
+			c.Placement.backups.look(time.Now())
+			if err := c.Placement.offerBackup(t.Context(), nil, v, 7, h); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -84,13 +85,13 @@ func TestBackupThatIsNotOffered(t *testing.T) {
 	}
 	out.Reset()
 	for range 3 {
-		c.backups.look(time.Now())
+		c.Placement.backups.look(time.Now())
 		for _, h := range []archive.Header{other, gone} {
-			if err := c.offerBackup(t.Context(), nil, v, 7, h); err != nil {
+			if err := c.Placement.offerBackup(t.Context(), nil, v, 7, h); err != nil {
 				t.Fatal(err)
 			}
 		}
-		c.logBackups(errors.Join(errors.New("one"), errors.New("another")))
+		c.Placement.logBackups(errors.Join(errors.New("one"), errors.New("another")))
 	}
 	if said := out.String(); strings.Count(said, "\n") != 4 {
 		t.Errorf("of several backups it logged\n%s", said)
@@ -99,7 +100,7 @@ func TestBackupThatIsNotOffered(t *testing.T) {
 
 // TestRestoredGroups: a group of which there is no backup begins empty.
 func TestRestoredGroups(t *testing.T) {
-	v := &systemstate.Agreement{Groups: []systemstate.Group{{ID: 1}, {ID: 2}, {ID: 3}, {ID: 5}}}
+	v := &systemstate.ClusterState{Groups: []systemstate.Group{{ID: 1}, {ID: 2}, {ID: 3}, {ID: 5}}}
 	restored, empty := restoredGroups(v, map[protocol.GroupID]bool{1: true, 3: true, 9: true})
 	if !slices.Equal(restored, []protocol.GroupID{3}) || !slices.Equal(empty, []protocol.GroupID{2, 5}) {
 		t.Errorf("%d are restored, %d empty", restored, empty)

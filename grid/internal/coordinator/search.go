@@ -48,11 +48,11 @@ func (s *search) next(now time.Time, groups []protocol.GroupID, mayKnow []protoc
 // hears of the next leader, and it is the leader who is to add it. What they say
 // of a group replaces what others have said before: a leader that nobody knows any
 // more is none.
-func (c *Coordinator) learnLeaders(ctx context.Context, h *shardgroups.Host, v *systemstate.Agreement) {
+func (c *leadership) learnLeaders(ctx context.Context, h *shardgroups.Host, v *systemstate.ClusterState) {
 	self := c.Self()
 	heard := func(id protocol.MemberID) bool {
 		o, ok := v.Member(id)
-		return ok && c.Heard(o.Incarnation)
+		return ok && c.Directory.Heard(o.Incarnation)
 	}
 	var groups []protocol.GroupID
 	mayKnow := map[protocol.MemberID]bool{}
@@ -81,7 +81,7 @@ func (c *Coordinator) learnLeaders(ctx context.Context, h *shardgroups.Host, v *
 }
 
 // setRemote keeps what others say, and reports whether it is something else.
-func (c *Coordinator) setRemote(remote map[protocol.GroupID]leaderOf) (changed bool) {
+func (c *leadership) setRemote(remote map[protocol.GroupID]leaderOf) (changed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	changed = !maps.Equal(c.remote, remote)
@@ -91,7 +91,7 @@ func (c *Coordinator) setRemote(remote map[protocol.GroupID]leaderOf) (changed b
 
 // askLeaders returns who leads the groups: as those say who are asked, or, of a
 // group of which none of them has a replica, as others have said before.
-func (c *Coordinator) askLeaders(ctx context.Context, v *systemstate.Agreement, groups []protocol.GroupID, asked []protocol.MemberID, before map[protocol.GroupID]leaderOf) map[protocol.GroupID]leaderOf {
+func (c *leadership) askLeaders(ctx context.Context, v *systemstate.ClusterState, groups []protocol.GroupID, asked []protocol.MemberID, before map[protocol.GroupID]leaderOf) map[protocol.GroupID]leaderOf {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	self := c.Self()

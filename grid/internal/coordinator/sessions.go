@@ -38,7 +38,7 @@ type sessionsReply struct {
 
 // OpenSessions opens, or finds, sessions that members keep, wherever the system group
 // of the cluster is led. Its answers are in the order of what is opened.
-func (c *Coordinator) OpenSessions(ctx context.Context, cluster protocol.UUID, opens []systemstate.Opening) ([]systemstate.Opened, error) {
+func (c *peerServer) OpenSessions(ctx context.Context, cluster protocol.UUID, opens []systemstate.Opening) ([]systemstate.Opened, error) {
 	q := sessionsQuery{Cluster: cluster}
 	for _, o := range opens {
 		q.Opens = append(q.Opens, opening{Client: o.Client, TTL: o.TTL, Source: o.Source, Greets: o.Greets})
@@ -50,7 +50,7 @@ func (c *Coordinator) OpenSessions(ctx context.Context, cluster protocol.UUID, o
 // RenewSessions renews sessions that members keep, as OpenSessions opens them. It
 // returns those that are not to be renewed any more. Those of another cluster than
 // the member's are none of its business.
-func (c *Coordinator) RenewSessions(ctx context.Context, cluster protocol.UUID, ids []protocol.SessionID) ([]protocol.SessionID, error) {
+func (c *peerServer) RenewSessions(ctx context.Context, cluster protocol.UUID, ids []protocol.SessionID) ([]protocol.SessionID, error) {
 	r, err := c.askSessions(ctx, sessionsQuery{Cluster: cluster, Renews: ids})
 	var refused *refusal
 	if errors.As(err, &refused) && refused.code == protocol.CodeWrongGrid {
@@ -59,7 +59,7 @@ func (c *Coordinator) RenewSessions(ctx context.Context, cluster protocol.UUID, 
 	return r.Dropped, err
 }
 
-func (c *Coordinator) askSessions(ctx context.Context, q sessionsQuery) (sessionsReply, error) {
+func (c *peerServer) askSessions(ctx context.Context, q sessionsQuery) (sessionsReply, error) {
 	h, err := c.leading(q.Cluster)
 	if err == nil {
 		return sessionsHere(ctx, h, q)
@@ -77,7 +77,7 @@ func (c *Coordinator) askSessions(ctx context.Context, q sessionsQuery) (session
 	return reply, err
 }
 
-func (c *Coordinator) onSessions(ctx context.Context, q sessionsQuery) (any, error) {
+func (c *peerServer) onSessions(ctx context.Context, q sessionsQuery) (any, error) {
 	h, err := c.leading(q.Cluster)
 	if err != nil {
 		return nil, err

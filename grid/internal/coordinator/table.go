@@ -9,7 +9,7 @@ import (
 )
 
 // View returns what is agreed as this member knows it, nil before it knows.
-func (c *Coordinator) View() *systemstate.Agreement {
+func (c *Coordinator) View() *systemstate.ClusterState {
 	h := c.host.Load()
 	if h == nil {
 		return nil
@@ -41,7 +41,7 @@ func (c *Coordinator) AddressOf(id protocol.MemberID) (string, bool) {
 	if !ok {
 		return "", false
 	}
-	if a, ok := c.resolve(o.Incarnation); ok {
+	if a, ok := c.Directory.resolve(o.Incarnation); ok {
 		return a, true
 	}
 	return o.Address, true
@@ -58,7 +58,7 @@ func (c *Coordinator) Leader(g protocol.GroupID) (protocol.MemberID, uint64) {
 	return c.leader(c.View(), g)
 }
 
-func (c *Coordinator) leader(v *systemstate.Agreement, g protocol.GroupID) (protocol.MemberID, uint64) {
+func (c *Coordinator) leader(v *systemstate.ClusterState, g protocol.GroupID) (protocol.MemberID, uint64) {
 	h := c.host.Load()
 	if h == nil || v == nil {
 		return 0, 0
@@ -69,7 +69,7 @@ func (c *Coordinator) leader(v *systemstate.Agreement, g protocol.GroupID) (prot
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if r := c.remote[g]; r.Term > term || r.Term == term && m == 0 {
+	if r := c.Leadership.remote[g]; r.Term > term || r.Term == term && m == 0 {
 		return r.Member, r.Term
 	}
 	return m, term
@@ -77,13 +77,13 @@ func (c *Coordinator) leader(v *systemstate.Agreement, g protocol.GroupID) (prot
 
 // leadsHere returns who leads a group, and in which term, as its replica here
 // knows it.
-func leadsHere(h *shardgroups.Host, v *systemstate.Agreement, g protocol.GroupID) (protocol.MemberID, uint64) {
+func leadsHere(h *shardgroups.Host, v *systemstate.ClusterState, g protocol.GroupID) (protocol.MemberID, uint64) {
 	l := h.LeaderOf(g)
 	return v.MemberOf(g, l.Replica), l.Term
 }
 
 // leaders returns the leader of every group that has a known one.
-func (c *Coordinator) leaders(v *systemstate.Agreement) map[protocol.GroupID]protocol.MemberID {
+func (c *Coordinator) leaders(v *systemstate.ClusterState) map[protocol.GroupID]protocol.MemberID {
 	leaders := map[protocol.GroupID]protocol.MemberID{}
 	for _, g := range v.Groups {
 		if m, _ := c.leader(v, g.ID); m != 0 {
@@ -122,7 +122,7 @@ func (c *Coordinator) Table() protocol.Table {
 }
 
 // tableOf returns the table as the planners take it.
-func tableOf(v *systemstate.Agreement) *partition.Table {
+func tableOf(v *systemstate.ClusterState) *partition.Table {
 	t := &partition.Table{Epoch: v.Epoch, Partitions: v.Partitions}
 	for _, g := range v.Groups {
 		group := partition.Group{ID: g.ID}

@@ -12,7 +12,7 @@ func TestWrongQuestions(t *testing.T) {
 	c := blank(t)
 	refused := func(what string, args []byte, code protocol.Code, detail string) {
 		t.Helper()
-		r := c.Peer(t.Context(), protocol.PeerRequest{What: what, Args: args})
+		r := c.Peers.Peer(t.Context(), protocol.PeerRequest{What: what, Args: args})
 		var p protocol.Problem
 		if err := p.Decode(r.Body); err != nil || r.Code != code || p.Detail != detail {
 			t.Errorf("%q: code %d, %q, %v, want %d, %q", what, r.Code, p.Detail, err, code, detail)

@@ -40,12 +40,12 @@ type check struct {
 	lost        string // why the data is not what it was; empty: nothing is known to be wrong
 	said        bool   // lost was logged
 	asked       map[protocol.UUID]int
-	answers     map[protocol.UUID]witnessReply
+	answers     map[protocol.UUID]progressReply
 }
 
-// witnessQuery asks what a member has seen of the sender, and tells of the
+// progressQuery asks what a member has seen of the sender, and tells of the
 // sender's life.
-type witnessQuery struct {
+type progressQuery struct {
 	_        struct{} `cbor:",toarray"`
 	Cluster  protocol.UUID
 	Self     self
@@ -61,8 +61,8 @@ type replicaOf struct {
 	Replica protocol.ReplicaID
 }
 
-// witnessReply is what a member has seen.
-type witnessReply struct {
+// progressReply is what a member has seen.
+type progressReply struct {
 	_     struct{} `cbor:",toarray"`
 	Self  self
 	Life  uint64 // number of the last that it was sure of before; 0: none
@@ -79,7 +79,7 @@ type witnessReply struct {
 
 // complete reports whether the member may start the replicas that it had. Where
 // data is lost it makes the member a new incarnation.
-func (c *Coordinator) complete(ctx context.Context, m *identity.Member) (bool, error) {
+func (c *rejoin) complete(ctx context.Context, m *identity.Member) (bool, error) {
 	if c.trusting(m) {
 		return true, nil
 	}
@@ -97,12 +97,12 @@ func (c *Coordinator) complete(ctx context.Context, m *identity.Member) (bool, e
 		k.passed = true
 		return true, nil
 	}
-	c.askWitnesses(ctx, m)
+	c.askProgress(ctx, m)
 	if k.lost == "" {
 		k.lost = c.verdict(m)
 	}
 	if k.lost != "" {
-		return false, c.comeBackEmpty(m)
+		return false, c.rejoinEmpty(m)
 	}
 	if n := c.unanswered(m); n > 0 {
 		c.setWaiting("%d more of the other members to say what they have seen of this one's data", n)
@@ -115,17 +115,17 @@ func (c *Coordinator) complete(ctx context.Context, m *identity.Member) (bool, e
 
 // trusting reports whether the member takes its data as it is: in memory it
 // has none.
-func (c *Coordinator) trusting(m *identity.Member) bool {
+func (c *rejoin) trusting(m *identity.Member) bool {
 	var cfg shardgroups.Config
 	c.cfg.Tune(&cfg)
 	return m.Durability == "memory" || cfg.TestHooks.TrustDisk || c.host.Load() != nil || mutants.On(mutants.WipedReturns)
 }
 
 // inspect reads all of the member's data, once.
-func (c *Coordinator) inspect(m *identity.Member) error {
+func (c *rejoin) inspect(m *identity.Member) error {
 	k := &c.check
 	if k.incarnation != m.Incarnation {
-		*k = check{incarnation: m.Incarnation, asked: map[protocol.UUID]int{}, answers: map[protocol.UUID]witnessReply{}}
+		*k = check{incarnation: m.Incarnation, asked: map[protocol.UUID]int{}, answers: map[protocol.UUID]progressReply{}}
 	}
 	if k.inspected {
 		return nil
@@ -159,10 +159,10 @@ func (c *Coordinator) inspect(m *identity.Member) error {
 	return nil
 }
 
-// askWitnesses asks all members that have not answered yet.
-func (c *Coordinator) askWitnesses(ctx context.Context, m *identity.Member) {
+// askProgress asks all members that have not answered yet.
+func (c *rejoin) askProgress(ctx context.Context, m *identity.Member) {
 	k := &c.check
-	q := c.witnessQuery(m)
+	q := c.progressQuery(m)
 	for _, r := range k.stored {
 		q.Replicas = append(q.Replicas, replicaOf{Group: r.Group, Replica: r.Replica})
 	}
@@ -178,9 +178,9 @@ func (c *Coordinator) askWitnesses(ctx context.Context, m *identity.Member) {
 	}
 }
 
-func (c *Coordinator) witnessQuery(m *identity.Member) witnessQuery {
+func (c *rejoin) progressQuery(m *identity.Member) progressQuery {
 	l := c.dir.Life()
-	return witnessQuery{
+	return progressQuery{
 		Cluster: m.Cluster, Self: self{Incarnation: m.Incarnation, Name: m.Name, Address: c.cfg.Address},
 		Life: l.Number, Nonce: l.Nonce,
 	}
@@ -189,15 +189,15 @@ func (c *Coordinator) witnessQuery(m *identity.Member) witnessQuery {
 // testimony is what was answered at an address.
 type testimony struct {
 	at string
-	witnessReply
+	progressReply
 }
 
 // believed returns the testimonies on which a member may discard its data. The
 // gossip is not enough for that, since anybody may send it: they come from where
 // the others were known to be, or were named to this member. One that has moved
 // meanwhile is believed where nobody answers at its address.
-func believed(all []testimony, peers []identity.Peer, named []string) []witnessReply {
-	var found []witnessReply
+func believed(all []testimony, peers []identity.Peer, named []string) []progressReply {
+	var found []progressReply
 	answers := map[string]bool{}
 	for _, t := range all {
 		answers[t.at] = true
@@ -209,34 +209,34 @@ func believed(all []testimony, peers []identity.Peer, named []string) []witnessR
 			known = known || p.Address == t.at || moved
 		}
 		if known {
-			found = append(found, t.witnessReply)
+			found = append(found, t.progressReply)
 		}
 	}
 	return found
 }
 
-// tell puts a witnessQuery to whoever is found, except for those known to be
+// tell puts a progressQuery to whoever is found, except for those known to be
 // at an address that are not wanted, and returns the answers.
-func (c *Coordinator) tell(ctx context.Context, q witnessQuery, timeout time.Duration, want func(protocol.UUID) bool) []testimony {
+func (c *rejoin) tell(ctx context.Context, q progressQuery, timeout time.Duration, want func(protocol.UUID) bool) []testimony {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	at := map[string]protocol.UUID{}
 	m := c.member()
 	for _, p := range m.Peers {
-		if a, ok := c.resolve(p.Incarnation); ok {
+		if a, ok := c.Directory.resolve(p.Incarnation); ok {
 			at[a] = p.Incarnation
 		}
 	}
-	targets := slices.DeleteFunc(c.targets(), func(a string) bool {
+	targets := slices.DeleteFunc(c.Directory.targets(), func(a string) bool {
 		u, known := at[a]
 		return known && !want(u)
 	})
-	replies := make([]*witnessReply, len(targets))
+	replies := make([]*progressReply, len(targets))
 	var wg sync.WaitGroup
 	for i, address := range targets {
 		wg.Go(func() {
-			var r witnessReply
-			if err := ask(ctx, c.cfg.Network, address, askWitness, q, &r); err != nil {
+			var r progressReply
+			if err := ask(ctx, c.cfg.Network, address, askObserved, q, &r); err != nil {
 				c.log.Debug("no answer about observed progress", "address", address, "error", err)
 				return
 			}
@@ -254,7 +254,7 @@ func (c *Coordinator) tell(ctx context.Context, q witnessQuery, timeout time.Dur
 }
 
 // verdict says what the answers prove to be lost; empty: nothing.
-func (c *Coordinator) verdict(m *identity.Member) string {
+func (c *rejoin) verdict(m *identity.Member) string {
 	now := c.dir.Life()
 	for _, a := range c.check.answers {
 		if a.Older {
@@ -279,7 +279,7 @@ func (c *Coordinator) verdict(m *identity.Member) string {
 // unanswered returns how many more members must answer: with this member a
 // majority of those with whom it votes, without which it would have no quorum
 // anyway, and those that are heard of.
-func (c *Coordinator) unanswered(m *identity.Member) int {
+func (c *rejoin) unanswered(m *identity.Member) int {
 	k := &c.check
 	voters, missing, heard := 0, 0, 0
 	for _, p := range m.Peers {
@@ -295,7 +295,7 @@ func (c *Coordinator) unanswered(m *identity.Member) int {
 		if p.Voter {
 			missing++
 		}
-		if k.asked[p.Incarnation] < tries && (c.Heard(p.Incarnation) || k.asked[p.Incarnation] == 0) {
+		if k.asked[p.Incarnation] < tries && (c.Directory.Heard(p.Incarnation) || k.asked[p.Incarnation] == 0) {
 			heard++
 		}
 	}
@@ -307,7 +307,7 @@ func (c *Coordinator) unanswered(m *identity.Member) int {
 }
 
 // counts reports whether a peer still belongs to the cluster, by those who know.
-func (c *Coordinator) counts(p identity.Peer) bool {
+func (c *rejoin) counts(p identity.Peer) bool {
 	for _, a := range c.check.answers {
 		if a.Led && !slices.Contains(a.Others, p.Incarnation) && a.Self.Incarnation != p.Incarnation {
 			return false
@@ -316,9 +316,9 @@ func (c *Coordinator) counts(p identity.Peer) bool {
 	return true
 }
 
-// comeBackEmpty makes a member whose data is lost a new incarnation, once
+// rejoinEmpty makes a member whose data is lost a new incarnation, once
 // somebody is there who can admit it: until then the data stays where it is.
-func (c *Coordinator) comeBackEmpty(m *identity.Member) error {
+func (c *rejoin) rejoinEmpty(m *identity.Member) error {
 	k := &c.check
 	led := false
 	for _, a := range k.answers {
@@ -344,21 +344,21 @@ func (c *Coordinator) comeBackEmpty(m *identity.Member) error {
 	if g := c.gossip.Load(); g != nil {
 		g.Leave() // the others need not miss it first
 	}
-	return c.startGossip()
+	return c.Directory.startGossip()
 }
 
-// onWitness says what this member has seen of another.
-func (c *Coordinator) onWitness(ctx context.Context, q witnessQuery) (any, error) {
+// onObserved says what this member has seen of another.
+func (c *rejoin) onObserved(ctx context.Context, q progressQuery) (any, error) {
 	m := c.member()
 	if m.Cluster != q.Cluster {
 		return nil, errAnotherCluster
 	}
 	now := identity.Life{Number: q.Life, Nonce: q.Nonce}
-	before, noted, err := c.noteLife(ctx, q.Self.Incarnation, now)
+	before, noted, err := c.noteRun(ctx, q.Self.Incarnation, now)
 	if err != nil {
 		return nil, err
 	}
-	r := witnessReply{Self: c.self(), Life: before.Number, Older: now.OlderThan(before), Noted: noted}
+	r := progressReply{Self: c.self(), Life: before.Number, Older: now.OlderThan(before), Noted: noted}
 	h := c.host.Load()
 	if h == nil {
 		return r, nil
@@ -394,8 +394,8 @@ func (c *Coordinator) onWitness(ctx context.Context, q witnessQuery) (any, error
 	return r, nil
 }
 
-// lifeQuery asks a member whether a life is its own, and the present one.
-type lifeQuery struct {
+// runQuery asks a member whether a life is its own, and the present one.
+type runQuery struct {
 	_           struct{} `cbor:",toarray"`
 	Cluster     protocol.UUID
 	Incarnation protocol.UUID
@@ -403,12 +403,12 @@ type lifeQuery struct {
 	Nonce       uint64
 }
 
-// noteLife keeps the life that a member tells of, and returns the last that was
+// noteRun keeps the life that a member tells of, and returns the last that was
 // kept before. A member discards its data where another is sure of a later life, so
 // what anybody may have said is not enough: the member is asked at the address where
 // it is listed. Until it has confirmed the life, which it tells of again, nothing is
 // kept.
-func (c *Coordinator) noteLife(ctx context.Context, u protocol.UUID, l identity.Life) (before identity.Life, noted bool, err error) {
+func (c *rejoin) noteRun(ctx context.Context, u protocol.UUID, l identity.Life) (before identity.Life, noted bool, err error) {
 	m := c.member()
 	before = m.LifeOf(u)
 	if before == l {
@@ -420,8 +420,8 @@ func (c *Coordinator) noteLife(ctx context.Context, u protocol.UUID, l identity.
 	}
 	ctx, cancel := context.WithTimeout(ctx, lifeTimeout)
 	defer cancel()
-	q := lifeQuery{Cluster: m.Cluster, Incarnation: u, Life: l.Number, Nonce: l.Nonce}
-	if err := ask(ctx, c.cfg.Network, address, askLife, q, nil); err != nil {
+	q := runQuery{Cluster: m.Cluster, Incarnation: u, Life: l.Number, Nonce: l.Nonce}
+	if err := ask(ctx, c.cfg.Network, address, askRun, q, nil); err != nil {
 		c.log.Debug("a run is not confirmed", "address", address, "run", l.Number, "error", err)
 		return before, false, nil
 	}
@@ -439,7 +439,7 @@ const lifeAgain = 5 * time.Second
 
 // listedAt returns where a member is as is agreed, or was when this member was
 // started; where the gossip hears it anybody may listen.
-func (c *Coordinator) listedAt(m *identity.Member, u protocol.UUID) (string, bool) {
+func (c *rejoin) listedAt(m *identity.Member, u protocol.UUID) (string, bool) {
 	if v := c.View(); v != nil {
 		if o, ok := v.Incarnation(u); ok && !o.Gone {
 			return o.Address, true
@@ -453,7 +453,7 @@ func (c *Coordinator) listedAt(m *identity.Member, u protocol.UUID) (string, boo
 	return "", false
 }
 
-func (c *Coordinator) onLife(q lifeQuery) error {
+func (c *rejoin) onRun(q runQuery) error {
 	m := c.member()
 	if m.Cluster != q.Cluster {
 		return errAnotherCluster
@@ -464,28 +464,28 @@ func (c *Coordinator) onLife(q lifeQuery) error {
 	return nil
 }
 
-func isListed(v *systemstate.Agreement, u protocol.UUID) bool {
+func isListed(v *systemstate.ClusterState, u protocol.UUID) bool {
 	o, ok := v.Incarnation(u)
 	return ok && !o.Gone
 }
 
-// tellLife tells members of this life that have not been told: those that were
+// confirmRun tells members of this life that have not been told: those that were
 // away when it began, and all where it began with the cluster.
-func (c *Coordinator) tellLife(ctx context.Context, m *identity.Member) {
-	if m.Durability == "memory" || time.Since(c.lifeToldAt) < time.Second {
+func (c *rejoin) confirmRun(ctx context.Context, m *identity.Member) {
+	if m.Durability == "memory" || time.Since(c.runConfirmedAt) < time.Second {
 		return
 	}
 	untold := func(u protocol.UUID) bool {
-		return !c.check.answers[u].Noted && !c.lifeTold[u] && c.Heard(u)
+		return !c.check.answers[u].Noted && !c.runConfirmed[u] && c.Directory.Heard(u)
 	}
 	if !slices.ContainsFunc(m.Peers, func(p identity.Peer) bool { return untold(p.Incarnation) }) {
 		return
 	}
-	c.lifeToldAt = time.Now()
-	for _, r := range c.tell(ctx, c.witnessQuery(m), time.Second, untold) {
-		c.lifeTold[r.Self.Incarnation] = r.Noted
+	c.runConfirmedAt = time.Now()
+	for _, r := range c.tell(ctx, c.progressQuery(m), time.Second, untold) {
+		c.runConfirmed[r.Self.Incarnation] = r.Noted
 		if !r.Noted {
-			c.lifeToldAt = time.Now().Add(lifeAgain)
+			c.runConfirmedAt = time.Now().Add(lifeAgain)
 		}
 	}
 }
@@ -496,7 +496,7 @@ const endLifeTimeout = 300 * time.Millisecond
 // EndLife notes that the member stops in order, and tells the others: a copy of
 // the directory that was made before is older than what they have heard. They ask
 // back, so the member must still listen.
-func (c *Coordinator) EndLife() {
+func (c *rejoin) EndLife() {
 	m := c.member()
 	if m.Blank() || !m.Formed || m.Durability == "memory" {
 		return
@@ -508,5 +508,5 @@ func (c *Coordinator) EndLife() {
 		c.log.Warn("the end of this run is not noted", "error", err)
 		return
 	}
-	c.tell(context.Background(), c.witnessQuery(&m), endLifeTimeout, func(protocol.UUID) bool { return true })
+	c.tell(context.Background(), c.progressQuery(&m), endLifeTimeout, func(protocol.UUID) bool { return true })
 }

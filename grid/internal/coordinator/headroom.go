@@ -28,8 +28,8 @@ type noRoomError struct{ detail string }
 func (e *noRoomError) Error() string { return e.detail }
 
 // hasRoom returns nil where a member has the memory to receive a group's state.
-func (c *Coordinator) hasRoom(ctx context.Context, h *shardgroups.Host, v *systemstate.Agreement, g protocol.GroupID, o systemstate.Member) error {
-	if c.StateOf(o.Incarnation).MemoryFull {
+func (c *placement) hasRoom(ctx context.Context, h *shardgroups.Host, v *systemstate.ClusterState, g protocol.GroupID, o systemstate.Member) error {
+	if c.Directory.StateOf(o.Incarnation).MemoryFull {
 		return &noRoomError{o.Name + " is full"}
 	}
 	if g == protocol.SystemGroup {
@@ -59,7 +59,7 @@ func (c *Coordinator) hasRoom(ctx context.Context, h *shardgroups.Host, v *syste
 }
 
 // sizeOf returns what a group's state takes, as its leader counts it.
-func (c *Coordinator) sizeOf(ctx context.Context, h *shardgroups.Host, v *systemstate.Agreement, g protocol.GroupID) (size, error) {
+func (c *placement) sizeOf(ctx context.Context, h *shardgroups.Host, v *systemstate.ClusterState, g protocol.GroupID) (size, error) {
 	leader, _ := c.leader(v, g)
 	switch leader {
 	case 0:
@@ -92,7 +92,7 @@ func sizeHere(h *shardgroups.Host, id protocol.GroupID) (size, error) {
 
 // onRoom returns nil where this member has the memory to receive a group's
 // state.
-func (c *Coordinator) onRoom(q roomQuery) error {
+func (c *placement) onRoom(q roomQuery) error {
 	m := c.member()
 	if m.Blank() || m.Cluster != q.Cluster {
 		return errAnotherCluster
@@ -124,7 +124,7 @@ func saturated(a, b uint64) uint64 {
 func mebibytes(n uint64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
 
 // setNoRoom notes which groups wait for room on a member, and why.
-func (c *Coordinator) setNoRoom(full map[target]string) {
+func (c *placement) setNoRoom(full map[target]string) {
 	now := map[protocol.GroupID]string{}
 	for t, why := range full {
 		if now[t.group] == "" || why < now[t.group] {
@@ -144,7 +144,7 @@ func (c *Coordinator) setNoRoom(full map[target]string) {
 
 // NoRoom returns why a group that misses a replica waits for room on a member,
 // empty where it does not, or where this member does not lead the system group.
-func (c *Coordinator) NoRoom(g protocol.GroupID) string {
+func (c *placement) NoRoom(g protocol.GroupID) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.noRoom[g]
