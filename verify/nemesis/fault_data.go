@@ -17,7 +17,7 @@ func dataFaults() []Fault {
 		return Fault{
 			Name: name, Family: familyDisk, About: about, Loses: LosesDisk, Lasts: [2]time.Duration{0, 2 * time.Second},
 			Inject: func(_ context.Context, t *Target) (Injected, error) {
-				m := t.Grid.shuffled(t.Rand)[0]
+				m := shuffled(t.Grid.members, t.Rand)[0]
 				t.Grid.Kill(m)
 				what, err := damage(t.Rand, m)
 				return Injected{m.Name + " " + what, func(ctx context.Context) error { return t.Grid.returns(ctx, m) }}, err

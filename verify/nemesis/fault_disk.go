@@ -110,7 +110,7 @@ func (tr *tracer) stop() (int, error) {
 // as slow as that of one may be: a vote waits for a sync of who asks and one of
 // who grants it, and both together must take less than the election timeout.
 func slowDisks(_ context.Context, t *Target) (Injected, error) {
-	victims, most := t.Grid.shuffled(t.Rand), 200*time.Millisecond
+	victims, most := shuffled(t.Grid.members, t.Rand), 200*time.Millisecond
 	if t.Rand.IntN(2) == 0 {
 		victims, most = victims[:max(1, (len(victims)-1)/2)], 600*time.Millisecond
 	}

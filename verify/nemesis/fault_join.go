@@ -39,7 +39,7 @@ func joinFaults() []Fault {
 // admitted.
 func lateJoin(ctx context.Context, t *Target) (Injected, error) {
 	g := t.Grid
-	order := g.shuffled(t.Rand)
+	order := shuffled(g.members, t.Rand)
 	j := &joiner{grid: g, m: order[0], others: order[1:]}
 	lives := 1 + t.Rand.IntN(2)
 	in := Injected{Detail: fmt.Sprintf("%s, %d lives", j.m.Name, 2*lives)}
@@ -174,7 +174,7 @@ const strangerName = "stranger"
 // other: it joins nothing that it was not told of, and nobody ends.
 func stranger(ctx context.Context, t *Target) (Injected, error) {
 	g := t.Grid
-	m := g.shuffled(t.Rand)[0]
+	m := shuffled(g.members, t.Rand)[0]
 	g.Kill(m)
 	dir, cluster := filepath.Join(g.cfg.Dir, strangerName), "strangers"
 	if t.Rand.IntN(2) == 0 {

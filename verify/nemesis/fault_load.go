@@ -46,7 +46,7 @@ func restarts(inject func(context.Context, *Target) (Injected, error)) func(cont
 			if t.Grid == nil {
 				return err
 			}
-			victims := t.Grid.shuffled(t.Rand)
+			victims := shuffled(t.Grid.members, t.Rand)
 			if t.Grid.Durability() == "memory" {
 				victims = victims[:1]
 			}

@@ -18,14 +18,14 @@ func partitionFaults() []Fault {
 	long := [2]time.Duration{3 * time.Second, 8 * time.Second}
 	return []Fault{
 		networkFault("partition-halves", "a minority cut off from the majority", usual, func(_ context.Context, t *Target) string {
-			all := t.Grid.shuffled(t.Rand)
+			all := shuffled(t.Grid.members, t.Rand)
 			return t.Grid.isolate(all[:max(1, (len(all)-1)/2)])
 		}),
 		networkFault("partition-leader", "a leader alone", usual, func(ctx context.Context, t *Target) string {
 			return t.Grid.isolate([]*Member{t.Grid.leader(ctx, t.Rand)})
 		}),
 		networkFault("partition-ring", "each member hears of its neighbours only; of three, two do not hear each other", usual, func(_ context.Context, t *Target) string {
-			ring := t.Grid.shuffled(t.Rand)
+			ring := shuffled(t.Grid.members, t.Rand)
 			for i, a := range ring {
 				for j, b := range ring {
 					apart := (j - i + len(ring)) % len(ring)

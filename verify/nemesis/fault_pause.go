@@ -36,7 +36,7 @@ func pauseFaults() []Fault {
 		}, {
 			Name: "pause-all", Family: familyProcess, About: "SIGSTOP of all members for 0.1 to 3 s", Needs: needsSignals,
 			Lasts:  [2]time.Duration{100 * time.Millisecond, 3 * time.Second},
-			Inject: stop(func(_ context.Context, t *Target) []*Member { return t.Grid.shuffled(t.Rand) }),
+			Inject: stop(func(_ context.Context, t *Target) []*Member { return shuffled(t.Grid.members, t.Rand) }),
 		}, {
 			Name: "pause-long", Family: familyProcess, About: "SIGSTOP of a leader for 15 to 30 s, longer than sessions live", Needs: needsSignals, Slow: true,
 			Lasts:  [2]time.Duration{15 * time.Second, 30 * time.Second},

@@ -24,10 +24,10 @@ func processFaults() []Fault {
 			Inject: kill(func(ctx context.Context, t *Target) []*Member { return []*Member{t.Grid.follower(ctx, t.Rand)} }),
 		}, {
 			Name: "kill-two", Family: familyProcess, About: "SIGKILL of two members at once", Loses: LosesMajority, Lasts: short, Needs: needsThree,
-			Inject: kill(func(_ context.Context, t *Target) []*Member { return t.Grid.shuffled(t.Rand)[:2] }),
+			Inject: kill(func(_ context.Context, t *Target) []*Member { return shuffled(t.Grid.members, t.Rand)[:2] }),
 		}, {
 			Name: "kill-all", Family: familyProcess, About: "SIGKILL of all members at once", Loses: LosesMajority, Lasts: short,
-			Inject: kill(func(_ context.Context, t *Target) []*Member { return t.Grid.shuffled(t.Rand) }),
+			Inject: kill(func(_ context.Context, t *Target) []*Member { return shuffled(t.Grid.members, t.Rand) }),
 		}, {
 			Name: "term", Family: familyProcess, About: "SIGTERM of a leader, and its start", Loses: LosesRAM, Lasts: [2]time.Duration{0, 2 * time.Second},
 			Inject: func(ctx context.Context, t *Target) (Injected, error) {
@@ -84,7 +84,7 @@ func restartStorm(ctx context.Context, t *Target) (Injected, error) {
 
 func rollingRestart(ctx context.Context, t *Target) (Injected, error) {
 	all := Injected{fmt.Sprint(len(t.Grid.members), " members"), func(context.Context) error { return t.Grid.StartAll() }}
-	for _, m := range t.Grid.shuffled(t.Rand) {
+	for _, m := range shuffled(t.Grid.members, t.Rand) {
 		if err := t.Grid.Terminate(m); err != nil {
 			return all, err
 		}

@@ -285,9 +285,9 @@ func (m *Member) signal(f func(*os.Process) error) error {
 }
 
 // pids returns the indices of the members that run, by process id.
-func (g *Grid) pids() map[int]int {
+func pids(members []*Member) map[int]int {
 	all := map[int]int{}
-	for i, m := range g.members {
+	for i, m := range members {
 		if pid := m.pid(); pid != 0 {
 			all[pid] = i
 		}
@@ -297,7 +297,7 @@ func (g *Grid) pids() map[int]int {
 
 // memberOf returns the index of the member that has opened a connection, or
 // outside.
-func (g *Grid) memberOf(from, to *net.TCPAddr) int { return network.SocketOwner(g.pids(), from, to) }
+func (g *Grid) memberOf(from, to *net.TCPAddr) int { return network.SocketOwner(pids(g.members), from, to) }
 
 // StartAll starts the members that do not run.
 func (g *Grid) StartAll() error {
@@ -475,7 +475,7 @@ func (g *Grid) Leaders(ctx context.Context) [][]protocol.GroupID {
 // leader returns a member that leads a group, drawn among those that lead;
 // follower one of the others, or any where all lead.
 func (g *Grid) leader(ctx context.Context, rng *rand.Rand) *Member {
-	return g.draw(rng, g.Leaders(ctx), func(led []protocol.GroupID) bool { return len(led) > 0 })
+	return draw(g.members, rng, g.Leaders(ctx), func(led []protocol.GroupID) bool { return len(led) > 0 })
 }
 
 func (g *Grid) follower(ctx context.Context, rng *rand.Rand) *Member {
@@ -484,25 +484,25 @@ func (g *Grid) follower(ctx context.Context, rng *rand.Rand) *Member {
 	for _, l := range led {
 		least = min(least, len(l))
 	}
-	return g.draw(rng, led, func(l []protocol.GroupID) bool { return len(l) == least })
+	return draw(g.members, rng, led, func(l []protocol.GroupID) bool { return len(l) == least })
 }
 
-func (g *Grid) draw(rng *rand.Rand, led [][]protocol.GroupID, fits func([]protocol.GroupID) bool) *Member {
+func draw(members []*Member, rng *rand.Rand, led [][]protocol.GroupID, fits func([]protocol.GroupID) bool) *Member {
 	var fit []*Member
-	for i, m := range g.members {
+	for i, m := range members {
 		if fits(led[i]) {
 			fit = append(fit, m)
 		}
 	}
 	if len(fit) == 0 {
-		fit = g.members
+		fit = members
 	}
 	return fit[rng.IntN(len(fit))]
 }
 
 // shuffled returns the members in random order.
-func (g *Grid) shuffled(rng *rand.Rand) []*Member {
-	all := slices.Clone(g.members)
+func shuffled(members []*Member, rng *rand.Rand) []*Member {
+	all := slices.Clone(members)
 	rng.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	return all
 }
