@@ -31,7 +31,7 @@ func (b *backend) ServeRaft(c net.Conn) {
 		return // not a member of anything yet; the peer tries again
 	}
 	if err := h.ServeRaft(c, c); err != nil {
-		b.m.log.Debug("raft connection ends", "error", err)
+		b.m.log.Debug("raft connection ends", "err", err)
 	}
 }
 

@@ -120,7 +120,7 @@ func (m *Member) lookAtDisk() time.Duration {
 	was := m.diskState.Load()
 	s, err := m.disk.Look(m.snapshot.Load())
 	if err != nil {
-		m.log.Debug("room on disk", "error", err)
+		m.log.Debug("free space on disk", "err", err)
 	}
 	m.diskState.Store(&s)
 	if s.Level != was.Level {
@@ -163,7 +163,7 @@ func (m *Member) checkDisk(room func(string) (uint64, uint64, error)) error {
 	m.disk = disk.New(m.cfg.DataDir, room)
 	s, err := m.disk.Look(0)
 	if err != nil {
-		m.log.Warn("room on disk", "error", err)
+		m.log.Warn("free space on disk", "err", err)
 	}
 	if s.Size > 0 && s.Size < disk.MinSize {
 		return fmt.Errorf("the file system of the data directory %s has %s, a member needs at least %s: name a directory on a larger one", m.cfg.DataDir, bytesText(s.Size), bytesText(disk.MinSize))

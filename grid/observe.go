@@ -33,7 +33,7 @@ func listenHTTP(address, member string, log *slog.Logger) (net.Listener, error) 
 	case err == nil:
 		return l, nil
 	case address == HTTPAuto:
-		log.Warn("no metrics: the default HTTP address is taken: choose one with --http, or off", "address", chosen, "error", err)
+		log.Warn("no metrics: the default HTTP address is taken: choose one with --http, or off", "address", chosen, "err", err)
 		return nil, nil
 	default:
 		return nil, fmt.Errorf("http: %w: choose another --http address, or off", err)

@@ -4,7 +4,7 @@
 // structure.
 //
 //	h := verify.NewHistory()
-//	hits := verify.NewCounter(h, client, dcounter.New(c, "hits"))
+//	hits := verify.NewCounter(h, 0, "hits", dcounter.New(c, "hits"))
 //	... many goroutines, faults ...
 //	if v := verify.Check(h, time.Minute); v.Outcome != verify.Linearizable { ... }
 //

@@ -34,7 +34,7 @@ func (c *formation) probe(ctx context.Context) []stateReply {
 		wg.Go(func() {
 			var r stateReply
 			if err := ask(ctx, c.cfg.Network, address, askState, me, &r); err != nil {
-				c.log.Debug("no answer", "address", address, "error", err)
+				c.log.Debug("no answer", "address", address, "err", err)
 				return
 			}
 			replies[i] = &r
@@ -336,7 +336,7 @@ func (c *formation) invite(ctx context.Context, h *shardgroups.Host, m *identity
 	if err := ask(ctx, c.cfg.Network, r.Self.Address, askEnlist, g, nil); err != nil {
 		return fmt.Errorf("invite %s: %w", r.Self.Address, err)
 	}
-	c.stepped(tune.GiftGiven, protocol.SystemGroup)
+	c.stepped(tune.Enlisted, protocol.SystemGroup)
 	if _, ok := v.Incarnation(r.Self.Incarnation); ok {
 		return nil
 	}

@@ -146,7 +146,7 @@ func (c *peerServer) askCondition(cluster protocol.UUID, o systemstate.Member, a
 	}
 	c.mu.Unlock()
 	if err != nil {
-		c.log.Debug("a member does not say how it is", "name", o.Name, "error", err)
+		c.log.Debug("a member does not say how it is", "name", o.Name, "err", err)
 	}
 	if err == nil && state != announced {
 		c.log.Info("a member is not in the condition that was announced", "name", o.Name, "address", o.Address)

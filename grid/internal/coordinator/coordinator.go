@@ -320,7 +320,7 @@ func (c *Coordinator) Close(leave bool) {
 	c.Stop()
 	if h := c.host.Load(); h != nil {
 		if err := h.Close(); err != nil {
-			c.log.Warn("close the log", "error", err)
+			c.log.Warn("close the log", "err", err)
 		}
 	}
 	if g := c.gossip.Load(); g != nil {
@@ -346,7 +346,7 @@ func (s *stuckLog) tell(log *slog.Logger, err error) {
 		*s = stuckLog{why: why}
 	}
 	if s.times++; s.times == stuckAfter {
-		log.Warn("the member makes no progress", "error", err, "attempts", s.times)
+		log.Warn("the member makes no progress", "err", err, "attempts", s.times)
 	}
 }
 
@@ -362,7 +362,7 @@ func (c *Coordinator) run() {
 			return
 		}
 		if err != nil && c.ctx.Err() == nil {
-			c.log.Debug("step not done", "error", err)
+			c.log.Debug("step not done", "err", err)
 			if !errors.Is(err, errNotAdmitted) { // of which waiting tells
 				stuck.tell(c.log, err)
 			}
@@ -421,7 +421,7 @@ func (c *Coordinator) fail(err *fatalError) {
 	}
 	c.mu.Unlock()
 	if first {
-		c.log.Error("the member cannot serve", "error", err.error)
+		c.log.Error("the member cannot serve", "err", err.error)
 		close(c.failed)
 	}
 }

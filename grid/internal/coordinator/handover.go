@@ -57,7 +57,7 @@ func (c *leadership) carryOut(ctx context.Context, h *shardgroups.Host, v *syste
 			if err == nil {
 				return
 			}
-			c.log.Info("leadership not transferred", "group", t.Group, "member", t.To, "error", err)
+			c.log.Info("leadership not transferred", "group", t.Group, "member", t.To, "err", err)
 			mu.Lock()
 			defer mu.Unlock()
 			failed[t.To] = true

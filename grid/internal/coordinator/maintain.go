@@ -123,7 +123,7 @@ func (c *Coordinator) lead(ctx context.Context, h *shardgroups.Host) (again bool
 	again, err = c.Placement.fillPlaces(ctx, h, func(o systemstate.Member) bool { return o.ID == c.Self() || c.Directory.Heard(o.Incarnation) })
 	if err != nil && err.Error() != c.Placement.places.said {
 		c.Placement.places.said = err.Error()
-		c.log.Warn("a replica is not replaced yet", "error", err)
+		c.log.Warn("a replica is not replaced yet", "err", err)
 	}
 	if again {
 		return true, nil

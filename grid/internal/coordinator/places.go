@@ -180,7 +180,7 @@ func (c *placement) followUp(ctx context.Context, h *shardgroups.Host, running f
 				mu.Unlock()
 				if !added {
 					if err := c.addCopy(ctx, h, v, key, o); err != nil {
-						c.log.Debug("a learner is not known to its group yet", "group", g.ID, "name", o.Name, "error", err)
+						c.log.Debug("a learner is not known to its group yet", "group", g.ID, "name", o.Name, "err", err)
 						return
 					}
 				}
@@ -191,7 +191,7 @@ func (c *placement) followUp(ctx context.Context, h *shardgroups.Host, running f
 				c.places.note(&c.places.added, key)
 				if err != nil {
 					catching = true
-					c.log.Debug("a learner has not caught up yet", "group", g.ID, "name", o.Name, "error", err)
+					c.log.Debug("a learner has not caught up yet", "group", g.ID, "name", o.Name, "err", err)
 					return
 				}
 				c.places.note(&c.places.caught, key)

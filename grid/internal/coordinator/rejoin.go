@@ -237,7 +237,7 @@ func (c *rejoin) tell(ctx context.Context, q progressQuery, timeout time.Duratio
 		wg.Go(func() {
 			var r progressReply
 			if err := ask(ctx, c.cfg.Network, address, askObserved, q, &r); err != nil {
-				c.log.Debug("no answer about observed progress", "address", address, "error", err)
+				c.log.Debug("no answer about observed progress", "address", address, "err", err)
 				return
 			}
 			replies[i] = &r
@@ -422,7 +422,7 @@ func (c *rejoin) noteRun(ctx context.Context, u protocol.UUID, l identity.Life) 
 	defer cancel()
 	q := runQuery{Cluster: m.Cluster, Incarnation: u, Life: l.Number, Nonce: l.Nonce}
 	if err := ask(ctx, c.cfg.Network, address, askRun, q, nil); err != nil {
-		c.log.Debug("a run is not confirmed", "address", address, "run", l.Number, "error", err)
+		c.log.Debug("a run is not confirmed", "address", address, "run", l.Number, "err", err)
 		return before, false, nil
 	}
 	c.deciding.Lock()
@@ -505,7 +505,7 @@ func (c *rejoin) EndLife() {
 	err := c.dir.EndLife()
 	c.deciding.Unlock()
 	if err != nil {
-		c.log.Warn("the end of this run is not noted", "error", err)
+		c.log.Warn("the end of this run is not noted", "err", err)
 		return
 	}
 	c.tell(context.Background(), c.progressQuery(&m), endLifeTimeout, func(protocol.UUID) bool { return true })

@@ -198,7 +198,7 @@ func (c *rejoin) askToJoin(ctx context.Context, m *identity.Member) error {
 			return nil
 		}
 		errors.As(a.err, &said)
-		c.log.Debug("not admitted", "by", a.by, "error", a.err)
+		c.log.Debug("not admitted", "by", a.by, "err", a.err)
 	}
 	if blank, err := c.Formation.giveUpJoining(ctx, m); blank || err != nil {
 		return err

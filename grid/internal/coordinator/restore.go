@@ -185,7 +185,7 @@ func (c *placement) logBackups(err error) {
 	}
 	for _, err := range errs {
 		if err != nil && c.backups.news(err.Error()) {
-			c.log.Warn("a backup is not used", "error", err)
+			c.log.Warn("a backup is not used", "err", err)
 		}
 	}
 }
@@ -193,7 +193,7 @@ func (c *placement) logBackups(err error) {
 func (c *placement) removeBackup(dir string, g protocol.GroupID) {
 	err := os.Remove(filepath.Join(dir, extract.BackupName(g)))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		c.log.Warn("a backup from which a group was restored cannot be removed", "error", err)
+		c.log.Warn("a backup from which a group was restored cannot be removed", "err", err)
 	}
 	_ = os.Remove(dir) // where it is empty
 }

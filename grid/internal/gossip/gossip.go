@@ -237,7 +237,7 @@ func (g *Gossip) Hint(u protocol.UUID) (Hint, bool) {
 // Leave tells the others that the member goes. Close follows.
 func (g *Gossip) Leave() {
 	if err := g.list.Leave(leaveTimeout); err != nil {
-		g.cfg.Logger.Debug("gossip: leave", "error", err)
+		g.cfg.Logger.Debug("gossip: leave", "err", err)
 	}
 }
 
@@ -247,7 +247,7 @@ func (g *Gossip) Close() {
 		close(g.stop)
 		g.transport.stop()
 		if err := g.list.Shutdown(); err != nil {
-			g.cfg.Logger.Debug("gossip: shut down", "error", err)
+			g.cfg.Logger.Debug("gossip: shut down", "err", err)
 		}
 		g.wg.Wait()
 	})
@@ -376,7 +376,7 @@ func (g *Gossip) join(ctx context.Context, seeds []string) {
 		joining.Go(func() {
 			defer func() { <-turns }()
 			if _, err := g.list.Join([]string{seed}); err != nil {
-				g.cfg.Logger.Debug("gossip: a seed address does not answer", "address", seed, "error", err)
+				g.cfg.Logger.Debug("gossip: a seed address does not answer", "address", seed, "err", err)
 			}
 		})
 	}

@@ -108,7 +108,7 @@ func (s *Server) serveClient(conn net.Conn) {
 		s.mu.Unlock()
 	}
 	if err != nil && err != io.EOF && !errors.Is(err, net.ErrClosed) {
-		s.log.Debug("client connection ends", "from", addrOf(conn), "client", c.client, "error", err)
+		s.log.Debug("client connection ends", "from", addrOf(conn), "client", c.client, "err", err)
 	}
 	for _, p := range c.pipes {
 		p.close()

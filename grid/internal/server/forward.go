@@ -141,7 +141,7 @@ func (p *pipe) run(address string) {
 	defer func() { p.fail(sent) }()
 	conn, err := p.connect(address)
 	if err != nil {
-		p.c.s.log.Debug("forward: connect", "address", address, "error", err)
+		p.c.s.log.Debug("forward: connect", "address", address, "err", err)
 		return
 	}
 	sent = true

@@ -239,7 +239,7 @@ func (s *Server) sweepOnce(now time.Time) {
 			s.log.Warn("client does not read its replies: connection closed", "from", addrOf(c.conn))
 			c.abort()
 		case c.stalledIn(now):
-			s.log.Debug("connection closed", "from", addrOf(c.conn), "error", errSlow)
+			s.log.Debug("connection closed", "from", addrOf(c.conn), "err", errSlow)
 			c.abort()
 		case c.seen.frame != 0:
 			begun = append(begun, c)

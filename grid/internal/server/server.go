@@ -164,7 +164,7 @@ func (s *Server) serve(c net.Conn) {
 	if err != nil {
 		s.stats.noPreface.Add(1)
 		// A port scanner or a health check of a load balancer: nothing to warn of.
-		s.log.Debug("connection without preface", "from", addrOf(c), "error", err)
+		s.log.Debug("connection without preface", "from", addrOf(c), "err", err)
 		_ = c.Close()
 		return
 	}
@@ -265,7 +265,7 @@ func (s *Server) accept() {
 			return
 		default:
 			// Out of file descriptors, for example: others need the pause too.
-			s.log.Warn("accept failed", "error", err)
+			s.log.Warn("accept failed", "err", err)
 			select {
 			case <-s.ctx.Done():
 				return
@@ -326,13 +326,13 @@ func (s *Server) readQuestions(ctx context.Context, c net.Conn, questions chan<-
 		b, err := frames.Next()
 		if err != nil {
 			if err != io.EOF && ctx.Err() == nil {
-				s.log.Debug("member connection", "from", addrOf(c), "error", err)
+				s.log.Debug("member connection", "from", addrOf(c), "err", err)
 			}
 			return
 		}
 		var q protocol.PeerRequest
 		if err := protocol.Decode(b, &q); err != nil || q.Type != protocol.TypePeer {
-			s.log.Debug("malformed question of a member", "from", addrOf(c), "error", err)
+			s.log.Debug("malformed question of a member", "from", addrOf(c), "err", err)
 			return
 		}
 		select {

@@ -16,17 +16,12 @@ const (
 	PromotionDone = "the vote is agreed"
 )
 
-// Points returns all of them.
-func Points() []string {
-	return []string{CopyAgreed, CopyAdded, DropMade, DropAgreed, PromotionMade, PromotionDone}
-}
-
 // The points between the steps of forming a cluster, in their order. Between
 // MemberListed and FormedLogged are those of a place in the system group.
 const (
 	FounderNoted   = "a member has noted that it founds"
 	ClusterFounded = "the cluster is in the founder's log"
-	GiftGiven      = "a member has given itself, and is not listed"
+	Enlisted       = "a member has enlisted, and is not listed"
 	MemberListed   = "a member is listed, and has no place"
 	FormedLogged   = "formed is agreed, and nobody has noted it"
 	FormedNoted    = "a member has noted that the cluster is formed"
@@ -36,7 +31,7 @@ const (
 // FormingPoints returns all points that a founder comes to.
 func FormingPoints() []string {
 	return []string{
-		FounderNoted, ClusterFounded, GiftGiven, MemberListed, CopyAgreed, CopyAdded, PromotionMade, PromotionDone,
+		FounderNoted, ClusterFounded, Enlisted, MemberListed, CopyAgreed, CopyAdded, PromotionMade, PromotionDone,
 		FormedLogged, FormedNoted, GroupsAgreed,
 	}
 }

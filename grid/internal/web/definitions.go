@@ -22,7 +22,7 @@ var Definitions = []Definition{
 	{"log_sync_seconds", Histogram, "Syncs of the log to the disk; none in memory.", nil},
 	{"snapshots_total", Counter, "Snapshots written.", nil},
 
-	{"group_is_leader", Gauge, "1 if this member is the leader of the group. Group 0 is the system group.", []string{"group"}},
+	{"group_is_leader", Gauge, "1 if this member is the leader of the group. Group 1 is the system group.", []string{"group"}},
 	{"group_has_leader", Gauge, "1 if this member knows a leader of the group.", []string{"group"}},
 	{"group_term", Gauge, "Raft term.", []string{"group"}},
 	{"group_applied", Gauge, "Index of the last log entry applied here.", []string{"group"}},

@@ -73,7 +73,7 @@ func Start(cfg Config) *Server {
 	}}
 	s.done.Go(func() {
 		if err := s.http.Serve(limit(cfg.Listener, maxConnections)); !errors.Is(err, http.ErrServerClosed) {
-			cfg.Logger.Error("the HTTP listener ends", "error", err)
+			cfg.Logger.Error("the HTTP listener ends", "err", err)
 		}
 	})
 	return s
