@@ -297,7 +297,9 @@ func pids(members []*Member) map[int]int {
 
 // memberOf returns the index of the member that has opened a connection, or
 // outside.
-func (g *Grid) memberOf(from, to *net.TCPAddr) int { return network.SocketOwner(pids(g.members), from, to) }
+func (g *Grid) memberOf(from, to *net.TCPAddr) int {
+	return network.SocketOwner(pids(g.members), from, to)
+}
 
 // StartAll starts the members that do not run.
 func (g *Grid) StartAll() error {

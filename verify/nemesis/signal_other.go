@@ -9,6 +9,5 @@ import (
 
 const canPause = false
 
-func terminate(p *os.Process) error { return p.Kill() }
-func pause(*os.Process) error       { return errors.ErrUnsupported }
-func resume(*os.Process) error      { return errors.ErrUnsupported }
+func pause(*os.Process) error  { return errors.ErrUnsupported }
+func resume(*os.Process) error { return errors.ErrUnsupported }
