@@ -29,10 +29,10 @@ var layers = []struct {
 	{"mutants/...", []string{"mutants"}}, // the command that runs the checks
 	{"mutants", nil},                     // plants bugs in what keeps the promises; nothing without its build tag
 	{"protocol", []string{"."}},
-	{"internal/otherversion", nil},           // messages of other versions, for tests
-	{"internal/nearest", nil},                // the name that was meant
-	{"internal/ports", nil},                  // where grids of one machine listen
-	{"internal/flood", []string{"protocol"}}, // hostile clients
+	{"internal/otherversion", nil}, // messages of other versions, for tests
+	{"internal/nearest", nil},      // the name that was meant
+	{"internal/ports", nil},        // where grids of one machine listen
+	{"internal/flood", []string{"internal/contexts", "protocol"}},                                // hostile clients
 	{"internal/procgrid", []string{"client", "internal/contexts", "internal/ports", "protocol"}}, // processes of members
 	{"internal/child", nil},              // runs the commands of those who hold something
 	{"internal/contexts", []string{"."}}, // why a context has ended

@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/quorate/quorate/internal/contexts"
 	"github.com/quorate/quorate/protocol"
 )
 
@@ -89,7 +90,7 @@ func (h *hostile) run(ctx context.Context) {
 		c, err := h.cfg.Dial(ctx, h.address)
 		if err != nil {
 			h.notConnected.Add(1)
-			if h.sent++; !pause(ctx, 10*again) { // counted, so that a dead member ends the flood
+			if h.sent++; !contexts.Pause(ctx, 10*again) { // counted, so that a dead member ends the flood
 				return
 			}
 			continue
@@ -99,7 +100,7 @@ func (h *hostile) run(ctx context.Context) {
 		h.attack(c)
 		end()
 		_ = c.Close() // perhaps a second time
-		if !pause(ctx, again) {
+		if !contexts.Pause(ctx, again) {
 			return
 		}
 	}
@@ -195,16 +196,4 @@ func (h *hostile) uuid() (u protocol.UUID) {
 func appendFrame(dst, message []byte) []byte {
 	start := len(dst)
 	return protocol.EndFrame(append(protocol.BeginFrame(dst), message...), start)
-}
-
-// pause waits; it reports false where ctx ended first.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
