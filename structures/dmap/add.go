@@ -15,14 +15,16 @@ import (
 	"github.com/quorate/quorate/structures"
 )
 
-// Integer is what Add adds to.
+// Integer is the type of values that [Add] adds to.
 type Integer interface{ ~int | ~int32 | ~int64 }
 
-// Add adds delta to the value of a key, where there is none to 0, and returns
-// the sum. The members add, so it costs one call however many do it. The entry
-// keeps its TTL. A value that is not an integer is ErrNotInteger, a sum that
-// does not fit V ErrOverflow; either changes nothing. It is for maps with the
-// CBOR codec.
+// Add adds delta to the value of a key, or to 0 if there is none, and returns the sum. The
+// members add, so it is one call, however many clients add at the same time. The entry
+// keeps its TTL.
+//
+// Errors, which change nothing: [ErrNotInteger] for a value that is not an integer;
+// [ErrOverflow] for a sum that does not fit V; [quorate.ErrInvalid] for a map with another
+// codec than [structures.CBOR].
 func Add[K comparable, V Integer](ctx context.Context, m *Map[K, V], k K, delta V) (V, error) {
 	const verb = "add"
 	if err := m.canAdd(verb); err != nil {
@@ -44,9 +46,9 @@ func Add[K comparable, V Integer](ctx context.Context, m *Map[K, V], k K, delta 
 	return V(sum), m.done(verb, &r, reply)
 }
 
-// AddAll adds to the values of many keys, as Add does; deltas of one key are
-// summed. Its error is a *PartialError: repeated with the keys in NotDone, every
-// delta is added exactly once.
+// AddAll adds to the values of many keys, as [Add] does; deltas of one key are summed. Its
+// error is a [*PartialError]: repeated with the keys in NotDone, every delta is added
+// exactly once, if none is in Unknown.
 func AddAll[K comparable, V Integer](ctx context.Context, m *Map[K, V], deltas iter.Seq2[K, V]) error {
 	const verb = "add all"
 	if err := m.canAdd(verb); err != nil {
@@ -77,10 +79,12 @@ func (m *Map[K, V]) canAdd(verb string) error {
 
 func bitsOf[V Integer]() uint64 { return uint64(reflect.TypeFor[V]().Bits()) }
 
-// Update reads a value, and stores what f makes of it where nobody else has
-// written meanwhile; otherwise it begins again, so f may run many times. Where
-// f returns DeleteEntry the entry is deleted; any other error of f is returned
-// as it is, and nothing is changed. It returns the value that was stored.
+// Update reads a value, and stores what f makes of it if nobody else has written the entry
+// in between; otherwise it begins again after a pause of up to 100 ms, until ctx ends. So f
+// may run many times. If f returns [DeleteEntry], the entry is deleted. Any other error of f
+// is returned as it is, and nothing is changed. Update returns the value that was stored.
+// Its other errors are those of [Map.Get] and [Map.Put], and, without a limit of tries,
+// ctx's error and cause.
 func (m *Map[K, V]) Update(ctx context.Context, k K, f func(old V, exists bool) (V, error), opts ...PutOption) (V, error) {
 	var none V
 	for try := 0; ; try++ {
@@ -114,7 +118,7 @@ func (m *Map[K, V]) Update(ctx context.Context, k K, f func(old V, exists bool) 
 	}
 }
 
-// create stores a value where there is none, or is ErrConflict.
+// create stores a value if there is none; else it returns ErrConflict.
 func (m *Map[K, V]) create(ctx context.Context, k K, v V, opts []PutOption) error {
 	call, err := m.putCall("update", opPutIfAbsent, k, v, opts)
 	if err != nil {
@@ -134,17 +138,11 @@ func (m *Map[K, V]) create(ctx context.Context, k K, v V, opts []PutOption) erro
 	return nil
 }
 
-// backOff waits before another try, longer each time and never as long as
-// another caller.
+// backOff waits a random time before another try, longer on average each time.
 func (m *Map[K, V]) backOff(ctx context.Context, try int) error {
 	const first, longest = time.Millisecond, 100 * time.Millisecond
-	limit := min(first<<min(try, 10), longest)
-	timer := time.NewTimer(rand.N(limit))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
+	if !contexts.Pause(ctx, rand.N(min(first<<min(try, 10), longest))) {
 		return m.handle.Fail("update", contexts.Err(ctx), "others wrote the entry meanwhile")
 	}
+	return nil
 }

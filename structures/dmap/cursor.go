@@ -10,27 +10,27 @@ import (
 	"github.com/quorate/quorate/protocol"
 )
 
-// Cursor is a place in an iteration: see Resume. The zero Cursor is the beginning. It
-// is a plain value, and as text or bytes it can be kept anywhere; it stays good while
-// the map's grid exists, whatever happens to clients, members and the map.
+// Cursor is a position in an iteration: see [Resume]. The zero Cursor is the beginning.
+// It is a plain value, and as text or bytes it can be kept anywhere. It stays valid as
+// long as the map's grid exists, whatever happens to clients, members and the map.
 type Cursor struct {
 	name       string // of the map; empty: the zero Cursor
 	partitions int    // of the grid
-	partition  int    // where to go on; partitions: nowhere
+	partition  int    // to go on with; partitions: the iteration is done
 	from       string // the first key there that has not come, encoded; empty: all of them
 }
 
-// Resume begins an iteration where at stands, and keeps at up to date: in the body of
-// the loop it stands behind the entry that came, after the loop behind all that is
-// done with. So an iteration that was left, or has failed, goes on with what at was
-// then, in this or another process, and with other options. Together they are one: every
-// entry that is there throughout comes exactly once. An entry that cannot be read is not
-// passed. A cursor of another map, or of a grid with another number of partitions, is
-// ErrInvalid.
+// Resume begins an iteration at the position at, and keeps at up to date: in the body of
+// the loop it is behind the current entry, after the loop behind the last one that the
+// loop has finished. So an iteration that was left, or has failed, can be resumed from
+// at, in this or another process, and with other options. Together they are one
+// iteration: every entry that exists throughout comes exactly once. The cursor does not
+// pass an entry that cannot be read. A cursor of another map, or of a grid with another
+// number of partitions, is [quorate.ErrInvalid].
 //
-// An iteration writes to at until it ends; nobody else may use it meanwhile but the
-// body of its loop.
-func Resume(at *Cursor) ScanOption { return func(o *scanOptions) { o.at = at } }
+// The iteration writes to at until it ends. Until then only the body of its loop may
+// use at.
+func Resume(at *Cursor) ScanOption { return ScanOption{at: at} }
 
 // Done reports whether the iteration came to its end: resuming it gives nothing.
 func (c Cursor) Done() bool { return c.name != "" && c.partition == c.partitions }
@@ -42,14 +42,14 @@ func (c Cursor) String() string {
 	return string(text)
 }
 
-// MarshalText implements encoding.TextMarshaler.
+// MarshalText implements [encoding.TextMarshaler]. Its error is always nil.
 func (c Cursor) MarshalText() ([]byte, error) {
 	b, err := c.MarshalBinary()
 	return base64.RawURLEncoding.AppendEncode(nil, b), err
 }
 
-// UnmarshalText implements encoding.TextUnmarshaler. What is no cursor is
-// quorate.ErrInvalid.
+// UnmarshalText implements [encoding.TextUnmarshaler]. Text that is no cursor is
+// [quorate.ErrInvalid].
 func (c *Cursor) UnmarshalText(text []byte) error {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(string(text))
 	if err != nil {
@@ -62,7 +62,7 @@ func (c *Cursor) UnmarshalText(text []byte) error {
 // another number.
 const cursorOfScan = 1
 
-// MarshalBinary implements encoding.BinaryMarshaler.
+// MarshalBinary implements [encoding.BinaryMarshaler]. Its error is always nil.
 func (c Cursor) MarshalBinary() ([]byte, error) {
 	if c == (Cursor{}) {
 		return nil, nil
@@ -73,8 +73,8 @@ func (c Cursor) MarshalBinary() ([]byte, error) {
 	return protocol.AppendBytes(b, []byte(c.from)), nil
 }
 
-// UnmarshalBinary implements encoding.BinaryUnmarshaler. What is no cursor is
-// quorate.ErrInvalid.
+// UnmarshalBinary implements [encoding.BinaryUnmarshaler]. Bytes that are no cursor are
+// [quorate.ErrInvalid].
 func (c *Cursor) UnmarshalBinary(b []byte) error {
 	if len(b) == 0 {
 		*c = Cursor{}
@@ -96,7 +96,7 @@ func (c *Cursor) UnmarshalBinary(b []byte) error {
 	return nil
 }
 
-// begin checks that the cursor is one of the map's, and makes the zero one so.
+// begin checks that the cursor is of this map. It gives the zero cursor the map's name.
 func (c *Cursor) begin(name string, partitions int) error {
 	switch {
 	case *c == (Cursor{}):
@@ -109,14 +109,14 @@ func (c *Cursor) begin(name string, partitions int) error {
 	return nil
 }
 
-// move goes on to a place, where there is a cursor: everything before it has come.
+// move sets the cursor, if there is one, to a position: everything before it has come.
 func (c *Cursor) move(p protocol.PartitionID, from string) {
 	if c != nil {
 		c.partition, c.from = int(p), from
 	}
 }
 
-// pass goes on behind a key.
+// pass moves the cursor, if there is one, behind a key.
 func (c *Cursor) pass(p protocol.PartitionID, key []byte) {
 	if c != nil {
 		c.partition, c.from = int(p), string(key)+"\x00" // the next key that there can be

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -525,6 +526,52 @@ func canceled(ctx context.Context) context.Context {
 	ctx, cancel := context.WithCancel(ctx)
 	cancel()
 	return ctx
+}
+
+// conflicting is an invoker that calls then after every Replace that met a conflict.
+type conflicting struct {
+	structures.Invoker
+	then func()
+}
+
+func (c conflicting) Invoke(ctx context.Context, call structures.Call) (structures.Reply, error) {
+	reply, err := c.Invoker.Invoke(ctx, call)
+	if call.Verb == "replace" && reply.Code != protocol.CodeOK {
+		c.then()
+	}
+	return reply, err
+}
+
+// TestUpdate_EndsInItsPause: a context that ends between two tries of an Update is the
+// error, with its cause.
+func TestUpdate_EndsInItsPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const tries = 10 // the pause is long enough then to end in it
+		grid := newGrid(t)
+		other := dmap.New[string, int](grid, "m")
+		check(t, other.Put(t.Context(), "n", 0))
+		shutdown := errors.New("shutdown")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		conflicts := 0
+		m := dmap.New[string, int](conflicting{grid, func() {
+			if conflicts++; conflicts == tries {
+				cancel(shutdown)
+			}
+		}}, "m")
+		_, err := m.Update(ctx, "n", func(old int, _ bool) (int, error) {
+			check(t, other.Put(t.Context(), "n", old+1))
+			return old, nil
+		})
+		if !errors.Is(err, context.Canceled) || !errors.Is(err, shutdown) || !quorate.SafeToRetry(err) {
+			t.Errorf("got %v, want it to be canceled because of %v", err, shutdown)
+		}
+		if want := "others wrote the entry meanwhile"; err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q in it", err, want)
+		}
+		if conflicts != tries {
+			t.Errorf("%d conflicts, want %d", conflicts, tries)
+		}
+	})
 }
 
 func TestUpdate(t *testing.T) {

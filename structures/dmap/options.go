@@ -9,56 +9,54 @@ import (
 	"github.com/quorate/quorate/structures"
 )
 
-// Version is a state of an entry, or of the partition that it lives in.
+// Version numbers the states of an entry, or of its partition.
 type Version = structures.Version
 
-// Option changes what New returns.
+// Option changes what [New] returns.
 type Option = structures.HandleOption
 
-// Codec is structures.WithCodec: how values become bytes.
+// Codec is [structures.WithCodec]: how values become bytes; the default is
+// [structures.CBOR].
 func Codec(c structures.Codec) Option { return structures.WithCodec(c) }
 
 // ReadOption changes how a read is done.
 type ReadOption = structures.ReadOption
 
-// Stale is structures.Stale: any replica may answer, from an older state.
+// Stale is [structures.Stale]: any replica may answer, from an older state.
 func Stale() ReadOption { return structures.Stale() }
 
-// Seen is structures.Seen: v gets the version of the state that was read, which is
-// that of the key's partition; Entry.Version is that of the entry.
+// Seen is [structures.Seen]: v gets the version of the state that was read, which is that
+// of the key's partition. The version of the entry is [Entry].Version.
 func Seen(v *Version) ReadOption { return structures.Seen(v) }
 
-// Never is the TTL of an entry that has no end, whatever the map's default. A
-// TTL over a hundred years is Never.
+// Never is the TTL of an entry that has no end, whatever the map's [DefaultTTL]. A TTL
+// over a hundred years is Never.
 const Never time.Duration = math.MaxInt64
 
-// PutOption changes how a value is stored. Without one the entry has the map's
-// default TTL, also where it had another.
-type PutOption func(*putOptions)
-
-type putOptions struct {
-	ttl int64
+// PutOption changes how a value is stored. Without one the entry gets the map's
+// [DefaultTTL], even if it had another. The zero PutOption changes nothing; of several
+// the last one holds.
+type PutOption struct {
+	ttl int64 // as on the wire
 	err error
+	set bool
 }
 
-// TTL ends the entry after d, which is rounded up to a millisecond. Less than
-// 100 ms is ErrInvalid.
-func TTL(d time.Duration) PutOption {
-	return func(o *putOptions) { o.ttl, o.err = wireTTL(d), checkTTL(d) }
-}
+// TTL ends the entry after d, which is rounded up to a millisecond; [Never] gives it no
+// end. Less than 100 ms is [quorate.ErrInvalid].
+func TTL(d time.Duration) PutOption { return PutOption{ttl: wireTTL(d), err: checkTTL(d), set: true} }
 
-// KeepTTL leaves the end of an entry that exists as it is.
-func KeepTTL() PutOption {
-	return func(o *putOptions) { o.ttl, o.err = ttlKeep, nil }
-}
+// KeepTTL leaves the end of an existing entry as it is. A new entry gets the map's
+// [DefaultTTL].
+func KeepTTL() PutOption { return PutOption{ttl: ttlKeep, set: true} }
 
+// putTTL returns the TTL that options ask for, as on the wire.
 func putTTL(opts []PutOption) (int64, error) {
-	if len(opts) == 0 {
-		return ttlDefault, nil // without the allocation that options cost
-	}
-	var o putOptions
+	o := PutOption{ttl: ttlDefault}
 	for _, opt := range opts {
-		opt(&o)
+		if opt.set {
+			o = opt
+		}
 	}
 	return o.ttl, o.err
 }
@@ -70,11 +68,11 @@ func checkTTL(d time.Duration) error {
 	return nil
 }
 
-// Setting is one of the settings of a map, which Configure agrees.
+// Setting is one of the settings of a map: see [Map.Configure].
 type Setting = structures.Setting
 
-// DefaultTTL is the TTL of entries that are written without a TTL option. Less
-// than 100 ms is ErrInvalid, but for 0: they do not end, as without the setting.
+// DefaultTTL is the TTL of entries that are written without a TTL option. The default,
+// 0, gives them no end. Anything else below 100 ms is [quorate.ErrInvalid].
 func DefaultTTL(d time.Duration) Setting {
 	ms := wireTTL(d)
 	if ms == ttlNever {

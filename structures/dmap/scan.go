@@ -12,68 +12,76 @@ import (
 )
 
 // ScanOption restricts an iteration, or says where it begins. Several restrict it
-// together.
-type ScanOption func(*scanOptions)
-
-type scanOptions struct {
+// together. The zero ScanOption changes nothing.
+type ScanOption struct {
 	from, to []byte // encoded; empty: no bound
 	tag      byte   // of the bounds; 0: none
 	at       *Cursor
 	err      error
 }
 
-// restrict narrows the range to [from, to).
-func (o *scanOptions) restrict(tag byte, from, to []byte) {
+// add adds what another option asks for: it narrows the range to that of both.
+func (o *ScanOption) add(other ScanOption) {
+	switch {
+	case other.at != nil:
+		o.at = other.at
+	case other.err != nil:
+		o.err = other.err
+	}
+	if other.tag == 0 {
+		return
+	}
 	switch {
 	case o.err != nil:
-	case tag == protocol.KeyCBOR:
+	case other.tag == protocol.KeyCBOR:
 		o.err = fmt.Errorf("%w: keys that are structs or arrays have no order", quorate.ErrInvalid)
-	case o.tag != 0 && o.tag != tag:
+	case o.tag != 0 && o.tag != other.tag:
 		o.err = fmt.Errorf("%w: bounds of different types", quorate.ErrInvalid)
 	}
-	o.tag = tag
-	if bytes.Compare(from, o.from) > 0 {
-		o.from = from
+	o.tag = other.tag
+	if bytes.Compare(other.from, o.from) > 0 {
+		o.from = other.from
 	}
-	if len(o.to) == 0 || (len(to) > 0 && bytes.Compare(to, o.to) < 0) {
-		o.to = to
+	if len(o.to) == 0 || (len(other.to) > 0 && bytes.Compare(other.to, o.to) < 0) {
+		o.to = other.to
 	}
 }
 
-// Prefix restricts to the string keys that begin with p.
+// Prefix restricts an iteration to the string keys that begin with p. In a map with
+// keys of another type it is [quorate.ErrInvalid].
 func Prefix(p string) ScanOption {
 	from := append([]byte{protocol.KeyText}, p...)
 	to := bytes.TrimRight(from, "\xff") // never empty: the tag is no 0xff
 	to = append([]byte(nil), to...)
 	to[len(to)-1]++
-	return func(o *scanOptions) { o.restrict(protocol.KeyText, from, to) }
+	return ScanOption{tag: protocol.KeyText, from: from, to: to}
 }
 
-// From restricts to the keys from k on. Strings, integers and byte arrays have
-// an order.
+// From restricts an iteration to the keys from k on. Strings, integers and byte arrays
+// have an order; a key of another type is [quorate.ErrInvalid], as is one of another
+// type than the map's keys.
 func From[K comparable](k K) ScanOption {
-	return bound(k, func(o *scanOptions, b []byte) { o.restrict(b[0], b, nil) })
-}
-
-// Before restricts to the keys below k.
-func Before[K comparable](k K) ScanOption {
-	return bound(k, func(o *scanOptions, b []byte) { o.restrict(b[0], nil, b) })
-}
-
-func bound[K comparable](k K, restrict func(*scanOptions, []byte)) ScanOption {
 	b, err := structures.AppendKey(nil, k)
-	return func(o *scanOptions) {
-		if err != nil {
-			o.err = err
-			return
-		}
-		restrict(o, b)
+	if err != nil {
+		return ScanOption{err: err}
 	}
+	return ScanOption{tag: b[0], from: b}
 }
 
-// All iterates over the entries. Every entry that is there throughout comes
-// exactly once, and one that is written meanwhile at most once. An error is the
-// last thing that comes, and the entry beside it has at most its Key.
+// Before restricts an iteration to the keys below k. The keys are those of [From].
+func Before[K comparable](k K) ScanOption {
+	b, err := structures.AppendKey(nil, k)
+	if err != nil {
+		return ScanOption{err: err}
+	}
+	return ScanOption{tag: b[0], to: b}
+}
+
+// All iterates over the entries. Every entry that exists throughout comes exactly once, and
+// one that is written during the iteration at most once. An error ends the iteration; the
+// entry beside it has at most its Key. Errors: [quorate.ErrInvalid] for options that do not
+// fit the map or each other; [quorate.ErrCodec] for a value that another codec wrote, or
+// that V cannot hold, and for a key of another type than K.
 func (m *Map[K, V]) All(ctx context.Context, opts ...ScanOption) iter.Seq2[Entry[K, V], error] {
 	return func(yield func(Entry[K, V], error) bool) {
 		const verb = "all"
@@ -100,7 +108,7 @@ func (m *Map[K, V]) All(ctx context.Context, opts ...ScanOption) iter.Seq2[Entry
 	}
 }
 
-// Keys iterates over the keys, as All does.
+// Keys iterates over the keys, as [Map.All] does.
 func (m *Map[K, V]) Keys(ctx context.Context, opts ...ScanOption) iter.Seq2[K, error] {
 	return func(yield func(K, error) bool) {
 		const verb = "keys"
@@ -118,15 +126,15 @@ func (m *Map[K, V]) Keys(ctx context.Context, opts ...ScanOption) iter.Seq2[K, e
 	}
 }
 
-// The first pages of scanWidth partitions are asked for together, and are kept
-// small, so that a small map takes few round trips and a large one little room.
+// The first pages of scanWidth partitions are requested together, and are kept
+// small, so that a small map takes few round trips and a large one little memory.
 const (
 	scanWidth = 16
 	scanBytes = 64 << 10
 )
 
-// visit is called for an entry with its key, and the reader standing behind it. It
-// calls pass once it has read the entry. Without true the scan is over.
+// visit is called for an entry with its key, and the reader positioned behind the key.
+// It calls pass once it has read the entry. If it returns false the scan ends.
 type visit func(key []byte, r *protocol.Reader, pass func()) (bool, error)
 
 // scan visits every entry in range.
@@ -151,7 +159,7 @@ func (m *Map[K, V]) scan(ctx context.Context, verb string, op protocol.Op, opts 
 		var calls []structures.Call
 		for p := first; p < min(first+scanWidth, n); p++ {
 			calls = append(calls, m.handle.Call(verb, op, protocol.FlagRead, p, a.append(nil)))
-			a.from = from // but for the partition where the cursor stands
+			a.from = from // only the partition of the cursor begins elsewhere
 		}
 		replies, errs := m.handle.InvokeAll(ctx, calls)
 		for i, call := range calls {
@@ -206,9 +214,9 @@ func (m *Map[K, V]) scanPartition(ctx context.Context, call structures.Call, at 
 
 // scanRange returns what the options ask for.
 func (m *Map[K, V]) scanRange(opts []ScanOption) (scanArgs, *Cursor, error) {
-	var o scanOptions
+	var o ScanOption
 	for _, opt := range opts {
-		opt(&o)
+		o.add(opt)
 	}
 	if _, every := any(*new(K)).(structures.EncodedKey); o.err == nil && o.tag != 0 && !every {
 		own, err := structures.AppendKey(nil, *new(K))
