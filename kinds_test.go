@@ -68,7 +68,7 @@ func TestKindsAreDescribed_Seen(t *testing.T) {
 		"a result":              func(k *structures.Kind) { k.Ops[1].Result = "" },
 		"a right":               func(k *structures.Kind) { k.Ops[1].Right = 0 },
 		"a read that is one":    func(k *structures.Kind) { k.Ops[0].Grows = true },
-		"a code that is known":  func(k *structures.Kind) { k.Ops[1].Codes = []protocol.Code{protocol.CodeRoom + 99} },
+		"a code that is known":  func(k *structures.Kind) { k.Ops[1].Codes = []protocol.Code{protocol.CodeKindBase + 99} },
 		"the name of a code":    func(k *structures.Kind) { k.Codes[0].Name = "" },
 		"a sentinel":            func(k *structures.Kind) { k.Codes[0].Err = nil },
 		"the help of a code":    func(k *structures.Kind) { k.Codes[0].Help = "" },
@@ -120,7 +120,7 @@ func lacks(k structures.Kind) (list []string) {
 		want(!o.Read || !(o.Waits || o.Grows || o.Holds || o.Admin) && o.Right == structures.RightRead, "operation %s is a read and more", o.Name)
 		for _, c := range o.Codes {
 			own := slices.ContainsFunc(k.Codes, func(i structures.CodeInfo) bool { return i.Code == c })
-			want(own || c < protocol.CodeRoom && c.Class() == protocol.ClassRefused, "operation %s: code %d", o.Name, c)
+			want(own || c < protocol.CodeKindBase && c.Class() == protocol.ClassRefused, "operation %s: code %d", o.Name, c)
 		}
 	}
 	for _, o := range slices.Concat(k.Generic(), structures.Control().Ops) {
@@ -134,7 +134,7 @@ func lacks(k structures.Kind) (list []string) {
 		rule = r.Name
 		want(r.Type != "" && len(r.Help) > 5, "rule %s: type %q, help %q", r.Name, r.Type, r.Help)
 	}
-	code := protocol.CodeRoom - 1
+	code := protocol.CodeKindBase - 1
 	for _, c := range k.Codes {
 		want(c.Code > code, "code %d comes behind %d", c.Code, code)
 		code = c.Code

@@ -185,7 +185,7 @@ func (b *batch) collect() {
 				b.end(it, err)
 				continue
 			}
-			if it.c.err == nil && (it.c.reply.Code == protocol.CodeOK || it.c.reply.Code >= protocol.CodeRoom) {
+			if it.c.err == nil && (it.c.reply.Code == protocol.CodeOK || it.c.reply.Code >= protocol.CodeKindBase) {
 				b.end(it, nil)
 				continue
 			}

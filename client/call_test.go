@@ -79,7 +79,7 @@ func TestAnswers(t *testing.T) {
 		retried bool
 	}{
 		{code: protocol.CodeOK},
-		{code: protocol.CodeRoom + 3},
+		{code: protocol.CodeKindBase + 3},
 		{code: protocol.CodeTimedOut},
 		{code: protocol.CodeSettings, is: quorate.ErrSettings},
 		{code: protocol.CodeInvalid, is: quorate.ErrInvalid},

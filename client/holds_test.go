@@ -54,7 +54,7 @@ func holdsCall(late func(structures.Reply)) structures.Call {
 // is unknown is cancelled until it is known, and what it was granted is handed
 // back with the lease it was granted under.
 func TestUnknownHoldIsGivenBack(t *testing.T) {
-	for _, code := range []protocol.Code{protocol.CodeOK, protocol.CodeCancelled, protocol.CodeRoom} {
+	for _, code := range []protocol.Code{protocol.CodeOK, protocol.CodeCancelled, protocol.CodeKindBase} {
 		inBubble(t, 1, func(t *testing.T, members []*fakeMember, dial func(...Option) *Client) {
 			var held protocol.Caller
 			cancels := 0

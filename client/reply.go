@@ -33,7 +33,7 @@ func (c *call) handleReply(ctx context.Context, n *conn, r *routes) (done bool, 
 		c.client.refresher.refresh()
 	}
 	switch {
-	case code == protocol.CodeOK, code >= protocol.CodeRoom, code == protocol.CodeReserved, code == protocol.CodeTimedOut:
+	case code == protocol.CodeOK, code >= protocol.CodeKindBase, code == protocol.CodeReserved, code == protocol.CodeTimedOut:
 		return true, nil
 	case c.control && code.Class() != protocol.ClassNotEntered && code != protocol.CodeUnknown,
 		c.control && code == protocol.CodeSessionEnded:

@@ -153,7 +153,7 @@ func (c *call) withdraw(why error) error {
 	case code == protocol.CodeCancelled, code == protocol.CodeTimedOut:
 		// Not unavailable: it waited, and took nothing.
 		return &quorate.Error{Op: c.spec.Verb, Object: c.spec.Object(), Cause: why}
-	case code == protocol.CodeOK, code >= protocol.CodeRoom:
+	case code == protocol.CodeOK, code >= protocol.CodeKindBase:
 		c.reply = k.reply
 		return nil
 	case code == protocol.CodeSessionEnded:

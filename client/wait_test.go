@@ -153,7 +153,7 @@ func TestCancel(t *testing.T) {
 		{name: "withdrawn", answer: protocol.CodeCancelled, is: context.Canceled},
 		{name: "timed out", answer: protocol.CodeTimedOut, is: context.Canceled},
 		{name: "result wins", answer: protocol.CodeOK},
-		{name: "refusal wins", answer: protocol.CodeRoom},
+		{name: "refusal wins", answer: protocol.CodeKindBase},
 		{name: "destroyed", answer: protocol.CodeDestroyed, is: quorate.ErrDestroyed},
 		{name: "session ended", answer: protocol.CodeSessionEnded, is: quorate.ErrSessionLost, unknown: true},
 		{name: "no answer", answer: protocol.CodeUnknown, is: context.Canceled, unknown: true},

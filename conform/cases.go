@@ -357,7 +357,7 @@ var cases = func() []testCase {
 	}
 	for _, code := range []protocol.Code{
 		protocol.CodeInvalid, protocol.CodeTooLarge, protocol.CodeUnsupported, protocol.CodeDestroyed, protocol.CodeSettings,
-		protocol.CodeWaiters, protocol.CodePanic, 70, protocol.CodeRoom, protocol.CodeRoom + 99,
+		protocol.CodeWaiters, protocol.CodePanic, 70, protocol.CodeKindBase, protocol.CodeKindBase + 99,
 	} {
 		all = append(all, refused(code))
 	}

@@ -84,7 +84,7 @@ var constants = func() []constant {
 		{"body", int64(l.Body()), "bytes of the body of a request, if limits are the defaults; a welcome says which is in force"},
 		{"skip_depth", 8, "how deep what a later version appends is nested at most"},
 		{"system_group", int64(protocol.SystemGroup), "the group whose leader keeps the sessions"},
-		{"own_codes", int64(protocol.CodeRoom), "the first code of a structure's own"},
+		{"own_codes", int64(protocol.CodeKindBase), "the first code of a structure's own"},
 		{"min_session_ttl", protocol.MinSessionTTL.Milliseconds(), "milliseconds"},
 		{"max_session_ttl", protocol.MaxSessionTTL.Milliseconds(), "milliseconds"},
 		{"repeat_waiting", 5000, "milliseconds after which a client repeats a request that waits"},

@@ -98,7 +98,7 @@ func codesTable() string {
 	for _, c := range protocol.Codes() {
 		fmt.Fprintf(&b, "| %d | `%s` | %s | %s | %s |\n", c.Code, c.Name, strings.ReplaceAll(c.Code.Class().String(), "_", " "), c.Meaning, c.Client)
 	}
-	fmt.Fprintf(&b, "| %d and above | | %s | the structure's own: section 7 | |\n", protocol.CodeRoom, protocol.CodeRoom.Class())
+	fmt.Fprintf(&b, "| %d and above | | %s | the structure's own: section 7 | |\n", protocol.CodeKindBase, protocol.CodeKindBase.Class())
 	return strings.ReplaceAll(b.String(), "|  |", "| |")
 }
 

@@ -9,7 +9,7 @@ import (
 // Code is the outcome of a request. Numbers are never used again.
 type Code uint16
 
-// The codes. Those from CodeRoom on belong to the structure that was called.
+// The codes. Those from CodeKindBase on belong to the structure that was called.
 const (
 	CodeOK Code = 0
 
@@ -49,14 +49,14 @@ const (
 	// only reserved until the client has confirmed.
 	CodeReserved Code = 60
 
-	// CodeRoom is the first code of a structure's own.
-	CodeRoom Code = 1000
+	// CodeKindBase is the first code of a structure's own.
+	CodeKindBase Code = 1000
 )
 
-// NumCodes bounds the codes below CodeRoom that are in use: all are less.
+// NumCodes bounds the codes below CodeKindBase that are in use: all are less.
 const NumCodes = 64
 
-// CodeInfo describes a code below CodeRoom.
+// CodeInfo describes a code below CodeKindBase.
 type CodeInfo struct {
 	Code    Code
 	Name    string // as metrics and logs have it
@@ -64,7 +64,7 @@ type CodeInfo struct {
 	Client  string // what a client does that gets it, "" where it reports it
 }
 
-// codeInfos describe the codes below CodeRoom, by number, ascending.
+// codeInfos describe the codes below CodeKindBase, by number, ascending.
 var codeInfos = []CodeInfo{
 	{CodeOK, "ok", "it was carried out", ""},
 	{CodeNotLeader, "not_leader", "another member leads the group", "goes to `problem.leader`, or asks for the table"},
@@ -96,7 +96,7 @@ var codeInfos = []CodeInfo{
 	{CodeReserved, "reserved", "reserved: section 6", "confirms"},
 }
 
-// Codes returns the descriptions of the codes below CodeRoom, by number, ascending.
+// Codes returns the descriptions of the codes below CodeKindBase, by number, ascending.
 func Codes() []CodeInfo { return slices.Clone(codeInfos) }
 
 // codeNames are the names of the codes.
@@ -182,7 +182,7 @@ func (c Code) Err() error {
 	case CodeSettings:
 		return quorate.ErrSettings
 	}
-	if c >= CodeRoom {
+	if c >= CodeKindBase {
 		return nil
 	}
 	return quorate.ErrInvalid

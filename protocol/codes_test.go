@@ -47,7 +47,7 @@ var codes = []struct {
 	{"CodeVersion", 51, ClassRefused, quorate.ErrUnsupported},
 	{"CodeNotKept", 55, ClassRefused, quorate.ErrInvalid},
 	{"CodeReserved", 60, ClassDone, nil},
-	{"CodeRoom", 1000, ClassRefused, nil},
+	{"CodeKindBase", 1000, ClassRefused, nil},
 }
 
 func TestCodes(t *testing.T) {
@@ -80,7 +80,7 @@ func TestCodes(t *testing.T) {
 		t.Errorf("%s is not tested", name)
 	}
 	described := Codes()
-	for i, c := range codes[:len(codes)-1] { // all but CodeRoom
+	for i, c := range codes[:len(codes)-1] { // all but CodeKindBase
 		if i == len(described) || described[i].Code != c.code {
 			t.Fatalf("%s is not described, or not in its place", c.name)
 		}

@@ -137,7 +137,7 @@ func samples() []sample {
 			ID: 2, Code: CodeNotLeader, Epoch: 8,
 			Body: (&Problem{Detail: "not the leader", Leader: 3}).Append(nil),
 		}, mirrorReply),
-		hot("reply of a structure", Reply{ID: 3, Code: CodeRoom + 1, Epoch: 8, Version: 1, Body: []byte{}}, mirrorReply),
+		hot("reply of a structure", Reply{ID: 3, Code: CodeKindBase + 1, Epoch: 8, Version: 1, Body: []byte{}}, mirrorReply),
 		hot("problem", Problem{Detail: "the queue is full", Wait: 50, Leader: 0}, mirrorProblem),
 		{
 			name: "batch", value: &Batch{Requests: []Request{get, put}}, hot: true, typed: true,

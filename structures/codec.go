@@ -16,8 +16,8 @@ import (
 
 // Codec turns values into bytes and back. It must be safe for concurrent use.
 type Codec interface {
-	// ID is the first byte of every value, so that a handle with another codec
-	// is told so. An application's own codecs have 128 and above.
+	// ID is the first byte of every value, by which a handle detects the value of
+	// another codec. An application's own codecs have 128 and above.
 	ID() byte
 	// Append appends the encoding of v.
 	Append(dst []byte, v any) ([]byte, error)
@@ -33,10 +33,9 @@ const (
 	codecPrivate = 128
 )
 
-// CBOR encodes any value, deterministically: times with nanoseconds (in UTC where
-// the offset of one has seconds), strings with any bytes. It honours json tags and
-// ignores unknown fields. Read into an
-// any, maps are map[string]any and integers int64, or *big.Int beyond it.
+// CBOR encodes any value, deterministically: times with nanoseconds (in UTC if an offset
+// has seconds), strings with any bytes. It honours json tags and ignores unknown fields.
+// Read into an any, maps are map[string]any and integers int64, or *big.Int beyond that.
 var CBOR Codec = cborCodec{}
 
 // JSON encodes values as encoding/json does.
@@ -45,7 +44,8 @@ var JSON Codec = jsonCodec{}
 // Raw stores []byte and string, and types made of these, as they are.
 var Raw Codec = rawCodec{}
 
-// CheckCodec returns ErrInvalid for a codec whose number is not its own.
+// CheckCodec returns [quorate.ErrInvalid] for nil, and for a codec that has the number of
+// another one.
 func CheckCodec(c Codec) error {
 	if c == nil {
 		return fmt.Errorf("%w: no codec", quorate.ErrInvalid)
@@ -56,8 +56,8 @@ func CheckCodec(c Codec) error {
 	return fmt.Errorf("%w: codec %T has the number %d, own codecs have 128 to 255", quorate.ErrInvalid, c, c.ID())
 }
 
-// AppendValue appends the codec's number and the encoding of v. A value the
-// codec cannot encode, or could not decode again, is ErrInvalid.
+// AppendValue appends the codec's number and the encoding of v. A value that the codec
+// cannot encode, or could not decode again, is [quorate.ErrInvalid].
 func AppendValue(dst []byte, codec Codec, v any) ([]byte, error) {
 	if e, ok := v.(Encoded); ok {
 		if len(e) == 0 {
@@ -72,9 +72,9 @@ func AppendValue(dst []byte, codec Codec, v any) ([]byte, error) {
 	return out, nil
 }
 
-// DecodeValue reads what AppendValue wrote into v, a pointer to a zero value.
-// A value of another codec, or of a type v cannot hold, is ErrCodec. What is
-// read does not alias b.
+// DecodeValue reads what [AppendValue] wrote into v, a pointer to a zero value. A value of
+// another codec, or of a type that v cannot hold, is [quorate.ErrCodec]. The value does
+// not alias b.
 func DecodeValue(codec Codec, b []byte, v any) error {
 	if len(b) == 0 {
 		return fmt.Errorf("%w: the value is empty", quorate.ErrCodec)

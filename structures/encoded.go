@@ -13,9 +13,9 @@ import (
 	"github.com/quorate/quorate/protocol"
 )
 
-// Encoded is a value as it is stored: the number of its codec, then what the
-// codec wrote. A handle of Encoded reads the values of every codec, and stores
-// one as it is.
+// Encoded is a value as it is stored: the number of its codec, then what the codec
+// wrote. A handle with values of type Encoded reads and stores the values of every codec
+// as they are.
 type Encoded []byte
 
 // Codec names the codec of the value.
@@ -29,9 +29,9 @@ func (e Encoded) Codec() string {
 // Bytes returns what the codec wrote.
 func (e Encoded) Bytes() []byte { return e[min(1, len(e)):] }
 
-// Value decodes the value of one of the codecs that are built in. CBOR is as
-// read into an any; numbers of JSON are json.Number; what is raw is a string if
-// it is UTF-8, else []byte. The error is ErrCodec.
+// Value decodes the value of a built-in codec: of [CBOR] as read into an any, of [JSON]
+// with numbers as json.Number, of [Raw] as a string if it is UTF-8, else as []byte. The
+// error is [quorate.ErrCodec].
 func (e Encoded) Value() (v any, err error) {
 	switch {
 	case len(e) > 0 && e[0] == codecCBOR:
@@ -52,8 +52,8 @@ func (e Encoded) Value() (v any, err error) {
 	return v, err
 }
 
-// Diagnose returns a value of CBOR in the diagnostic notation of RFC 8949, which
-// has a form for all of CBOR. The error is ErrCodec.
+// Diagnose returns a value of [CBOR] in the diagnostic notation of RFC 8949, which has a
+// form for all of CBOR. The error is [quorate.ErrCodec].
 func (e Encoded) Diagnose() (string, error) {
 	if len(e) == 0 || e[0] != codecCBOR {
 		return "", fmt.Errorf("%w: the value was written by codec %s", quorate.ErrCodec, e.Codec())

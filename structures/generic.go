@@ -7,7 +7,7 @@ import (
 )
 
 // The operations that every kind has. The state of a group carries them out, for all
-// kinds alike; Machines do not see them. Numbers are never used again, and those from
+// kinds alike; Machines do not see them. Numbers are never used again. Those from
 // FirstGeneric on belong to no kind.
 const (
 	FirstGeneric protocol.Op = 240
@@ -21,7 +21,7 @@ const (
 
 	// Of kinds with operations that hold.
 	OpRevoke      protocol.Op = 248
-	OpAcknowledge protocol.Op = 249 // by the holder's client, when what it revoked has ended there
+	OpAcknowledge protocol.Op = 249 // by the holder's client, when the contexts of a revoked hold have ended
 	OpHold        protocol.Op = 250 // by the holder's client, to learn whether it is revoked
 )
 
@@ -79,7 +79,7 @@ var genericOps = []OpInfo{
 	{Op: OpInspect, Name: "inspect", Body: "[from: hold, most: uint]", Result: "[length: int, bytes: uint, waiting: uint, next: hold, [* holder], [* waiting-call]]", Read: true, Right: RightRead},
 }
 
-// genericOfHolds are those on one hold. Who holds needs no other right to learn of a
+// genericOfHolds are those on one hold. A holder needs no other right to learn of a
 // revocation, and to acknowledge it.
 var genericOfHolds = []OpInfo{
 	{Op: OpRevoke, Name: "revoke", Body: "[hold, grace: int, reason: tstr]", Result: "[existed: bool]", Admin: true, Right: RightManage},

@@ -9,9 +9,8 @@ import (
 	"github.com/quorate/quorate/protocol"
 )
 
-// Handle is what the typed handles of all rooms are made of: it makes the calls
-// of one structure, and names the structure in errors. It is safe for
-// concurrent use.
+// Handle makes the calls of one structure, and names the structure in errors. The typed
+// handles of all structure packages are made of it. It is safe for concurrent use.
 type Handle struct {
 	inv  Invoker
 	kind *Kind
@@ -19,13 +18,11 @@ type Handle struct {
 	bad  error // of the handle itself: every call's error
 }
 
-// NewHandle returns the handle of the structure of a kind and name. A bad name,
-// or a bad that is not nil, is the error of every call.
-//
-// The description of the kind must not be changed any more.
-//
-// A nil invoker, as Member.Client is before Member.Ready has returned, makes
-// every call fail with quorate.ErrUnavailable.
+// NewHandle returns the handle of the structure of a kind and name. Every call returns
+// bad, if it is not nil, or the error of a bad name: [quorate.ErrInvalid] or
+// [quorate.ErrTooLarge]. With a nil invoker, as Member.Client is before Member.Ready
+// has returned, every call returns [quorate.ErrUnavailable]. The kind must not be
+// changed afterwards.
 func NewHandle(inv Invoker, kind *Kind, name string, bad error) Handle {
 	if v := reflect.ValueOf(inv); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 		inv, bad = notReady{}, errNotReady
@@ -69,8 +66,8 @@ func (h *Handle) Limits() protocol.Limits { return h.inv.Limits() }
 // Partitions returns how many partitions there are.
 func (h *Handle) Partitions() int { return h.inv.Partitions() }
 
-// Partition returns where an encoded key lives; nil for a structure without
-// keys, and for what a structure keeps once.
+// Partition returns the partition of an encoded key. The key is nil for a structure
+// without keys, and for what a structure keeps only once.
 func (h *Handle) Partition(key []byte) protocol.PartitionID { return h.inv.Partition(h.name, key) }
 
 // Call returns a call; the verb names the operation for errors.
@@ -81,9 +78,9 @@ func (h *Handle) Call(verb string, op protocol.Op, flags protocol.Flags, p proto
 	}
 }
 
-// Invoke carries out a call of the structure. An answer with another code than
-// protocol.CodeOK is an error: of the structure's own codes the one that its kind
-// describes, for protocol.CodeTimedOut quorate.ErrNotInTime. The answer comes with it.
+// Invoke carries out a call of the structure. A reply with another code than
+// [protocol.CodeOK] is returned with an error: for a code of the kind the one that the
+// kind describes, for [protocol.CodeTimedOut] [quorate.ErrNotInTime].
 func (h *Handle) Invoke(ctx context.Context, call Call) (Reply, error) {
 	if h.bad != nil {
 		return Reply{}, h.Fail(call.Verb, h.bad, "")
@@ -114,13 +111,13 @@ func (h *Handle) InvokeAll(ctx context.Context, calls []Call) ([]Reply, []error)
 	return replies, errs
 }
 
-// Fail returns the error of an operation that changed nothing.
+// Fail returns the [*quorate.Error] of an operation that changed nothing.
 func (h *Handle) Fail(verb string, cause error, detail string) error {
 	return &quorate.Error{Op: verb, Object: h.Object(), Cause: cause, Detail: detail}
 }
 
-// refused returns the error of a reply whose code is not CodeOK; what the member
-// says about it is the detail.
+// refused returns the error of a reply whose code is not CodeOK, with the detail that
+// the member gave.
 func (h *Handle) refused(verb string, reply Reply) error {
 	cause := error(nil)
 	if reply.Code == protocol.CodeTimedOut {
@@ -135,18 +132,18 @@ func (h *Handle) refused(verb string, reply Reply) error {
 		return h.Garbled(verb, reply)
 	}
 	var p protocol.Problem
-	_ = p.Decode(reply.Body) // a detail that cannot be read is no detail
+	_ = p.Decode(reply.Body) // without a detail that can be read there is none
 	return h.Fail(verb, cause, p.Detail)
 }
 
-// Unreadable returns the error of a mutation that was carried out, but whose
-// result cannot be handed over; what it did is the detail.
+// Unreadable returns the error of a mutation that was carried out, but whose result
+// cannot be decoded. The detail says what it did.
 func (h *Handle) Unreadable(verb string, cause error, did string) error {
 	return &quorate.Error{Op: verb, Object: h.Object(), Cause: cause, Unknown: true, Detail: did}
 }
 
-// Garbled returns the error of an answer that cannot be understood, by a code
-// or a body: the operation may well have been carried out.
+// Garbled returns the error of an answer whose code or body is not understood. The
+// operation may have been carried out.
 func (h *Handle) Garbled(verb string, reply Reply) error {
 	// A read has changed nothing; it has no lease.
 	e := &quorate.Error{Op: verb, Object: h.Object(), Cause: protocol.ErrMalformed, Unknown: reply.Lease != nil}

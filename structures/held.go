@@ -14,28 +14,27 @@ import (
 )
 
 var (
-	// ErrReleased is the cause of the end of a Held's context where it was
-	// released.
+	// ErrReleased is the cause of the end of the context of a [Held] that was released.
 	ErrReleased = errors.New("released")
-	// ErrNotHeld is the error of an operation on a hold that is not there, although
-	// its session lives: it was released before, revoked at once, or went with the
-	// structure, which was destroyed.
+	// ErrNotHeld is the error of an operation on a hold that has ended although its
+	// session is open: it was released before or revoked, or the structure was
+	// destroyed.
 	ErrNotHeld = errors.New("not held")
-	// ErrRevoked is what the cause of the end of a Held's context Is where somebody
-	// else has revoked it, or has destroyed the structure. It has the reason, if one
+	// ErrRevoked is what the cause of the end of the context of a [Held] Is if somebody
+	// has revoked it, or has destroyed the structure. The cause has the reason, if one
 	// was given.
 	ErrRevoked = errors.New("revoked")
 )
 
-// releaseBound is how long a release goes on after its caller has stopped
-// waiting. What is not released by then returns with the session's end.
+// releaseBound is how long a release goes on after its caller has stopped waiting. A
+// hold that is not released by then ends with its session.
 const releaseBound = time.Hour
 
 // lateRelease bounds the release of a grant that nobody waits for any more.
 const lateRelease = time.Minute
 
-// Held is something a session holds: permits, later locks and leadership. It is
-// safe for concurrent use.
+// Held is something that a session holds, such as permits. It is safe for concurrent
+// use.
 type Held struct {
 	holder
 	ctx    context.Context
@@ -60,10 +59,9 @@ type holder struct {
 	op        protocol.Op // that releases
 }
 
-// Acquire carries out a call that holds, and returns what was granted. The
-// operation that releases it has the body [hold]. What is granted and does not
-// reach the caller, because the outcome was unknown or the session was lost, is
-// released.
+// Acquire carries out a call that holds, and returns what was granted. The operation
+// that releases it has the body [hold]. A grant that does not reach the caller, because
+// the outcome was unknown or the session was lost, is released.
 func (h *Handle) Acquire(ctx context.Context, call Call, release protocol.Op) (*Held, error) {
 	from := holder{handle: *h, partition: call.Partition, op: release}
 	call.Late = from.giveBack
@@ -91,7 +89,7 @@ func (f holder) giveBack(r Reply) {
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), lateRelease)
 		defer cancel()
-		// What is not released by then returns with the session's end.
+		// A hold that is not released by then ends with its session.
 		_ = f.release(ctx, r.Lease, id)
 	}()
 }
@@ -112,8 +110,8 @@ type heldKey struct {
 
 func (h *Handle) heldKey() heldKey { return heldKey{h.kind.ID, h.name} }
 
-// HeldIn returns what ctx carries of the structure, as Held.Context and Held.Bind
-// do, and nil where that is nothing or has ended. So a lock can refuse to wait for
+// HeldIn returns the hold of this structure that ctx carries, as [Held.Context] and
+// [Held.Bind] do; nil: there is none, or it has ended. So a lock can refuse to wait for
 // itself.
 func (h *Handle) HeldIn(ctx context.Context) *Held {
 	held, ok := ctx.Value(h.heldKey()).(*Held)
@@ -123,18 +121,19 @@ func (h *Handle) HeldIn(ctx context.Context) *Held {
 	return held
 }
 
-// Context ends when it is released, when the session is lost or the client is
-// closed, before anyone else can be granted, and when it is known to be revoked.
-// Its context.Cause Is what ended it: ErrReleased, quorate.ErrSessionLost,
-// quorate.ErrClosed or ErrRevoked. A revocation is known within a fifth of the
-// session's TTL, or a second if that is more; who is revoked with a grace has, from the
-// end of the context on, as long to stop as who loses the session. A process that was paused learns of it only
-// when it runs again; what is protected should check the Token.
+// Context returns a context that ends when the hold is released, when it is known to be
+// revoked, and when the session is lost or the client is closed: before the grid can
+// grant it to anyone else. Its [context.Cause] Is [ErrReleased], [ErrRevoked],
+// [quorate.ErrSessionLost] or [quorate.ErrClosed]. A revocation is known within a fifth
+// of the session's TTL, or a second if that is more. A holder that is revoked with a
+// grace has, from the end of the context on, as much time to stop as one that loses its
+// session. A process that was paused learns of the end only when it runs again, so the
+// protected resource should check the [Held.Token].
 func (h *Held) Context() context.Context { return h.ctx }
 
-// Bind returns a context that ends with ctx, or with the hold; its context.Cause
-// is that of the one that ended first. It has the values of ctx and carries the
-// hold, so that what is called with it can tell.
+// Bind returns a context that ends with ctx, or with the hold; its [context.Cause] is
+// that of the one that ended first. It has the values of ctx, and carries the hold for
+// [Handle.HeldIn].
 func (h *Held) Bind(ctx context.Context) context.Context {
 	bound, cancel := context.WithCancelCause(context.WithValue(ctx, h.handle.heldKey(), h))
 	stop := context.AfterFunc(h.ctx, func() { cancel(context.Cause(h.ctx)) })
@@ -142,8 +141,8 @@ func (h *Held) Bind(ctx context.Context) context.Context {
 	return bound
 }
 
-// Asked returns a channel that is closed when somebody asks for the hold (AskOnly).
-// It is the holder's to release it, or not.
+// Asked returns a channel that is closed when somebody asks for the hold ([AskOnly]).
+// The holder decides whether to release it.
 func (h *Held) Asked() <-chan struct{} { return h.asked }
 
 // Token is the fencing number of this grant: the version of the mutation that
@@ -151,21 +150,20 @@ func (h *Held) Asked() <-chan struct{} { return h.asked }
 // refuse an older holder. Permits that one mutation grants to several share it.
 func (h *Held) Token() protocol.Token { return h.token }
 
-// ID names the hold inside its structure: Inspect lists it, Revoke names it. No
-// other hold of the structure has the same.
+// ID names the hold inside its structure, as [Handle.Inspect] lists it and
+// [Handle.Revoke] takes it. No other hold of the structure has the same.
 func (h *Held) ID() protocol.HoldID { return h.id }
 
-// Release gives back what is held. It ends Context first, then tells the grid.
+// Release gives back what is held. It ends [Held.Context] first, and then releases at
+// the grid. It works after ctx has ended: ctx bounds only the wait for the answer. The
+// release goes on without the caller until it is answered, the session has ended, which
+// gives back what is held too, or an hour has passed. Every call waits for the one
+// release and returns its outcome.
 //
-// It works after ctx has ended: ctx bounds only the wait for the answer, and
-// the release goes on without the caller until it is answered or the session
-// has ended, which gives back what is held too. Where ctx ends first the error
-// Is quorate.ErrOutcomeUnknown, ctx's error and its cause. Where the session was
-// lost, or the client closed, before the release, the error Is that:
-// quorate.ErrSessionLost or quorate.ErrClosed. It Is ErrNotHeld where the session
-// lives and the hold had gone: it was revoked, or the structure destroyed.
-//
-// Every call waits for the one release and returns its outcome.
+// Errors: [quorate.ErrOutcomeUnknown] if ctx ends first, which Is ctx's error and its
+// cause, too; [quorate.ErrSessionLost] or [quorate.ErrClosed] if the session was lost,
+// or the client closed, before the release; [ErrNotHeld] if the session is open and the
+// hold had ended, because it was revoked or the structure destroyed.
 func (h *Held) Release(ctx context.Context) error {
 	h.once.Do(func() {
 		h.cancel(ErrReleased)
@@ -197,7 +195,7 @@ func (h *Held) run(ctx context.Context) {
 	defer context.AfterFunc(h.lease, cancel)()
 	h.err = h.release(ctx, h.lease, h.id)
 	if h.err != nil && h.lease.Err() != nil {
-		// Whatever became of the attempt, the session's end gives it back.
+		// Whatever happened to the attempt, the end of the session gives the hold back.
 		h.err = &quorate.Error{Op: "release", Object: h.handle.Object(), Cause: context.Cause(h.lease)}
 	}
 }

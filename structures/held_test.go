@@ -17,7 +17,7 @@ import (
 const (
 	opHold    protocol.Op = 1
 	opRelease protocol.Op = 4
-	codeGone              = protocol.CodeRoom + 3
+	codeGone              = protocol.CodeKindBase + 3
 )
 
 // holder is a grid that grants hold 5 with token 7 to whoever asks, and lets a

@@ -36,11 +36,11 @@ const (
 	HoldUnmarked HoldMark = iota
 	HoldAsked             // its holder is asked to release it
 	HoldRevoked           // its holder must release it
-	// HoldAcknowledged: it is revoked, and its holder's client has told that the
+	// HoldAcknowledged: it is revoked, and its holder's client has acknowledged that the
 	// hold's context has ended. It ends at Until.
 	HoldAcknowledged
-	// HoldGone is the mark of a hold that is not there, in answers only.
-	HoldGone
+	// HoldAbsent is the mark of a hold that is not there, in answers only.
+	HoldAbsent
 )
 
 // String names the mark: "revoked".
@@ -54,8 +54,8 @@ func (m HoldMark) String() string {
 		return "revoked"
 	case HoldAcknowledged:
 		return "revoked, acknowledged"
-	case HoldGone:
-		return "gone"
+	case HoldAbsent:
+		return "absent"
 	}
 	return "unknown"
 }
@@ -71,8 +71,8 @@ func HoldKey(id protocol.HoldID) []byte {
 	return binary.BigEndian.AppendUint64([]byte{holdPrefix}, uint64(id))
 }
 
-// HoldOf returns the hold whose row has the key, and false where it is that of
-// another row.
+// HoldOf returns the hold whose row has the key, and false if it is the key of another
+// row.
 func HoldOf(key []byte) (protocol.HoldID, bool) {
 	if len(key) != 9 || key[0] != holdPrefix {
 		return 0, false
@@ -108,8 +108,8 @@ func PutHold(env Env, id protocol.HoldID, to protocol.SessionID, h Hold) {
 	env.Put(HoldKey(id), Row{Value: h.Append(nil), Owner: to})
 }
 
-// OwnHold returns a hold of the calling session, and false where that session has
-// no such hold: it has gone, or is another's.
+// OwnHold returns a hold of the calling session, and false if that session has no such
+// hold: it has ended, or belongs to another session.
 func OwnHold(env Env, id protocol.HoldID) (Row, Hold, bool) {
 	var h Hold
 	row, ok := env.Get(HoldKey(id))
@@ -120,7 +120,7 @@ func OwnHold(env Env, id protocol.HoldID) (Row, Hold, bool) {
 }
 
 // AppendWanted appends what a waiting call that holds asks for; it is the payload
-// of the waiting call, in every structure alike.
+// of the waiting call, in all structures alike.
 func AppendWanted(dst []byte, amount int64, mode, note string) []byte {
 	dst = protocol.AppendInt(protocol.AppendArray(dst, 3), amount)
 	return protocol.AppendString(protocol.AppendString(dst, mode), note)

@@ -6,7 +6,8 @@ import (
 	"github.com/quorate/quorate/protocol"
 )
 
-// Info returns what a member tells of the kind to those who do not know it.
+// Info returns the description of the kind that members send to clients that do not
+// know it.
 func (k *Kind) Info() protocol.KindInfo {
 	info := protocol.KindInfo{
 		ID: uint64(k.ID), Name: k.Name, Level: uint64(k.Level), Doc: k.Doc, Unit: k.Unit, Keyed: k.Keyed,
@@ -20,9 +21,9 @@ func (k *Kind) Info() protocol.KindInfo {
 	return info
 }
 
-// KindOf returns the kind that Info described: without a Machine, codes and
-// operations of its own, but good for a Handle and the operations that every kind
-// has. It leaves out settings of a type that is not known here.
+// KindOf returns the kind that Info described. It has no Machine, codes or operations of
+// its own, but serves for a Handle and the operations that every kind has. Settings of
+// an unknown type are left out.
 func KindOf(info protocol.KindInfo) Kind {
 	k := Kind{
 		ID: protocol.KindID(info.ID), Name: info.Name, Level: uint32(info.Level), Doc: info.Doc, Unit: info.Unit, Keyed: info.Keyed,

@@ -11,20 +11,19 @@ import (
 	"github.com/quorate/quorate/protocol"
 )
 
-// Inspection is what a structure is: its size, its settings, who holds something of
-// it and who waits. Of a structure that is spread over partitions it is the sum of
-// what each had at some moment of the call.
+// Inspection is what [Handle.Inspect] returns: the size and settings of a structure, its
+// holders, and the calls that wait. For a structure that is spread over partitions it
+// adds up what each partition had at some moment of the call.
 type Inspection struct {
 	Length   int64     // in the Unit of the kind
 	Bytes    uint64    // of its rows, keys and values
 	Settings []Setting // all, with their values in force
-	// Version is that of the mutation that agreed the settings, 0 before.
+	// Version is that of the mutation that set the settings; 0: none has.
 	Version protocol.Version
-	// Holders has every hold, by number; those that a long answer came to late may
-	// have come and gone meanwhile.
+	// Holders has the holds, by number. A long list is read in pages, and so is not of
+	// one moment.
 	Holders []Holder
-	// Waiters are calls that wait, first come first: the first of them, where many
-	// do.
+	// Waiters are calls that wait, the oldest first: of many only the first.
 	Waiters []WaitingCall
 	Waiting uint64 // how many calls wait
 }
@@ -48,7 +47,7 @@ type Holder struct {
 type WaitingCall struct {
 	Session   protocol.SessionID
 	Operation string // its name, for example "acquire"
-	// Amount, Mode and Note are those of the hold that it waits for, zero where the
+	// Amount, Mode and Note are those of the hold that it waits for, zero if the
 	// operation does not hold.
 	Amount     int64
 	Mode, Note string
@@ -56,12 +55,11 @@ type WaitingCall struct {
 	Left       time.Duration // how long it still waits; 0: without end
 }
 
-// inspectMost is how many holds, and how many waiting calls, an Inspect asks for at
-// a time.
+// inspectMost is how many holds, and how many waiting calls, an Inspect reads at a time.
 const inspectMost = 1000
 
-// InspectRequest is the body of OpInspect: [from, most]. Holds are shown from a
-// number on; waiting calls only where that is 0.
+// InspectRequest is the body of OpInspect: [from, most]. Holds are shown from a number
+// on; waiting calls only if that is 0.
 type InspectRequest struct {
 	From protocol.HoldID
 	Most uint64 // holds, and waiting calls, at most; the limit of a page bounds it, too
@@ -89,7 +87,7 @@ type Inspected struct {
 	Length  int64
 	Bytes   uint64
 	Waiting uint64
-	Next    protocol.HoldID // where to go on; 0: nowhere
+	Next    protocol.HoldID // to go on with; 0: this was all
 	Holders []Holder
 	Waiters []WaitingCall
 	ops     []protocol.Op // of the waiting calls
@@ -164,7 +162,7 @@ func (i *Inspected) Read(body []byte, k *Kind) error {
 	return r.Done()
 }
 
-// shownTime is a duration on the wire: milliseconds, a part of one counts as one.
+// shownTime is a duration on the wire, in milliseconds, rounded up.
 func shownTime(d time.Duration) uint64 {
 	if d <= 0 {
 		return 0
@@ -178,9 +176,9 @@ func readShownTime(r *protocol.Reader) time.Duration {
 
 func readMark(r *protocol.Reader) HoldMark { return HoldMark(min(r.Uint(), math.MaxUint8)) }
 
-// Inspect returns what the structure is: its size and settings, who holds what of it
-// and since when, and who waits. Of one that does not exist it is empty. It looks at
-// many holds in pages, which are not of one moment.
+// Inspect returns the size and settings of the structure, its holders, and the calls
+// that wait. For a structure that does not exist it is empty. It reads 1,000 holds at a
+// time; the pages are not of one moment.
 func (h *Handle) Inspect(ctx context.Context) (Inspection, error) {
 	const verb = "inspect"
 	q := InspectRequest{Most: inspectMost}

@@ -9,26 +9,25 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/internal/contexts"
-	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 )
 
 // keepAge is how long something is held before the grid is asked whether it was
-// revoked: what is held shortly costs no question.
+// revoked: a short hold costs no request.
 const keepAge = time.Second
 
-// Keeper learns for what one session holds whether it was asked for or revoked. An
-// Invoker that opens sessions has one for each, and its leases carry it. It is safe
-// for concurrent use.
+// Keeper learns whether the holds of one session were asked for or revoked. An Invoker
+// that opens sessions has one Keeper for each, and its leases carry it. It is safe for
+// concurrent use.
 //
 //	        asked for, or revoked                contexts have ended
 //	held ---------------------------> noticed -------------------------> acknowledged
 //	                                     |          for the margin            |
 //	                                     '---- released, or the session ------'
 //
-// A revocation is acknowledged only when the hold's contexts have ended for as long
-// as holders have to stop when their session is lost: from then on somebody else may
-// be granted what it held.
+// A revocation is acknowledged only after the hold's contexts have ended for the margin,
+// the time that holders have to stop when their session is lost. From then on the grid
+// may grant to others what was held.
 type Keeper struct {
 	inv           Invoker
 	every, margin time.Duration
@@ -45,7 +44,7 @@ type kept struct {
 }
 
 // NewKeeper returns a Keeper that asks inv at intervals, and gives holders a margin to
-// stop. Run must be called.
+// stop. [Keeper.Run] must be called.
 func NewKeeper(inv Invoker, every, margin time.Duration) *Keeper {
 	return &Keeper{inv: inv, every: every, margin: margin, wake: make(chan struct{}, 1), held: map[*Held]*kept{}}
 }
@@ -57,14 +56,14 @@ func (k *Keeper) Lease(ctx context.Context) context.Context {
 	return context.WithValue(ctx, keeperKey{}, k)
 }
 
-// keeperOf returns the Keeper of a lease; nil: it has none, and a revocation is not
+// keeperOf returns the Keeper of a lease; nil: it has none, and no revocation is
 // noticed.
 func keeperOf(lease context.Context) *Keeper {
 	k, _ := lease.Value(keeperKey{}).(*Keeper)
 	return k
 }
 
-// add has the Keeper look after a Held; a nil Keeper does nothing.
+// add has the Keeper check a Held; a nil Keeper does nothing.
 func (k *Keeper) add(h *Held) {
 	if k == nil {
 		return
@@ -89,7 +88,8 @@ func (k *Keeper) remove(h *Held) {
 	delete(k.held, h)
 }
 
-// Run looks after what is held until the lease ends, and all it has begun is done.
+// Run checks what is held until the lease ends. It returns when all it has begun is
+// done.
 func (k *Keeper) Run(lease context.Context) {
 	var acknowledging sync.WaitGroup
 	defer acknowledging.Wait()
@@ -115,16 +115,16 @@ func (k *Keeper) Run(lease context.Context) {
 	}
 }
 
-// Check asks for all that is held, whatever its age, and acknowledges what is
-// revoked, as Run does.
+// Check checks all that is held, whatever its age, and acknowledges what is revoked, as
+// Run does.
 func (k *Keeper) Check(lease context.Context) {
 	for _, h := range k.check(lease, time.Now()) {
 		k.acknowledge(lease, h)
 	}
 }
 
-// check asks for what has been held since before a time. It ends the contexts of what
-// is revoked or gone, and returns what is to be acknowledged.
+// check asks the grid for the holds since before a time. It ends the contexts of those
+// that are revoked or absent, and returns those to be acknowledged.
 func (k *Keeper) check(ctx context.Context, before time.Time) (revoked []*Held) {
 	var held []*Held
 	k.mu.Lock()
@@ -146,12 +146,12 @@ func (k *Keeper) check(ctx context.Context, before time.Time) (revoked []*Held) 
 	for i, h := range held {
 		var state HoldState
 		if errs[i] != nil || replies[i].Code != protocol.CodeOK || state.Read(replies[i].Body) != nil {
-			continue // the next time
+			continue // until the next check
 		}
 		switch state.Mark {
 		case HoldAsked:
 			h.ask()
-		case HoldGone, HoldAcknowledged:
+		case HoldAbsent, HoldAcknowledged:
 			h.revoked(state.Reason)
 			k.remove(h)
 		case HoldRevoked:
@@ -167,9 +167,9 @@ func (k *Keeper) check(ctx context.Context, before time.Time) (revoked []*Held) 
 	return revoked
 }
 
-// acknowledge tells the grid, after the margin, that nobody works with a revoked hold
-// any more, unless it is released before. Where that cannot be told the next check
-// finds the hold revoked again.
+// acknowledge acknowledges, after the margin, that nobody works with a revoked hold any
+// more, unless it is released before. If that fails the next check finds the hold
+// revoked again.
 func (k *Keeper) acknowledge(lease context.Context, h *Held) {
 	select {
 	case <-time.After(k.margin):
@@ -192,16 +192,14 @@ func (k *Keeper) acknowledge(lease context.Context, h *Held) {
 	}
 }
 
-// ask tells the holder that somebody asks for the hold.
+// ask notifies the holder that somebody asks for the hold.
 func (h *Held) ask() { h.askOnce.Do(func() { close(h.asked) }) }
 
-// revoked ends the contexts of what was taken away.
+// revoked ends the contexts of a hold that was revoked.
 func (h *Held) revoked(reason string) {
 	cause := ErrRevoked
 	if reason != "" {
 		cause = fmt.Errorf("%w: %s", ErrRevoked, reason)
 	}
-	if !mutants.On(mutants.AcknowledgedEarly) {
-		h.cancel(cause)
-	}
+	mutantCancel(h.cancel)(cause)
 }

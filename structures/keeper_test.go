@@ -169,7 +169,7 @@ func TestKeeper_AskedAndGone(t *testing.T) {
 		if held.Context().Err() != nil {
 			t.Error("asked for, and ended")
 		}
-		g.be(structures.HoldGone)
+		g.be(structures.HoldAbsent)
 		<-held.Context().Done()
 		if err := context.Cause(held.Context()); !errors.Is(err, structures.ErrRevoked) {
 			t.Errorf("gone: %v", err)

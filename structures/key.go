@@ -23,11 +23,11 @@ import (
 //	structs, arrays    KeyCBOR, deterministic CBOR (no order that means anything)
 //
 // Named types of these are encoded alike; bool is KeyCBOR. Structs and arrays
-// may hold what a key may be. Every other type, and a struct that does not
-// survive its encoding (unexported fields, for example), is ErrInvalid.
+// may hold what a key may be. Every other type, and a struct that does not survive its
+// encoding (unexported fields, for example), is [quorate.ErrInvalid].
 func AppendKey[K comparable](dst []byte, key K) ([]byte, error) {
-	// The pointer does not escape, so the common types cost no allocation; and it
-	// tells a K that is an interface from the type inside.
+	// The pointer does not escape, so the common types cost no allocation. Its type is
+	// that of K, even if K is an interface.
 	switch k := any(&key).(type) {
 	case *string:
 		return append(append(dst, protocol.KeyText), *k...), nil
@@ -51,8 +51,8 @@ func AppendKey[K comparable](dst []byte, key K) ([]byte, error) {
 	return appendKey(dst, key)
 }
 
-// DecodeKey reads what AppendKey wrote for the same type. Bytes of another type
-// are ErrCodec. The key does not alias b.
+// DecodeKey reads what [AppendKey] wrote for the same type. Bytes of another type are
+// [quorate.ErrCodec]. The key does not alias b.
 func DecodeKey[K comparable](b []byte) (K, error) {
 	var key K
 	if len(b) > 0 && b[0] == protocol.KeyText {

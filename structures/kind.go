@@ -7,9 +7,9 @@ import (
 	"github.com/quorate/quorate/protocol"
 )
 
-// Kind describes one kind of structure: what its package exports and package kinds
-// lists. Members, handles, commands, metrics and the documentation have no other
-// source of what a kind can do.
+// Kind describes one kind of structure. Its package exports it, and package kinds lists
+// it. Members, handles, commands, metrics and the documentation have no other source
+// of what a kind can do.
 type Kind struct {
 	ID      protocol.KindID
 	Name    string // as commands and errors print it, for example "counter"
@@ -18,8 +18,8 @@ type Kind struct {
 
 	Doc  string // what it is, in a sentence without its full stop
 	Unit string // what Machine.Len counts, in the plural: "entries"
-	// Keyed says that it is spread over the partitions by the keys in it. What is
-	// not keyed lives in the partition of its name.
+	// Keyed says that it is spread over the partitions by its keys. A structure that is
+	// not keyed is in the partition of its name.
 	Keyed bool
 
 	Ops      []OpInfo      // its own, by number, ascending; Generic has the others
@@ -28,10 +28,10 @@ type Kind struct {
 	Settings []SettingInfo // by name, ascending
 	Watch    WatchMode
 
-	// Cost returns what an operation with a checked body may cost at most beyond
-	// a plain one: each row it looks at or writes and each event is one. A plain
-	// one looks at a few rows, writes a few and grants at most one waiting call;
-	// what it grants beyond is bounded by Room. Nil: all are plain.
+	// Cost returns what an operation with a checked body may cost at most beyond a
+	// plain one: one for each row that it reads or writes, and for each event. A plain
+	// operation reads and writes a few rows and grants one waiting call at most;
+	// Env.GrantsLeft bounds further grants. Nil: all operations are plain.
 	Cost func(op protocol.Op, body []byte) int
 }
 
@@ -50,15 +50,15 @@ type OpInfo struct {
 
 	Read  bool // changes nothing
 	Waits bool // the answer may come with a later grant
-	// Grows says that it may leave more behind than was there: it is refused while a
-	// member is short of memory or disk. Removals, and what gives back or takes from
-	// what is there, do not grow.
+	// Grows says that it may add to what is stored: it is refused while a member is
+	// short of memory or disk. Removals do not grow, nor do operations that take or
+	// give back something that exists.
 	Grows bool
-	// Holds says that it hands out what somebody holds from then on, such as permits.
-	// Its reply is kept until the slot is used again, whatever else is kept, so that
-	// what was granted can be given back: it is small. A group that has lost its
-	// majority's data refuses it, not entered, until nobody can believe any more to
-	// hold what was lost.
+	// Holds says that it grants something that the caller holds from then on, such as
+	// permits. Its reply is small, and is kept until the slot is used again, so that
+	// the grant can be given back. A group that has lost its majority's data refuses
+	// it, not entered, until no holder can believe any more that it holds what was
+	// lost.
 	Holds bool
 	Admin bool // for operators: it takes something from others
 	Right Right
@@ -121,16 +121,16 @@ type CodeInfo struct {
 	Help string // what it says, in a sentence without its full stop
 }
 
-// WatchMode says what is told of the changes of a kind's structures.
+// WatchMode says what watchers see of the changes of a kind's structures.
 type WatchMode uint8
 
 // The modes of watches.
 const (
-	// WatchNone: nothing is told.
+	// WatchNone: nothing.
 	WatchNone WatchMode = iota
 	// WatchEntries: each change is an event in the partition's history, by key.
 	WatchEntries
-	// WatchRow: only what a row is now is told, so the kind has no events.
+	// WatchRow: only the present value of a row, so the kind has no events.
 	WatchRow
 )
 
@@ -145,7 +145,7 @@ func (m WatchMode) String() string {
 	return "none"
 }
 
-// Op returns the description of an operation, nil where there is none.
+// Op returns the description of an operation; nil: there is none.
 func (k *Kind) Op(op protocol.Op) *OpInfo {
 	if op >= FirstGeneric {
 		generic := k.Generic()
@@ -176,7 +176,7 @@ func (o *OpInfo) Fits(flags protocol.Flags) bool {
 	return flags == 0
 }
 
-// OpName returns the name of an operation, "" where there is none.
+// OpName returns the name of an operation; "": there is none.
 func (k *Kind) OpName(op protocol.Op) string {
 	if info := k.Op(op); info != nil {
 		return info.Name

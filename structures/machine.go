@@ -8,7 +8,7 @@ import (
 
 // Machine is the replicated half of a structure. Every method must be
 // deterministic; the package documentation says what that excludes. One Machine
-// serves all structures of its kind, so it keeps no state of its own.
+// serves all structures of its kind, so it keeps no state.
 //
 // Rows passed to a Machine, and slices read from an Env, must not be changed
 // and are valid until it returns. APPLY-3 says in which order it decides and writes.
@@ -37,12 +37,12 @@ type Machine interface {
 	// is confirmed. It deletes the row.
 	Confirmed(env Env, key []byte, row Row)
 
-	// Withdrawn is called after a waiting call has gone without a grant, so that
-	// those behind it can be looked at again.
+	// Withdrawn is called after a waiting call has ended without a grant, so that the
+	// calls behind it can be looked at again.
 	Withdrawn(env Env)
 
-	// Len returns how many things the structure holds in this partition, for
-	// people: entries, elements, permits.
+	// Len returns how many things the structure holds in this partition, to be shown:
+	// entries, elements, permits.
 	Len(view View) int64
 }
 
@@ -59,15 +59,15 @@ type Row struct {
 const AtOnce protocol.LogTime = 1
 
 // View is what a read sees of one structure inside one partition. A row that
-// is due is absent. Keys are the structure's own: other structures, and an
-// earlier life of the same name, are out of sight.
+// is due is absent. Keys are the structure's own: other structures, and an earlier
+// instance of the same name, are out of sight.
 type View interface {
 	// Now is the partition's time: log time, which goes on where it stood when the
 	// partition comes to another group.
 	Now() protocol.LogTime
-	// Time is Now, or later in a read at the leader: the time that has passed since
-	// anything was logged counts as well. It is for times left that are shown; what
-	// is there and what is not is decided by Now.
+	// Time is Now, or later in a read at the leader, where the time since the last
+	// entry of the log counts as well. It is for the times left that are shown; Now
+	// decides what exists.
 	Time() protocol.LogTime
 	// Exists reports whether the structure exists in this partition.
 	Exists() bool
@@ -77,15 +77,15 @@ type View interface {
 	Limits() protocol.Limits
 	// Get returns the row under key.
 	Get(key []byte) (Row, bool)
-	// Ascend calls f for the rows from key on, in the order of their keys, until
-	// f returns false. Where it has passed over many rows that are due it stops
-	// and returns where to go on; else it returns nil.
+	// Ascend calls f for the rows from key on, in the order of their keys, until f
+	// returns false. After it has passed over many rows that are due it stops and
+	// returns the key to go on with; else it returns nil.
 	Ascend(from []byte, f func(key []byte, row Row) bool) (rest []byte)
-	// Overdue returns how many rows are due and not yet cleaned up: out of sight,
-	// but still counted by a structure that counts its rows as they come and go.
+	// Overdue returns how many rows are due and not yet cleaned up: they are out of
+	// sight, but still counted by a structure that counts its rows.
 	Overdue() int
-	// Waiters calls f for the waiting calls of the structure, first come first,
-	// until f returns false.
+	// Waiters calls f for the waiting calls of the structure, the oldest first, until
+	// f returns false.
 	Waiters(f func(w Waiter) bool)
 	// Waiting returns how many calls wait.
 	Waiting() int
@@ -101,38 +101,37 @@ type Env interface {
 	// Caller names the call being applied; it is empty outside Apply.
 	Caller() protocol.Caller
 	// Version is the number of this mutation: larger than every number before
-	// it in this partition, also than those of an earlier life of the same name.
+	// it in this partition, those of an earlier instance of the same name included.
 	// It serves as entry version and as fencing token.
 	Version() protocol.Version
 	// WasDue returns a row under key that is due and not yet cleaned up, so that
 	// a write onto it can emit its expiry first.
 	WasDue(key []byte) (Row, bool)
 
-	// Room returns how many waiting calls this mutation may grant, at least one.
-	// Where more could be granted it puts a row that is due AtOnce, whose Due goes
-	// on.
-	Room() int
+	// GrantsLeft returns how many waiting calls this mutation may grant, at least one.
+	// A Machine that could grant more puts a row that is due AtOnce; its Due goes on.
+	GrantsLeft() int
 
 	// Put writes a row. Key and Value are copied. Version is set to Version().
 	Put(key []byte, row Row)
 	// Delete removes a row; a row that is not there is left alone.
 	Delete(key []byte)
 	// Destroy ends the structure's instance: its rows are out of sight at once and
-	// cleared later, its waiting calls are answered with CodeDestroyed.
+	// are cleared later; its waiting calls are answered with CodeDestroyed.
 	Destroy()
 	// Emit appends an event to the partition's history. Key, Value and Old are
 	// copied. A kind whose Watch is not WatchEntries has no events: nothing is done.
 	Emit(e Event)
 
-	// Wait makes the call being applied a waiting one; Apply returns what Wait
-	// returned, which is a refusal where too many wait. Payload is copied. A
-	// timeout of 0 waits until the session ends. The call must carry FlagWait.
+	// Wait makes the call being applied a waiting one. Apply returns what Wait
+	// returned, which is a refusal if too many calls wait. Payload is copied. A timeout
+	// of 0 waits until the session ends. The call must carry FlagWait.
 	Wait(payload []byte, timeout time.Duration) Result
 	// Grant answers a waiting call and forgets it.
 	Grant(w Waiter, r Result)
 	// Reserve answers a waiting call, but its client must confirm: until then the
 	// row under key, which this mutation puts with w's session as its Owner, is
-	// reserved. Confirmed or Ended says how it went on.
+	// reserved. Confirmed or Ended is called with the outcome.
 	Reserve(w Waiter, r Result, key []byte)
 }
 
@@ -141,9 +140,9 @@ type Waiter struct {
 	Caller  protocol.Caller
 	Op      protocol.Op // that waits
 	Payload []byte
-	Order   uint64           // the place in the line; names the waiter inside its structure
+	Order   uint64           // of arrival; names the waiter inside its structure
 	Since   protocol.LogTime // when it began to wait, as View.Now counts
-	Until   protocol.LogTime // when its time has run out; 0: never
+	Until   protocol.LogTime // when it times out; 0: never
 	Version protocol.Version // of the call that waits: its hold has that number
 }
 
@@ -180,10 +179,10 @@ const (
 	EventExpired      EventType = 3
 	EventCleared      EventType = 4
 	EventSessionEnded EventType = 5 // the session that owned it has ended
-	// EventDestroyed has no key: the structure is gone, with all of its entries in
-	// this partition. Machines do not emit it: Env.Destroy brings it.
+	// EventDestroyed has no key: the structure was destroyed, with all of its entries in
+	// this partition. Machines do not emit it: Env.Destroy does.
 	EventDestroyed EventType = 9
-	EventEvicted   EventType = 10 // to make room
+	EventEvicted   EventType = 10 // to stay within the size of the structure
 )
 
 // Event is one change of an entry, as watchers see it. Its version is that of the
@@ -193,6 +192,6 @@ type Event struct {
 	Key      []byte
 	Value    []byte           // of a put
 	Previous protocol.Version // of the entry before; 0: there was none
-	// Old is the value before, where the settings of the structure ask for it.
+	// Old is the value before, if the settings of the structure ask for it.
 	Old []byte
 }

@@ -6,12 +6,12 @@ import (
 	"github.com/quorate/quorate/protocol"
 )
 
-// The options that structures share. Each package hands them on under the same
-// names, so dqueue.Wait(d) is structures.Wait(d). They are plain values: an option
-// that an operation does not know does not compile, and none costs an allocation.
+// The options that structures share. Each structure package has them under the same
+// names, so dqueue.Wait(d) is structures.Wait(d). They are plain values: an option that
+// an operation does not know does not compile, and none costs an allocation.
 
-// Version is a state of a partition, or of an entry in it. Of one partition a later
-// state has a larger one; those of different partitions do not compare.
+// Version numbers the states of a partition, or of an entry in it. In one partition a
+// later state has a larger version; versions of different partitions do not compare.
 type Version = protocol.Version
 
 // ReadOption changes how a read is done. The zero ReadOption changes nothing.
@@ -20,18 +20,18 @@ type ReadOption struct {
 	seen  *Version
 }
 
-// Stale lets any replica answer from what it has: an older state, sooner, and also
-// where the group has lost its majority. Seen tells which state it was.
+// Stale lets any replica answer from what it has: an older state, sooner, and even if
+// the group has lost its majority. [Seen] returns which state it was.
 func Stale() ReadOption { return ReadOption{stale: true} }
 
-// Seen stores in v the version of the state that the read saw: that of the
-// structure's partition. Of two reads the one with the larger version saw the later
-// state, stale or not, by whichever member and client it was answered. Where the
-// read fails v stays as it is. A read of a structure in all partitions, such as the
-// length of a map, sees as many states; with Seen it is quorate.ErrInvalid.
+// Seen stores in v the version of the state that the read saw: that of the structure's
+// partition. Of two reads the one with the larger version saw the later state, stale or
+// not, whichever member and client it used. A read that fails leaves v as it is. A read
+// of all partitions, such as the length of a map, sees as many states: with Seen it is
+// [quorate.ErrInvalid].
 func Seen(v *Version) ReadOption { return ReadOption{seen: v} }
 
-// Reading is what the options of a read ask for together.
+// Reading is what the options of a read ask for together: see [ReadWith].
 type Reading struct {
 	Flags protocol.Flags // of the call
 	Seen  *Version       // where the version goes; nil: nowhere
@@ -51,7 +51,7 @@ func ReadWith(opts []ReadOption) Reading {
 	return r
 }
 
-// Saw stores the version of a reply where it was asked for.
+// Saw stores the version of a reply if Seen asked for it.
 func (r Reading) Saw(reply Reply) {
 	if r.Seen != nil {
 		*r.Seen = reply.Version
@@ -65,10 +65,10 @@ type WaitOption struct {
 	bound bool
 }
 
-// Wait lets an operation wait for d at most; with 0 or less it never waits. Where it
-// has not got by then what it waits for, the error is quorate.ErrNotInTime, and
-// nothing has changed. The time is the grid's: it stands still while the structure's
-// group has no leader, so a context should bound it as well.
+// Wait lets an operation wait for d at most; with 0 or less it never waits. If it did not
+// get by then what it waits for, the error is [quorate.ErrNotInTime], and nothing has
+// changed. The time is that of the grid, which stops while the structure's group has no
+// leader: bound the context as well.
 func Wait(d time.Duration) WaitOption { return WaitOption{most: max(d, 0), bound: true} }
 
 // WaitBound is what the options of an operation that may wait ask for together.
@@ -106,13 +106,13 @@ type HandleOption struct {
 	set   bool
 }
 
-// WithCodec sets how values become bytes; without it CBOR. All handles of a
-// structure must have the same: the value of another codec is quorate.ErrCodec.
-// The packages of structures call it Codec.
+// WithCodec sets how values become bytes; the default is [CBOR]. All handles of a
+// structure must have the same codec: the value of another one is [quorate.ErrCodec].
+// The structure packages call this option Codec.
 func WithCodec(c Codec) HandleOption { return HandleOption{codec: c, set: true} }
 
-// CodecWith returns the codec that options ask for, and ErrInvalid for one that
-// cannot be: the handle's codec then is CBOR, and the error is every call's.
+// CodecWith returns the codec that options ask for. If [CheckCodec] refuses that, it
+// returns CBOR and the error, which every call of the handle then returns.
 func CodecWith(opts []HandleOption) (Codec, error) {
 	c := CBOR
 	for _, o := range opts {

@@ -13,15 +13,14 @@ import (
 )
 
 const (
-	// DefaultGrace is how long a holder may keep what was revoked, if Grace does not
-	// say otherwise.
+	// DefaultGrace is how long a holder may keep what was revoked, without [Grace].
 	DefaultGrace = 10 * time.Second
 	// MaxGrace is the longest grace.
 	MaxGrace = 24 * time.Hour
 )
 
-// RevokeOption changes how Revoke takes a hold away. The zero RevokeOption changes
-// nothing.
+// RevokeOption changes how [Handle.Revoke] takes a hold away. The zero RevokeOption
+// changes nothing.
 type RevokeOption struct {
 	grace   int64
 	graced  bool
@@ -29,10 +28,9 @@ type RevokeOption struct {
 	because bool
 }
 
-// Grace is how long the holder may keep what is revoked, to end what it does with
-// it: DefaultGrace, if it is not given, at most MaxGrace. With 0 the hold ends at
-// once, although its holder does not know yet: what it protects then depends on
-// tokens alone.
+// Grace is how long the holder may keep what is revoked, to end its work: at most
+// [MaxGrace], without this option [DefaultGrace]. With 0 the hold ends at once, although
+// its holder does not know yet: then only tokens protect the resource.
 func Grace(d time.Duration) RevokeOption {
 	o := RevokeOption{grace: graceInvalid, graced: true}
 	if d >= 0 && d <= MaxGrace {
@@ -41,11 +39,11 @@ func Grace(d time.Duration) RevokeOption {
 	return o
 }
 
-// AskOnly asks the holder to release the hold, by Held.Asked, and takes nothing.
+// AskOnly asks the holder to release the hold ([Held.Asked]), and takes nothing.
 func AskOnly() RevokeOption { return RevokeOption{grace: graceAsk, graced: true} }
 
-// Reason says why, human-readable, at most MaxNote bytes. The holder and Inspect see
-// it.
+// Reason says why, human-readable, in at most [MaxNote] bytes. The holder and
+// [Handle.Inspect] see it.
 func Reason(text string) RevokeOption { return RevokeOption{reason: text, because: true} }
 
 const (
@@ -91,17 +89,20 @@ func (v *Revocation) check() error {
 	return nil
 }
 
-// Revoke takes a hold away from the session that has it, or asks for it (AskOnly). It
-// reports whether there was such a hold: it names one, so whoever holds next is not
-// touched. Inspect lists the holds.
+// Revoke takes a hold away from the session that has it, or asks for it ([AskOnly]), and
+// reports whether there was such a hold. [Handle.Inspect] lists the holds. Revoke never
+// affects a later holder.
 //
-// The holder's client learns of it within the fifth of its session's TTL, or a second,
-// if that is more; a hold that is younger than a second may take a second more. It ends
-// the hold's context, with ErrRevoked as its cause, and only then tells the grid. The
-// hold ends when it is released or its session ends, and, once the holder's client has
-// told so, at the end of the grace. So nobody else is granted it while its holder, cut
-// off, believes to hold it, unless the grace is 0. Revoking a hold again may shorten
-// its grace.
+// The holder's client learns of it within a fifth of its session's TTL, or a second if
+// that is more; if the hold is younger than a second that may take a second more. The
+// client ends the hold's context, with [ErrRevoked] as its cause, and then acknowledges
+// the revocation. The hold ends when it is released or its session ends, and, after the
+// acknowledgement, at the end of the grace ([Grace], [DefaultGrace]). So nobody else is
+// granted it while a holder that is cut off believes that it has it, unless the grace is
+// 0. Revoking a hold again may shorten its grace.
+//
+// Errors: [quorate.ErrInvalid] for hold 0, a grace out of range or a reason that is not
+// UTF-8; [quorate.ErrTooLarge] for a reason of more than [MaxNote] bytes.
 func (h *Handle) Revoke(ctx context.Context, hold protocol.HoldID, opts ...RevokeOption) (existed bool, err error) {
 	const verb = "revoke a hold of"
 	v := Revocation{Hold: hold, Grace: DefaultGrace.Milliseconds()}

@@ -2,10 +2,10 @@ package structures
 
 import "github.com/quorate/quorate/protocol"
 
-// Route says which partition an operation belongs to, so that a member can refuse
-// one that came with another: who routes otherwise would split the structure in
-// two, and nobody would notice. The zero Route is by the structure's name, where
-// what has no keys lives.
+// Route says which partition an operation belongs to, so that a member refuses one that
+// names another: a client that routes otherwise would split the structure in two, and
+// nobody would notice. The zero Route is by the name of the structure, as for structures
+// without keys.
 type Route struct {
 	by    routing
 	first int
@@ -24,16 +24,16 @@ const (
 // its body.
 func RouteKey(i int) Route { return Route{by: byKeys, first: i} }
 
-// RouteKeys is the Route of an operation on many keys: item first of the array
-// that is its body, and each that many items behind another.
+// RouteKeys is the Route of an operation on many keys: item first of the array that is
+// its body, and every that many items after it.
 func RouteKeys(first, every int) Route { return Route{by: byKeys, first: first, every: every} }
 
 // RoutePart is the Route of an operation on that part of a structure which lies in
 // the partition that the request names, whichever it is.
 func RoutePart() Route { return Route{by: byPart} }
 
-// Describe says what the partition is found by: "name", "key", "keys" or "part", and
-// for keys where in the body the first is, and each how many items behind another.
+// Describe returns what determines the partition: "name", "key", "keys" or "part"; for
+// keys also the index of the first in the body, and the distance to the next.
 func (r Route) Describe() (by string, first, every int) {
 	switch {
 	case r.by == byPart:
@@ -46,10 +46,9 @@ func (r Route) Describe() (by string, first, every int) {
 	return "keys", r.first, r.every
 }
 
-// Partition returns the partition that a request belongs to which came with p: that
-// of the structure, or of the first key that it names; p itself if the operation is
-// on a part. Of is as for Fits. A body that is not well formed, and one without
-// keys, belong where the request came.
+// Partition returns the partition that a request which names p belongs to: that of the
+// structure, or of the first key in the body; p itself if the operation is on a part, or
+// if the body has no key or is malformed. Of is as for Fits.
 func (r Route) Partition(p protocol.PartitionID, body []byte, of func(key []byte) protocol.PartitionID) protocol.PartitionID {
 	switch r.by {
 	case byName:
@@ -70,9 +69,9 @@ func (r Route) Partition(p protocol.PartitionID, body []byte, of func(key []byte
 	return p
 }
 
-// Fits reports whether a request with a well-formed body came with the partition
-// that it belongs to. Of is the partition of a key, as AppendKey encodes it, and
-// of the structure itself, which is nil.
+// Fits reports whether a request with a well-formed body names the partition that it
+// belongs to. Of returns the partition of a key, as AppendKey encodes it, and of the
+// structure itself for nil.
 func (r Route) Fits(p protocol.PartitionID, body []byte, of func(key []byte) protocol.PartitionID) bool {
 	switch r.by {
 	case byName:

@@ -13,11 +13,11 @@ import (
 	"github.com/quorate/quorate/protocol"
 )
 
-// SettingInfo describes one setting, which Configure agrees.
+// SettingInfo describes one setting: see [Handle.Configure].
 type SettingInfo struct {
 	Name    string
 	Type    SettingType
-	Default SettingValue // in force where the setting is not given
+	Default SettingValue // in force if the setting is not given
 	Help    string       // what it does, in a sentence without its full stop
 }
 
@@ -52,7 +52,7 @@ type SettingValue struct {
 	IsText bool
 }
 
-// Format returns a value of the setting for people: "1h0m0s".
+// Format returns a value of the setting, human-readable: "1h0m0s".
 func (i *SettingInfo) Format(v SettingValue) string {
 	switch {
 	case v.IsText:
@@ -63,8 +63,8 @@ func (i *SettingInfo) Format(v SettingValue) string {
 	return fmt.Sprint(v.Int)
 }
 
-// Parse returns the value of a setting that people have written: what Format returns,
-// or another way to write it, such as 90s.
+// Parse reads a value of the setting as Format writes it, or in another form of it, such
+// as 90s. The error is [quorate.ErrInvalid].
 func (i *SettingInfo) Parse(text string) (SettingValue, error) {
 	fail := func(want string) (SettingValue, error) {
 		return SettingValue{}, fmt.Errorf("%w: the setting %s=%.64s: want %s", quorate.ErrInvalid, i.Name, text, want)
@@ -92,11 +92,11 @@ type Setting struct {
 	Value SettingValue
 }
 
-// Settings are the settings of a structure as they were agreed. A nil *Settings is
-// that of a structure of which none were agreed: all have their defaults.
+// Settings are the settings of a structure as Configure set them. A nil *Settings
+// belongs to a structure without any: all have their defaults.
 type Settings struct {
-	// Version is that of the mutation that agreed them, in the partition of the
-	// structure's name. Of two the larger is in force.
+	// Version is that of the mutation that set them, in the partition of the structure's
+	// name. Of two the settings with the larger one are in force.
 	Version protocol.Version
 	// List has those that are not at their defaults, by name.
 	List []Setting
@@ -176,11 +176,11 @@ func readSettings(r *protocol.Reader, n int) (list []Setting) {
 	return list
 }
 
-// Configurer is what a Machine implements that has more to say of settings than their
+// Configurer is implemented by a Machine that checks more of its settings than their
 // types, such as a range.
 type Configurer interface {
-	// CheckSettings reports why settings of known names and right types cannot be
-	// agreed. The leader calls it before the request is logged.
+	// CheckSettings reports why settings with known names and right types cannot be set.
+	// The leader calls it before the request is logged.
 	CheckSettings(s *Settings) error
 }
 
@@ -238,7 +238,7 @@ func (k *Kind) ReadConfigure(op protocol.Op, body []byte) (*Settings, error) {
 	return s, nil
 }
 
-// Setting returns the description of a setting, nil where there is none.
+// Setting returns the description of a setting; nil: there is none.
 func (k *Kind) Setting(name string) *SettingInfo {
 	for i := range k.Settings {
 		if k.Settings[i].Name == name {
@@ -249,7 +249,7 @@ func (k *Kind) Setting(name string) *SettingInfo {
 }
 
 // UnknownSetting is the error of a name that no setting of the kind has: a
-// quorate.ErrInvalid that tells the name that may be meant.
+// [quorate.ErrInvalid] that suggests the name that may be meant.
 func (k *Kind) UnknownSetting(name string) error {
 	if len(k.Settings) == 0 {
 		return fmt.Errorf("%w: a %s has no settings", quorate.ErrInvalid, k.Name)
@@ -274,7 +274,8 @@ func (k *Kind) InForce(s *Settings) []Setting {
 	return list
 }
 
-// FormatSettings returns the settings in force for people: "capacity 5, ttl 1h0m0s".
+// FormatSettings returns the settings in force, human-readable: "capacity 5, ttl
+// 1h0m0s".
 func (k *Kind) FormatSettings(s *Settings) string {
 	var b strings.Builder
 	for i := range k.Settings {

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// odd reports whether RFC 3339 has no form for the offset of a time: one with
-// seconds, as zones had before there were time zones, or of a day and more.
+// odd reports whether RFC 3339 has no form for the offset of a time: one with seconds,
+// as local times had before there were time zones, or of a day and more.
 func odd(t time.Time) bool {
 	_, offset := t.Zone()
 	return offset%60 != 0 || offset <= -24*3600 || offset >= 24*3600

@@ -9,21 +9,22 @@ import (
 	"github.com/quorate/quorate/protocol"
 )
 
-// emptyBody is the array of nothing. It has no room to append to.
+// emptyBody is an array without elements. Its capacity is its length, so an append
+// copies.
 var emptyBody = protocol.AppendArray(make([]byte, 0, 1), 0)
 
-// Destroy removes the structure with its settings, one partition after another where
-// it is spread over them; after an error part of it may be left, and Destroy may be
-// called again. Who waits gets quorate.ErrDestroyed. The name can be used again at
-// once.
+// Destroy removes the structure with its settings. Calls that wait return
+// [quorate.ErrDestroyed]. The name can be used again at once. A structure that is spread
+// over partitions is not removed at one moment; after an error part of it may be left,
+// and Destroy may be called again.
 func (h *Handle) Destroy(ctx context.Context) error {
 	_, err := h.InvokeEach(ctx, h.Everywhere("destroy", OpDestroy, 0, emptyBody))
 	return err
 }
 
-// Len returns how many things the structure holds, in the Unit of its kind: the sum
-// of what each partition had at some moment of the call. Where it is spread over them
-// no one version is seen: Seen is quorate.ErrInvalid.
+// Len returns how many things the structure holds, in the Unit of its kind: the sum of
+// what each partition had at some moment of the call. For a structure that is spread
+// over partitions [Seen] is [quorate.ErrInvalid], because there is no one version.
 func (h *Handle) Len(ctx context.Context, opts ...ReadOption) (int64, error) {
 	const verb = "get the length of"
 	reading := ReadWith(opts)
@@ -48,11 +49,13 @@ func (h *Handle) Len(ctx context.Context, opts ...ReadOption) (int64, error) {
 	return total, nil
 }
 
-// Configure agrees the settings of the structure, once; those not given are at their
-// defaults. The same again is nil; others are quorate.ErrSettings, which names those
-// in force. Names that are not known and values out of range are quorate.ErrInvalid.
-// After another error it may be called again; until then parts of a structure that is
-// spread over partitions may lack the settings.
+// Configure sets the settings of the structure, once; those not given are at their
+// defaults. The same settings again are no error.
+//
+// Errors: [quorate.ErrSettings], which names the settings in force, for others;
+// [quorate.ErrInvalid] for unknown names and values out of range. After any other error
+// it may be called again; until then parts of a structure that is spread over partitions
+// may lack the settings.
 func (h *Handle) Configure(ctx context.Context, settings ...Setting) error {
 	const verb = "configure"
 	settings = lastByName(settings)
@@ -80,7 +83,7 @@ func (h *Handle) Configure(ctx context.Context, settings ...Setting) error {
 }
 
 // Settings returns all settings of the structure with their values in force, and the
-// version of the mutation that agreed them, 0 before.
+// version of the mutation that set them; 0: none has.
 func (h *Handle) Settings(ctx context.Context) ([]Setting, protocol.Version, error) {
 	const verb = "get the settings of"
 	reply, err := h.Invoke(ctx, h.Call(verb, OpSettings, protocol.FlagRead, h.Partition(nil), emptyBody))
@@ -94,7 +97,7 @@ func (h *Handle) Settings(ctx context.Context) ([]Setting, protocol.Version, err
 	return s.List, s.Version, nil
 }
 
-// Everywhere returns a call in each partition where the structure lives.
+// Everywhere returns a call for each partition that has a part of the structure.
 func (h *Handle) Everywhere(verb string, op protocol.Op, flags protocol.Flags, body []byte) []Call {
 	if !h.kind.Keyed {
 		return []Call{h.Call(verb, op, flags, h.Partition(nil), body)}
@@ -106,8 +109,9 @@ func (h *Handle) Everywhere(verb string, op protocol.Op, flags protocol.Flags, b
 	return calls
 }
 
-// InvokeEach carries out calls that stand or fall together for the caller. Its error
-// is the first of theirs, and unknown where any of them may have changed something.
+// InvokeEach carries out calls that are one operation for the caller. Its error is the
+// first of theirs; it Is [quorate.ErrOutcomeUnknown] if any of them may have changed
+// something.
 func (h *Handle) InvokeEach(ctx context.Context, calls []Call) ([]Reply, error) {
 	if len(calls) == 1 {
 		reply, err := h.Invoke(ctx, calls[0])

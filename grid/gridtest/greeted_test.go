@@ -195,7 +195,7 @@ func TestHoldsNeedHeartbeats(t *testing.T) {
 		})
 		r := c.call(kind, opTryAcquire, "permits", one)
 		if c != clients[0] {
-			if r.Code != protocol.CodeRoom+2 {
+			if r.Code != protocol.CodeKindBase+2 {
 				t.Fatalf("two hold: code %d", r.Code)
 			}
 			continue

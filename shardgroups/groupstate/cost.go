@@ -111,8 +111,8 @@ func overspent() structures.Result {
 	return structures.Result{Code: protocol.CodeBusy, Body: p.Append(nil)}
 }
 
-// Room implements structures.Env.
-func (t *tx) Room() int {
+// GrantsLeft implements structures.Env.
+func (t *tx) GrantsLeft() int {
 	t.reading()
 	w := &t.s.work
 	left := maxGrants - w.grants

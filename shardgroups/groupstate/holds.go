@@ -106,7 +106,7 @@ func (s applying) due(m structures.Machine, t *tx, key []byte, row structures.Ro
 
 // holdState says how it is with a hold.
 func (v *reader) holdState(id protocol.HoldID) structures.Result {
-	state := structures.HoldState{Mark: structures.HoldGone}
+	state := structures.HoldState{Mark: structures.HoldAbsent}
 	var h structures.Hold
 	if row, ok := v.Get(structures.HoldKey(id)); ok && h.Read(row.Value) == nil {
 		state = structures.HoldState{Mark: h.Mark, Reason: h.Reason}

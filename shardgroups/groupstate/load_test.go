@@ -485,7 +485,7 @@ func TestGracePeriod_ByOperation(t *testing.T) {
 		{acquire, protocol.FlagWait, ints(1, 0), protocol.CodeFrozen},
 		{try, 0, ints(1), protocol.CodeFrozen},
 		{drain, 0, ints(), protocol.CodeFrozen},
-		{release, 0, ints(1), protocol.CodeRoom + 3},
+		{release, 0, ints(1), protocol.CodeKindBase + 3},
 		{add, 0, ints(3), protocol.CodeOK},
 	} {
 		code, entered := call(c.op, c.flags, c.body)

@@ -8,20 +8,21 @@ import (
 	"github.com/quorate/quorate/structures"
 )
 
-// ErrOverflow is the error of an Add whose sum is not an int64. The counter
-// keeps its value.
+// ErrOverflow is the error of a [Counter.Add] whose sum is not an int64. The counter keeps
+// its value.
 var ErrOverflow = errors.New("overflow")
 
-// Counter is a handle of one counter. Making it costs nothing; it is safe for
-// concurrent use. A bad name is the error of every call.
+// Counter is a handle of one counter. Making one costs nothing. It is safe for concurrent
+// use.
 type Counter struct{ handle structures.Handle }
 
-// New returns the handle of the counter with the given name.
+// New returns the handle of the counter with the given name. A bad name is the error of
+// every call: [quorate.ErrInvalid], or [quorate.ErrTooLarge] for more than 255 bytes.
 func New(inv structures.Invoker, name string) *Counter {
 	return &Counter{structures.NewHandle(inv, &kind, name, nil)}
 }
 
-// Get returns the value.
+// Get returns the value; 0 if the counter was never written.
 func (c *Counter) Get(ctx context.Context, opts ...ReadOption) (int64, error) {
 	reading := structures.ReadWith(opts)
 	var n int64
@@ -38,15 +39,15 @@ func (c *Counter) Set(ctx context.Context, n int64) error {
 	return err
 }
 
-// Add adds delta, which may be negative, and returns the new value. A sum that
-// is not an int64 is ErrOverflow.
+// Add adds delta, which may be negative, and returns the new value. A sum that is not an
+// int64 is [ErrOverflow], and changes nothing.
 func (c *Counter) Add(ctx context.Context, delta int64) (int64, error) {
 	var n int64
 	_, err := c.invoke(ctx, "add", opAdd, 0, protocol.AppendInts(nil, delta), &n)
 	return n, err
 }
 
-// GetAndAdd adds delta and returns the value before it.
+// GetAndAdd adds delta and returns the value before. Its errors are those of [Counter.Add].
 func (c *Counter) GetAndAdd(ctx context.Context, delta int64) (int64, error) {
 	n, err := c.Add(ctx, delta)
 	if err != nil {
@@ -55,7 +56,8 @@ func (c *Counter) GetAndAdd(ctx context.Context, delta int64) (int64, error) {
 	return n - delta, nil
 }
 
-// CompareAndSet sets the value to n where it is old, and reports whether it was.
+// CompareAndSet sets the value to n if it is old, and reports whether it was. Another value
+// is no error.
 func (c *Counter) CompareAndSet(ctx context.Context, old, n int64) (bool, error) {
 	_, err := c.invoke(ctx, "compare and set", opCompareAndSet, 0, protocol.AppendInts(nil, old, n))
 	if errors.Is(err, errDiffers) {
@@ -64,13 +66,13 @@ func (c *Counter) CompareAndSet(ctx context.Context, old, n int64) (bool, error)
 	return err == nil, err
 }
 
-// Destroy removes the counter. It is 0 again, and the name can be used again at
-// once.
+// Destroy removes the counter: it is 0 again. The name can be used again at once. A counter
+// that does not exist is no error.
 func (c *Counter) Destroy(ctx context.Context) error {
 	return c.handle.Destroy(ctx)
 }
 
-// errDiffers stands for codeDiffers; CompareAndSet answers false.
+// errDiffers is the error of codeDiffers, which CompareAndSet turns into false.
 var errDiffers = errors.New("another value")
 
 // invoke carries out an operation and reads its results.

@@ -24,8 +24,8 @@ var ops = []structures.OpInfo{
 
 // The codes of a counter's own.
 const (
-	codeOverflow = protocol.CodeRoom + 0
-	codeDiffers  = protocol.CodeRoom + 1
+	codeOverflow = protocol.CodeKindBase + 0
+	codeDiffers  = protocol.CodeKindBase + 1
 )
 
 var codes = []structures.CodeInfo{

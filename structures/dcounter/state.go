@@ -96,8 +96,5 @@ func add(env structures.Env, delta int64) structures.Result {
 		return structures.Refuse(codeOverflow, fmt.Sprintf("%d and %d more", old, delta))
 	}
 	set(env, sum)
-	if mutants.On(mutants.AddAnswersOld) {
-		sum = old
-	}
-	return structures.OK(protocol.AppendInts(nil, sum))
+	return structures.OK(protocol.AppendInts(nil, mutantSum(old, sum)))
 }

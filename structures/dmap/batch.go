@@ -14,10 +14,9 @@ import (
 	"github.com/quorate/quorate/structures"
 )
 
-// PartialError is the error of an operation over many keys: each key was done,
-// is in NotDone, or is in Unknown. It Is the causes of its parts.
-// quorate.SafeToRetry is true of it only where no key was changed; to go on,
-// repeat the operation with the keys that were not done.
+// PartialError is the error of an operation over many keys: each key was done, is in
+// NotDone, or is in Unknown. It Is the causes of its parts. [quorate.SafeToRetry] is true of
+// it only if no key was changed. To go on, repeat the operation with the keys in NotDone.
 type PartialError[K comparable] struct {
 	NotDone []K // certainly not changed, or not read
 	Unknown []K // perhaps changed
@@ -42,8 +41,8 @@ func (e *PartialError[K]) Error() string {
 	return text
 }
 
-// Unwrap returns the causes. Where something was changed they come without the
-// *quorate.Error around them, by which SafeToRetry knows what changed nothing.
+// Unwrap returns the causes. If something was changed, these are without the *quorate.Error
+// around them, which would make the error SafeToRetry.
 func (e *PartialError[K]) Unwrap() []error {
 	if !e.changed {
 		return e.causes
@@ -68,20 +67,20 @@ const (
 	itemHeads  = 12 // at most what an item has in a body beside its key and value
 )
 
-// batch carries out one operation over many keys. It sorts what is gathered
-// into one call per partition, larger ones cut, and stops at the first round
-// with an error.
+// batch carries out one operation over many keys. It sorts the gathered keys into one call
+// per partition, or several if there are too many, and stops at the first round with an
+// error.
 type batch[K comparable, V any] struct {
 	m     *Map[K, V]
 	call  structures.Call // without partition and body
-	head  []byte          // what stands before the items in a body
+	head  []byte          // what is before the items in a body
 	bytes int
 	items []batchItem[K]
 	err   *PartialError[K]
-	// merge joins a later item of the same key into an earlier one; nil: the
-	// later one stands.
+	// merge joins a later item of the same key into an earlier one; nil: the later one
+	// replaces it.
 	merge func(into *batchItem[K], later batchItem[K]) error
-	// answer takes the reply to a call, and returns the items it leaves open.
+	// answer handles the reply to a call, and returns the items that are still to be done.
 	answer func(items []batchItem[K], reply structures.Reply) ([]batchItem[K], error)
 }
 
@@ -127,7 +126,7 @@ func (b *batch[K, V]) add(ctx context.Context, item batchItem[K]) {
 
 func (b *batch[K, V]) stopped() bool { return len(b.err.causes) > 0 }
 
-// finish sends what is left and returns the error of the whole.
+// finish sends what is left and returns the error of the operation.
 func (b *batch[K, V]) finish(ctx context.Context) error {
 	b.flush(ctx)
 	if b.stopped() {
@@ -255,9 +254,10 @@ func (b *batch[K, V]) body(items []batchItem[K]) []byte {
 	return body
 }
 
-// GetAll returns the values of those keys that have one. With a *PartialError
-// it returns what it could read. A part of over 1,000 keys or 1 MiB is read in
-// several steps.
+// GetAll returns the values of those keys that have one. Its error is a [*PartialError];
+// with it, it returns what it could read. It reads each partition atomically up to 1,000
+// keys or 1 MiB, and more in several steps. A value that another codec wrote, or that V
+// cannot hold, is [quorate.ErrCodec].
 func (m *Map[K, V]) GetAll(ctx context.Context, keys ...K) (map[K]V, error) {
 	const verb = "get all"
 	found := make(map[K]V, len(keys))
@@ -289,8 +289,9 @@ func (m *Map[K, V]) GetAll(ctx context.Context, keys ...K) (map[K]V, error) {
 	return found, b.finish(ctx)
 }
 
-// PutAll stores many values; of a key that comes twice the later one. Options
-// are those of Put, for all of them.
+// PutAll stores many values, with the options of [Map.Put] for all of them. Of a key that
+// comes twice it stores the later value. Its error is a [*PartialError], or
+// [quorate.ErrInvalid] for a bad TTL.
 func (m *Map[K, V]) PutAll(ctx context.Context, entries iter.Seq2[K, V], opts ...PutOption) error {
 	const verb = "put all"
 	ttl, err := putTTL(opts)
@@ -312,8 +313,8 @@ func (m *Map[K, V]) PutAll(ctx context.Context, entries iter.Seq2[K, V], opts ..
 	return b.finish(ctx)
 }
 
-// DeleteAll removes many entries and returns how many there were, as far as is
-// known.
+// DeleteAll removes many entries and returns how many it is known to have removed. Its
+// error is a [*PartialError].
 func (m *Map[K, V]) DeleteAll(ctx context.Context, keys ...K) (int, error) {
 	const verb = "delete all"
 	deleted := 0

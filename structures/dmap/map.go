@@ -13,15 +13,16 @@ import (
 
 // The conditions of a map's own.
 var (
-	// ErrConflict: the entry has another version, or is gone.
+	// ErrConflict is the error of [Map.Replace] and [Map.DeleteVersion] if the entry has
+	// another version, or does not exist.
 	ErrConflict = errors.New("conflict")
-	// ErrNotInteger: Add met a value that is not an integer.
+	// ErrNotInteger is the error of [Add] and [AddAll] for a value that is not an integer.
 	ErrNotInteger = errors.New("not an integer")
-	// ErrOverflow: the sum of an Add does not fit its type.
+	// ErrOverflow is the error of [Add] and [AddAll] for a sum that does not fit its type.
 	ErrOverflow = errors.New("overflow")
 )
 
-// DeleteEntry is what a function passed to Update returns to delete the entry.
+// DeleteEntry is what a function passed to [Map.Update] returns to delete the entry.
 var DeleteEntry = errors.New("delete the entry")
 
 // Entry is an entry of a map as it was read.
@@ -29,18 +30,20 @@ type Entry[K comparable, V any] struct {
 	Key     K
 	Value   V
 	Version Version
-	// Left is the time to live that is left, 0 for an entry without end.
+	// Left is the time to live that is left; 0: the entry does not end.
 	Left time.Duration
 }
 
-// Map is a handle of one map. Making it costs nothing; it is safe for
-// concurrent use. A bad name, key type or codec is the error of every call.
+// Map is a handle of one map. Making one costs nothing. It is safe for concurrent use.
 type Map[K comparable, V any] struct {
 	handle structures.Handle
 	codec  structures.Codec
 }
 
-// New returns the handle of the map with the given name.
+// New returns the handle of the map with the given name. Without the option [Codec] values
+// are encoded with [structures.CBOR]. [structures.AppendKey] says which types keys can have.
+// A bad name, key type or codec is the error of every call: [quorate.ErrInvalid], or
+// [quorate.ErrTooLarge] for a name of more than 255 bytes.
 func New[K comparable, V any](inv structures.Invoker, name string, opts ...Option) *Map[K, V] {
 	codec, bad := structures.CodecWith(opts)
 	if bad == nil {
@@ -49,13 +52,15 @@ func New[K comparable, V any](inv structures.Invoker, name string, opts ...Optio
 	return &Map[K, V]{handle: structures.NewHandle(inv, &kind, name, bad), codec: codec}
 }
 
-// Get returns the value of a key, and whether there is one.
+// Get returns the value of a key, and whether there is one. A value that another codec
+// wrote, or that V cannot hold, is [quorate.ErrCodec].
 func (m *Map[K, V]) Get(ctx context.Context, k K, opts ...ReadOption) (V, bool, error) {
 	e, ok, err := m.entry(ctx, "get", k, opts)
 	return e.Value, ok, err
 }
 
-// Entry returns the entry of a key, and whether there is one.
+// Entry returns the entry of a key, with its version and its time to live, and whether
+// there is one. Its errors are those of [Map.Get].
 func (m *Map[K, V]) Entry(ctx context.Context, k K, opts ...ReadOption) (Entry[K, V], bool, error) {
 	return m.entry(ctx, "entry", k, opts)
 }
@@ -98,7 +103,11 @@ func (m *Map[K, V]) readEntry(r *protocol.Reader, e *Entry[K, V]) []byte {
 	return value
 }
 
-// Put stores a value.
+// Put stores a value. Without an option the entry gets the map's [DefaultTTL].
+//
+// Errors: [quorate.ErrTooLarge] for a key or value over its limit (4 KiB and 1 MiB by
+// default); [quorate.ErrInvalid] for a value that the codec cannot encode, or a bad TTL;
+// [quorate.ErrMemoryFull] and [quorate.ErrReadOnly] if a member is short of memory or disk.
 func (m *Map[K, V]) Put(ctx context.Context, k K, v V, opts ...PutOption) error {
 	call, err := m.putCall("put", opPut, k, v, opts)
 	if err != nil {
@@ -108,7 +117,9 @@ func (m *Map[K, V]) Put(ctx context.Context, k K, v V, opts ...PutOption) error 
 	return err
 }
 
-// Swap stores a value and returns the one before it, and whether there was one.
+// Swap stores a value as [Map.Put] does, and returns the one before, and whether there was
+// one. If V cannot hold that, the error is [quorate.ErrCodec] and
+// [quorate.ErrOutcomeUnknown], and the new value is stored.
 func (m *Map[K, V]) Swap(ctx context.Context, k K, v V, opts ...PutOption) (old V, existed bool, err error) {
 	call, err := m.putCall("swap", opSwap, k, v, opts)
 	if err != nil {
@@ -117,8 +128,8 @@ func (m *Map[K, V]) Swap(ctx context.Context, k K, v V, opts ...PutOption) (old 
 	return m.optional(ctx, call)
 }
 
-// PutIfAbsent stores a value where there is none, and reports whether it did;
-// where it did not it returns the one that is there.
+// PutIfAbsent stores a value as [Map.Put] does if the key has none, and reports whether it
+// did. If it did not, it returns the existing one.
 func (m *Map[K, V]) PutIfAbsent(ctx context.Context, k K, v V, opts ...PutOption) (existing V, stored bool, err error) {
 	call, err := m.putCall("put if absent", opPutIfAbsent, k, v, opts)
 	if err != nil {
@@ -128,9 +139,9 @@ func (m *Map[K, V]) PutIfAbsent(ctx context.Context, k K, v V, opts ...PutOption
 	return existing, err == nil && !exists, err
 }
 
-// Replace stores a value over the version of an entry that was read, and
-// returns the new version. Where the entry has another version, or is gone, it
-// is ErrConflict.
+// Replace stores a value as [Map.Put] does if the entry still has the version that was
+// read, and returns the new version. If it has another version, or does not exist, the
+// error is [ErrConflict].
 func (m *Map[K, V]) Replace(ctx context.Context, k K, version Version, v V, opts ...PutOption) (Version, error) {
 	call, err := m.putCall("replace", opReplace, k, v, opts)
 	if err != nil {
@@ -156,7 +167,9 @@ func (m *Map[K, V]) Delete(ctx context.Context, k K) (bool, error) {
 	return m.yesOrNo(ctx, call)
 }
 
-// Remove removes an entry and returns its value, and whether there was one.
+// Remove removes an entry and returns its value, and whether there was one. If V cannot
+// hold the value, the error is [quorate.ErrCodec] and [quorate.ErrOutcomeUnknown], and the
+// entry is removed.
 func (m *Map[K, V]) Remove(ctx context.Context, k K) (old V, existed bool, err error) {
 	call, err := m.call("remove", opRemove, k, 1)
 	if err != nil {
@@ -165,8 +178,8 @@ func (m *Map[K, V]) Remove(ctx context.Context, k K) (old V, existed bool, err e
 	return m.optional(ctx, call)
 }
 
-// DeleteVersion removes the version of an entry that was read. Where the entry
-// has another version, or is gone, it is ErrConflict.
+// DeleteVersion removes an entry if it still has the version that was read. If it has
+// another version, or does not exist, the error is [ErrConflict].
 func (m *Map[K, V]) DeleteVersion(ctx context.Context, k K, version Version) error {
 	call, err := m.call("delete version", opDeleteVersion, k, 2)
 	if err != nil {
@@ -177,9 +190,9 @@ func (m *Map[K, V]) DeleteVersion(ctx context.Context, k K, version Version) err
 	return err
 }
 
-// SetTTL gives an entry another time to live, counted from now, or with Never
-// none, and reports whether there was one. It is a write: the entry has a new
-// version.
+// SetTTL gives an entry another time to live from now on, or with [Never] no end, and
+// reports whether there was an entry. It is a write: the entry gets a new version. Less
+// than 100 ms is [quorate.ErrInvalid].
 func (m *Map[K, V]) SetTTL(ctx context.Context, k K, ttl time.Duration) (bool, error) {
 	const verb = "set TTL"
 	if err := checkTTL(ttl); err != nil {
@@ -193,15 +206,16 @@ func (m *Map[K, V]) SetTTL(ctx context.Context, k K, ttl time.Duration) (bool, e
 	return m.yesOrNo(ctx, call)
 }
 
-// call begins a call on one key whose body has that many fields; those behind
-// the key are left to append.
+// call begins a call on one key whose body has that many fields. The caller appends those
+// behind the key.
 func (m *Map[K, V]) call(verb string, op protocol.Op, k K, fields int) (structures.Call, error) {
-	return m.callWithRoom(verb, op, k, fields, 0)
+	return m.callWithCapacity(verb, op, k, fields, 0)
 }
 
-// callWithRoom leaves room in the body for a value of about that many bytes.
-func (m *Map[K, V]) callWithRoom(verb string, op protocol.Op, k K, fields, value int) (structures.Call, error) {
-	const others = 64 // the common key, and what stands around it
+// callWithCapacity is call with capacity in the body for a value of about that many
+// bytes.
+func (m *Map[K, V]) callWithCapacity(verb string, op protocol.Op, k K, fields, value int) (structures.Call, error) {
+	const others = 64 // the common key, and what is around it
 	body := protocol.AppendArray(make([]byte, 0, others+value), fields)
 	start := len(body)
 	body, err := structures.AppendKey(openItem(body), k)
@@ -233,7 +247,7 @@ func (m *Map[K, V]) putCall(verb string, op protocol.Op, k K, v V, opts []PutOpt
 	case *[]byte:
 		size = len(*v)
 	}
-	call, err := m.callWithRoom(verb, op, k, fields, size)
+	call, err := m.callWithCapacity(verb, op, k, fields, size)
 	if err != nil {
 		return structures.Call{}, err
 	}

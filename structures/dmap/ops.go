@@ -71,9 +71,9 @@ var (
 
 // The codes of a map's own.
 const (
-	codeConflict   = protocol.CodeRoom + 0
-	codeNotInteger = protocol.CodeRoom + 1
-	codeOverflow   = protocol.CodeRoom + 2
+	codeConflict   = protocol.CodeKindBase + 0
+	codeNotInteger = protocol.CodeKindBase + 1
+	codeOverflow   = protocol.CodeKindBase + 2
 )
 
 var codes = []structures.CodeInfo{
@@ -289,13 +289,13 @@ func openItem(dst []byte) []byte { return append(dst, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 // closeItem moves the bytes behind their head. It returns dst and where in it
 // they begin; start is the length that dst had before openItem.
 func closeItem(dst []byte, start int) ([]byte, int) {
-	const room, majorBytes = 9, 2 << 5
-	n := len(dst) - start - room
-	head := protocol.AppendUint(dst[:start], uint64(n)) // at most room bytes: in place
+	const headBytes, majorBytes = 9, 2 << 5
+	n := len(dst) - start - headBytes
+	head := protocol.AppendUint(dst[:start], uint64(n)) // at most headBytes: in place
 	head[start] |= majorBytes
-	copy(dst[len(head):], dst[start+room:])
+	copy(dst[len(head):], dst[start+headBytes:])
 	return dst[:len(head)+n], len(head)
 }
 
-// nothing is the array of no results. It has no room to append to.
+// nothing is the array of no results. Its capacity is its length, so an append copies.
 var nothing = protocol.AppendArray(make([]byte, 0, 1), 0)

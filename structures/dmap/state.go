@@ -197,11 +197,11 @@ type slot struct {
 	key  []byte
 	row  structures.Row
 	live bool // there is an entry: row
-	due  bool // there was one, whose time has passed and whose end was not told yet
+	due  bool // there was one that has expired, and has no event for that yet
 }
 
-// edit is one mutation of entries: first look at all of them, then put and
-// remove, then finish.
+// edit is one mutation of entries: it looks at all of them first, then puts and removes,
+// then finishes.
 type edit struct {
 	env    structures.Env
 	loaded bool
@@ -239,9 +239,7 @@ func (e *edit) put(s slot, value []byte, deadline protocol.LogTime) {
 }
 
 func (e *edit) remove(s slot) {
-	if !mutants.On(mutants.RemovedCounted) {
-		e.more--
-	}
+	e.more -= mutantRemoved(1)
 	e.env.Delete(s.key)
 	e.env.Emit(structures.Event{Type: structures.EventRemoved, Key: s.key, Previous: s.row.Version})
 }
@@ -274,7 +272,7 @@ func stored(view structures.View) uint64 {
 
 func length(view structures.View) int64 { return int64(stored(view)) - int64(view.Overdue()) }
 
-// deadline returns when an entry ends that is written now with a TTL.
+// deadline returns when an entry that is written now with a TTL ends.
 func deadline(view structures.View, ttl int64, s slot) protocol.LogTime {
 	if ttl == ttlKeep || mutants.On(mutants.TTLKept) {
 		if s.live {
@@ -296,7 +294,7 @@ func left(view structures.View, row structures.Row) uint64 {
 	if row.Deadline == 0 {
 		return 0
 	}
-	// An entry that is still there has some time left, as little as it may be.
+	// An entry that still exists has some time left, however little.
 	return uint64(max(row.Deadline.Sub(view.Time())+time.Millisecond-1, time.Millisecond) / time.Millisecond)
 }
 

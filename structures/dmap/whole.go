@@ -5,15 +5,15 @@ import (
 	"context"
 )
 
-// Len returns the number of entries: the sum of what each partition had at
-// some moment of the call. It has no version for Seen.
+// Len returns the number of entries: the sum of what each partition had at some moment of
+// the call. With the option [Seen] it is [quorate.ErrInvalid].
 func (m *Map[K, V]) Len(ctx context.Context, opts ...ReadOption) (int, error) {
 	n, err := m.handle.Len(ctx, opts...)
 	return int(n), err
 }
 
-// Clear removes every entry that is there when it begins, one after another:
-// not at once. After an error some are gone.
+// Clear removes the entries of each partition, 1,000 at a time: not at one moment. After an
+// error it may have removed some.
 func (m *Map[K, V]) Clear(ctx context.Context) error {
 	const verb = "clear"
 	calls := m.handle.Everywhere(verb, opClear, 0, appendValue(nil))
@@ -39,17 +39,18 @@ func (m *Map[K, V]) Clear(ctx context.Context) error {
 	return nil
 }
 
-// Destroy removes the map with its settings, one partition after another; after
-// an error part of it is left, and Destroy may be called again. The name can be
-// used again at once.
+// Destroy removes the map with its settings, not in all partitions at one moment. After an
+// error part of it may be left, and Destroy may be called again. The name can be used again
+// at once.
 func (m *Map[K, V]) Destroy(ctx context.Context) error {
 	return m.handle.Destroy(ctx)
 }
 
-// Configure agrees the settings of the map, once: the same again is nil, others
-// are ErrSettings, with those in force. What was written before keeps its TTL.
-// After another error it may be called again; until then parts of the map may
-// lack the settings.
+// Configure sets the settings of the map, once; those not given are at their defaults. The
+// same settings again are no error. Entries that were written before keep their TTL.
+// Errors: [quorate.ErrSettings], which names those in force, for others;
+// [quorate.ErrInvalid] for a value out of range. After any other error it may be called
+// again; until then parts of the map may lack the settings.
 func (m *Map[K, V]) Configure(ctx context.Context, settings ...Setting) error {
 	return m.handle.Configure(ctx, settings...)
 }

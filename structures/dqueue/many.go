@@ -11,10 +11,10 @@ import (
 	"github.com/quorate/quorate/structures"
 )
 
-// PartialError is the error of a PutAll. Of the values that it was called with the
-// first Put are in the queue, the next Unknown perhaps are, and the rest are not.
-// It Is the cause. quorate.SafeToRetry is true of it only if no value is in the queue;
-// to go on, call PutAll with values[Put:] unless Unknown is more than 0.
+// PartialError is the error of [Queue.PutAll]. The first Put of its values are in the
+// queue, the next Unknown perhaps are, and the rest are not. It Is the cause.
+// [quorate.SafeToRetry] is true of it only if no value is in the queue. To go on, call
+// PutAll with values[Put:] if Unknown is 0.
 type PartialError struct {
 	Put     int // certainly in the queue
 	Unknown int // perhaps in the queue
@@ -33,8 +33,8 @@ func (e *PartialError) Error() string {
 	return text + "because: " + e.cause.Error()
 }
 
-// Unwrap returns the cause. Where a value is in the queue it comes without the
-// *quorate.Error around it, by which SafeToRetry knows what changed nothing.
+// Unwrap returns the cause. If a value is in the queue, that is without the *quorate.Error
+// around it, which would make the error SafeToRetry.
 func (e *PartialError) Unwrap() []error {
 	if q, ok := errors.AsType[*quorate.Error](e.cause); ok && e.Put > 0 {
 		return q.Unwrap()
@@ -45,13 +45,15 @@ func (e *PartialError) Unwrap() []error {
 // partBytes bounds the values of a call beyond the first.
 const partBytes = 1 << 20
 
-// PutAll adds values at the tail, in their order. They go in parts of 1,000 values or
-// 1 MiB at most, one after the other, and of each part as many at once as there is
-// room for: those stand together in the queue, while others may put theirs between.
-// While the queue is full PutAll waits as Put does, with the same options: Wait bounds
-// the time that it waits in all, and Wait(0) puts what there is room for at once. Its
-// error is a *PartialError, which tells how far it came; before anything is sent it
-// checks and encodes all values.
+// PutAll adds values at the tail, in their order. It sends parts of 1,000 values or 1 MiB
+// at most, one after the other, and of each part adds atomically as many as the capacity
+// allows: these are next to each other in the queue, while values of others may come
+// between the parts. While the queue is full PutAll waits as [Queue.Put] does, with the
+// same options: [Wait] bounds its whole wait, and with Wait(0) it adds only what the
+// capacity allows at once.
+//
+// Its error is a [*PartialError], which says how many values are in the queue, and Is an
+// error of Put. PutAll encodes and checks all values before it sends any.
 func (q *Queue[T]) PutAll(ctx context.Context, values []T, opts ...WaitOption) error {
 	const verb = "put all to"
 	e := &PartialError{values: len(values), verb: verb, object: q.handle.Object()}
@@ -79,7 +81,7 @@ func (q *Queue[T]) PutAll(ctx context.Context, values []T, opts ...WaitOption) e
 		case n > 0:
 			continue
 		}
-		// There is no room, or others wait for it: the next one waits in their line.
+		// The queue is full, or other Puts wait: the next value waits behind them.
 		began := time.Now()
 		if err := q.putEncoded(ctx, verb, encoded[e.Put], wait); err != nil {
 			return e.stopped(err, 1)

@@ -43,9 +43,9 @@ var ops = []structures.OpInfo{
 
 // The codes of a queue's own.
 const (
-	codeEmpty = protocol.CodeRoom + 0
-	codeFull  = protocol.CodeRoom + 1
-	codeCodec = protocol.CodeRoom + 2
+	codeEmpty = protocol.CodeKindBase + 0
+	codeFull  = protocol.CodeKindBase + 1
+	codeCodec = protocol.CodeKindBase + 2
 )
 
 var codes = []structures.CodeInfo{

@@ -6,27 +6,28 @@ import (
 	"github.com/quorate/quorate/structures"
 )
 
-// Version is a state of the partition that the queue lives in.
+// Version numbers the states of the partition of the queue.
 type Version = structures.Version
 
-// Option changes what New returns.
+// Option changes what [New] returns.
 type Option = structures.HandleOption
 
-// Codec is structures.WithCodec: how elements become bytes.
+// Codec is [structures.WithCodec]: how elements become bytes; the default is
+// [structures.CBOR].
 func Codec(c structures.Codec) Option { return structures.WithCodec(c) }
 
 // ReadOption changes how a read is done.
 type ReadOption = structures.ReadOption
 
-// Stale is structures.Stale: any replica may answer, from an older state.
+// Stale is [structures.Stale]: any replica may answer, from an older state.
 func Stale() ReadOption { return structures.Stale() }
 
-// Seen is structures.Seen: v gets the version of the state that was read.
+// Seen is [structures.Seen]: v gets the version of the state that was read.
 func Seen(v *Version) ReadOption { return structures.Seen(v) }
 
 // WaitOption bounds how long an operation waits.
 type WaitOption = structures.WaitOption
 
-// Wait is structures.Wait: for d at most, with 0 not at all; without it until the
-// context ends.
+// Wait is [structures.Wait]: the operation waits for d at most, with 0 not at all; without
+// it until the context ends.
 func Wait(d time.Duration) WaitOption { return structures.Wait(d) }

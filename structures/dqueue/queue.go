@@ -10,29 +10,33 @@ import (
 	"github.com/quorate/quorate/structures"
 )
 
-// Queue is a handle of one queue. Making it costs nothing; it is safe for
-// concurrent use. A bad name or codec is the error of every call.
+// Queue is a handle of one queue. Making one costs nothing. It is safe for concurrent use.
 type Queue[T any] struct {
 	handle structures.Handle
 	codec  structures.Codec
 }
 
-// New returns the handle of the queue with the given name.
+// New returns the handle of the queue with the given name. Without the option [Codec]
+// elements are encoded with [structures.CBOR]. A bad name or codec is the error of every
+// call: [quorate.ErrInvalid], or [quorate.ErrTooLarge] for a name of more than 255 bytes.
 func New[T any](inv structures.Invoker, name string, opts ...Option) *Queue[T] {
 	codec, bad := structures.CodecWith(opts)
 	return &Queue[T]{handle: structures.NewHandle(inv, &kind, name, bad), codec: codec}
 }
 
-// Put adds v at the tail. While the queue is full, or others wait for room, it waits
-// until there is room and those before it are served, ctx ends, the session is lost
-// or the queue is destroyed (quorate.ErrDestroyed); with the option Wait for that long
-// at most, and with Wait(0) not at all: then it is quorate.ErrNotInTime.
+// Put adds v at the tail. While the queue is full, or other Puts wait, it waits for its
+// turn until ctx ends, or for the time of the option [Wait]; with Wait(0) it never waits.
+//
+// Errors: [quorate.ErrNotInTime] if the time of Wait is over; [quorate.ErrTooLarge] for an
+// element over the limit of a value (1 MiB by default); [quorate.ErrInvalid] for one that
+// the codec cannot encode; [quorate.ErrDestroyed] and [quorate.ErrSessionLost] end the
+// wait.
 func (q *Queue[T]) Put(ctx context.Context, v T, opts ...WaitOption) error {
 	return q.put(ctx, "put to", v, structures.WaitWith(opts))
 }
 
-// Offer adds v at the tail and reports whether there was room. It never waits, and it
-// is false too where others wait for room.
+// Offer adds v at the tail and reports whether it could. It never waits: it returns false
+// if the queue is full or Puts wait. Its other errors are those of [Queue.Put].
 func (q *Queue[T]) Offer(ctx context.Context, v T) (bool, error) {
 	err := q.put(ctx, "offer to", v, never)
 	if errors.Is(err, quorate.ErrNotInTime) {
@@ -63,20 +67,20 @@ func (q *Queue[T]) putEncoded(ctx context.Context, verb string, value []byte, wa
 	return err
 }
 
-// Take takes the head. It waits until there is one and those before it are
-// served, ctx ends, the session is lost or the queue is destroyed
-// (quorate.ErrDestroyed); with the option Wait for that long at most, and with Wait(0)
-// not at all: then it is quorate.ErrNotInTime.
+// Take takes the head. While the queue is empty, or other Takes wait, it waits for its
+// turn until ctx ends, or for the time of the option [Wait]; with Wait(0) it never waits.
 //
-// A head that another codec wrote is quorate.ErrCodec and is not taken, as is one of
-// another type that comes to a Take which has waited. One of another type that
-// was there at once has been taken: that error Is quorate.ErrOutcomeUnknown, too,
-// and not SafeToRetry. The same holds for Poll.
+// Errors: [quorate.ErrNotInTime] if the time of Wait is over; [quorate.ErrCodec] for a
+// head that another codec wrote, which is not taken; [quorate.ErrDestroyed] and
+// [quorate.ErrSessionLost] end the wait. A head of another type than T is ErrCodec as
+// well. If Take had to wait for it, it is not taken. If it was there at once it is taken:
+// then the error Is [quorate.ErrOutcomeUnknown], too, and not [quorate.SafeToRetry].
 func (q *Queue[T]) Take(ctx context.Context, opts ...WaitOption) (T, error) {
 	return q.take(ctx, "take from", structures.WaitWith(opts))
 }
 
-// Poll takes the head and reports whether there was one. It never waits.
+// Poll takes the head and reports whether there was one. It never waits. Its errors are
+// those of [Queue.Take].
 func (q *Queue[T]) Poll(ctx context.Context) (T, bool, error) {
 	v, err := q.take(ctx, "poll", never)
 	if errors.Is(err, quorate.ErrNotInTime) {
@@ -100,10 +104,10 @@ func (q *Queue[T]) take(ctx context.Context, verb string, wait structures.WaitBo
 	return v, err
 }
 
-// TakeN takes up to n elements from the head, one at least. It waits for the first as
-// Take does, with the same options, and takes with it what is there at that moment,
-// all at once: no more than 1,000, and no more than 1 MiB beyond the first. Of
-// elements of another codec or type it tells as Take and Drain do.
+// TakeN takes up to n elements from the head, and one at least. It waits for the first as
+// [Queue.Take] does, with the same options, and takes with it those that are there at
+// that moment, atomically: 1,000 at most, and 1 MiB at most beyond the first. Its errors
+// are those of Take and [Queue.Drain]; n below 1 is [quorate.ErrInvalid].
 func (q *Queue[T]) TakeN(ctx context.Context, n int, opts ...WaitOption) ([]T, error) {
 	const verb = "take from"
 	if n < 1 {
@@ -132,7 +136,8 @@ func (q *Queue[T]) TakeN(ctx context.Context, n int, opts ...WaitOption) ([]T, e
 // reads is the codec that the handle reads.
 func (q *Queue[T]) reads() int64 { return int64(q.codec.ID()) }
 
-// Peek returns the head and reports whether there is one. It takes nothing.
+// Peek returns the head and reports whether there is one. It takes nothing. A head of
+// another codec or type is [quorate.ErrCodec].
 func (q *Queue[T]) Peek(ctx context.Context, opts ...ReadOption) (T, bool, error) {
 	reading := structures.ReadWith(opts)
 	v, reply, err := q.element(ctx, q.call("peek at", opPeek, reading.Flags, protocol.AppendInts(nil)))
@@ -144,12 +149,14 @@ func (q *Queue[T]) Peek(ctx context.Context, opts ...ReadOption) (T, bool, error
 	return v, false, err
 }
 
-// Drain takes up to most elements from the head, and waits for none. It takes
-// them in pages of at most 1,000, each at once; where a later page fails it
-// returns what it has taken together with the error. It stops before an element
-// that another codec wrote, which is quorate.ErrCodec where it has taken nothing. Of
-// elements of another type, which have been taken, it tells as Take does, and
-// returns the others of their page.
+// Drain takes up to most elements from the head. It never waits. It takes pages of 1,000
+// elements at most, each atomically. If a later page fails it returns what it has taken
+// together with the error.
+//
+// Errors: [quorate.ErrInvalid] if most is negative; [quorate.ErrCodec] if another codec
+// wrote the first element. Drain stops before a later one of another codec. Elements of
+// another type than T have been taken: the error then Is ErrCodec and
+// [quorate.ErrOutcomeUnknown], and the other elements of the page are returned.
 func (q *Queue[T]) Drain(ctx context.Context, most int) ([]T, error) {
 	const verb = "drain"
 	if most < 0 {
@@ -201,16 +208,15 @@ func (q *Queue[T]) readAll(verb string, reply structures.Reply) (all []T, lost i
 	return all, lost, err
 }
 
-// Len returns how many elements there are, without those that are reserved for
-// a Take.
+// Len returns how many elements there are, without those that are reserved for a Take.
 func (q *Queue[T]) Len(ctx context.Context, opts ...ReadOption) (int, error) {
 	n, err := q.handle.Len(ctx, opts...)
 	return int(n), err
 }
 
-// Clear removes the elements that are there when it begins, without those that
-// are reserved for a Take. It removes them in steps of at most 1,000, each at
-// once.
+// Clear removes the elements that are there when it begins, except those that are reserved
+// for a Take. It removes 1,000 at a time, each time atomically. After an error it may have
+// removed some.
 func (q *Queue[T]) Clear(ctx context.Context) error {
 	mark := int64(0)
 	for {
@@ -222,24 +228,24 @@ func (q *Queue[T]) Clear(ctx context.Context) error {
 	}
 }
 
-// Setting is a setting of a queue, agreed by Configure.
+// Setting is a setting of a queue: see [Queue.Configure].
 type Setting = structures.Setting
 
-// Capacity bounds how many elements the queue may have, 1 to MaxCapacity; 0 is
-// without bounds, the default.
+// Capacity bounds how many elements the queue may have: 1 to [MaxCapacity]. The default, 0,
+// is without a bound.
 func Capacity(n int64) Setting {
 	return Setting{Name: capacitySetting.Name, Value: structures.SettingValue{Int: n}}
 }
 
-// Configure agrees the settings of the queue once, those not given at their
-// defaults. The same again is nil; others are quorate.ErrSettings, which names
-// those in force. A capacity out of range is quorate.ErrInvalid.
+// Configure sets the settings of the queue, once; those not given are at their defaults.
+// The same settings again are no error. Errors: [quorate.ErrSettings], which names those in
+// force, for others; [quorate.ErrInvalid] for a capacity out of range.
 func (q *Queue[T]) Configure(ctx context.Context, settings ...Setting) error {
 	return q.handle.Configure(ctx, settings...)
 }
 
-// Destroy removes the queue with its elements and settings. Who waits gets
-// quorate.ErrDestroyed. The name can be used again at once.
+// Destroy removes the queue with its elements and settings. Calls that wait return
+// [quorate.ErrDestroyed]. The name can be used again at once.
 func (q *Queue[T]) Destroy(ctx context.Context) error {
 	return q.handle.Destroy(ctx)
 }
@@ -295,9 +301,9 @@ func (q *Queue[T]) number(ctx context.Context, verb string, op protocol.Op, flag
 	return n, reply, nil
 }
 
-// invoke carries out an operation; every code but OK is an error. That there was
-// nothing to take, or no room, for as long as it could wait is quorate.ErrNotInTime,
-// with the reply.
+// invoke carries out an operation; every code but OK is an error. If the queue was empty or
+// full for as long as the call could wait, the error is quorate.ErrNotInTime, and the reply
+// is returned.
 func (q *Queue[T]) invoke(ctx context.Context, verb string, op protocol.Op, flags protocol.Flags, body []byte) (structures.Reply, error) {
 	return q.handle.Invoke(ctx, q.call(verb, op, flags, body))
 }

@@ -23,8 +23,8 @@ func Kind() structures.Kind {
 	}
 }
 
-// cost: each element that is put is written, each that is taken or cleared is
-// looked at and deleted.
+// cost counts that each element that is put is written, and each that is taken or
+// cleared is read and deleted.
 func cost(op protocol.Op, body []byte) int {
 	switch op {
 	case opPutAll:
@@ -52,10 +52,10 @@ var kind = Kind()
 //	"c"             [next, free]  the number of the next element, and how many "e" rows there are; not there without any
 //	"e" and number  value         a free element; the lowest number is the head
 //	"r" and number  [(number, value) ...]  elements reserved for a Take, from that number on; the owner is its session
-//	"m"             []            room was left for later; due at once
+//	"m"             []            admitting Puts was left for later; due at once
 //
-// Elements are numbered upwards. Where there is no "c" row the next number is
-// that of the mutation, times the most that one can add: it is above all before.
+// Elements are numbered upwards. Without a "c" row the next number is that of the
+// mutation, times the most that one can add: it is above all before.
 // An "r" row without an owner is due at once: its elements are given back later.
 //
 // A waiting Take carries nothing, a waiting TakeN how many it wants at most, a
@@ -76,7 +76,7 @@ const (
 	reservedPrefix = 'r'
 )
 
-// maxMoved bounds how many elements come or go in one mutation.
+// maxMoved bounds how many elements one mutation adds or removes.
 const maxMoved = 1000
 
 func elementKey(prefix byte, number int64) []byte {
@@ -222,8 +222,7 @@ func (machine) Read(view structures.View, _ protocol.Op, _ []byte) structures.Re
 	return structures.OK(appendValues(nil, e.value))
 }
 
-// Due lets those in for whom there was room that was left for later, or goes on
-// giving back.
+// Due admits waiting Puts that were left for later, or goes on giving back.
 func (m machine) Due(env structures.Env, key []byte, row structures.Row) {
 	if key[0] == reservedPrefix {
 		m.Ended(env, key, row)
@@ -233,7 +232,7 @@ func (m machine) Due(env structures.Env, key []byte, row structures.Row) {
 	c.admit(env, key)
 }
 
-// Ended gives reserved elements to the next Takes, or back to their places.
+// Ended gives reserved elements to the next Takes, or puts them back where they were.
 func (machine) Ended(env structures.Env, key []byte, row structures.Row) {
 	c := load(env)
 	back := readReserved(row.Value)
@@ -248,9 +247,7 @@ func (machine) Ended(env structures.Env, key []byte, row structures.Row) {
 		return
 	}
 	for _, e := range back {
-		if mutants.On(mutants.GiveBackAtTail) {
-			e.number = c.number(env)
-		}
+		e = mutantGivenBack(env, &c, e)
 		c.free++
 		env.Put(elementKey(elementPrefix, e.number), structures.Row{Value: e.value})
 	}
@@ -264,7 +261,7 @@ func (machine) Confirmed(env structures.Env, key []byte, row structures.Row) {
 	env.Delete(key)
 }
 
-// Withdrawn has nothing to do: those who wait, wait for the same.
+// Withdrawn has nothing to do: all waiting calls wait for the same.
 func (machine) Withdrawn(structures.Env) {}
 
 // Len returns how many elements are free to take.
@@ -356,17 +353,17 @@ func wants(w structures.Waiter) int {
 	return int(r.Uint())
 }
 
-// taking is what a waiting call is to have.
+// taking is what a waiting call gets.
 type taking struct {
 	waiter   structures.Waiter
 	elements []element
 }
 
-// deal deals elements out to those who wait to take, in the order of arrival: to
-// each as many as it wants and as fit in a page. It reports whether others wait
-// for whom this mutation has no room.
+// deal assigns elements to the waiting calls that take, in the order of arrival: to each
+// as many as it wants and as fit in a page. It reports whether more calls wait than this
+// mutation may grant.
 func deal(env structures.Env, elements []element) (takes []taking, more bool) {
-	most, page := env.Room(), int(env.Limits().PageBytes)
+	most, page := env.GrantsLeft(), int(env.Limits().PageBytes)
 	env.Waiters(func(w structures.Waiter) bool {
 		if !isTake(w) || len(elements) == 0 {
 			return false
@@ -399,8 +396,8 @@ func (t *taking) reserve(env structures.Env) {
 	env.Reserve(t.waiter, structures.OK(appendValues(nil, values...)), key)
 }
 
-// put adds an element, for the call that waits longest to take or at the tail. If
-// there is no room, opPut waits.
+// put adds an element, for the oldest call that waits to take or at the tail. If the
+// queue is full, opPut waits.
 func put(env structures.Env, c count, op protocol.Op, body []byte) structures.Result {
 	value, ms, _ := readPut(op, body)
 	n, refused := c.addAll(env, value)
@@ -415,7 +412,8 @@ func put(env structures.Env, c count, op protocol.Op, body []byte) structures.Re
 	return env.Wait(appendValues(nil, value), milliseconds(ms))
 }
 
-// putAll adds the first elements, as many as there is room for, and tells how many.
+// putAll adds as many of the first elements as the queue has capacity for, and returns
+// how many.
 func putAll(env structures.Env, c count, body []byte) structures.Result {
 	values, _ := readValues(body)
 	n, refused := c.addAll(env, values...)
@@ -425,9 +423,9 @@ func putAll(env structures.Env, c count, body []byte) structures.Result {
 	return structures.OK(protocol.AppendInts(nil, int64(n)))
 }
 
-// addAll adds the first values, for those who wait to take and then at the tail. It
-// returns how many: 0 where others wait for room, all where there is room for them,
-// and this mutation may answer all who wait for them.
+// addAll adds the first values, for the calls that wait to take and then at the tail. It
+// returns how many: none if other Puts wait; all if the queue has capacity for them, and
+// this mutation may grant all calls that wait for them.
 func (c *count) addAll(env structures.Env, values ...[]byte) (int, *structures.Result) {
 	for _, v := range values {
 		if most := int(env.Limits().Value); len(v) > most {
@@ -471,7 +469,7 @@ func (c *count) addAll(env structures.Env, values ...[]byte) (int, *structures.R
 	return n, nil
 }
 
-// reads reports whether who reads a codec reads a value.
+// reads reports whether a caller with a codec can read a value.
 func reads(codec int64, value []byte) bool { return codec == anyCodec || int64(value[0]) == codec }
 
 func otherCodec(value []byte) structures.Result {
@@ -480,8 +478,8 @@ func otherCodec(value []byte) structures.Result {
 
 func milliseconds(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
 
-// take takes up to most elements for good, no more than fit in a page, and none
-// from the first on that another codec wrote. Of none at all it does what otherwise
+// take takes up to most elements for good, no more than fit in a page, and stops before
+// the first that another codec wrote. If there is none at all it does what otherwise
 // says.
 func take(env structures.Env, c count, most, codec int64, otherwise func() structures.Result) structures.Result {
 	limits := env.Limits()
@@ -519,8 +517,8 @@ func (c *count) add(env structures.Env, value []byte) {
 	env.Put(elementKey(elementPrefix, c.number(env)), structures.Row{Value: value})
 }
 
-// clearBefore removes the first elements whose number is below mark, all that
-// are there where it is 0, and returns the mark to go on with.
+// clearBefore removes the first elements whose number is below mark, or any number if it
+// is 0, and returns the mark to go on with.
 func clearBefore(env structures.Env, c count, mark int64) structures.Result {
 	if mark == 0 {
 		mark = c.next
@@ -547,16 +545,16 @@ func clearBefore(env structures.Env, c count, mark int64) structures.Result {
 	return structures.OK(protocol.AppendInts(nil, mark))
 }
 
-// admit lets waiting Puts into the room that there is, in the order of arrival,
-// deletes the rows that have made it and writes the counts. The first that fits
-// is let in however large it is; the rest goes on where a page is full.
-func (c *count) admit(env structures.Env, gone ...[]byte) {
+// admit deletes rows, admits waiting Puts in the order of arrival as far as the capacity
+// allows, and writes the counts. It admits the first however large it is, and stops when
+// a page is full; Due admits the rest.
+func (c *count) admit(env structures.Env, removed ...[]byte) {
 	var puts []structures.Waiter
 	more, size, page := false, 0, int(env.Limits().PageBytes)
-	most := min(env.Room(), maxMoved)
-	room := *c
+	most := min(env.GrantsLeft(), maxMoved)
+	after := *c
 	env.Waiters(func(w structures.Waiter) bool {
-		if isTake(w) || room.full() {
+		if isTake(w) || after.full() {
 			return false
 		}
 		size += len(w.Payload)
@@ -564,10 +562,10 @@ func (c *count) admit(env structures.Env, gone ...[]byte) {
 			return false
 		}
 		puts = append(puts, w)
-		room.free++
+		after.free++
 		return true
 	})
-	for _, key := range gone {
+	for _, key := range removed {
 		env.Delete(key)
 	}
 	for _, w := range puts {

@@ -6,36 +6,38 @@
 //	held, err := writers.Acquire(ctx, 1)
 //	defer held.Release(ctx)
 //
-// Init agrees once how many permits there are. Acquire takes some of them, or
-// waits; who waits is served in the order of arrival, and a large request is
-// not overtaken by small ones behind it, not even by a TryAcquire that does not
-// wait. What was acquired returns when it is released, or when the session of
-// its holder has ended. Every operation is linearizable, and every mutation is
-// applied exactly once.
+// Init sets once how many permits there are. Acquire takes some of them, or waits. Calls
+// that wait are served in the order of arrival: small requests do not overtake a large
+// one, not even a TryAcquire, which does not wait. Permits return when they are released,
+// or when the session of their holder has ended. Every operation is linearizable, and
+// every mutation is applied exactly once.
 //
-// Acquire waits until its context ends, with the option Wait for so long, and with
-// Wait(0) not at all: quorate.ErrNotInTime. TryAcquire never waits and answers. From
-// Java's Semaphore: acquire and tryAcquire with a time are Acquire, tryAcquire
-// without one is TryAcquire, release is the Held's, availablePermits and drainPermits
-// are Available and Drain, reducePermits is AddPermits.
+// Acquire waits until its context ends, or for the time of the option Wait: then it
+// returns quorate.ErrNotInTime. TryAcquire never waits and returns a bool. The methods of
+// Java's Semaphore are here: acquire and tryAcquire with a time as Acquire, tryAcquire
+// without one as TryAcquire, release as Held.Release, availablePermits and drainPermits as
+// Available and Drain, reducePermits as AddPermits.
 //
-// A grant carries a fencing token: the version of the mutation that granted it, so
-// tokens grow from grant to grant, also over Destroy and a new Init. Grants that
-// one mutation makes, because it has freed permits for several, share it. A grant
-// has a number, too (structures.Held.ID): that of the call that asked. Release
-// names it, so a release that comes late never frees what was granted since.
+// A grant carries a fencing token: the version of the mutation that granted it. So tokens
+// grow from grant to grant, even after Destroy and a new Init. If one mutation frees
+// permits for several calls, their grants share a token. A hold also has a number
+// (structures.Held.ID), which Release names, so a late release never frees what was
+// granted since.
 //
-// Inspect lists who holds permits, since when, and who waits. Revoke takes a hold away
-// from a holder that is stuck: its Held.Context ends, with structures.ErrRevoked as
-// cause, and the permits return when it has stopped and the grace is over.
+// Inspect lists the holders and the calls that wait. Revoke takes a hold away from a
+// holder that is stuck: its Held.Context ends, with structures.ErrRevoked as cause, and the
+// permits return when it has stopped and the grace is over.
 //
-// AddPermits and Drain change how many permits there are and wait for nobody.
-// They may leave fewer than are held: then nobody is granted until enough have
-// come back. A request for more than the semaphore has is ErrTooMany at once;
-// it has its Init value or, where that is more, the permits that exist, free
-// and held. A request that has become too large while it waited is told when
-// its turn comes.
+// AddPermits and Drain change how many permits there are, and never wait. They may leave
+// fewer than are held: then nothing is granted until enough have returned. A request for
+// more permits than the semaphore has is ErrTooMany at once. The semaphore has its Init
+// value or, if that is more, all permits that exist, free and held. A request that has
+// become too large while it waited fails when its turn comes.
 //
-// An Acquire whose outcome is unknown may hold permits nobody can release. They
-// return with the session.
+// The permits of an Acquire whose outcome is unknown are given back as soon as the client
+// knows the outcome, and at the latest with the session.
+//
+// Beside the errors that the methods name, any call can return those of package
+// [github.com/quorate/quorate] that say that nobody answered in time, or that the grid or
+// the client cannot serve it.
 package dsemaphore

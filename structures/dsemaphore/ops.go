@@ -23,14 +23,13 @@ const (
 
 // ops describes the operations.
 //
-// Three hold. An Acquire and a TryAcquire are granted permits; a Drain has no owner,
-// but whoever drained goes by its number: that nobody works with those permits, and
-// how many to add again. While a group that has lost data is in its grace period,
-// all permits of lost holders are free again, and the holders may not know yet.
-// What else changes a semaphore grants nothing then, since no call waits: a group
-// begins without waiting calls, and refuses an Acquire before it could wait. So a
-// Release is answered at once that its permits have gone back, and not only after
-// the grace period, and a semaphore may be set up meanwhile.
+// Three hold. An Acquire and a TryAcquire are granted permits. A Drain has no owner, but
+// its caller relies on the number: that nobody works with those permits, and how many to
+// add again. While a group that has lost data is in its grace period, all permits of lost
+// holders are free again, and the holders may not know yet. Other operations grant nothing
+// in that time, since no call waits: a group begins without waiting calls, and refuses an
+// Acquire before it could wait. So a Release is answered at once, not only after the grace
+// period, and a semaphore may be set up meanwhile.
 var ops = []structures.OpInfo{
 	{Op: opInit, Name: "init", Body: "[permits]", Result: "[]", Codes: []protocol.Code{protocol.CodeSettings}, Grows: true, Right: structures.RightManage},
 	{Op: opAcquire, Name: "acquire", Body: "[permits, wait]", Result: "[hold, token]", Codes: []protocol.Code{protocol.CodeTimedOut, codeNotInitialized, codeTooMany}, Waits: true, Holds: true, Right: structures.RightHold},
@@ -49,10 +48,10 @@ var initialized = []protocol.Code{codeNotInitialized}
 
 // The codes of a semaphore's own.
 const (
-	codeNotInitialized = protocol.CodeRoom + 0
-	codeTooMany        = protocol.CodeRoom + 1
-	codeNone           = protocol.CodeRoom + 2
-	codeNotHeld        = protocol.CodeRoom + 3
+	codeNotInitialized = protocol.CodeKindBase + 0
+	codeTooMany        = protocol.CodeKindBase + 1
+	codeNone           = protocol.CodeKindBase + 2
+	codeNotHeld        = protocol.CodeKindBase + 3
 )
 
 var codes = []structures.CodeInfo{

@@ -11,26 +11,26 @@ import (
 )
 
 var (
-	// ErrNotInitialized is the error of every operation but Init and Destroy
-	// before the first Init.
+	// ErrNotInitialized is the error of an operation before the first [Semaphore.Init].
 	ErrNotInitialized = errors.New("not initialized")
-	// ErrTooMany is the error of a request for more permits than the semaphore
-	// has: it could never be granted.
+	// ErrTooMany is the error of a request for more permits than the semaphore has: it
+	// could never be granted.
 	ErrTooMany = errors.New("too many permits")
 )
 
-// Semaphore is a handle of one semaphore. Making it costs nothing; it is safe
-// for concurrent use. A bad name is the error of every call.
+// Semaphore is a handle of one semaphore. Making one costs nothing. It is safe for
+// concurrent use.
 type Semaphore struct{ handle structures.Handle }
 
-// New returns the handle of the semaphore with the given name.
+// New returns the handle of the semaphore with the given name. A bad name is the error of
+// every call: [quorate.ErrInvalid], or [quorate.ErrTooLarge] for more than 255 bytes.
 func New(inv structures.Invoker, name string) *Semaphore {
 	return &Semaphore{structures.NewHandle(inv, &kind, name, nil)}
 }
 
-// Init agrees that the semaphore has n permits, 0 to MaxPermits. The same again
-// is nil, whatever was acquired or added since; another n is
-// quorate.ErrSettings, which names the one in force.
+// Init sets that the semaphore has n permits, 0 to [MaxPermits], once. The same n again is
+// no error, whatever was acquired or added since. Errors: [quorate.ErrSettings], which names
+// the number in force, for another n; [quorate.ErrInvalid] for one out of range.
 func (s *Semaphore) Init(ctx context.Context, n int64) error {
 	const verb = "init"
 	if n < 0 || n > MaxPermits {
@@ -40,17 +40,21 @@ func (s *Semaphore) Init(ctx context.Context, n int64) error {
 	return err
 }
 
-// Acquire takes n permits. It waits until they are free and those before it
-// are served, ctx ends, the session is lost or the semaphore is destroyed
-// (quorate.ErrDestroyed); with the option Wait for that long at most, and with
-// Wait(0) not at all: then it is quorate.ErrNotInTime. What it returns must be
-// released.
+// Acquire takes n permits, 1 to [MaxPermits]. While too few are free, or other calls wait,
+// it waits for its turn until ctx ends, or for the time of the option [Wait]; with Wait(0)
+// it never waits. Release what it returns.
+//
+// Errors: [quorate.ErrNotInTime] if the time of Wait is over; [ErrTooMany] if the semaphore
+// has fewer than n permits; [ErrNotInitialized]; [quorate.ErrInvalid] for n out of range;
+// [quorate.ErrOverloaded] if too many calls wait; [quorate.ErrDestroyed] and
+// [quorate.ErrSessionLost] end the wait.
 func (s *Semaphore) Acquire(ctx context.Context, n int64, opts ...WaitOption) (*structures.Held, error) {
 	return s.acquire(ctx, "acquire", n, structures.WaitWith(opts))
 }
 
-// TryAcquire takes n permits and reports whether it could. It never waits, and it
-// is false too where others wait.
+// TryAcquire takes n permits and reports whether it could. It never waits: it returns false
+// if too few are free or other calls wait. Its other errors are those of
+// [Semaphore.Acquire].
 func (s *Semaphore) TryAcquire(ctx context.Context, n int64) (*structures.Held, bool, error) {
 	held, err := s.acquire(ctx, "try to acquire", n, structures.WaitWith([]WaitOption{Wait(0)}))
 	if errors.Is(err, quorate.ErrNotInTime) {
@@ -59,8 +63,8 @@ func (s *Semaphore) TryAcquire(ctx context.Context, n int64) (*structures.Held, 
 	return held, err == nil, err
 }
 
-// Available returns how many permits are free. It is negative after AddPermits
-// has taken away more than were free.
+// Available returns how many permits are free. It is negative after [Semaphore.AddPermits]
+// has taken away more than were free. The error can be [ErrNotInitialized].
 func (s *Semaphore) Available(ctx context.Context, opts ...ReadOption) (int64, error) {
 	reading := structures.ReadWith(opts)
 	n, reply, err := s.number(ctx, "get the available permits of", opAvailable, reading.Flags)
@@ -70,17 +74,17 @@ func (s *Semaphore) Available(ctx context.Context, opts ...ReadOption) (int64, e
 	return n, err
 }
 
-// Drain removes all free permits and returns how many they were. They belong to
-// nobody: AddPermits puts permits back.
+// Drain removes all free permits and returns how many. They do not return by themselves:
+// [Semaphore.AddPermits] adds permits. The error can be [ErrNotInitialized].
 func (s *Semaphore) Drain(ctx context.Context) (int64, error) {
 	n, _, err := s.number(ctx, "drain", opDrain, 0)
 	return n, err
 }
 
-// AddPermits adds n permits, or takes away -n, free or not: a semaphore may
-// have fewer permits than are held, and then grants nothing until enough have
-// come back. More than MaxPermits in all, or fewer than -MaxPermits free, is
-// quorate.ErrInvalid.
+// AddPermits adds n permits, or takes away -n, free or not. A semaphore with fewer permits
+// than are held grants nothing until enough have returned. Errors: [ErrNotInitialized];
+// [quorate.ErrInvalid] if there would be more than [MaxPermits] in all, or fewer than
+// -MaxPermits free.
 func (s *Semaphore) AddPermits(ctx context.Context, n int64) error {
 	const verb = "add permits to"
 	if n < -MaxPermits || n > MaxPermits {
@@ -90,21 +94,24 @@ func (s *Semaphore) AddPermits(ctx context.Context, n int64) error {
 	return err
 }
 
-// Destroy removes the semaphore with all that is held of it. Who waits gets
-// quorate.ErrDestroyed. The name can be used again at once.
+// Destroy removes the semaphore. The contexts of its holds end, with [structures.ErrRevoked]
+// as cause, and calls that wait return [quorate.ErrDestroyed]. The name can be used again
+// at once.
 func (s *Semaphore) Destroy(ctx context.Context) error {
 	return s.handle.Destroy(ctx)
 }
 
-// Inspect returns what the semaphore is: who holds permits, since when, and who waits.
+// Inspect returns the holders of permits and the calls that wait: see
+// [structures.Handle.Inspect]. Of a semaphore that does not exist it is empty.
 func (s *Semaphore) Inspect(ctx context.Context) (structures.Inspection, error) {
 	return s.handle.Inspect(ctx)
 }
 
-// Revoke takes the permits of a hold, which Inspect has shown, from the session that
-// has them, or asks for them, and reports whether there was such a hold. The options
-// are structures.Grace, AskOnly and Reason; structures.Handle.Revoke says what they
-// promise.
+// Revoke takes the permits of a hold, which [Semaphore.Inspect] lists, from the session that
+// has them, or asks for them, and reports whether there was such a hold. The options are
+// [structures.Grace], [structures.AskOnly] and [structures.Reason]; the default grace is
+// [structures.DefaultGrace]. [structures.Handle.Revoke] says what is promised, and names the
+// errors.
 func (s *Semaphore) Revoke(ctx context.Context, hold protocol.HoldID, opts ...structures.RevokeOption) (existed bool, err error) {
 	return s.handle.Revoke(ctx, hold, opts...)
 }

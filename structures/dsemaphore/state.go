@@ -10,8 +10,8 @@ import (
 	"github.com/quorate/quorate/structures"
 )
 
-// Kind describes semaphores. Permits that are acquired do not grow: they are few, end
-// with their sessions, and keep what works with the grid going.
+// Kind describes semaphores. Acquire is not an operation that grows: holds are few, end
+// with their sessions, and keep the applications of the grid going.
 func Kind() structures.Kind {
 	return structures.Kind{
 		ID: 3, Name: "semaphore", Level: 1, Machine: machine{},
@@ -31,9 +31,8 @@ var kind = Kind()
 //	"m"               []                  grants were left for later; due at once
 //
 // A hold has the number of the call that asked, its token that of the mutation
-// that granted it. Waiting calls are served in the order of arrival and nobody
-// overtakes them, so the numbers of holds are granted in their order, and tokens
-// never fall.
+// that granted it. Waiting calls are served in the order of arrival and none overtakes
+// another, so holds are granted in the order of their numbers, and tokens never fall.
 //
 // Invariant: free + held changes only by Init, AddPermits and Drain.
 // Invariant: held is the sum over the rows of holds.
@@ -134,16 +133,12 @@ func (machine) Due(env structures.Env, key []byte, _ structures.Row) {
 // Ended gives back what an ended session held.
 func (machine) Ended(env structures.Env, key []byte, row structures.Row) {
 	c, _ := load(env)
-	if mutants.On(mutants.PermitLeaked) {
-		env.Delete(key)
-		return
-	}
 	var h structures.Hold
 	_ = h.Read(row.Value)
-	giveBack(env, c, key, h)
+	giveBack(env, c, key, mutantGivenBack(h))
 }
 
-// Withdrawn lets those through whom the call that has gone was in front of.
+// Withdrawn grants what the call that has ended was in front of.
 func (machine) Withdrawn(env structures.Env) {
 	if c, ok := load(env); ok {
 		c.serve(env, nil)
@@ -234,20 +229,19 @@ type grant struct {
 	hold    protocol.HoldID
 	session protocol.SessionID
 	permits int64
-	waiter  structures.Waiter // that has waited; the zero Waiter: it is the call being applied
-	refused structures.Result // where permits is 0
+	waiter  structures.Waiter // the call that has waited; the zero Waiter: the call being applied
+	refused structures.Result // if permits is 0
 }
 
-// serve is where permits are given: to the calls that wait, in the order of
-// arrival, and then to the one that is being applied, if it is given and the line
-// is empty. It reports false, and has changed nothing, where that one gets none.
-// Otherwise it deletes the rows that have led to it and writes the counts.
-func (c *count) serve(env structures.Env, now *grant, gone ...[]byte) bool {
+// serve grants permits: to the calls that wait, in the order of arrival, or, if now is given
+// and none waits, to the call that is being applied. It reports false, and changes nothing,
+// if that one gets none. Otherwise it deletes the removed rows and writes the counts.
+func (c *count) serve(env structures.Env, now *grant, removed ...[]byte) bool {
 	grants, more := c.decide(env, now)
 	if now != nil && len(grants) == 0 {
 		return false
 	}
-	for _, key := range gone {
+	for _, key := range removed {
 		env.Delete(key)
 	}
 	c.write(env)
@@ -267,8 +261,8 @@ func (c *count) serve(env structures.Env, now *grant, gone ...[]byte) bool {
 	return true
 }
 
-// decide returns who gets what, counted already, and whether there are more. A call
-// that is being applied gets nothing where others wait.
+// decide returns the grants, counts them, and reports whether more could be granted. A call
+// that is being applied gets nothing while others wait.
 func (c *count) decide(env structures.Env, now *grant) (grants []grant, more bool) {
 	if now != nil {
 		if now.permits <= c.free && (!anyWaits(env) || mutants.On(mutants.AcquireOvertaken)) {
@@ -277,14 +271,14 @@ func (c *count) decide(env structures.Env, now *grant) (grants []grant, more boo
 		}
 		return grants, false
 	}
-	room := env.Room()
+	left := env.GrantsLeft()
 	env.Waiters(func(w structures.Waiter) bool {
 		n, _, _, _ := structures.ReadWanted(w.Payload)
 		fits, never := n <= c.free, n > c.most()
 		switch {
 		case !fits && !never:
 			return false
-		case len(grants) == room:
+		case len(grants) == left:
 			more = true
 			return false
 		case never:
@@ -299,13 +293,11 @@ func (c *count) decide(env structures.Env, now *grant) (grants []grant, more boo
 }
 
 func (c *count) take(n int64) {
-	if !mutants.On(mutants.PermitTwice) {
-		c.free -= n
-	}
+	c.free -= mutantTaken(n)
 	c.held += n
 }
 
-// anyWaits reports whether a call waits whose time has not run out.
+// anyWaits reports whether a call waits that has not timed out.
 func anyWaits(view structures.View) bool {
 	found := false
 	view.Waiters(func(structures.Waiter) bool {

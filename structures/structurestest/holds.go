@@ -179,7 +179,7 @@ func (g *generic) mark(id protocol.HoldID) *mark {
 // holdState answers an OpHold as the model does.
 func (r *run) holdState(op Op) Answer {
 	id, _ := structures.ReadHold(op.Body)
-	s := structures.HoldState{Mark: structures.HoldGone}
+	s := structures.HoldState{Mark: structures.HoldAbsent}
 	if _, ok := r.held(id); ok {
 		m := r.generic.mark(id)
 		s = structures.HoldState{Mark: m.is, Reason: m.reason}

@@ -50,7 +50,7 @@ func (e *panickingEnv) Limits() protocol.Limits        { defer e.m.tick(); retur
 func (e *panickingEnv) Time() protocol.LogTime         { defer e.m.tick(); return e.Env.Time() }
 func (e *panickingEnv) Overdue() int                   { defer e.m.tick(); return e.Env.Overdue() }
 func (e *panickingEnv) Waiting() int                   { defer e.m.tick(); return e.Env.Waiting() }
-func (e *panickingEnv) Room() int                      { defer e.m.tick(); return e.Env.Room() }
+func (e *panickingEnv) GrantsLeft() int                { defer e.m.tick(); return e.Env.GrantsLeft() }
 func (e *panickingEnv) Caller() protocol.Caller        { defer e.m.tick(); return e.Env.Caller() }
 
 func (e *panickingEnv) Version() protocol.Version { defer e.m.tick(); return e.Env.Version() }

@@ -18,8 +18,8 @@ const (
 	opSet  protocol.Op = 2 // [value] -> []
 	opSwap protocol.Op = 3 // [old, new] -> []
 
-	codeDiffers = protocol.CodeRoom + 0
-	codeLonger  = protocol.CodeRoom + 1
+	codeDiffers = protocol.CodeKindBase + 0
+	codeLonger  = protocol.CodeKindBase + 1
 )
 
 var (
