@@ -63,7 +63,7 @@ func TestKindsAreComplete_Seen(t *testing.T) {
 		"a column of what shows a promise": edit("docs/guarantees.md", "| promise | map | counter | semaphore | queue |", "| promise | map | counter | semaphore |"),
 		"a column of faults":               edit("docs/guarantees.md", "| semaphore | queue | `quorate verify`", "| semaphore | `quorate verify`"),
 		"its term":                         edit("docs/terms.md", "semaphore or queue", "semaphore"),
-		"mutants":                          edit("structures/dqueue/state.go", "mutants.GiveBackAtTail", "false"),
+		"mutants":                          edit("structures/dqueue/mutant.go", "mutants.GiveBackAtTail", "false"),
 	} {
 		spoiled := maps.Clone(files)
 		if spoil(spoiled); len(lacksAround(&k, spoiled)) != 1 {
