@@ -19,7 +19,7 @@ func TestMeasure(t *testing.T) {
 		t.Errorf("took %v", took)
 	}
 	ask(1, 2, protocol.CodeInvalid)     // an answer, and a refusal
-	ask(1, 200, protocol.CodeKindBase)      // an answer of the structure; an operation of a later version
+	ask(1, 200, protocol.CodeKindBase)  // an answer of the structure; an operation of a later version
 	ask(1, 2, protocol.CodeNotOwner)    // no answer
 	ask(1, 2, protocol.CodeUnknown)     // neither
 	ask(9, 2, protocol.CodeUnsupported) // of no kind
