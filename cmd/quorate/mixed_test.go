@@ -63,7 +63,7 @@ func TestMixedVersions(t *testing.T) {
 	g.step("n1 is of the next version, for good", n1, g.next)
 	g.step("n2 is of the next version", n2, g.next)
 	g.tripleIsRefused()
-	// Who is left of this version comes back empty, to leaders of the next.
+	// Who is left of this version rejoins empty, to leaders of the next.
 	g.end(n3)
 	if err := os.RemoveAll(filepath.Join(g.Dir, n3.Name)); err != nil {
 		t.Fatal(err)

@@ -132,7 +132,7 @@ func (s *source) build(name string) string {
 }
 
 // snapshotOften has what this test logs become snapshots, and what they cover leave
-// the log: who comes back empty gets one.
+// the log: who rejoins empty gets one.
 func (s *source) snapshotOften() *source {
 	s.replace("shardgroups/config.go", "defaultSnapshotBytes = 32 << 20", "defaultSnapshotBytes = 64 << 10", 1)
 	s.replace("shardgroups/config.go", "defaultRetainBytes   = 32 << 20", "defaultRetainBytes   = 16 << 10", 1)

@@ -18,7 +18,7 @@ import (
 	"github.com/quorate/quorate/protocol"
 )
 
-// localGrid is a grid of member processes of this binary on this machine: what
+// Grid is a grid of member processes of this binary on this machine: what
 // demo shows and bench compare measures.
 type Grid struct {
 	Binary  string
@@ -30,7 +30,7 @@ type Grid struct {
 	Args       []string // of start, beside its own
 }
 
-// localMember is one member, and its process while it runs.
+// Member is one member, and its process while it runs.
 type Member struct {
 	Name    string
 	Address string
@@ -39,7 +39,7 @@ type Member struct {
 	Process *Process // nil: it does not run
 }
 
-// newLocalGrid chooses names and free ports for n members below dir.
+// New chooses names and free ports for n members below dir.
 func New(dir string, n int) (*Grid, error) {
 	binary, err := os.Executable()
 	if err != nil {
@@ -56,7 +56,7 @@ func New(dir string, n int) (*Grid, error) {
 	return g, nil
 }
 
-// newLimitedGrid is newLocalGrid for three members of a durability that have so
+// NewLimited is New for three members of a durability that have so
 // many MiB of memory each.
 func NewLimited(dir, durability string, mib int64) (*Grid, error) {
 	g, err := New(dir, 3)
@@ -107,6 +107,7 @@ func (g *Grid) Start(m *Member) error {
 	return nil
 }
 
+// LogFile is where a member logs.
 func (g *Grid) LogFile(m *Member) string { return filepath.Join(g.Dir, m.Name+".log") }
 
 // StartAll starts all members and returns a client once the grid serves and
