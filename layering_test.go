@@ -137,9 +137,10 @@ var dependencies = map[string]map[string]string{
 
 // testDependencies are imported by tests only.
 var testDependencies = map[string]string{
-	"github.com/google/go-cmp":        "says how two values differ",
-	"github.com/rogpeppe/go-internal": "testscript: the commands as a shell sees them",
-	"pgregory.net/rapid":              "property tests that shrink what they find",
+	"github.com/cockroachdb/datadriven": "scripts with the output that they are to have",
+	"github.com/google/go-cmp":          "says how two values differ",
+	"github.com/rogpeppe/go-internal":   "testscript: the commands as a shell sees them",
+	"pgregory.net/rapid":                "property tests that shrink what they find",
 }
 
 // pure are the packages, and files, in which state is replicated or plans are

@@ -23,7 +23,7 @@ func (b *backend) AddressOf(id protocol.MemberID) (string, bool) {
 	return b.m.coordinator.AddressOf(id)
 }
 
-func (b *backend) ServeGossip(c net.Conn) { b.m.coordinator.Directory.ServeGossip(c) }
+func (b *backend) ServeGossip(c net.Conn) { b.m.coordinator.ServeGossip(c) }
 
 func (b *backend) ServeRaft(c net.Conn) {
 	h := b.m.coordinator.Host()
@@ -51,11 +51,11 @@ func (b *backend) PartitionOf(q *protocol.Request, partitions int) protocol.Part
 }
 
 func (b *backend) OpenSessions(ctx context.Context, cluster protocol.UUID, opens []systemstate.Opening) ([]systemstate.Opened, error) {
-	return b.m.coordinator.Peers.OpenSessions(ctx, cluster, opens)
+	return b.m.coordinator.OpenSessions(ctx, cluster, opens)
 }
 
 func (b *backend) RenewSessions(ctx context.Context, cluster protocol.UUID, ids []protocol.SessionID) ([]protocol.SessionID, error) {
-	return b.m.coordinator.Peers.RenewSessions(ctx, cluster, ids)
+	return b.m.coordinator.RenewSessions(ctx, cluster, ids)
 }
 
 func (b *backend) Session(q protocol.SessionRequest, source string, done func(protocol.Reply)) {
@@ -68,7 +68,7 @@ func (b *backend) Session(q protocol.SessionRequest, source string, done func(pr
 }
 
 func (b *backend) Peer(ctx context.Context, q protocol.PeerRequest) protocol.Reply {
-	return b.m.coordinator.Peers.Peer(ctx, q)
+	return b.m.coordinator.Peer(ctx, q)
 }
 
 func (b *backend) Admin(ctx context.Context, q protocol.AdminRequest) protocol.Reply {
@@ -136,7 +136,7 @@ func (b *backend) status() protocol.Status {
 	missing := c.Placement.Missing()
 	for _, g := range v.Groups {
 		group := b.group(v, g)
-		group.Partitions, group.Missing, group.NoHeadroom = owned[g.ID], missing[g.ID], c.Placement.NoRoom(g.ID)
+		group.Partitions, group.Missing, group.NoHeadroom = owned[g.ID], missing[g.ID], c.Placement.NoHeadroom(g.ID)
 		s.Groups = append(s.Groups, group)
 	}
 	return s

@@ -3,7 +3,7 @@ package grid
 import (
 	"errors"
 
-	"github.com/quorate/quorate/grid/internal/coordinator"
+	"github.com/quorate/quorate/grid/internal/coordinator/formation"
 	"github.com/quorate/quorate/grid/internal/identity"
 	"github.com/quorate/quorate/grid/internal/network"
 )
@@ -19,7 +19,7 @@ func Check(cfg Config) error {
 		m, err := identity.Check(cfg.DataDir)
 		problems = append(problems, err)
 		if err == nil {
-			problems = append(problems, coordinator.Agrees(&m, cfg.Cluster, cfg.settings()))
+			problems = append(problems, formation.Agrees(&m, cfg.Cluster, cfg.settings()))
 		}
 	}
 	member := cfg.Listen
@@ -40,8 +40,8 @@ func Check(cfg Config) error {
 }
 
 // settings are what the configuration wants of its cluster.
-func (c *Config) settings() coordinator.Settings {
-	return coordinator.Settings{
+func (c *Config) settings() formation.Settings {
+	return formation.Settings{
 		Durability: string(c.Durability), Partitions: c.Partitions, Groups: c.Groups, Replicas: c.Replicas,
 	}
 }

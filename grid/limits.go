@@ -83,18 +83,18 @@ func (m *Member) lookAtMemory() {
 		} else if was != nil {
 			m.log.Info("memory has headroom again", "used", s.Used, "limit", s.Limit)
 		}
-		m.coordinator.Directory.SetState(func(g *gossip.State) { g.MemoryFull = s.Full })
+		m.coordinator.SetState(func(g *gossip.State) { g.MemoryFull = s.Full })
 	}
 	if s.Over && !m.coordinator.IsReady() {
-		m.coordinator.Fail(fmt.Errorf(
+		m.coordinator.Status.Fail(fmt.Errorf(
 			"what its data needs does not fit into this member's memory: %s of %s are in use before it serves: give it more memory (GOMEMLIMIT, or the limit of its control group)",
 			bytesText(s.Used), bytesText(s.Limit)))
 	}
 }
 
-// memoryRoom returns how much memory may be taken before the member is full, and
+// memoryHeadroom returns how much memory may be taken before the member is full, and
 // whether there is a limit. Where that is not enough the next look is closer.
-func (m *Member) memoryRoom(need uint64) (room uint64, known bool) {
+func (m *Member) memoryHeadroom(need uint64) (room uint64, known bool) {
 	s := m.memoryState.Load()
 	if s == nil {
 		return 0, true // it looks just now
@@ -194,8 +194,8 @@ func (m *Member) press() {
 	heard := map[protocol.MemberID]bool{}
 	self := m.coordinator.Member().Incarnation
 	for _, o := range v.Members {
-		states[o.ID] = m.coordinator.Directory.StateOf(o.Incarnation)
-		heard[o.ID] = o.Incarnation == self || m.coordinator.Directory.Heard(o.Incarnation)
+		states[o.ID] = m.coordinator.StateOf(o.Incarnation)
+		heard[o.ID] = o.Incarnation == self || m.coordinator.Heard(o.Incarnation)
 	}
 	mine, state := m.coordinator.Self(), m.diskState.Load()
 	level := state.Level

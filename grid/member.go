@@ -111,7 +111,7 @@ func Start(ctx context.Context, cfg Config) (*Member, error) {
 		Dir: dir, Address: m.address, Join: cfg.Join, Expect: cfg.BootstrapExpect, ClusterName: cfg.Cluster,
 		Settings: cfg.settings(),
 		Network:  m.net, Packets: packets, Kinds: served, Limits: m.limits, RTT: cfg.Tick, SlowOp: cfg.SlowOp, Disk: m.diskState.Load().Level, Tune: m.bounded(limit, tune.From(ctx)),
-		Stepped: tune.StepsFrom(ctx), Room: m.memoryRoom,
+		Stepped: tune.StepsFrom(ctx), Headroom: m.memoryHeadroom,
 		Logger: m.log, Changed: m.changed, Announced: m.tell, Reset: m.reset,
 	})
 	if err != nil {
@@ -242,7 +242,7 @@ func (m *Member) Close() error {
 		ctx, cancel := context.WithTimeout(context.Background(), min(handOverTimeout, m.cfg.ShutdownTimeout))
 		m.coordinator.Leadership.HandOver(ctx)
 		cancel()
-		m.coordinator.Rejoin.EndLife() // the others ask back
+		m.coordinator.Rejoin.Runs.EndRun() // the others ask back
 		m.server.Drain("the member is going away")
 	}
 	m.coordinator.Close(orderly)

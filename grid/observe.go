@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/quorate/quorate/grid/internal/coordinator"
+	"github.com/quorate/quorate/grid/internal/coordinator/membership"
 	"github.com/quorate/quorate/grid/internal/web"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups"
@@ -106,7 +106,7 @@ func (m *Member) checkGroups(v *systemstate.ClusterState, add func(name string, 
 		add("leaders", true, "of all %d groups", len(v.Groups))
 	}
 	var loading []string
-	for _, id := range coordinator.Loading(v) {
+	for _, id := range membership.Loading(v) {
 		loading = append(loading, groupLabel(id))
 	}
 	if len(loading) > 0 {
@@ -120,7 +120,7 @@ func (m *Member) checkGroups(v *systemstate.ClusterState, add func(name string, 
 	var silent []string
 	self := m.coordinator.Member().Incarnation
 	for _, o := range v.Members {
-		if o.Incarnation != self && !m.coordinator.Directory.Heard(o.Incarnation) {
+		if o.Incarnation != self && !m.coordinator.Heard(o.Incarnation) {
 			silent = append(silent, o.Name)
 		}
 	}
@@ -179,7 +179,7 @@ func (m *Member) addClusterState(out web.Metrics, v *systemstate.ClusterState) {
 	self := m.coordinator.Member().Incarnation
 	heard := 0
 	for _, o := range v.Members {
-		if o.Incarnation == self || m.coordinator.Directory.Heard(o.Incarnation) {
+		if o.Incarnation == self || m.coordinator.Heard(o.Incarnation) {
 			heard++
 		}
 	}
@@ -339,7 +339,7 @@ func (m *Member) addProcess(out web.Metrics) {
 	if s.Limit > 0 {
 		out.Add("memory_limit_bytes", float64(s.Limit))
 	}
-	announced := m.coordinator.Directory.StateOf(m.coordinator.Member().Incarnation)
+	announced := m.coordinator.StateOf(m.coordinator.Member().Incarnation)
 	out.Add("full", boolean(announced.MemoryFull), "memory")
 	out.Add("full", boolean(announced.DiskFull), "disk")
 	if m.cfg.Durability == Memory {

@@ -104,11 +104,12 @@ type AdminRequest struct {
 // PeerRequest is what members ask of each other; What says what. A Reply
 // answers it.
 type PeerRequest struct {
-	_    struct{} `cbor:",toarray"`
-	Type MessageType
-	ID   uint64
-	What string
-	Args []byte
+	_         struct{} `cbor:",toarray"`
+	Type      MessageType
+	ID        uint64
+	What      string
+	Args      []byte
+	Forwarded bool // the question of another member, which is passed on no further
 }
 
 var (

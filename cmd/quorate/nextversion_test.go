@@ -176,7 +176,7 @@ func (s *source) next() *source {
 	s.grow("protocol", "Later Later `level:\"2\" json:\"later\"`", 18, func(name string, t *ast.StructType) bool {
 		return isArray(name, t) || strings.HasPrefix(name, "Status") || slices.Contains([]string{"HashReport", "GroupHash", "StructureReport", "StructureInfo"}, name)
 	})
-	s.grow("grid/internal/coordinator", field, 26, isArray)
+	s.grow("grid/internal/peers", field, 26, isArray)
 	s.grow("grid/internal/gossip", field, 1, isArray)
 	s.grow("shardgroups/raftnet", field, 1, isArray)
 	s.grow("shardgroups/systemstate", field, 12, func(name string, t *ast.StructType) bool {
@@ -192,7 +192,7 @@ func (s *source) next() *source {
 	s.replace("client/conn.go", "q.Append(", "q.AppendLater(", 2) // also c.req.Append
 	s.replace("client/batch.go", "c.req.Append(", "c.req.AppendLater(", 1)
 	s.replace("grid/internal/server/writer.go", "r.Append(", "r.AppendLater(", 1)
-	s.replace("grid/internal/server/server.go", "r.Append(", "r.AppendLater(", 1)
+	s.replace("grid/internal/server/peer.go", "r.Append(", "r.AppendLater(", 1)
 	s.replace("grid/internal/server/client.go", "p.Append(", "p.AppendLater(", 3)
 	s.replace("shardgroups/group.go", "p.Append(", "p.AppendLater(", 2)
 

@@ -1,11 +1,11 @@
 package coordinator
 
 import (
-	"log/slog"
 	"testing"
 	"time"
 
 	"github.com/quorate/quorate/grid/internal/identity"
+	"github.com/quorate/quorate/grid/internal/peers"
 )
 
 // patience is far longer than anything takes that does not wait.
@@ -21,26 +21,23 @@ func TestNobodyWaitsForTheMemberFile(t *testing.T) {
 	defer dir.Close()
 	writes, resume := make(chan struct{}), make(chan struct{})
 	dir.BeforeWrite = func() { close(writes); <-resume }
-	other := self{Incarnation: identity.NewUUID(), Address: "127.0.0.1:1"}
-	c := &Coordinator{
-		dir: dir, log: slog.New(slog.DiscardHandler), poke: make(chan struct{}, 1),
-	}
-	c.makeParts()
+	other := peers.Self{Incarnation: identity.NewUUID(), Address: "127.0.0.1:1"}
+	c := idleMember(t, nobody, func(cfg *Config) { cfg.Dir = dir })
 	written := make(chan error, 1)
 	own := dir.Member().Incarnation
 	go func() {
-		_, err := c.Formation.onEnlist(enlistment{Incarnation: own, Founder: other, Cluster: identity.NewUUID()})
+		_, err := c.Formation.OnEnlist(peers.Enlistment{Incarnation: own, Founder: other, Cluster: identity.NewUUID()})
 		written <- err
 	}()
 	<-writes
 	answered := make(chan struct{})
 	go func() {
 		defer close(answered)
-		if a, ok := c.Directory.resolve(other.Incarnation); !ok || a != other.Address {
+		if a, ok := c.Resolve(other.Incarnation); !ok || a != other.Address {
 			t.Errorf("the founder is at %q, %t", a, ok)
 		}
-		c.Directory.learn(other)
-		c.Directory.StateOf(other.Incarnation)
+		c.Learn(other)
+		c.StateOf(other.Incarnation)
 		c.Waiting()
 		if m := c.Member(); !m.Blank() {
 			t.Error("what is not on disk yet is told")

@@ -1,13 +1,12 @@
 package coordinator
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/quorate/quorate/grid/internal/coordinator/membership"
 	"github.com/quorate/quorate/protocol"
-	"github.com/quorate/quorate/shardgroups"
 	"github.com/quorate/quorate/shardgroups/systemstate"
 )
 
@@ -15,49 +14,48 @@ import (
 // others before it serves: for their leaders, and for those that are
 // restored. A member is started while its groups elect, as a rule, and who waits
 // for it wants to use all of them; but a group that has lost its majority may be
-// without a leader for ever, and one whose backup was lost is never restored,
-// and neither must take the others with it.
+// without a leader for ever, and one whose backup was lost is never restored:
+// neither must hold up the others.
 const groupsGrace = 5 * time.Second
 
-// checkReady closes ready once the member can serve: it knows where each request
-// goes. Which groups lack a leader is told by Leaderless, and which their state by
-// Loading.
-func (c *Coordinator) checkReady(h *shardgroups.Host, v *systemstate.ClusterState) {
+// checkReady says that the member serves once it can: when it knows the leader of each
+// group.
+func (c *Coordinator) checkReady(v *systemstate.ClusterState) {
 	if c.IsReady() {
 		return
 	}
 	if len(v.Partitions) == 0 {
-		c.setWaiting("the first groups")
+		c.SetWaiting("the first groups")
 		return
 	}
-	without, loading := c.Leaderless(), Loading(v)
+	without, loading := c.Leaderless(), membership.Loading(v)
 	if len(without)+len(loading) > 0 {
 		var awaited []string
 		if len(loading) > 0 {
-			awaited = append(awaited, "the restore of "+groupsText(loading))
+			awaited = append(awaited, "the restore of "+membership.GroupsText(loading))
 		}
 		if len(without) > 0 {
-			awaited = append(awaited, "a leader of "+groupsText(without))
+			awaited = append(awaited, "a leader of "+membership.GroupsText(without))
 		}
-		c.setWaiting("%s", strings.Join(awaited, ", and "))
+		c.SetWaiting("%s", strings.Join(awaited, ", and "))
 		if !c.waitedForGroups(time.Now(), v, without, loading) {
 			return
 		}
 		if len(loading) > 0 {
-			c.log.Warn("the member serves although groups are not restored", "groups", groupsText(loading))
+			c.Log.Warn("the member serves although groups are not restored", "groups", membership.GroupsText(loading))
 		}
 		if len(without) > 0 {
-			c.log.Warn("the member serves although groups have no leader", "groups", groupsText(without))
+			c.Log.Warn("the member serves although groups have no leader", "groups", membership.GroupsText(without))
 		}
 	}
 	c.groupsAwaited = time.Time{}
-	c.cfg.Changed()
-	close(*c.ready.Load())
+	c.Changed()
+	c.SetReady()
 }
 
 // waitedForGroups reports whether the member has waited long enough for the
-// groups that have no leader or are not restored. Where that is
-// so of all data groups, nobody could be served.
+// groups that have no leader or are not restored. If that is so of all data groups,
+// nobody could be served.
 func (c *Coordinator) waitedForGroups(now time.Time, v *systemstate.ClusterState, without, loading []protocol.GroupID) bool {
 	serving := 0 // data groups that can be used
 	for _, g := range v.Groups {
@@ -73,42 +71,4 @@ func (c *Coordinator) waitedForGroups(now time.Time, v *systemstate.ClusterState
 		c.groupsAwaited = now
 	}
 	return now.Sub(c.groupsAwaited) >= groupsGrace
-}
-
-// Loading returns the groups that refuse requests until they are restored
-// from a backup.
-func Loading(v *systemstate.ClusterState) []protocol.GroupID {
-	var loading []protocol.GroupID
-	for _, g := range v.Groups {
-		if g.Backup != 0 {
-			loading = append(loading, g.ID)
-		}
-	}
-	return loading
-}
-
-// Leaderless returns the groups of which this member knows no leader.
-func (c *Coordinator) Leaderless() []protocol.GroupID {
-	v := c.View()
-	if v == nil {
-		return nil
-	}
-	var without []protocol.GroupID
-	for _, g := range v.Groups {
-		if m, _ := c.leader(v, g.ID); m == 0 {
-			without = append(without, g.ID)
-		}
-	}
-	return without
-}
-
-func groupsText(ids []protocol.GroupID) string {
-	if len(ids) == 1 {
-		return fmt.Sprintf("group %d", ids[0])
-	}
-	var texts []string
-	for _, id := range ids {
-		texts = append(texts, fmt.Sprint(id))
-	}
-	return "groups " + strings.Join(texts, ", ")
 }

@@ -26,10 +26,7 @@ func TestReadyBesideAGroupThatIsNeverRestored(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var out bytes.Buffer
-				c := &Coordinator{cfg: Config{Changed: func() {}}, log: slog.New(slog.NewTextHandler(&out, nil))}
-				c.makeParts()
-				ready := make(chan struct{})
-				c.ready.Store(&ready)
+				c := idleMember(t, nobody, func(cfg *Config) { cfg.Logger = slog.New(slog.NewTextHandler(&out, nil)) })
 				v := &systemstate.ClusterState{
 					Partitions: []protocol.GroupID{2, 3},
 					Groups:     []systemstate.Group{{ID: protocol.SystemGroup}},
@@ -37,14 +34,14 @@ func TestReadyBesideAGroupThatIsNeverRestored(t *testing.T) {
 				for i, backup := range test.backups {
 					v.Groups = append(v.Groups, systemstate.Group{ID: protocol.GroupID(2 + i), Backup: backup})
 				}
-				c.checkReady(nil, v)
+				c.checkReady(v)
 				time.Sleep(groupsGrace - time.Nanosecond)
-				c.checkReady(nil, v)
+				c.checkReady(v)
 				if c.IsReady() || !strings.Contains(c.Waiting(), "the restore of group") {
 					t.Fatalf("ready %t, waits for %q", c.IsReady(), c.Waiting())
 				}
 				time.Sleep(time.Nanosecond)
-				c.checkReady(nil, v)
+				c.checkReady(v)
 				if c.IsReady() != test.ready {
 					t.Fatalf("after the time it is ready: %t; it waits for %q", c.IsReady(), c.Waiting())
 				}
@@ -56,7 +53,7 @@ func TestReadyBesideAGroupThatIsNeverRestored(t *testing.T) {
 					v.Groups[i].Backup = 0
 				}
 				if !test.ready {
-					c.checkReady(nil, v)
+					c.checkReady(v)
 					if !c.IsReady() {
 						t.Errorf("all states are loaded, and it waits for %q", c.Waiting())
 					}

@@ -275,72 +275,19 @@ func (s *Server) accept() {
 	}
 }
 
-// servePeer answers another member's questions, one after the other. While one is
-// answered the next is read, so that its context ends when the asker hangs up: it
-// may have asked others by then, or be no more.
+// servePeer answers another member's questions, as many at a time as arrive, up to
+// maxMemberQuestions. The context of one ends when its asker withdraws it or closes the
+// connection: it may have asked others by then, or be no more.
 func (s *Server) servePeer(c net.Conn) {
 	ctx, cancel := context.WithCancel(s.ctx)
-	questions := make(chan protocol.PeerRequest)
-	read := make(chan struct{})
-	go func() {
-		defer close(read)
-		defer cancel()
-		s.readQuestions(ctx, c, questions)
-	}()
-	defer func() {
-		cancel()
-		_ = c.Close() // perhaps a second time
-		<-read
-	}()
-	for {
-		var q protocol.PeerRequest
-		select {
-		case q = <-questions:
-		case <-ctx.Done():
-			return
-		}
-		if c.SetReadDeadline(time.Time{}) != nil {
-			return
-		}
-		asked, done := context.WithTimeout(ctx, peerTimeout)
-		r := s.cfg.Backend.Peer(asked, q)
-		done()
-		if ctx.Err() != nil {
-			return
-		}
-		r.ID = q.ID
-		out := protocol.EndFrame(r.Append(protocol.BeginFrame(nil)), 0)
-		if c.SetReadDeadline(time.Now().Add(peerTimeout)) != nil || c.SetWriteDeadline(time.Now().Add(peerWriteLimit)) != nil {
-			return
-		}
-		if _, err := c.Write(out); err != nil {
-			return
-		}
+	p := &memberConn{Conn: c, answer: s.cfg.Backend.Peer, asked: map[uint64]context.CancelFunc{}, free: make(chan struct{}, maxMemberQuestions)}
+	err := p.serve(ctx)
+	if err != nil && err != io.EOF && ctx.Err() == nil {
+		s.log.Debug("member connection", "from", addrOf(c), "err", err)
 	}
-}
-
-// readQuestions hands on what arrives on a member's connection until its end.
-func (s *Server) readQuestions(ctx context.Context, c net.Conn, questions chan<- protocol.PeerRequest) {
-	frames := protocol.NewFrameReader(c, protocol.MaxHandshakeFrame)
-	for {
-		b, err := frames.Next()
-		if err != nil {
-			if err != io.EOF && ctx.Err() == nil {
-				s.log.Debug("member connection", "from", addrOf(c), "err", err)
-			}
-			return
-		}
-		var q protocol.PeerRequest
-		if err := protocol.Decode(b, &q); err != nil || q.Type != protocol.TypePeer {
-			s.log.Debug("malformed question of a member", "from", addrOf(c), "err", err)
-			return
-		}
-		select {
-		case questions <- q:
-		case <-ctx.Done():
-			return
-		}
-	}
+	cancel()
+	_ = c.Close() // perhaps a second time
+	p.answering.Wait()
 }
 
 func addrOf(c net.Conn) string {

@@ -28,6 +28,12 @@ const (
 	GroupsAgreed   = "the first groups are agreed, and not started"
 )
 
+// The points of who leads a group, and of who may shut down.
+const (
+	Transferred  = "a leadership is transferred"
+	LeaveGranted = "a member may shut down, and has not been told"
+)
+
 // FormingPoints returns all points that a founder comes to.
 func FormingPoints() []string {
 	return []string{
