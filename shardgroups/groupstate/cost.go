@@ -116,13 +116,10 @@ func (t *tx) GrantsLeft() int {
 	t.reading()
 	w := &t.s.work
 	left := maxGrants - w.grants
-	switch {
-	case mutants.On(mutants.SweepCountsCalls):
-		left = maxGrants
-	case w.cleaning:
+	if w.cleaning {
 		left = (w.stop - w.spent) / grantCost
 	}
-	return min(max(left, 1), maxGrants)
+	return min(max(mutantGrantsLeft(left), 1), maxGrants)
 }
 
 // cleaner does what an entry leaves behind after its requests: it releases what

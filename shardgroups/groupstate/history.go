@@ -4,7 +4,6 @@ import (
 	"slices"
 	"sort"
 
-	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
 )
@@ -100,32 +99,30 @@ func (h *history) spare() int {
 
 // drop forgets the oldest mutation and returns how many bytes it had.
 func (h *history) drop() int {
-	byChunk := mutants.On(mutants.HistoryByChunk)
 	before, end := h.bytes, h.oldest
-	for h.events > 0 {
-		c := &h.chunks[0]
-		e := &c.events[h.head]
-		if e.end != end && !byChunk {
-			break
-		}
-		end = e.end
-		h.events--
-		h.bytes -= e.bytes()
-		if h.head++; h.head == c.n {
-			*c = chunk{} // the array goes on holding it otherwise
-			h.chunks, h.head = h.chunks[1:], 0
-			if byChunk {
-				break
-			}
-		}
+	for h.events > 0 && h.first().end == end {
+		h.dropFirst()
 	}
+	end = plantHistoryByChunk(h, end)
 	if h.events > 0 {
-		h.oldest = h.chunks[0].events[h.head].end
+		h.oldest = h.first().end
 	}
-	if !mutants.On(mutants.FloorForgotten) {
-		h.floor = end
-	}
+	h.floor = mutantFloor(h.floor, end)
 	return before - h.bytes
+}
+
+// first is the oldest event, of which there is one.
+func (h *history) first() *event { return &h.chunks[0].events[h.head] }
+
+// dropFirst forgets the oldest event, of which there is one.
+func (h *history) dropFirst() {
+	h.events--
+	h.bytes -= h.first().bytes()
+	c := &h.chunks[0]
+	if h.head++; h.head == c.n {
+		*c = chunk{} // the array goes on holding it otherwise
+		h.chunks, h.head = h.chunks[1:], 0
+	}
 }
 
 // each calls f for the events, oldest first, until it returns false.

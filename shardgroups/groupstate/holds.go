@@ -81,9 +81,7 @@ func truth(v bool) structures.Result {
 // putHold writes a hold again. It is due only if its holder has acknowledged.
 func (t *tx) putHold(key []byte, row structures.Row, h *structures.Hold) {
 	row.Value, row.Deadline = h.Append(nil), 0
-	switch {
-	case h.Mark == structures.HoldAcknowledged && !mutants.On(mutants.AcknowledgedKept),
-		h.Mark == structures.HoldRevoked && mutants.On(mutants.GraceUnacknowledged):
+	if mutantHoldEnds(h.Mark, h.Mark == structures.HoldAcknowledged) {
 		row.Deadline = h.Until
 	}
 	t.Put(key, row)

@@ -122,9 +122,7 @@ func newPartition(id protocol.PartitionID, distinct map[string]int) *partition {
 func (p *partition) copy() *partition {
 	c := *p
 	c.names, c.instances, c.rows = p.names.Copy(), p.instances.Copy(), p.rows.Copy()
-	if mutants.On(mutants.SnapshotAliased) {
-		c.rows = p.rows
-	}
+	plantSnapshotAliased(p, &c)
 	c.records, c.garbage = p.records.Copy(), p.garbage.Copy()
 	c.history = p.history.copy()
 	// What is derived is not written.
@@ -183,10 +181,7 @@ func (p *partition) current() protocol.Version { return p.version(p.revision) }
 
 // time is the partition's time when its group's log time is now.
 func (p *partition) time(group protocol.LogTime) protocol.LogTime {
-	if mutants.On(mutants.OffsetForgotten) {
-		return group
-	}
-	return group + p.offset
+	return group + mutantOffset(p.offset)
 }
 
 // next is when something is due in the partition, in its group's log time. It is

@@ -7,9 +7,7 @@ import (
 	"io"
 
 	"github.com/cespare/xxhash/v2"
-	"github.com/tidwall/btree"
 
-	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups/levels"
 	"github.com/quorate/quorate/structures"
@@ -45,9 +43,7 @@ func (s *State) Prepare() *Snapshot {
 	for i, p := range s.partitions {
 		if p != nil {
 			c.s.partitions[i] = p.copy()
-			if mutants.On(mutants.RecordsLost) {
-				c.s.partitions[i].records = new(btree.Map[uint64, record])
-			}
+			plantRecordsLost(c.s.partitions[i])
 		}
 	}
 	return c
@@ -187,9 +183,7 @@ func (s *State) Restore(r io.Reader, stop <-chan struct{}) error {
 	for _, turn := range []*protocol.PartitionID{&n.turns.timeouts, &n.turns.expiry, &n.turns.garbage} {
 		*turn = protocol.PartitionID(d.count(maxPartitions))
 	}
-	if mutants.On(mutants.TurnForgotten) {
-		n.turns = turns{}
-	}
+	plantTurnForgotten(n)
 	n.history.budget = int(d.count(maxHistory))
 	if b := d.bytes(); d.err == nil {
 		if n.load, d.err = decodeLoad(b); d.err != nil {
@@ -231,9 +225,7 @@ func (d *decoder) partitions(n *State) {
 		n.owned++
 		n.history.restored(p)
 		n.garbage += p.garbage.Len()
-		if !mutants.On(mutants.DueForgotten) {
-			n.nextDue = min(n.nextDue, p.next())
-		}
+		n.nextDue = min(n.nextDue, mutantNextDue(p.next()))
 	}
 }
 

@@ -197,9 +197,7 @@ func (s *State) Apply(entry []byte, sink Sink) error {
 func (s *State) applyCommand(c command, payload []byte, level uint32) error {
 	switch c {
 	case commandClaim:
-		if mutants.On(mutants.WaitersLost) {
-			s.loseWaiters()
-		}
+		plantWaitersLost(s)
 		return shaped(c, payload, level, s.clock.claim)
 	case commandAttach:
 		return shaped(c, payload, level, func(v attach) { s.sessions.attach(v.Session, v.End) })
@@ -317,13 +315,10 @@ type applying struct {
 
 // applyRequest applies one mutation exactly once.
 func (s applying) applyRequest(q *protocol.Request) (structures.Result, protocol.Version) {
+	plantNotOwnedServed(s.State, q.Partition)
 	p := s.partition(q.Partition)
 	if p == nil {
-		if !mutants.On(mutants.NotOwnedServed) || int(q.Partition) >= len(s.partitions) {
-			return structures.Result{Code: protocol.CodeNotOwner}, 0
-		}
-		p = newPartition(q.Partition, s.distinct)
-		s.partitions[q.Partition] = p
+		return structures.Result{Code: protocol.CodeNotOwner}, 0
 	}
 	if s.load != nil {
 		r, _ := s.Refuses(q.Kind, q.Op)
@@ -444,10 +439,9 @@ func (s applying) control(p *partition, q *protocol.Request) (structures.Result,
 	if ok {
 		s.abandon(p, c, &rec)
 	}
-	if ok || !mutants.On(mutants.CancelForgotten) {
-		p.setRecord(key, record{seq: c.Sequence, state: stateCancelled, revision: p.revision})
-		s.sessions.touch(c.Session, p.id)
-	}
+	p.setRecord(key, record{seq: c.Sequence, state: stateCancelled, revision: p.revision})
+	s.sessions.touch(c.Session, p.id)
+	plantCancelForgotten(p, key, ok)
 	return structures.Result{Code: protocol.CodeCancelled}, p.current()
 }
 
@@ -548,35 +542,6 @@ func (s applying) callback(p *partition, id uint64, f func(structures.Machine, *
 		}()
 		f(s.kinds[t.instance.kind].Machine, t)
 	}()
-	before := s.work.spent
-	s.work.spent += t.cost
+	s.work.spent += mutantCost(t.cost)
 	t.commit(s.sink)
-	if mutants.On(mutants.SweepCountsCalls) {
-		s.work.spent = before + 1
-	}
-}
-
-// loseWaiters is a planted bug: rows of waiting calls go, their records stay.
-func (s *State) loseWaiters() {
-	for _, p := range s.partitions {
-		if p == nil {
-			continue
-		}
-		var lost []string
-		p.rows.Scan(func(key string, _ structures.Row) bool {
-			if key[instanceSize-1] == rowWaiter {
-				lost = append(lost, key)
-			}
-			return true
-		})
-		for _, key := range lost {
-			row, _ := p.deleteRow(key)
-			id, _, _ := splitRowKey(key)
-			if l, ok := p.instances.Get(id); ok {
-				l.waiters--
-				l.waiterBytes -= len(row.Value)
-				p.setInstance(id, l)
-			}
-		}
-	}
 }

@@ -431,9 +431,7 @@ func (t *tx) commit(sink Sink) {
 		p.endInstance(t.id, t.instance)
 		p.garbage.Set(t.id, t.instance.kind)
 		t.s.garbage++
-		if mutants.On(mutants.TokenReused) {
-			p.revision = 0
-		}
+		plantTokenReused(p)
 	case t.settings != nil || waiters != t.instance.waiters:
 		p.setInstance(t.id, t.instance)
 	}

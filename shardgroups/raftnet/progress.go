@@ -44,13 +44,11 @@ type Stored struct {
 // other voter.
 func (p ObservedProgress) Lost(s Stored, alone bool) bool {
 	switch {
-	case mutants.On(mutants.LossUnseen):
-		return false
 	case s.Term < p.Term,
 		s.Term == p.HeldTerm && s.Last < p.HeldIndex,
 		s.Term == p.LedTerm && s.Last < p.LedIndex && !alone,
 		s.Term == p.VoteTerm && s.Vote != p.Vote:
-		return true
+		return !mutants.On(mutants.LossUnseen)
 	}
 	return false
 }

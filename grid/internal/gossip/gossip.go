@@ -15,7 +15,6 @@ import (
 	"github.com/hashicorp/memberlist"
 
 	"github.com/quorate/quorate/grid/internal/network"
-	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 )
 
@@ -106,10 +105,7 @@ func Start(cfg Config) (*Gossip, error) {
 	mc := memberlist.DefaultLANConfig()
 	mc.Name = cfg.Incarnation.String()
 	mc.Transport = g.transport
-	mc.Label = cfg.Label
-	if mutants.On(mutants.GossipUnlabelled) {
-		mc.Label = ""
-	}
+	mc.Label = mutantLabel(cfg.Label)
 	mc.AdvertiseAddr = ip.IP.String()
 	mc.AdvertisePort = port
 	mc.EnableCompression = false // messages are tiny, and nobody may make us inflate one
