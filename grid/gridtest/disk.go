@@ -8,13 +8,12 @@ import (
 )
 
 // WithMemoryDisks keeps logs and snapshots on file systems in memory that tell
-// apart what was synced from what was only written: see PowerLoss, SlowDisk and
-// FailDisk. member.json stays a synced file of the system, and the check of a
+// apart what was synced from what was only written: see PowerLoss and Disk. member.json stays a synced file of the system, and the check of a
 // member's data before it starts, which reads the system's files, is left out.
-func WithMemoryDisks() Option { return func(c *Cluster) { c.disks = true } }
+func WithMemoryDisks() Option { return func(o *options) { o.disks = true } }
 
-// disk is a member's file system in memory.
-type disk struct {
+// Disk is a member's file system in memory.
+type Disk struct {
 	files *vfs.MemFS // strict: knows what was synced
 	fs    *vfs.ErrorFS
 	slow  atomic.Int64 // nanoseconds that each sync takes
@@ -23,8 +22,8 @@ type disk struct {
 	kill  atomic.Pointer[func()] // ends the member that runs on it
 }
 
-func newDisk() *disk {
-	d := &disk{files: vfs.NewStrictMem()}
+func newDisk() *Disk {
+	d := &Disk{files: vfs.NewStrictMem()}
 	d.fs = vfs.Wrap(roomy{d.files}, d)
 	return d
 }
@@ -41,7 +40,7 @@ func (roomy) GetDiskUsage(string) (vfs.DiskUsage, error) {
 // never makes one fail: the engine would end the process, and with it the test.
 // Instead it ends the member there and then: nothing of it gets out any more,
 // and nothing is synced.
-func (d *disk) MaybeError(op vfs.Op) error {
+func (d *Disk) MaybeError(op vfs.Op) error {
 	if op == vfs.OpRead {
 		return nil
 	}
@@ -55,7 +54,7 @@ func (d *disk) MaybeError(op vfs.Op) error {
 }
 
 // lose is the moment from which nothing is synced.
-func (d *disk) lose() {
+func (d *Disk) lose() {
 	d.died.Store(true)
 	if kill := d.kill.Load(); kill != nil {
 		(*kill)()
@@ -64,7 +63,7 @@ func (d *disk) lose() {
 }
 
 // recover leaves what was synced, once nobody uses the disk.
-func (d *disk) recover() {
+func (d *Disk) recover() {
 	d.files.ResetToSyncedState()
 	d.files.SetIgnoreSyncs(false)
 	d.slow.Store(0)
@@ -72,7 +71,21 @@ func (d *disk) recover() {
 	d.died.Store(false)
 }
 
-func (c *Cluster) disk(i int) *disk {
+// Slow makes every sync of the member take so long; 0 makes the disk healthy. What
+// the member leads is as slow as its disk.
+func (d *Disk) Slow(sync time.Duration) { d.slow.Store(int64(sync)) }
+
+// Fail makes the disk fail at the n-th write or sync from now on, be it full or
+// broken. An engine that cannot write its log must end its process, so there and
+// then the member dies, and what it has not synced is gone: see Failed.
+func (d *Disk) Fail(n int) { d.left.Store(int64(n)) }
+
+// Failed reports whether the member has died of its disk. Its end is completed
+// with PowerLoss; then it can be started again.
+func (d *Disk) Failed() bool { return d.died.Load() }
+
+// Disk returns a member's disk. It needs WithMemoryDisks.
+func (c *Cluster) Disk(i int) *Disk {
 	c.t.Helper()
 	d := c.nodes[i].disk
 	if d == nil {
@@ -86,27 +99,13 @@ func (c *Cluster) disk(i int) *disk {
 func (c *Cluster) PowerLoss(members ...int) {
 	c.t.Helper()
 	for _, i := range members {
-		c.network(i).Kill() // nobody is told of anything from here on
+		c.nodes[i].network().Kill() // nobody is told of anything from here on
 	}
 	for _, i := range members {
-		c.disk(i).lose()
+		c.Disk(i).lose()
 	}
 	for _, i := range members {
 		c.Kill(i)
-		c.disk(i).recover()
+		c.Disk(i).recover()
 	}
 }
-
-// SlowDisk makes every sync of a member take d; 0 makes the disk healthy. What
-// the member leads is as slow as its disk. It needs WithMemoryDisks.
-func (c *Cluster) SlowDisk(i int, d time.Duration) { c.disk(i).slow.Store(int64(d)) }
-
-// FailDisk makes a member's disk fail at the n-th write or sync from now on,
-// be it full or broken. An engine that cannot write its log must end its
-// process, so there and then the member dies, and what it has not synced is
-// gone: see Failed. It needs WithMemoryDisks.
-func (c *Cluster) FailDisk(i, n int) { c.disk(i).left.Store(int64(n)) }
-
-// Failed reports whether a member has died of its disk. Its end is completed
-// with PowerLoss; then it can be started again.
-func (c *Cluster) Failed(i int) bool { return c.disk(i).died.Load() }

@@ -83,7 +83,7 @@ func TestDiskFull(t *testing.T) {
 	c.Restart(full)
 	c.WaitFull()
 
-	c.FillDisk(full, gridtest.RoomLittle)
+	c.Sensors(full).FillDisk(gridtest.SpaceLow)
 	c.Eventually("it leads nothing", func() bool {
 		n, known := leads(t, c, full, other)
 		return n == 0 && known == 4
@@ -95,7 +95,7 @@ func TestDiskFull(t *testing.T) {
 		t.Fatalf("with one member short of room: %v", err)
 	}
 
-	c.FillDisk(full, gridtest.RoomNone)
+	c.Sensors(full).FillDisk(gridtest.SpaceCritical)
 	c.Eventually("its replicas are stopped", func() bool { return running(c, full) == 0 })
 	if err := putAll(ctx, cl, "2"); err != nil {
 		t.Fatalf("with one member without room: %v", err)
@@ -103,7 +103,7 @@ func TestDiskFull(t *testing.T) {
 	checkAll(t, ctx, cl, "2")
 
 	// A second one has to stay, and its groups are read only.
-	c.FillDisk(other, gridtest.RoomNone)
+	c.Sensors(other).FillDisk(gridtest.SpaceCritical)
 	refused(t, ctx, c, cl)
 	checkAll(t, ctx, cl, "2")
 	if _, err := dmap.New[string, string](cl, "users").Delete(ctx, "none"); err != nil {
@@ -113,9 +113,9 @@ func TestDiskFull(t *testing.T) {
 		t.Errorf("%d replicas run on the second member, its groups need all 3", n)
 	}
 
-	c.FillDisk(other, gridtest.RoomEnough)
+	c.Sensors(other).FillDisk(gridtest.SpaceEnough)
 	c.Eventually("it takes writes again", func() bool { return putAll(ctx, cl, "3") == nil })
-	c.FillDisk(full, gridtest.RoomEnough)
+	c.Sensors(full).FillDisk(gridtest.SpaceEnough)
 	c.Eventually("the replicas run again", func() bool { return running(c, full) == 3 })
 	c.Eventually("it leads again", func() bool { n, _ := leads(t, c, full, other); return n > 0 })
 	checkAll(t, ctx, cl, "3")
@@ -173,12 +173,12 @@ func TestDiskFullEverywhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range 3 {
-		c.FillDisk(i, gridtest.RoomLittle)
+		c.Sensors(i).FillDisk(gridtest.SpaceLow)
 	}
 	refused(t, ctx, c, cl)
 	checkAll(t, ctx, cl, "0")
 	for i := range 3 {
-		c.FillDisk(i, gridtest.RoomNone)
+		c.Sensors(i).FillDisk(gridtest.SpaceCritical)
 	}
 	c.Eventually("the groups are led", func() bool { _, known := leads(t, c, 0, 1); return known == 4 })
 	checkAll(t, ctx, cl, "0")
@@ -193,7 +193,7 @@ func TestDiskFullEverywhere(t *testing.T) {
 		t.Errorf("status: %+v, %v", s.Disk, err)
 	}
 	for i := range 3 {
-		c.FillDisk(i, gridtest.RoomEnough)
+		c.Sensors(i).FillDisk(gridtest.SpaceEnough)
 	}
 	c.Eventually("it takes writes again", func() bool { return putAll(ctx, cl, "1") == nil })
 	c.Eventually("all replicas run", func() bool {

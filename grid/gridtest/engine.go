@@ -14,7 +14,7 @@ import (
 
 // WithClock puts log time under the test's control: it stands until Advance
 // moves it.
-func WithClock() Option { return func(c *Cluster) { c.clock = new(atomic.Int64) } }
+func WithClock() Option { return func(o *options) { o.clock = new(atomic.Int64) } }
 
 // Advance moves the clock of all members, which WithClock gave them. Log time
 // follows with the next entry, which a leader logs at once where something has
@@ -29,38 +29,6 @@ func (c *Cluster) Advance(d time.Duration) {
 	c.clock.Add(int64(d))
 }
 
-// hooks are what a member's engine gets of the test.
-func (c *Cluster) hooks(n *node) shardgroups.TestHooks {
-	h := shardgroups.TestHooks{TrustDisk: c.disks, Opened: func(h *shardgroups.Host) { n.host.Store(h) }}
-	if c.clock != nil {
-		h.Clock = func() time.Duration { return time.Duration(c.clock.Load()) }
-	}
-	if n.disk != nil {
-		h.FS = n.disk.fs
-	}
-	return h
-}
-
-// Groups returns the groups of the cluster, as member i knows them.
-func (c *Cluster) Groups(i int) []protocol.GroupID {
-	c.t.Helper()
-	h := c.host(i)
-	var all []protocol.GroupID
-	for _, g := range h.System().View().Groups {
-		all = append(all, g.ID)
-	}
-	return all
-}
-
-func (c *Cluster) host(i int) *shardgroups.Host {
-	c.t.Helper()
-	h := c.nodes[i].host.Load()
-	if c.Member(i) == nil || h == nil {
-		c.t.Fatalf("member %d is down, or has not begun to form the cluster", i)
-	}
-	return h
-}
-
 // MoveLeader hands the lead of a group to a member that has a voter of it, and
 // returns when all know. The grid may spread its leaders again later.
 func (c *Cluster) MoveLeader(g protocol.GroupID, to int) {
@@ -70,12 +38,12 @@ func (c *Cluster) MoveLeader(g protocol.GroupID, to int) {
 		if from < 0 || from == to {
 			return from == to
 		}
-		return c.transfer(from, to, g) == nil && c.agreedLeader(g) == to
+		return transfer(c.nodes[from].host.Load(), to, g) == nil && c.agreedLeader(g) == to
 	})
 }
 
-func (c *Cluster) transfer(from, to int, id protocol.GroupID) error {
-	h := c.nodes[from].host.Load()
+// transfer hands the lead of a group that a host leads to a member.
+func transfer(h *shardgroups.Host, to int, id protocol.GroupID) error {
 	view := h.System().View()
 	g, _ := view.Group(id)
 	at := slices.IndexFunc(g.Replicas, func(r systemstate.Replica) bool {

@@ -94,8 +94,8 @@ func TestFailingDisk(t *testing.T) {
 	_, stop := counting(t, c)
 	for range 3 {
 		i := rng.IntN(3)
-		c.FailDisk(i, 1+rng.IntN(60))
-		c.Eventually("the disk fails", func() bool { return c.Failed(i) })
+		c.Disk(i).Fail(1 + rng.IntN(60))
+		c.Eventually("the disk fails", func() bool { return c.Disk(i).Failed() })
 		c.PowerLoss(i)
 		c.Restart(i)
 		c.WaitReady()
@@ -118,14 +118,14 @@ func TestSlowDisk(t *testing.T) {
 	}
 	done, stop := counting(t, c, client.WithOperationTimeout(gridtest.WaitTimeout))
 	c.Eventually("some adds", func() bool { return done.Load() > 100 })
-	c.SlowDisk(2, 300*time.Millisecond)
+	c.Disk(2).Slow(300 * time.Millisecond)
 	c.Eventually("it leads nothing", func() bool {
 		n, known := leads(t, c, 2, 0)
 		return n == 0 && known == 4
 	})
 	before := done.Load()
 	c.Eventually("adds go on", func() bool { return done.Load() > before+300 })
-	c.SlowDisk(2, 0)
+	c.Disk(2).Slow(0)
 	c.Eventually("it leads again", func() bool { n, _ := leads(t, c, 2, 0); return n > 0 })
 	if want, n := stop(), counted(t, c); n != want {
 		t.Errorf("%d counted, %d acknowledged", n, want)

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"testing"
 	"time"
 
 	"github.com/quorate/quorate/grid/internal/gossip"
@@ -61,7 +62,7 @@ func (c *Cluster) Forge(member int, f Forgery) (stop func()) {
 	}
 	if f.Life > 0 {
 		for _, a := range others {
-			c.forgeLife(n, a, cluster, u, s, f.Life)
+			forgeLife(c.t, n, a, cluster, u, s, f.Life)
 		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -90,8 +91,8 @@ func (c *Cluster) Forge(member int, f Forgery) (stop func()) {
 }
 
 // forgeLife tells a member of a life in the name of another.
-func (c *Cluster) forgeLife(n *network.Network, to string, cluster, u protocol.UUID, s protocol.Status, life uint64) {
-	c.t.Helper()
+func forgeLife(t testing.TB, n *network.Network, to string, cluster, u protocol.UUID, s protocol.Status, life uint64) {
+	t.Helper()
 	type self struct {
 		_           struct{} `cbor:",toarray"`
 		Incarnation protocol.UUID
@@ -111,7 +112,7 @@ func (c *Cluster) forgeLife(n *network.Network, to string, cluster, u protocol.U
 	defer cancel()
 	conn, err := n.Dial(ctx, to, protocol.PurposeMember)
 	if err != nil {
-		c.t.Fatal(err)
+		t.Fatal(err)
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(WaitTimeout)) // fails with the read
@@ -120,15 +121,15 @@ func (c *Cluster) forgeLife(n *network.Network, to string, cluster, u protocol.U
 		Args: protocol.Encode(query{Cluster: cluster, Self: self{Incarnation: u, Name: s.Name, Address: s.Address}, Life: life, Nonce: 7}),
 	})
 	if _, err := conn.Write(protocol.EndFrame(append(protocol.BeginFrame(nil), q...), 0)); err != nil {
-		c.t.Fatal(err)
+		t.Fatal(err)
 	}
 	b, err := protocol.NewFrameReader(conn, protocol.MaxFrame).Next()
 	if err != nil {
-		c.t.Fatal(err)
+		t.Fatal(err)
 	}
 	var r protocol.Reply
 	if err := r.Decode(b); err != nil || r.Code != protocol.CodeOK {
-		c.t.Fatalf("a forged life is answered with %v, %v", r.Code, err)
+		t.Fatalf("a forged life is answered with %v, %v", r.Code, err)
 	}
 }
 

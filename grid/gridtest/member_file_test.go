@@ -42,7 +42,7 @@ func TestMemberFileStalls(t *testing.T) {
 	// its places until it goes on.
 	slow := (c.LeaderOf(protocol.SystemGroup) + 1) % 3
 	c.MoveLeader(g, slow)
-	stalled, resume := c.StallMemberFile(slow)
+	stalled, resume := c.Sensors(slow).StallMemberFile(t)
 	added := c.Add() // each member writes down whom it votes with
 	select {
 	case <-stalled:

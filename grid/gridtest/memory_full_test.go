@@ -46,7 +46,7 @@ func TestMemoryFull(t *testing.T) {
 	must("set", hits.Set(ctx, 1))
 
 	follower := (c.Leader(cl, "users", nil) + 1) % 3
-	c.FillMemory(follower, 90)
+	c.Sensors(follower).FillMemory(90)
 	refused := func(what string, f func() error) {
 		t.Helper()
 		var err error
@@ -83,7 +83,7 @@ func TestMemoryFull(t *testing.T) {
 		t.Errorf("the status does not tell: %+v", s.Members)
 	}
 
-	c.FillMemory(follower, 10)
+	c.Sensors(follower).FillMemory(10)
 	c.Eventually("it takes writes again", func() bool { return users.Put(ctx, "cid", "1") == nil })
 }
 
@@ -93,7 +93,7 @@ func TestNoRoomToStart(t *testing.T) {
 	t.Parallel()
 	c := gridtest.Start(t, 1)
 	c.Close(0)
-	c.FillMemory(0, 99)
+	c.Sensors(0).FillMemory(99)
 	c.Restart(0)
 	ctx, cancel := context.WithTimeout(t.Context(), gridtest.WaitTimeout)
 	defer cancel()
@@ -128,7 +128,7 @@ func TestNoRoomToReceive(t *testing.T) {
 	}
 	c.Kill(returns)
 	limit.Store(1 << 30)
-	c.FillMemory(returns, 84) // room for 10 MiB, and it takes twice 8
+	c.Sensors(returns).FillMemory(84) // room for 10 MiB, and it takes twice 8
 	c.Restart(returns)
 	groups := c.Groups(0)
 	id := groups[slices.IndexFunc(groups, func(g protocol.GroupID) bool { return g != protocol.SystemGroup })]
@@ -147,7 +147,7 @@ func TestNoRoomToReceive(t *testing.T) {
 		}
 		return ok && strings.Contains(g.NoHeadroom, "to receive, n3 has headroom for 10.2 MiB")
 	})
-	c.FillMemory(returns, 10)
+	c.Sensors(returns).FillMemory(10)
 	c.WaitFull()
 	c.Eventually("nothing waits", func() bool {
 		g, ok := group()

@@ -1,6 +1,7 @@
 package gridtest
 
 import (
+	"sync"
 	"time"
 
 	"github.com/quorate/quorate/grid/internal/network"
@@ -35,55 +36,87 @@ type Link struct {
 
 // WithSeed makes the network draw its chances from a seed. A test that fails
 // prints the one that was used.
-func WithSeed(seed uint64) Option { return func(c *Cluster) { c.seed = seed } }
+func WithSeed(seed uint64) Option { return func(o *options) { o.seed = seed } }
 
 // WithoutReflection has no member reach its own address over the network, as where
 // a router does not send back what comes from inside (no hairpin).
-func WithoutReflection() Option { return func(c *Cluster) { c.apart = true } }
+func WithoutReflection() Option { return func(o *options) { o.apart = true } }
+
+// links are the network between the members of a cluster, and with its clients.
+type links struct {
+	fabric  *network.Fabric
+	clients *network.Network // of Cluster.Client
+
+	mu   sync.Mutex // guards ends
+	ends int        // members that were ever started
+}
+
+func newLinks(seed uint64, apart bool) *links {
+	f := network.NewFabric(seed)
+	if apart {
+		f.Unreflected()
+	}
+	return &links{fabric: f, clients: f.Network(network.Clients)}
+}
+
+// network returns the network of a member that starts.
+func (ls *links) network(i int) *network.Network {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.ends = max(ls.ends, i+1)
+	return ls.fabric.Network(network.Place(i))
+}
+
+func (ls *links) size() int {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return ls.ends
+}
 
 // SetLink changes how what one sends to another fares: both are members, or
 // Clients.
-func (c *Cluster) SetLink(from, to int, l Link) {
-	c.fabric.Set(network.Place(from), network.Place(to), network.Link(l))
+func (ls *links) SetLink(from, to int, l Link) {
+	ls.fabric.Set(network.Place(from), network.Place(to), network.Link(l))
 }
 
 // SetLinks changes all links between members, and those with the clients.
-func (c *Cluster) SetLinks(l Link) {
-	for from := Clients; from < c.Len(); from++ {
-		for to := Clients; to < c.Len(); to++ {
+func (ls *links) SetLinks(l Link) {
+	n := ls.size()
+	for from := Clients; from < n; from++ {
+		for to := Clients; to < n; to++ {
 			if from != to {
-				c.SetLink(from, to, l)
+				ls.SetLink(from, to, l)
 			}
 		}
 	}
 }
 
 // CutOneWay lets nothing through from one to another; the way back stays.
-func (c *Cluster) CutOneWay(from, to int) { c.SetLink(from, to, Link{Cut: true}) }
+func (ls *links) CutOneWay(from, to int) { ls.SetLink(from, to, Link{Cut: true}) }
 
 // Cut lets nothing through between two, either way.
-func (c *Cluster) Cut(a, b int) {
-	c.CutOneWay(a, b)
-	c.CutOneWay(b, a)
+func (ls *links) Cut(a, b int) {
+	ls.CutOneWay(a, b)
+	ls.CutOneWay(b, a)
 }
 
 // Isolate cuts a member off from all others. Clients still reach it.
-func (c *Cluster) Isolate(i int) {
-	for j := range c.Len() {
+func (ls *links) Isolate(i int) {
+	for j := range ls.size() {
 		if j != i {
-			c.Cut(i, j)
+			ls.Cut(i, j)
 		}
 	}
 }
 
 // Partition lets nobody on one side reach anybody on another. A side has
 // members, and perhaps Clients; who is on none of them is reached by everybody.
-func (c *Cluster) Partition(sides ...[]int) {
+func (ls *links) Partition(sides ...[]int) {
 	for i, side := range sides {
 		for _, other := range sides[i+1:] {
 			for _, a := range side {
 				for _, b := range other {
-					c.Cut(a, b)
+					ls.Cut(a, b)
 				}
 			}
 		}
@@ -91,4 +124,4 @@ func (c *Cluster) Partition(sides ...[]int) {
 }
 
 // Heal makes every link healthy. What waited on cut connections arrives.
-func (c *Cluster) Heal() { c.fabric.Heal() }
+func (ls *links) Heal() { ls.fabric.Heal() }

@@ -51,7 +51,7 @@ func TestSchedule(t *testing.T) {
 			c.PowerLoss(i)
 			back = true
 		case 7:
-			c.SlowDisk(i, time.Duration(rng.IntN(100))*time.Millisecond)
+			c.Disk(i).Slow(time.Duration(rng.IntN(100)) * time.Millisecond)
 		case 8:
 			c.MoveLeader(groups[rng.IntN(len(groups))], i)
 		case 9:
@@ -60,7 +60,7 @@ func TestSchedule(t *testing.T) {
 		}
 		time.Sleep(time.Duration(50+rng.IntN(500)) * time.Millisecond)
 		c.Heal()
-		c.SlowDisk(i, 0)
+		c.Disk(i).Slow(0)
 		if back {
 			c.Restart(i)
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"sync"
 	"sync/atomic"
+	"testing"
 
 	"github.com/quorate/quorate/grid"
 	filesystem "github.com/quorate/quorate/grid/internal/disk"
@@ -11,15 +12,15 @@ import (
 	"github.com/quorate/quorate/grid/internal/tune"
 )
 
-// sensors are what a member measures, as far as a test has said.
-type sensors struct {
+// Sensors are what a member measures, as far as a test has said.
+type Sensors struct {
 	memory atomic.Int64 // percent of the limit that lives; 0: as it is
 	disk   atomic.Int64 // bytes that are free; 0: as it is
 	file   atomic.Pointer[func()]
 }
 
 // tune returns what replaces the measurements of a member.
-func (s *sensors) tune(cfg grid.Config) *tune.Sensors {
+func (s *Sensors) tune(cfg grid.Config) *tune.Sensors {
 	measure := memory.Meter()
 	limit := cmp.Or(uint64(cfg.MemoryLimit), memory.Limit())
 	return &tune.Sensors{
@@ -48,39 +49,39 @@ func (s *sensors) tune(cfg grid.Config) *tune.Sensors {
 // diskSize is the size of a file system that a test has filled.
 const diskSize = 1 << 30
 
-// Room is how much of it a member believes that its disk has.
-type Room int64
+// Space is how much free space a member believes that its disk has, in bytes.
+type Space int64
 
-// Amounts of room.
+// Amounts of free space.
 const (
-	RoomReal   Room = 0                     // what there is
-	RoomEnough Room = diskSize / 2          // enough
-	RoomLittle Room = diskSize / 20 / 4 * 3 // below the first mark: the member leads nothing where others can
-	RoomNone   Room = diskSize / 20 / 4     // below the second: its replicas stop where others have them
-	RoomOut    Room = 1 << 20               // nothing at all may be written
+	SpaceReal     Space = 0                     // what there is
+	SpaceEnough   Space = diskSize / 2          // enough
+	SpaceLow      Space = diskSize / 20 / 4 * 3 // below the first mark: the member leads nothing if others can
+	SpaceCritical Space = diskSize / 20 / 4     // below the second: its replicas stop if others have them
+	SpaceNone     Space = 1 << 20               // nothing at all may be written
 )
 
-// FillDisk makes a member believe that its disk has that much room.
-func (c *Cluster) FillDisk(member int, r Room) { c.nodes[member].sensors.disk.Store(int64(r)) }
+// Sensors returns what a member measures.
+func (c *Cluster) Sensors(i int) *Sensors { return &c.nodes[i].sensors }
 
-// StallMemberFile has the disk of a member stand still with its next write of
-// member.json, until resume is called. What is returned is closed when that write
-// has begun.
-func (c *Cluster) StallMemberFile(member int) (stalled <-chan struct{}, resume func()) {
+// FillDisk makes the member believe that its disk has that much free space.
+func (s *Sensors) FillDisk(free Space) { s.disk.Store(int64(free)) }
+
+// StallMemberFile makes the member's next write of member.json stall until resume
+// is called, or the test ends. stalled is closed when that write has begun.
+func (s *Sensors) StallMemberFile(t testing.TB) (stalled <-chan struct{}, resume func()) {
 	writes, resumed := make(chan struct{}), make(chan struct{})
 	begun, ended := sync.OnceFunc(func() { close(writes) }), sync.OnceFunc(func() { close(resumed) })
 	stall := func() {
 		begun()
 		<-resumed
 	}
-	c.nodes[member].sensors.file.Store(&stall)
-	c.t.Cleanup(ended)
+	s.file.Store(&stall)
+	t.Cleanup(ended)
 	return writes, ended
 }
 
-// FillMemory makes a member believe that so many percent of its memory's limit
-// are in use; 0 makes it measure again. Above 85 the groups with a copy there
+// FillMemory makes the member believe that so many percent of its memory's limit
+// are in use; 0 makes it measure again. Above 85 the groups with a replica there
 // refuse operations that grow.
-func (c *Cluster) FillMemory(member, percent int) {
-	c.nodes[member].sensors.memory.Store(int64(percent))
-}
+func (s *Sensors) FillMemory(percent int) { s.memory.Store(int64(percent)) }

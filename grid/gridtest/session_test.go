@@ -92,8 +92,8 @@ func (c *rawClient) session(q protocol.SessionRequest) (protocol.Code, protocol.
 func TestSessionsOnSlowDisk(t *testing.T) {
 	g := gridtest.Start(t, 1, gridtest.WithMemoryDisks())
 	c := dialRaw(t, g.Addrs()[0])
-	g.SlowDisk(0, 600*time.Millisecond)
-	defer g.SlowDisk(0, 0)
+	g.Disk(0).Slow(600 * time.Millisecond)
+	defer g.Disk(0).Slow(0)
 	code, opened := c.session(protocol.SessionRequest{Action: protocol.SessionOpen, Client: protocol.UUID{7}, TTL: 60_000})
 	if code != protocol.CodeOK || opened.Session == 0 || opened.TTL != 60_000 {
 		t.Fatalf("open: code %d, %+v", code, opened)

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,40 +24,37 @@ const slabSize = 8
 
 // clientConn is one client connection.
 type clientConn struct {
-	s      *Server
-	conn   net.Conn
-	client protocol.UUID
-	flags  protocol.HelloFlags
-	kept   *keptClient // nil: the client has no name
+	s       *Server
+	conn    net.Conn
+	client  protocol.UUID
+	flags   protocol.HelloFlags
+	kept    *keptClient // nil: the client has no name
+	traffic *traffic
+	tables  *tableSender
 
 	// Of the reader alone.
 	shake   *shakeReader // under frames
 	frames  *protocol.FrameReader
 	slab    []shardgroups.Request
 	done    map[doneKey]func(protocol.Reply)
-	pipes   map[protocol.MemberID]*pipe
+	forward forwarder
 	now     time.Time // when the burst of requests that is read began
-	asked   int       // how often for the table, without waiting in between
-	askedAt time.Time // when that was last answered
 
-	inFlight atomic.Int64
-	sessions atomic.Int64 // requests on sessions, of those in flight
-	squeezed atomic.Bool  // bytes in or out may be too many: look closer before reading on
+	sessions atomic.Int64 // requests on sessions in flight
+	seen     seen         // of the server's sweep
+}
 
-	mu         sync.Mutex // guards what follows; nothing is called under it
-	out        []byte     // frames not yet taken by the writer
-	taken      int        // bytes the writer is writing
-	full       bool       // the reader waits for room
-	closed     bool
-	large      map[uint64]int // bytes of large requests in flight, by id
-	inBytes    int            // sum of large
-	countedOut int            // of out and taken, in the server's count
-	written    uint64         // pieces written
-	told       tablesSent
-	more       sync.Cond // out has grown, or closed
-	room       sync.Cond // a request in flight was answered, replies were written, or closed
-
-	seen seen // of the server's sweep
+func newClientConn(s *Server, conn net.Conn) *clientConn {
+	t := newTraffic(s, conn)
+	c := &clientConn{
+		s: s, conn: conn, traffic: t, tables: &tableSender{s: s, out: t},
+		shake:   &shakeReader{Conn: conn, left: handshakeBytes},
+		done:    map[doneKey]func(protocol.Reply){},
+		forward: forwarder{s: s, out: t, pipes: map[protocol.MemberID]*pipe{}},
+	}
+	c.frames = protocol.NewFrameReader(c.shake, protocol.MaxHandshakeFrame)
+	c.frames.Grow = s.grow
+	return c
 }
 
 // doneKey says which callback a request has: of which group, and whether it is
@@ -70,15 +66,9 @@ type doneKey struct {
 
 // serveClient serves a connection until it ends.
 func (s *Server) serveClient(conn net.Conn) {
-	c := &clientConn{
-		s: s, conn: conn, shake: &shakeReader{Conn: conn, left: handshakeBytes},
-		done: map[doneKey]func(protocol.Reply){}, pipes: map[protocol.MemberID]*pipe{},
-	}
-	c.frames = protocol.NewFrameReader(c.shake, protocol.MaxHandshakeFrame)
-	c.frames.Grow = s.grow
-	c.more.L, c.room.L = &c.mu, &c.mu
+	c := newClientConn(s, conn)
 	writer := make(chan struct{})
-	go func() { defer close(writer); c.write() }()
+	go func() { defer close(writer); c.traffic.write() }()
 	s.mu.Lock()
 	grid := s.grid
 	s.mu.Unlock()
@@ -96,11 +86,8 @@ func (s *Server) serveClient(conn net.Conn) {
 		// The table may have changed between Welcome and the line above, after the
 		// others were told. They are not told again: who comes and goes would make
 		// the member write to everybody.
-		c.mu.Lock()
-		has := c.told.version
-		c.mu.Unlock()
-		if version := s.version.Load(); version != has && c.takesTables() {
-			c.sendTable(s.table(), version, time.Now())
+		if version := s.version.Load(); version != c.tables.version() && c.takesTables() {
+			c.tables.send(s.table(), version, time.Now())
 		}
 		err = c.read()
 		s.mu.Lock()
@@ -110,19 +97,15 @@ func (s *Server) serveClient(conn net.Conn) {
 	if err != nil && err != io.EOF && !errors.Is(err, net.ErrClosed) {
 		s.log.Debug("client connection ends", "from", addrOf(conn), "client", c.client, "err", err)
 	}
-	for _, p := range c.pipes {
-		p.close()
-	}
+	c.forward.close()
 	if c.kept != nil {
 		s.keeper.leave(c.client)
 	}
-	c.finish()
+	c.traffic.finish()
 	<-writer
 	_ = conn.Close() // perhaps a second time
-	for _, p := range c.pipes {
-		<-p.ended
-	}
-	c.forget()
+	c.forward.await()
+	c.traffic.forget()
 }
 
 // handshake reads messages until a Hello was accepted. Operators' questions
@@ -138,7 +121,7 @@ func (c *clientConn) handshake() error {
 			if err := c.admin(b); err != nil {
 				return err
 			}
-			if !c.waitRoom(maxShaking) {
+			if !c.traffic.throttle(maxShaking) {
 				return net.ErrClosed
 			}
 		case protocol.TypeHello:
@@ -146,7 +129,7 @@ func (c *clientConn) handshake() error {
 			if err != nil {
 				return c.refuse(code, err)
 			}
-			c.sendFrame(protocol.Encode(welcome))
+			c.traffic.sendFrame(protocol.Encode(welcome))
 			c.frames.SetMax(int(c.s.cfg.Limits.Frame))
 			c.shake.left = -1
 			return c.conn.SetReadDeadline(time.Time{})
@@ -165,9 +148,7 @@ func (c *clientConn) hello(b []byte) (protocol.Welcome, protocol.Code, error) {
 	if err != nil {
 		return protocol.Welcome{}, protocol.CodeVersion, err
 	}
-	c.mu.Lock()
-	c.told.version = c.s.version.Load() // before Welcome takes the table
-	c.mu.Unlock()
+	c.tables.welcomed(c.s.version.Load()) // before Welcome takes the table
 	w := c.s.cfg.Backend.Welcome()
 	// Before a member has given itself to a cluster it has nothing to compare.
 	if h.Cluster != "" && w.Name != "" && h.Cluster != w.Name && h.Cluster != w.Cluster.String() {
@@ -224,7 +205,7 @@ func (c *clientConn) takesTables() bool { return c.flags&protocol.HelloNoTables 
 // tell, and returns err.
 func (c *clientConn) refuse(code protocol.Code, err error) error {
 	if errors.Is(err, protocol.ErrMalformed) || errors.Is(err, protocol.ErrFrame) || code != protocol.CodeTooLarge {
-		c.send(problem(0, code, err.Error()))
+		c.traffic.send(problem(0, code, err.Error()))
 	}
 	return err
 }
@@ -242,7 +223,7 @@ func (c *clientConn) read() error {
 			if err := c.dispatch(b); err != nil {
 				return c.refuse(protocol.CodeInvalid, err)
 			}
-			if !c.waitRoom(limit) {
+			if !c.traffic.throttle(limit) {
 				return net.ErrClosed
 			}
 			if !c.frames.Buffered() {
@@ -253,23 +234,6 @@ func (c *clientConn) read() error {
 			}
 		}
 	}
-}
-
-// waitRoom stops the reading while too much is in flight or on its way out;
-// false: closed.
-func (c *clientConn) waitRoom(limit int64) bool {
-	if c.inFlight.Load() < limit && !c.squeezed.Load() {
-		return true
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for !c.hasRoom(limit) && !c.closed {
-		c.full = true
-		c.room.Wait()
-	}
-	c.full = false
-	c.squeezed.Store(false)
-	return !c.closed
 }
 
 func (c *clientConn) dispatch(b []byte) error {
@@ -300,8 +264,8 @@ func (c *clientConn) dispatch(b []byte) error {
 		if err := protocol.Decode(b, &q); err != nil {
 			return err
 		}
-		c.answerTable(q.ID, time.Now())
-		return c.slowDown()
+		c.tables.answer(q.ID, time.Now())
+		return c.tables.slowDown()
 	case protocol.TypeAdmin:
 		return c.admin(b)
 	default:
@@ -325,21 +289,21 @@ func (c *clientConn) alloc(bytes int) *shardgroups.Request {
 
 // submit checks the limits and hands the request to its group.
 func (c *clientConn) submit(q *shardgroups.Request) {
-	c.begin(q.ID, len(q.Raw))
+	c.traffic.begin(q.ID, len(q.Raw))
 	if code, err := c.check(&q.Request); err != nil {
-		c.refused(problem(q.ID, code, err.Error()))
+		c.traffic.refuse(problem(q.ID, code, err.Error()))
 		return
 	}
 	routes := c.s.routes.Load()
 	if len(routes.Partitions) == 0 {
-		c.refused(problem(q.ID, protocol.CodeNoLeader, "the grid is not formed yet"))
+		c.traffic.refuse(problem(q.ID, protocol.CodeNoLeader, "the grid is not formed yet"))
 		return
 	}
 	if c.flags&protocol.HelloRoute != 0 {
 		c.place(q, len(routes.Partitions))
 	}
 	if int(q.Partition) >= len(routes.Partitions) {
-		c.refused(problem(q.ID, protocol.CodeInvalid, fmt.Sprintf("partition %d of %d", q.Partition, len(routes.Partitions))))
+		c.traffic.refuse(problem(q.ID, protocol.CodeInvalid, fmt.Sprintf("partition %d of %d", q.Partition, len(routes.Partitions))))
 		return
 	}
 	if c.now.IsZero() {
@@ -347,11 +311,11 @@ func (c *clientConn) submit(q *shardgroups.Request) {
 	}
 	q.Arrived = c.now
 	route := &routes.Partitions[q.Partition]
-	if c.forwards() && c.forwarded(route, q.ID, q.Flags, q.Raw) {
+	if c.forwards() && c.forward.forward(route, q.ID, q.Flags, q.Raw) {
 		return
 	}
 	if route.Group == nil {
-		c.refused(c.notLeader(protocol.Reply{ID: q.ID, Code: protocol.CodeNotLeader, Epoch: routes.Epoch}, route.ID))
+		c.traffic.refuse(c.notLeader(protocol.Reply{ID: q.ID, Code: protocol.CodeNotLeader, Epoch: routes.Epoch}, route.ID))
 		return
 	}
 	q.Done = c.doneFor(doneKey{route.ID, q.Flags&protocol.FlagRead != 0})
@@ -394,9 +358,9 @@ func (c *clientConn) doneFor(k doneKey) func(protocol.Reply) {
 		r.Epoch = c.s.routes.Load().Epoch
 		r = c.notLeader(r, k.group)
 		if k.read && len(r.Body) >= largeBytes {
-			c.replyLarge(r)
+			c.traffic.replyLarge(r)
 		} else {
-			c.reply(r)
+			c.traffic.reply(r)
 		}
 	}
 	c.done[k] = f
@@ -419,14 +383,14 @@ func (c *clientConn) session(b []byte) error {
 	if err := protocol.Decode(b, &q); err != nil {
 		return err
 	}
-	c.begin(q.ID, 0)
+	c.traffic.begin(q.ID, 0)
 	route := Route{ID: protocol.SystemGroup}
-	if c.forwards() && c.forwarded(&route, q.ID, 0, b) {
+	if c.forwards() && c.forward.forward(&route, q.ID, 0, b) {
 		return nil
 	}
 	if n := c.sessions.Load(); n >= maxSessions || n >= fairSessions && c.s.sessions.Load() >= crowdedSessions {
 		p := protocol.Problem{Detail: "too many requests on sessions are in flight", Wait: sessionWaitHint}
-		c.refused(protocol.Reply{ID: q.ID, Code: protocol.CodeBusy, Body: p.Append(nil)})
+		c.traffic.refuse(protocol.Reply{ID: q.ID, Code: protocol.CodeBusy, Body: p.Append(nil)})
 		return nil
 	}
 	c.sessions.Add(1)
@@ -435,7 +399,7 @@ func (c *clientConn) session(b []byte) error {
 		c.sessions.Add(-1)
 		c.s.sessions.Add(-1)
 		r.ID = q.ID
-		c.reply(c.notLeader(r, protocol.SystemGroup))
+		c.traffic.reply(c.notLeader(r, protocol.SystemGroup))
 	})
 	return nil
 }
@@ -465,11 +429,11 @@ func (c *clientConn) admin(b []byte) error {
 		return err
 	}
 	q.What = strings.Clone(q.What)
-	c.begin(q.ID, 0)
+	c.traffic.begin(q.ID, 0)
 	select {
 	case c.s.questions <- struct{}{}:
 	default:
-		c.reply(problem(q.ID, protocol.CodeBusy, "too many questions are being answered"))
+		c.traffic.reply(problem(q.ID, protocol.CodeBusy, "too many questions are being answered"))
 		return nil
 	}
 	c.s.wg.Go(func() {
@@ -478,17 +442,9 @@ func (c *clientConn) admin(b []byte) error {
 		defer cancel()
 		r := c.s.cfg.Backend.Admin(ctx, q)
 		r.ID = q.ID
-		c.reply(r)
+		c.traffic.reply(r)
 	})
 	return nil
-}
-
-// refused answers a request that no group was asked about.
-func (c *clientConn) refused(r protocol.Reply) {
-	if int(r.Code) < protocol.NumCodes {
-		c.s.stats.refused[r.Code].Add(1)
-	}
-	c.reply(r)
 }
 
 func problem(id uint64, code protocol.Code, detail string) protocol.Reply {

@@ -18,40 +18,49 @@ const (
 // replies back, one hop: the member at the far end forwards nothing. As it
 // serves one client connection alone, the frames pass unchanged.
 type pipe struct {
-	c     *clientConn
+	s     *Server
+	out   *traffic      // of the client
 	more  chan struct{} // of capacity 1: queue has grown
 	ctx   context.Context
 	close context.CancelFunc // ends the pipe
 	ended chan struct{}      // closed when it has
 
-	mu     sync.Mutex // guards what follows
-	dead   bool
-	queue  [][]byte            // requests not yet written
-	flight map[uint64]inFlight // requests without reply
-	bytes  int                 // of them
+	mu      sync.Mutex // guards what follows
+	dead    bool
+	queue   [][]byte // requests not yet written
+	pending map[uint64]unanswered
+	bytes   int // of pending
 }
 
-// inFlight is a request without reply.
-type inFlight struct {
+// unanswered is a request without reply.
+type unanswered struct {
 	flags protocol.Flags
 	bytes int
 }
 
-// forwarded sends a request to its group's leader where that is another
-// member. It is false where the request is to be handled here.
-func (c *clientConn) forwarded(route *Route, id uint64, flags protocol.Flags, raw []byte) bool {
+// forwarder forwards the requests of one client connection, by a pipe to each
+// leader. It is used by the connection's reader alone.
+type forwarder struct {
+	s     *Server
+	out   *traffic
+	pipes map[protocol.MemberID]*pipe
+}
+
+// forward sends a request to its group's leader if that is another member. It is
+// false if the request is to be handled here.
+func (f *forwarder) forward(route *Route, id uint64, flags protocol.Flags, raw []byte) bool {
 	if route.Group != nil && (route.Group.Leader().Self || flags&protocol.FlagStale != 0) {
 		return false
 	}
-	b := c.s.cfg.Backend
+	b := f.s.cfg.Backend
 	leader := b.LeaderOf(route.ID)
 	if leader == 0 {
 		return false // answered here, with what is known
 	}
-	p := c.pipes[leader]
+	p := f.pipes[leader]
 	if p != nil && p.isDead() {
 		<-p.ended
-		delete(c.pipes, leader)
+		delete(f.pipes, leader)
 		p = nil
 	}
 	if p == nil {
@@ -60,15 +69,29 @@ func (c *clientConn) forwarded(route *Route, id uint64, flags protocol.Flags, ra
 			return false
 		}
 		p = &pipe{
-			c: c, more: make(chan struct{}, 1),
-			ended: make(chan struct{}), flight: map[uint64]inFlight{},
+			s: f.s, out: f.out, more: make(chan struct{}, 1),
+			ended: make(chan struct{}), pending: map[uint64]unanswered{},
 		}
-		p.ctx, p.close = context.WithCancel(c.s.ctx)
-		c.pipes[leader] = p
+		p.ctx, p.close = context.WithCancel(f.s.ctx)
+		f.pipes[leader] = p
 		go p.run(address)
 	}
-	p.send(id, flags, raw, len(c.pipes)+1)
+	p.send(id, flags, raw, len(f.pipes)+1)
 	return true
+}
+
+// close makes the pipes end.
+func (f *forwarder) close() {
+	for _, p := range f.pipes {
+		p.close()
+	}
+}
+
+// await waits until the pipes have ended.
+func (f *forwarder) await() {
+	for _, p := range f.pipes {
+		<-p.ended
+	}
 }
 
 // send queues a request. It never waits: the reader that calls it serves all
@@ -77,21 +100,21 @@ func (c *clientConn) forwarded(route *Route, id uint64, flags protocol.Flags, ra
 // request for another from being read.
 func (p *pipe) send(id uint64, flags protocol.Flags, raw []byte, shares int) {
 	p.mu.Lock()
-	full := len(p.flight) >= int(p.c.s.cfg.Limits.InFlight)/shares ||
+	full := len(p.pending) >= int(p.s.cfg.Limits.InFlight)/shares ||
 		p.bytes > 0 && p.bytes+len(raw) > maxInboundConn/shares
 	dead := p.dead
 	if !full && !dead {
-		p.flight[id] = inFlight{flags, len(raw)}
+		p.pending[id] = unanswered{flags, len(raw)}
 		p.bytes += len(raw)
 		p.queue = append(p.queue, raw)
 	}
 	p.mu.Unlock()
 	switch {
 	case dead:
-		p.c.reply(problem(id, protocol.CodeNoLeader, "the member that forwards has lost the leader"))
+		p.out.reply(problem(id, protocol.CodeNoLeader, "the member that forwards has lost the leader"))
 	case full:
 		e := protocol.Problem{Detail: "too much is in flight to the leader by way of this member", Wait: forwardWaitHint}
-		p.c.refused(protocol.Reply{ID: id, Code: protocol.CodeBusy, Body: e.Append(nil)})
+		p.out.refuse(protocol.Reply{ID: id, Code: protocol.CodeBusy, Body: e.Append(nil)})
 	default:
 		select {
 		case p.more <- struct{}{}:
@@ -120,8 +143,8 @@ func (p *pipe) take() []byte {
 func (p *pipe) answered(id uint64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	q, ours := p.flight[id]
-	delete(p.flight, id)
+	q, ours := p.pending[id]
+	delete(p.pending, id)
 	p.bytes -= q.bytes
 	return ours
 }
@@ -141,7 +164,7 @@ func (p *pipe) run(address string) {
 	defer func() { p.fail(sent) }()
 	conn, err := p.connect(address)
 	if err != nil {
-		p.c.s.log.Debug("forward: connect", "address", address, "err", err)
+		p.s.log.Debug("forward: connect", "address", address, "err", err)
 		return
 	}
 	sent = true
@@ -157,11 +180,11 @@ func (p *pipe) run(address string) {
 func (p *pipe) connect(address string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(p.ctx, forwardDialTimeout)
 	defer cancel()
-	conn, err := p.c.s.cfg.Network.Dial(ctx, address, protocol.PurposeClient)
+	conn, err := p.s.cfg.Network.Dial(ctx, address, protocol.PurposeClient)
 	if err != nil {
 		return nil, err
 	}
-	hello := protocol.Encode(protocol.NewHello(p.c.s.cfg.Client, "forward"))
+	hello := protocol.Encode(protocol.NewHello(p.s.cfg.Client, "forward"))
 	b := protocol.EndFrame(append(protocol.BeginFrame(nil), hello...), 0)
 	if _, err := conn.Write(b); err != nil {
 		_ = conn.Close()
@@ -218,10 +241,7 @@ func (p *pipe) read(conn net.Conn) {
 		if !p.answered(r.ID) {
 			return // the refusal of our Hello
 		}
-		p.c.mu.Lock()
-		p.c.appendFrame(b)
-		p.c.end(r.ID)
-		p.c.mu.Unlock()
+		p.out.replyEncoded(r.ID, b)
 	}
 }
 
@@ -229,14 +249,14 @@ func (p *pipe) read(conn net.Conn) {
 func (p *pipe) fail(sent bool) {
 	p.mu.Lock()
 	p.dead = true
-	flight := p.flight
-	p.flight, p.queue = nil, nil
+	pending := p.pending
+	p.pending, p.queue = nil, nil
 	p.mu.Unlock()
-	for id, q := range flight {
+	for id, q := range pending {
 		code := protocol.CodeNoLeader
 		if sent && q.flags&protocol.FlagRead == 0 {
 			code = protocol.CodeUnknown
 		}
-		p.c.reply(problem(id, code, "the member that forwards has lost the leader"))
+		p.out.reply(problem(id, code, "the member that forwards has lost the leader"))
 	}
 }

@@ -235,16 +235,16 @@ func (s *Server) sweepOnce(now time.Time) {
 	var begun []*clientConn
 	for _, c := range clients {
 		switch {
-		case c.stalledOut(now):
+		case c.seen.stalledOut(c.traffic, s.cfg.StallTimeout, now):
 			s.log.Warn("client does not read its replies: connection closed", "from", addrOf(c.conn))
-			c.abort()
-		case c.stalledIn(now):
+			c.traffic.abort()
+		case c.seen.stalledIn(c.frames, s.cfg.StallTimeout, now):
 			s.log.Debug("connection closed", "from", addrOf(c.conn), "err", errSlow)
-			c.abort()
+			c.traffic.abort()
 		case c.seen.frame != 0:
 			begun = append(begun, c)
 		}
-		c.payTable(now)
+		c.tables.pay(now)
 	}
 	if s.inbound.Load() <= s.cfg.Budget*3/4 {
 		return
@@ -253,7 +253,7 @@ func (s *Server) sweepOnce(now time.Time) {
 	slices.SortFunc(begun, func(a, b *clientConn) int { return a.seen.began.Compare(b.seen.began) })
 	for _, c := range begun[:len(begun)/2] {
 		if now.Sub(c.seen.began) > 2*sweepInterval {
-			c.abort()
+			c.traffic.abort()
 		}
 	}
 }
@@ -267,102 +267,29 @@ type seen struct {
 }
 
 // stalledIn reports whether a frame has been begun and does not arrive.
-func (c *clientConn) stalledIn(now time.Time) bool {
-	frame, bytes := c.frames.Partial()
-	if frame != c.seen.frame {
-		c.seen.frame, c.seen.began = frame, now
+func (n *seen) stalledIn(frames *protocol.FrameReader, patience time.Duration, now time.Time) bool {
+	frame, bytes := frames.Partial()
+	if frame != n.frame {
+		n.frame, n.began = frame, now
 		return false
 	}
 	if frame == 0 {
 		return false
 	}
-	took := now.Sub(c.seen.began)
-	return took > c.s.cfg.StallTimeout+time.Duration(bytes)*time.Second/slowestFrame
+	return now.Sub(n.began) > patience+time.Duration(bytes)*time.Second/slowestFrame
 }
 
 // stalledOut reports whether nothing is taken of what is written.
-func (c *clientConn) stalledOut(now time.Time) bool {
-	c.mu.Lock()
-	written, busy := c.written, c.taken > 0
-	c.mu.Unlock()
-	if !busy || written != c.seen.written || c.seen.writing.IsZero() {
-		c.seen.written, c.seen.writing = written, time.Time{}
+func (n *seen) stalledOut(t *traffic, patience time.Duration, now time.Time) bool {
+	written, busy := t.writing()
+	if !busy || written != n.written || n.writing.IsZero() {
+		n.written, n.writing = written, time.Time{}
 		if busy {
-			c.seen.writing = now
+			n.writing = now
 		}
 		return false
 	}
-	return now.Sub(c.seen.writing) > c.s.cfg.StallTimeout
-}
-
-// abort ends a connection without writing what is left.
-func (c *clientConn) abort() {
-	c.mu.Lock()
-	c.closeLocked()
-	c.out = nil
-	c.mu.Unlock()
-	_ = c.conn.Close() // wakes reader and writer
-}
-
-// begin counts a request in flight; of a large one its bytes, too.
-func (c *clientConn) begin(id uint64, bytes int) {
-	c.inFlight.Add(1)
-	if bytes < largeBytes {
-		return
-	}
-	c.s.inbound.Add(int64(bytes))
-	c.mu.Lock()
-	if c.large == nil {
-		c.large = map[uint64]int{}
-	}
-	c.large[id] += bytes
-	c.inBytes += bytes
-	c.squeezed.Store(c.squeezed.Load() || c.inBytes >= maxInboundConn)
-	c.mu.Unlock()
-}
-
-// end counts a request as answered. c.mu is held.
-func (c *clientConn) end(id uint64) {
-	c.inFlight.Add(-1)
-	if n, ok := c.large[id]; ok {
-		delete(c.large, id)
-		c.inBytes -= n
-		c.s.inbound.Add(int64(-n))
-	}
-	if c.full {
-		c.room.Signal()
-	}
-}
-
-// forget gives back what a connection that has ended had counted.
-func (c *clientConn) forget() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.s.inbound.Add(int64(-c.inBytes))
-	c.s.outbound.Add(int64(-c.countedOut))
-	c.large, c.inBytes, c.countedOut = nil, 0, 0
-}
-
-// hasRoom reports whether another request may be read. c.mu is held.
-func (c *clientConn) hasRoom(limit int64) bool {
-	n := c.inFlight.Load()
-	return n < limit && (c.inBytes < maxInboundConn || n == 0) && len(c.out)+c.taken < softOutbound
-}
-
-// crowded reports whether a large reply to a read has no room on its way out.
-// c.mu is held.
-func (c *clientConn) crowded() bool {
-	n := len(c.out) + c.taken
-	return n > maxOutbound || n > fairOutbound && c.s.outbound.Load() > c.s.cfg.Budget
-}
-
-// countOut keeps the count of all connections, in coarse steps. c.mu is held.
-func (c *clientConn) countOut() {
-	n := len(c.out) + c.taken
-	if d := n - c.countedOut; d > countStep || d < -countStep || n == 0 && d != 0 {
-		c.s.outbound.Add(int64(d))
-		c.countedOut = n
-	}
+	return now.Sub(n.writing) > patience
 }
 
 // busyOut is the reply to a read whose answer has no room.

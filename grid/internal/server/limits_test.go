@@ -271,7 +271,7 @@ func TestChangeDuringTheHandshake(t *testing.T) {
 // until it waits a moment.
 func TestTablesArePaced(t *testing.T) {
 	s, _ := startTuned(t, &fakeBackend{}, &fakeGroup{self: true}, func(*Config) {})
-	c := &clientConn{s: s}
+	c := &tableSender{s: s, out: newTraffic(s, nil)}
 	took := func(waited time.Duration) time.Duration {
 		c.askedAt = time.Now().Add(time.Hour - waited) // a machine that is busy meanwhile does not count
 		began := time.Now()
@@ -309,7 +309,7 @@ func TestTablesArePaced(t *testing.T) {
 	}
 	c.asked = maxTables - 1
 	c.askedAt = time.Now().Add(time.Hour)
-	c.finish()
+	c.out.finish()
 	if err := c.slowDown(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("a connection that is closed is read on: %v", err)
 	}
@@ -343,29 +343,30 @@ func TestTablesAreOwed(t *testing.T) {
 		}
 		return c != nil
 	})
-	told := func() tablesSent {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return c.told
+	sent := func() tablesSent {
+		c.tables.mu.Lock()
+		defer c.tables.mu.Unlock()
+		return c.tables.sent
 	}
-	c.mu.Lock()
-	c.told.at = time.Now().Add(time.Hour) // it was just now, however busy the machine is
-	c.mu.Unlock()
+	justSent := func() { // however busy the machine is
+		c.tables.mu.Lock()
+		defer c.tables.mu.Unlock()
+		c.tables.sent.at = time.Now().Add(time.Hour)
+	}
+	justSent()
 	ask(7)
 	ask(8)
-	eventually(t, "the table is owed", func() bool { return told().owed && told().asked == 8 })
-	before := told().at
+	eventually(t, "the table is owed", func() bool { return sent().owed && sent().asked == 8 })
+	before := sent().at
 	answered(8) // by the sweep: one for both
-	if got := told(); got.owed || got.at == before {
+	if got := sent(); got.owed || got.at == before {
 		t.Errorf("after the sweep: %+v", got)
 	}
-	c.mu.Lock()
-	c.told.at = time.Now().Add(time.Hour)
-	c.mu.Unlock()
+	justSent()
 	s.version.Add(1) // it has changed, and is not pushed yet
 	ask(9)
 	answered(9)
-	if told().owed {
+	if sent().owed {
 		t.Error("a table that has changed is owed")
 	}
 	s.TableChanged()

@@ -210,11 +210,11 @@ func (s *Server) Drain(reason string) {
 	s.mu.Unlock()
 	bye := protocol.Encode(protocol.Goodbye{Type: protocol.TypeGoodbye, Reason: reason})
 	for _, c := range clients {
-		c.sendFrame(bye)
+		c.traffic.sendFrame(bye)
 	}
 	deadline := time.Now().Add(drainTimeout)
 	for _, c := range clients {
-		for !c.idle() && time.Now().Before(deadline) {
+		for !c.traffic.idle() && time.Now().Before(deadline) {
 			time.Sleep(5 * time.Millisecond)
 		}
 	}

@@ -44,6 +44,19 @@ type tablesSent struct {
 	asked   uint64 // the ID of what it has asked
 }
 
+// tableSender sends a client the table.
+type tableSender struct {
+	s   *Server
+	out *traffic
+
+	// Of the reader alone.
+	asked   int       // how often for the table, without waiting in between
+	askedAt time.Time // when that was last answered
+
+	mu   sync.Mutex // guards sent; it is locked before that of out
+	sent tablesSent
+}
+
 // TableChanged makes the server send the table to all clients soon.
 func (s *Server) TableChanged() {
 	s.version.Add(1) // before pushTables looks who is there
@@ -77,7 +90,7 @@ func (s *Server) pushTables() {
 			b := s.table()
 			for _, c := range clients {
 				if c.takesTables() {
-					c.sendTable(b, version, now)
+					c.tables.send(b, version, now)
 				}
 			}
 		}
@@ -102,38 +115,52 @@ func (s *Server) table() []byte {
 	return s.tables.message
 }
 
-// sendTable sends a table, as the answer to what has been asked if there is such.
-func (c *clientConn) sendTable(b []byte, version uint64, now time.Time) {
-	c.mu.Lock()
-	if c.told.owed && c.told.asked != 0 { // b is everybody's; the ID is its last element
-		b = protocol.AppendUint(b[:len(b)-1:len(b)-1], c.told.asked)
-	}
-	c.told = tablesSent{version: version, at: now}
-	c.appendFrame(b)
-	c.mu.Unlock()
+// welcomed notes the version of the table that the client gets with its Welcome.
+func (t *tableSender) welcomed(version uint64) {
+	t.mu.Lock()
+	t.sent.version = version
+	t.mu.Unlock()
 }
 
-// answerTable answers a client that asks for the table: at once where it may not
-// know it yet, or has not been sent it lately.
-func (c *clientConn) answerTable(id uint64, now time.Time) {
-	version := c.s.version.Load() // before the table is taken
-	c.mu.Lock()
-	later := c.told.version == version && now.Sub(c.told.at) < tableAgain
-	c.told.owed, c.told.asked = true, id
-	c.mu.Unlock()
+// version returns the version of the table that the client was sent last.
+func (t *tableSender) version() uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.sent.version
+}
+
+// send sends a table, as the answer to what has been asked if there is such.
+func (t *tableSender) send(b []byte, version uint64, now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.sent.owed && t.sent.asked != 0 { // b is everybody's; the ID is its last element
+		b = protocol.AppendUint(b[:len(b)-1:len(b)-1], t.sent.asked)
+	}
+	t.sent = tablesSent{version: version, at: now}
+	t.out.sendFrame(b)
+}
+
+// answer answers a client that asks for the table: at once if it may not know it
+// yet, or has not been sent it lately.
+func (t *tableSender) answer(id uint64, now time.Time) {
+	version := t.s.version.Load() // before the table is taken
+	t.mu.Lock()
+	later := t.sent.version == version && now.Sub(t.sent.at) < tableAgain
+	t.sent.owed, t.sent.asked = true, id
+	t.mu.Unlock()
 	if !later {
-		c.sendTable(c.s.table(), version, now)
+		t.send(t.s.table(), version, now)
 	}
 }
 
-// payTable sends the table that answerTable did not.
-func (c *clientConn) payTable(now time.Time) {
-	c.mu.Lock()
-	owed := c.told.owed
-	c.mu.Unlock()
+// pay sends the table that answer did not.
+func (t *tableSender) pay(now time.Time) {
+	t.mu.Lock()
+	owed := t.sent.owed
+	t.mu.Unlock()
 	if owed {
-		version := c.s.version.Load()
-		c.sendTable(c.s.table(), version, now)
+		version := t.s.version.Load()
+		t.send(t.s.table(), version, now)
 	}
 }
 
@@ -143,25 +170,22 @@ func (c *clientConn) payTable(now time.Time) {
 // and what other requests are behind that must not wait for long. What was read
 // of a hostile connection would keep its reader for hours: it ends with the
 // connection.
-func (c *clientConn) slowDown() error {
-	if time.Since(c.askedAt) >= tablePause {
-		c.asked = 0
+func (t *tableSender) slowDown() error {
+	if time.Since(t.askedAt) >= tablePause {
+		t.asked = 0
 	}
-	c.asked++
-	if pause := pauseAfter(c.asked); pause > 0 {
+	t.asked++
+	if pause := pauseAfter(t.asked); pause > 0 {
 		select {
 		case <-time.After(pause):
-		case <-c.s.ctx.Done():
+		case <-t.s.ctx.Done():
 			return net.ErrClosed
 		}
-		c.mu.Lock()
-		closed := c.closed
-		c.mu.Unlock()
-		if closed {
+		if t.out.isClosed() {
 			return net.ErrClosed
 		}
 	}
-	c.askedAt = time.Now()
+	t.askedAt = time.Now()
 	return nil
 }
 

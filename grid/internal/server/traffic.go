@@ -1,129 +1,182 @@
 package server
 
 import (
+	"net"
 	"runtime"
+	"sync"
+	"sync/atomic"
 
 	"github.com/quorate/quorate/protocol"
 )
 
+// traffic is what is in flight on a client connection: the requests that are not
+// answered yet, and the frames on their way to the client.
+type traffic struct {
+	s    *Server
+	conn net.Conn
+
+	inFlight atomic.Int64
+	squeezed atomic.Bool // bytes in or out may be too many: look closer before reading on
+
+	mu         sync.Mutex // guards what follows; nothing is called under it
+	out        []byte     // frames not yet taken by the writer
+	taken      int        // bytes the writer is writing
+	full       bool       // the reader waits for answers, or for frames to be written
+	closed     bool
+	large      map[uint64]int // bytes of large requests in flight, by id
+	inBytes    int            // sum of large
+	countedOut int            // of out and taken, in the server's count
+	written    uint64         // pieces written
+	more       sync.Cond      // out has grown, or closed
+	resume     sync.Cond      // a request in flight was answered, replies were written, or closed
+}
+
+func newTraffic(s *Server, conn net.Conn) *traffic {
+	t := &traffic{s: s, conn: conn}
+	t.more.L, t.resume.L = &t.mu, &t.mu
+	return t
+}
+
 // reply answers a request in flight. It never blocks.
-func (c *clientConn) reply(r protocol.Reply) {
-	c.mu.Lock()
-	c.appendReply(&r)
-	c.end(r.ID)
-	c.mu.Unlock()
+func (t *traffic) reply(r protocol.Reply) {
+	t.mu.Lock()
+	t.appendReply(&r)
+	t.end(r.ID)
+	t.mu.Unlock()
 }
 
 // replyLarge answers a read. Where too much is in flight to this client, or
 // to all of them, the answer is that it should ask again.
-func (c *clientConn) replyLarge(r protocol.Reply) {
-	c.mu.Lock()
-	if c.crowded() {
+func (t *traffic) replyLarge(r protocol.Reply) {
+	t.mu.Lock()
+	if t.crowded() {
 		r = busyOut(r.ID)
 	}
-	c.appendReply(&r)
-	c.end(r.ID)
-	c.mu.Unlock()
+	t.appendReply(&r)
+	t.end(r.ID)
+	t.mu.Unlock()
+}
+
+// replyEncoded is reply for an encoded reply.
+func (t *traffic) replyEncoded(id uint64, b []byte) {
+	t.mu.Lock()
+	t.appendFrame(b)
+	t.end(id)
+	t.mu.Unlock()
 }
 
 // send sends a reply to no request in flight.
-func (c *clientConn) send(r protocol.Reply) {
-	c.mu.Lock()
-	c.appendReply(&r)
-	c.mu.Unlock()
+func (t *traffic) send(r protocol.Reply) {
+	t.mu.Lock()
+	t.appendReply(&r)
+	t.mu.Unlock()
 }
 
 // sendFrame sends an encoded message.
-func (c *clientConn) sendFrame(b []byte) {
-	c.mu.Lock()
-	c.appendFrame(b)
-	c.mu.Unlock()
+func (t *traffic) sendFrame(b []byte) {
+	t.mu.Lock()
+	t.appendFrame(b)
+	t.mu.Unlock()
 }
 
-// appendReply encodes straight into the pending buffer. c.mu is held.
-func (c *clientConn) appendReply(r *protocol.Reply) {
-	if c.closed {
+// appendReply encodes straight into the pending buffer. t.mu is held.
+func (t *traffic) appendReply(r *protocol.Reply) {
+	if t.closed {
 		return
 	}
-	start := len(c.out)
-	c.out = protocol.EndFrame(r.Append(protocol.BeginFrame(c.out)), start)
-	c.grown(start)
+	start := len(t.out)
+	t.out = protocol.EndFrame(r.Append(protocol.BeginFrame(t.out)), start)
+	t.grown(start)
 }
 
-// appendFrame is appendReply for an encoded message. c.mu is held.
-func (c *clientConn) appendFrame(b []byte) {
-	if c.closed {
+// appendFrame is appendReply for an encoded message. t.mu is held.
+func (t *traffic) appendFrame(b []byte) {
+	if t.closed {
 		return
 	}
-	start := len(c.out)
-	c.out = protocol.EndFrame(append(protocol.BeginFrame(c.out), b...), start)
-	c.grown(start)
+	start := len(t.out)
+	t.out = protocol.EndFrame(append(protocol.BeginFrame(t.out), b...), start)
+	t.grown(start)
 }
 
 // grown wakes the writer, or gives up on a client that does not read.
-func (c *clientConn) grown(before int) {
-	c.countOut()
-	if len(c.out)+c.taken >= softOutbound {
-		c.squeezed.Store(true)
+func (t *traffic) grown(before int) {
+	t.countOut()
+	if len(t.out)+t.taken >= softOutbound {
+		t.squeezed.Store(true)
 	}
-	if len(c.out)+c.taken > hardOutbound {
-		c.s.stats.slowReader.Add(1)
-		c.s.log.Warn("client does not read its replies: connection closed", "from", addrOf(c.conn), "bytes", len(c.out)+c.taken)
-		c.closeLocked()
-		c.out = nil
-		_ = c.conn.Close() // wakes reader and writer
+	if len(t.out)+t.taken > hardOutbound {
+		t.s.stats.slowReader.Add(1)
+		t.s.log.Warn("client does not read its replies: connection closed", "from", addrOf(t.conn), "bytes", len(t.out)+t.taken)
+		t.closeLocked()
+		t.out = nil
+		_ = t.conn.Close() // wakes reader and writer
 		return
 	}
 	if before == 0 {
-		c.more.Signal()
+		t.more.Signal()
 	}
 }
 
 // idle reports whether nothing is in flight or on its way out.
-func (c *clientConn) idle() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.closed || c.inFlight.Load() == 0 && len(c.out) == 0 && c.taken == 0
+func (t *traffic) idle() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.closed || t.inFlight.Load() == 0 && len(t.out) == 0 && t.taken == 0
+}
+
+// isClosed reports whether nothing is written any more.
+func (t *traffic) isClosed() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.closed
+}
+
+// writing returns how many pieces were written, and whether one is being written.
+func (t *traffic) writing() (pieces uint64, busy bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.written, t.taken > 0
 }
 
 // finish makes the writer end when it has written what there is.
-func (c *clientConn) finish() {
-	c.mu.Lock()
-	c.closeLocked()
-	c.mu.Unlock()
+func (t *traffic) finish() {
+	t.mu.Lock()
+	t.closeLocked()
+	t.mu.Unlock()
 }
 
-func (c *clientConn) closeLocked() {
-	c.closed = true
-	c.more.Signal()
-	c.room.Signal()
+func (t *traffic) closeLocked() {
+	t.closed = true
+	t.more.Signal()
+	t.resume.Signal()
 }
 
 // write is the writer: it writes what has gathered while it wrote before.
-func (c *clientConn) write() {
+func (t *traffic) write() {
 	var spare []byte
 	for {
-		c.mu.Lock()
-		if len(c.out) == 0 {
-			for len(c.out) == 0 && !c.closed {
-				c.more.Wait()
+		t.mu.Lock()
+		if len(t.out) == 0 {
+			for len(t.out) == 0 && !t.closed {
+				t.more.Wait()
 			}
 			// Replies come in runs, one entry's after the other: what is about to be
 			// answered shares the write.
-			c.mu.Unlock()
+			t.mu.Unlock()
 			runtime.Gosched()
-			c.mu.Lock()
+			t.mu.Lock()
 		}
-		buf := c.out
-		c.out, c.taken = spare[:0], len(buf)
-		c.mu.Unlock()
+		buf := t.out
+		t.out, t.taken = spare[:0], len(buf)
+		t.mu.Unlock()
 		if len(buf) == 0 {
 			return
 		}
-		err := c.writeAll(buf)
+		err := t.writeAll(buf)
 		if err != nil {
-			c.finish()
-			_ = c.conn.Close() // wakes the reader
+			t.finish()
+			_ = t.conn.Close() // wakes the reader
 			return
 		}
 		if cap(buf) > maxIdleBuffer {
@@ -135,21 +188,116 @@ func (c *clientConn) write() {
 
 // writeAll writes in pieces, so that a peer that takes nothing is told from one
 // that is slow.
-func (c *clientConn) writeAll(buf []byte) error {
+func (t *traffic) writeAll(buf []byte) error {
 	for {
 		n := min(len(buf), writePiece)
-		_, err := c.conn.Write(buf[:n])
+		_, err := t.conn.Write(buf[:n])
 		buf = buf[n:]
-		c.mu.Lock()
-		c.taken = len(buf)
-		c.written++
-		c.countOut()
-		if c.full {
-			c.room.Signal()
+		t.mu.Lock()
+		t.taken = len(buf)
+		t.written++
+		t.countOut()
+		if t.full {
+			t.resume.Signal()
 		}
-		c.mu.Unlock()
+		t.mu.Unlock()
 		if err != nil || len(buf) == 0 {
 			return err
 		}
+	}
+}
+
+// abort ends a connection without writing what is left.
+func (t *traffic) abort() {
+	t.mu.Lock()
+	t.closeLocked()
+	t.out = nil
+	t.mu.Unlock()
+	_ = t.conn.Close() // wakes reader and writer
+}
+
+// throttle stops the reading while too much is in flight or on its way out;
+// false: closed.
+func (t *traffic) throttle(limit int64) bool {
+	if t.inFlight.Load() < limit && !t.squeezed.Load() {
+		return true
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for !t.mayRead(limit) && !t.closed {
+		t.full = true
+		t.resume.Wait()
+	}
+	t.full = false
+	t.squeezed.Store(false)
+	return !t.closed
+}
+
+// refuse answers a request that no group was asked about.
+func (t *traffic) refuse(r protocol.Reply) {
+	if int(r.Code) < protocol.NumCodes {
+		t.s.stats.refused[r.Code].Add(1)
+	}
+	t.reply(r)
+}
+
+// begin counts a request in flight; of a large one its bytes, too.
+func (t *traffic) begin(id uint64, bytes int) {
+	t.inFlight.Add(1)
+	if bytes < largeBytes {
+		return
+	}
+	t.s.inbound.Add(int64(bytes))
+	t.mu.Lock()
+	if t.large == nil {
+		t.large = map[uint64]int{}
+	}
+	t.large[id] += bytes
+	t.inBytes += bytes
+	t.squeezed.Store(t.squeezed.Load() || t.inBytes >= maxInboundConn)
+	t.mu.Unlock()
+}
+
+// end counts a request as answered. t.mu is held.
+func (t *traffic) end(id uint64) {
+	t.inFlight.Add(-1)
+	if n, ok := t.large[id]; ok {
+		delete(t.large, id)
+		t.inBytes -= n
+		t.s.inbound.Add(int64(-n))
+	}
+	if t.full {
+		t.resume.Signal()
+	}
+}
+
+// forget gives back what a connection that has ended had counted.
+func (t *traffic) forget() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.s.inbound.Add(int64(-t.inBytes))
+	t.s.outbound.Add(int64(-t.countedOut))
+	t.large, t.inBytes, t.countedOut = nil, 0, 0
+}
+
+// mayRead reports whether another request may be read. t.mu is held.
+func (t *traffic) mayRead(limit int64) bool {
+	n := t.inFlight.Load()
+	return n < limit && (t.inBytes < maxInboundConn || n == 0) && len(t.out)+t.taken < softOutbound
+}
+
+// crowded reports whether a large reply to a read has no room on its way out.
+// t.mu is held.
+func (t *traffic) crowded() bool {
+	n := len(t.out) + t.taken
+	return n > maxOutbound || n > fairOutbound && t.s.outbound.Load() > t.s.cfg.Budget
+}
+
+// countOut keeps the count of all connections, in coarse steps. t.mu is held.
+func (t *traffic) countOut() {
+	n := len(t.out) + t.taken
+	if d := n - t.countedOut; d > countStep || d < -countStep || n == 0 && d != 0 {
+		t.s.outbound.Add(int64(d))
+		t.countedOut = n
 	}
 }
