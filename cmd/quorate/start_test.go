@@ -81,8 +81,8 @@ func TestStartWhereItDoesNotReachItself(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, binary, "start", "--durability", "memory", "--http", "off", "--end-with-stdin",
-		"--name", "n1", "--listen", free[0], "--advertise", free[1])
+	flags := procgrid.Flags{Name: "n1", Listen: free[0], Advertise: free[1], Durability: "memory", HTTP: "off"}
+	cmd := exec.CommandContext(ctx, binary, append([]string{"start"}, flags.Args()...)...)
 	end, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -89,17 +89,11 @@ func (g *Grid) Start(m *Member) error {
 		return err
 	}
 	defer log.Close()
-	args := []string{
-		"start", "--name", m.Name, "--listen", m.Address, "--join", strings.Join(others, ","),
-		"--bootstrap-expect", fmt.Sprint(len(g.Members)), "--cluster", "demo", "--end-with-stdin",
+	flags := Flags{
+		Name: m.Name, Listen: m.Address, Join: others, Expect: len(g.Members), Cluster: "demo",
+		Durability: g.Durability, Dir: cmp.Or(m.Data, filepath.Join(g.Dir, m.Name)),
 	}
-	if g.Durability == "memory" {
-		args = append(args, "--durability", "memory")
-	} else {
-		args = append(args, "--data-dir", cmp.Or(m.Data, filepath.Join(g.Dir, m.Name)))
-	}
-	args = append(args, g.Args...)
-	line := slices.Concat(m.Through, []string{g.Binary}, args)
+	line := slices.Concat(m.Through, []string{g.Binary, "start"}, flags.Args(), g.Args)
 	m.Process, err = StartProcess(Spec{Command: line, Env: g.Env, Stdout: log, Stderr: log})
 	if err != nil {
 		return fmt.Errorf("start member %s: %w", m.Name, err)
@@ -230,5 +224,5 @@ func Tail(file string) string {
 		return err.Error()
 	}
 	lines := strings.Split(strings.TrimRight(string(b), "\n"), "\n")
-	return strings.Join(lines[max(0, len(lines)-10):], "\n")
+	return strings.Join(lines[max(0, len(lines)-15):], "\n")
 }

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/quorate/quorate/internal/procgrid"
 )
 
 // dataFaults do something to what one member has on disk while it is down.
@@ -106,7 +108,7 @@ func (g *Grid) returns(ctx context.Context, m *Member) error {
 			return err
 		}
 		if time.Now().After(deadline) {
-			return Violated("member %s neither comes back nor says why:\n%s", m.Name, tail(m.LogFile))
+			return Violated("member %s neither comes back nor says why:\n%s", m.Name, procgrid.Tail(m.LogFile))
 		}
 	}
 	m.take()

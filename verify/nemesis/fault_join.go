@@ -180,19 +180,11 @@ func stranger(ctx context.Context, t *Target) (Injected, error) {
 	if t.Rand.IntN(2) == 0 {
 		cluster = clusterName // and another cluster all the same: nobody told it of ours
 	}
-	args := append(slices.Clone(g.cfg.Command),
-		"--name", strangerName, "--listen", m.Listen, "--advertise", m.Address, "--cluster", cluster,
-		"--durability", g.cfg.Durability, "--http", "off", "--end-with-stdin")
+	flags := procgrid.Flags{Name: strangerName, Dir: dir, Cluster: cluster}
 	what := "a cluster of its own"
 	if t.Rand.IntN(2) == 0 {
 		what = "blank"
-		args = append(args, "--join", "127.0.0.1:9", "--bootstrap-expect", "3") // nobody is there
-	}
-	if g.hosts.Kind == network.Namespaces {
-		args = append(args, "--insecure")
-	}
-	if g.cfg.Durability != "memory" {
-		args = append(args, "--data-dir", dir)
+		flags.Join, flags.Expect = []string{"127.0.0.1:9"}, 3 // nobody is there
 	}
 	in := Injected{fmt.Sprint(what, " called ", cluster, ", at the address of ", m.Name), func(context.Context) error { return g.StartAll() }}
 	log, err := os.OpenFile(dir+".log", os.O_CREATE|os.O_TRUNC|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -200,7 +192,7 @@ func stranger(ctx context.Context, t *Target) (Injected, error) {
 		return in, err
 	}
 	defer log.Close()
-	p, err := g.hosts.Of(m.Index).Process(log, log, append(args, g.cfg.Arguments...)...)
+	p, err := g.launch(m, flags, log)
 	if err != nil {
 		return in, fmt.Errorf("start a stranger: %w", err)
 	}
@@ -215,7 +207,7 @@ func stranger(ctx context.Context, t *Target) (Injected, error) {
 // strangerApart sees that neither side took the other for its own.
 func (g *Grid) strangerApart(ctx context.Context, m *Member, p *procgrid.Process) error {
 	if !p.Running() {
-		return Violated("the stranger has ended by itself: %v\n%s", p.Err(), tail(filepath.Join(g.cfg.Dir, strangerName+".log")))
+		return Violated("the stranger has ended by itself: %v\n%s", p.Err(), procgrid.Tail(filepath.Join(g.cfg.Dir, strangerName+".log")))
 	}
 	its, err := g.ask(ctx, m)
 	if err != nil {

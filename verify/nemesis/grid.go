@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -164,17 +165,7 @@ func (g *Grid) Start(m *Member) error {
 			others = append(others, o.Address)
 		}
 	}
-	args := append(slices.Clone(g.cfg.Command),
-		"--name", m.Name, "--listen", m.Listen, "--advertise", m.Address,
-		"--join", strings.Join(others, ","), "--bootstrap-expect", fmt.Sprint(len(g.members)),
-		"--cluster", clusterName, "--durability", g.cfg.Durability, "--http", "off", "--end-with-stdin")
-	if g.hosts.Kind == network.Namespaces {
-		args = append(args, "--insecure") // not on loopback, and yet nobody else is there
-	}
-	if g.cfg.Durability != "memory" {
-		args = append(args, "--data-dir", m.Dir)
-	}
-	args = append(args, g.cfg.Arguments...)
+	flags := procgrid.Flags{Name: m.Name, Dir: m.Dir, Cluster: clusterName, Join: others, Expect: len(g.members)}
 	log, err := os.OpenFile(m.LogFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
@@ -185,13 +176,21 @@ func (g *Grid) Start(m *Member) error {
 	if m.process != nil && m.process.Running() {
 		return fmt.Errorf("member %s runs", m.Name)
 	}
-	p, err := g.hosts.Of(m.Index).Process(log, log, args...)
+	p, err := g.launch(m, flags, log)
 	if err != nil {
 		return fmt.Errorf("start member %s: %w", m.Name, err)
 	}
 	m.process = p
 	go g.watch(m, p)
 	return nil
+}
+
+// launch starts a process at the address of a member, and on its host.
+func (g *Grid) launch(m *Member, flags procgrid.Flags, log io.Writer) (*procgrid.Process, error) {
+	flags.Listen, flags.Advertise = m.Listen, m.Address
+	flags.Durability, flags.HTTP = g.cfg.Durability, "off"
+	flags.Insecure = g.hosts.Kind == network.Namespaces // not on loopback, and yet nobody else is there
+	return g.hosts.Of(m.Index).Process(log, log, slices.Concat(g.cfg.Command, flags.Args(), g.cfg.Arguments)...)
 }
 
 // watch notes a process that ends although nobody has told it to.
@@ -203,7 +202,7 @@ func (g *Grid) watch(m *Member, p *procgrid.Process) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !told {
-		g.crashes = append(g.crashes, fmt.Sprintf("member %s ended by itself: %v\n%s", m.Name, p.Err(), tail(m.LogFile)))
+		g.crashes = append(g.crashes, fmt.Sprintf("member %s ended by itself: %v\n%s", m.Name, p.Err(), procgrid.Tail(m.LogFile)))
 	}
 }
 
@@ -374,15 +373,14 @@ func (g *Grid) ask(ctx context.Context, m *Member) (*protocol.Status, error) {
 func (g *Grid) Ask(ctx context.Context, m *Member, what string, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	b, err := client.Ask(ctx, m.Listen, what, nil, client.WithName("verify"), client.WithDialer(g.dialWatching))
+	dial := func(ctx context.Context, address string) (net.Conn, error) {
+		return g.hosts.Dial(ctx, g.hosts.Watching, address)
+	}
+	b, err := client.Ask(ctx, m.Listen, what, nil, client.WithName("verify"), client.WithDialer(dial))
 	if err != nil {
 		return err
 	}
 	return protocol.DecodeAnswer(b, answer)
-}
-
-func (g *Grid) dialWatching(ctx context.Context, address string) (net.Conn, error) {
-	return g.hosts.Dial(ctx, g.hosts.Watching, address)
 }
 
 // caughtUp is how many entries a replica of a grid at full strength may be
@@ -539,14 +537,4 @@ func (g *Grid) Hashes(ctx context.Context) error {
 		return ""
 	})
 	return errors.Join(err, differ)
-}
-
-// tail returns the last lines of a file.
-func tail(file string) string {
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return err.Error()
-	}
-	lines := strings.Split(strings.TrimRight(string(b), "\n"), "\n")
-	return strings.Join(lines[max(0, len(lines)-15):], "\n")
 }
