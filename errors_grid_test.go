@@ -427,6 +427,12 @@ func acquireWithin(ctx context.Context, g *errorGrid, d time.Duration) error {
 	return err
 }
 
+// The operations of a counter that no handle sends like this.
+const (
+	counterAdd     protocol.Op = 3
+	counterUnknown protocol.Op = 200
+)
+
 func provokeInvalid(t *testing.T, g *errorGrid) (bool, error) {
 	ctx := within(t, gridtest.WaitTimeout)
 	name, changed := g.counter(t)
@@ -439,7 +445,7 @@ func provokeInvalid(t *testing.T, g *errorGrid) (bool, error) {
 	// What no handle sends the member refuses.
 	kind := dcounter.Kind()
 	_, err := g.plain.Invoke(ctx, structures.Call{
-		Kind: kind.ID, Op: 3, Verb: "add", Label: kind.Name, Name: name,
+		Kind: kind.ID, Op: counterAdd, Verb: "add", Label: kind.Name, Name: name,
 		Partition: g.plain.Partition(name, nil), Body: []byte{0xff},
 	})
 	return changed(), err
@@ -449,7 +455,7 @@ func provokeUnsupported(t *testing.T, g *errorGrid) (bool, error) {
 	ctx := within(t, gridtest.WaitTimeout)
 	name, changed := g.counter(t)
 	call := structures.Call{
-		Kind: dcounter.Kind().ID, Op: 200, Verb: "square", Label: "counter", Name: name,
+		Kind: dcounter.Kind().ID, Op: counterUnknown, Verb: "square", Label: "counter", Name: name,
 		Partition: g.plain.Partition(name, nil),
 	}
 	if _, err := g.plain.Invoke(ctx, call); !errors.Is(err, quorate.ErrUnsupported) || !quorate.SafeToRetry(err) {

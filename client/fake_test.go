@@ -363,7 +363,14 @@ func waitFor(t testing.TB, what string, cond func() bool) {
 	}
 }
 
-var testCall = structures.Call{Kind: 2, Op: 1, Verb: "add", Label: "counter", Name: "hits", Partition: 3, Body: []byte{1}}
+// The fake members take any operation of any kind.
+const (
+	testKind  protocol.KindID = 2
+	opAdd     protocol.Op     = 1
+	opRelease protocol.Op     = 9
+)
+
+var testCall = structures.Call{Kind: testKind, Op: opAdd, Verb: "add", Label: "counter", Name: "hits", Partition: 3, Body: []byte{1}}
 
 func testRead() structures.Call {
 	call := testCall

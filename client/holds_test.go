@@ -118,7 +118,7 @@ func TestGrantAfterTheSession(t *testing.T) {
 		var released []protocol.Request
 		members[0].script(func(c *fakeConn, q *protocol.Request) {
 			switch {
-			case q.Op == 9:
+			case q.Op == opRelease:
 				released = append(released, *q)
 				c.reply(q, protocol.CodeOK, nil)
 			case time.Now().After(answer):
@@ -126,7 +126,7 @@ func TestGrantAfterTheSession(t *testing.T) {
 			}
 		})
 		c := dial()
-		if _, err := c.Invoke(t.Context(), structures.Call{Kind: 2, Op: 9, Partition: 3, Name: "x"}); err != nil {
+		if _, err := c.Invoke(t.Context(), structures.Call{Kind: testKind, Op: opRelease, Partition: 3, Name: "x"}); err != nil {
 			t.Fatal(err)
 		}
 		silent.Store(true)
@@ -143,7 +143,7 @@ func TestGrantAfterTheSession(t *testing.T) {
 			t.Errorf("given back %+v", r)
 		}
 		// The giving back goes under the session of the grant, though another is open.
-		back := structures.Call{Kind: 2, Op: 9, Partition: 3, Name: "x", Lease: r.Lease}
+		back := structures.Call{Kind: testKind, Op: opRelease, Partition: 3, Name: "x", Lease: r.Lease}
 		if _, err := c.Invoke(t.Context(), back); err != nil {
 			t.Fatal(err)
 		}

@@ -25,6 +25,23 @@ import (
 // Its fault breaks one rule.
 type mini struct{ fault string }
 
+// The kinds and operations that the tasks need.
+const (
+	mapKind       protocol.KindID = 1
+	counterKind   protocol.KindID = 2
+	semaphoreKind protocol.KindID = 3
+	queueKind     protocol.KindID = 4
+
+	mapGet           protocol.Op = 1
+	mapPut           protocol.Op = 2
+	counterGet       protocol.Op = 1
+	counterAdd       protocol.Op = 3
+	semaphoreAcquire protocol.Op = 2
+	semaphoreRelease protocol.Op = 4
+	queueOffer       protocol.Op = 2
+	queueTake        protocol.Op = 3
+)
+
 // miniClient is one run of it.
 type miniClient struct {
 	fault     string
@@ -118,7 +135,7 @@ func (c *miniClient) perform(what string, args []string) (string, error) {
 	}
 	switch what {
 	case "add":
-		r, err := c.call(protocol.Request{Kind: 2, Op: 3, Name: args[0], Body: protocol.AppendInts(nil, number(1))})
+		r, err := c.call(protocol.Request{Kind: counterKind, Op: counterAdd, Name: args[0], Body: protocol.AppendInts(nil, number(1))})
 		var sum int64
 		if !c.is("reads no results") {
 			_ = protocol.ReadInts(r.Body, &sum)
@@ -134,7 +151,7 @@ func (c *miniClient) perform(what string, args []string) (string, error) {
 		}
 		return sum, nil
 	case "get":
-		r, err := c.call(protocol.Request{Kind: 2, Op: 1, Flags: protocol.FlagRead, Name: args[0], Body: protocol.AppendArray(nil, 0)})
+		r, err := c.call(protocol.Request{Kind: counterKind, Op: counterGet, Flags: protocol.FlagRead, Name: args[0], Body: protocol.AppendArray(nil, 0)})
 		var n int64
 		_ = protocol.ReadInts(r.Body, &n)
 		return fmt.Sprint(n), err
@@ -152,11 +169,11 @@ func (c *miniClient) perform(what string, args []string) (string, error) {
 			value = value[1:]
 		}
 		b = protocol.AppendBytes(b, value)
-		_, err := c.call(protocol.Request{Kind: 1, Op: 2, Name: args[0], Body: protocol.AppendInt(b, 0)})
+		_, err := c.call(protocol.Request{Kind: mapKind, Op: mapPut, Name: args[0], Body: protocol.AppendInt(b, 0)})
 		return "", err
 	case "look-up":
 		r, err := c.call(protocol.Request{
-			Kind: 1, Op: 1, Flags: protocol.FlagRead, Name: args[0],
+			Kind: mapKind, Op: mapGet, Flags: protocol.FlagRead, Name: args[0],
 			Body: protocol.AppendBytes(protocol.AppendArray(nil, 1), append([]byte{1}, args[1]...)),
 		})
 		if err != nil {
@@ -165,12 +182,12 @@ func (c *miniClient) perform(what string, args []string) (string, error) {
 		return c.text(r.Body)
 	case "offer":
 		_, err := c.call(protocol.Request{
-			Kind: 4, Op: 2, Name: args[0],
+			Kind: queueKind, Op: queueOffer, Name: args[0],
 			Body: protocol.AppendBytes(protocol.AppendArray(nil, 1), append([]byte{3}, args[1]...)),
 		})
 		return "", err
 	case "take", "give-up":
-		q := protocol.Request{Kind: 4, Op: 3, Flags: protocol.FlagWait, Name: args[0]}
+		q := protocol.Request{Kind: queueKind, Op: queueTake, Flags: protocol.FlagWait, Name: args[0]}
 		wait, until := number(1), time.Time{}
 		if what == "give-up" {
 			until, wait = time.Now().Add(time.Duration(wait)*time.Millisecond), 0
@@ -232,7 +249,7 @@ func (c *miniClient) hold(name string, d time.Duration) error {
 	if err := c.heartbeat(); err != nil {
 		return err
 	}
-	r, err := c.call(protocol.Request{Kind: 3, Op: 2, Flags: protocol.FlagWait, Name: name, Body: protocol.AppendInts(nil, 1, 0)})
+	r, err := c.call(protocol.Request{Kind: semaphoreKind, Op: semaphoreAcquire, Flags: protocol.FlagWait, Name: name, Body: protocol.AppendInts(nil, 1, 0)})
 	if err != nil {
 		return err
 	}
@@ -250,7 +267,7 @@ func (c *miniClient) hold(name string, d time.Duration) error {
 	if c.is("does not release") {
 		return nil
 	}
-	_, err = c.call(protocol.Request{Kind: 3, Op: 4, Name: name, Body: protocol.AppendUint(protocol.AppendArray(nil, 1), held)})
+	_, err = c.call(protocol.Request{Kind: semaphoreKind, Op: semaphoreRelease, Name: name, Body: protocol.AppendUint(protocol.AppendArray(nil, 1), held)})
 	return err
 }
 

@@ -90,8 +90,13 @@ func conversation(t *testing.T) string {
 		Table: protocol.Table{Type: protocol.TypeTable}, Session: 17, SessionTTL: 10_000,
 	}))
 
+	const ( // as package dcounter has them
+		counter    protocol.KindID = 2
+		counterGet protocol.Op     = 1
+		counterAdd protocol.Op     = 3
+	)
 	add := protocol.Request{
-		ID: 1, TimeLeft: 400, Kind: 2, Op: 3, Name: "hits",
+		ID: 1, TimeLeft: 400, Kind: counter, Op: counterAdd, Name: "hits",
 		Caller: protocol.Caller{Session: 17, Slot: 0, Sequence: 1}, Body: protocol.AppendInts(nil, 5),
 	}
 	say("client", "request 1: counter, add 5 to hits, as sequence 1 of slot 0; the client waits 400 ms for the reply", add.Append(nil))
@@ -103,7 +108,7 @@ func conversation(t *testing.T) string {
 	done.ID = 2
 	say("member", "reply 2: the recorded answer; nothing was added", done.Append(nil))
 
-	get := protocol.Request{ID: 3, TimeLeft: 400, Flags: protocol.FlagRead, Kind: 2, Op: 1, Name: "hits", Body: protocol.AppendInts(nil)}
+	get := protocol.Request{ID: 3, TimeLeft: 400, Flags: protocol.FlagRead, Kind: counter, Op: counterGet, Name: "hits", Body: protocol.AppendInts(nil)}
 	say("client", "request 3: counter, get hits; a read has no identity", get.Append(nil))
 	read := protocol.Reply{ID: 3, Epoch: 9, Version: 4, Body: protocol.AppendInts(nil, 5)}
 	say("member", "reply 3: the value is 5", read.Append(nil))

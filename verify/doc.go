@@ -3,10 +3,8 @@
 // checkers decide whether the history could have come from one correct
 // structure.
 //
-//	h := verify.NewHistory()
-//	hits := verify.NewCounter(h, 0, "hits", dcounter.New(c, "hits"))
-//	... many goroutines, faults ...
-//	if v := verify.Check(h, time.Minute); v.Outcome != verify.Linearizable { ... }
+// The example records the adds of several clients to a counter, and checks them with
+// Check.
 //
 // Linearizability is decided by porcupine with a model for each structure. An
 // operation whose outcome is unknown stays possible for ever: it may have taken

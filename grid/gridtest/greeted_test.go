@@ -88,11 +88,20 @@ func (c *simpleClient) call(kind protocol.KindID, op protocol.Op, name string, b
 	}
 }
 
+// The operations that a client without handles sends, of packages dcounter and
+// dsemaphore.
+const (
+	counterAdd          protocol.Op = 3
+	semaphoreInit       protocol.Op = 1
+	semaphoreAcquire    protocol.Op = 2
+	semaphoreTryAcquire protocol.Op = 3
+)
+
 // add adds 1 to a counter.
 func (c *simpleClient) add(name string) int64 {
 	c.t.Helper()
 	var sum int64
-	r := c.call(dcounter.Kind().ID, 3, name, protocol.AppendInts(nil, 1))
+	r := c.call(dcounter.Kind().ID, counterAdd, name, protocol.AppendInts(nil, 1))
 	if err := protocol.ReadInts(r.Body, &sum); r.Code != protocol.CodeOK || err != nil {
 		c.t.Fatalf("add: code %d, %v", r.Code, err)
 	}
@@ -155,7 +164,7 @@ func (c *simpleClient) over() bool {
 	other.conn, _ = dialHello(c.t, c.members[0], h)
 	defer other.conn.conn.Close()
 	return other.once(protocol.Request{
-		Kind: dcounter.Kind().ID, Op: 3, Name: "one", Body: protocol.AppendInts(nil, 0),
+		Kind: dcounter.Kind().ID, Op: counterAdd, Name: "one", Body: protocol.AppendInts(nil, 0),
 		Caller: protocol.Caller{Session: c.session, Slot: 1, Sequence: 1},
 	}).Code == protocol.CodeSessionEnded
 }
@@ -164,7 +173,6 @@ func (c *simpleClient) over() bool {
 // hold. One that sends heartbeats is, and then it alone keeps its session: when
 // they cease the permit is free, whatever else it sends.
 func TestHoldsNeedHeartbeats(t *testing.T) {
-	const opInit, opAcquire, opTryAcquire = 1, 2, 3
 	grid := gridtest.Start(t, 3)
 	kind := dsemaphore.Kind().ID
 	var clients []*simpleClient
@@ -173,17 +181,17 @@ func TestHoldsNeedHeartbeats(t *testing.T) {
 	}
 	one := protocol.AppendInts(nil, 1)
 	for _, c := range clients {
-		if r := c.call(kind, opInit, "permits", one); r.Code != protocol.CodeOK {
+		if r := c.call(kind, semaphoreInit, "permits", one); r.Code != protocol.CodeOK {
 			t.Fatalf("init: code %d", r.Code)
 		}
-		if r := c.call(kind, opTryAcquire, "permits", one); r.Code != protocol.CodeNotKept || len(r.Body) == 0 {
+		if r := c.call(kind, semaphoreTryAcquire, "permits", one); r.Code != protocol.CodeNotKept || len(r.Body) == 0 {
 			t.Fatalf("try acquire: code %d, %q", r.Code, r.Body)
 		}
 	}
 	c := clients[0]
 	c.sequence++
 	if r := c.once(protocol.Request{
-		Kind: kind, Op: opAcquire, Name: "permits", Body: protocol.AppendInts(nil, 1, 0), Flags: protocol.FlagWait,
+		Kind: kind, Op: semaphoreAcquire, Name: "permits", Body: protocol.AppendInts(nil, 1, 0), Flags: protocol.FlagWait,
 		Caller: protocol.Caller{Session: c.session, Sequence: c.sequence},
 	}); r.Code != protocol.CodeNotKept {
 		t.Fatalf("acquire: code %d", r.Code)
@@ -193,7 +201,7 @@ func TestHoldsNeedHeartbeats(t *testing.T) {
 			code, state := c.conn.session(protocol.SessionRequest{Action: protocol.SessionHeartbeat, Session: c.session})
 			return code == protocol.CodeOK && state.Session == c.session
 		})
-		r := c.call(kind, opTryAcquire, "permits", one)
+		r := c.call(kind, semaphoreTryAcquire, "permits", one)
 		if c != clients[0] {
 			if r.Code != protocol.CodeKindBase+2 {
 				t.Fatalf("two hold: code %d", r.Code)
@@ -211,7 +219,7 @@ func TestHoldsNeedHeartbeats(t *testing.T) {
 		if code, _ := other.conn.session(protocol.SessionRequest{Action: protocol.SessionHeartbeat, Session: other.session}); code != protocol.CodeOK {
 			return false
 		}
-		return other.call(kind, opTryAcquire, "permits", one).Code == protocol.CodeOK
+		return other.call(kind, semaphoreTryAcquire, "permits", one).Code == protocol.CodeOK
 	})
 	if !c.over() {
 		t.Error("the permit is free, and the session lives")

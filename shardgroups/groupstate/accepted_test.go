@@ -106,7 +106,7 @@ func TestOwnershipCheck(t *testing.T) {
 // TestMoreIsNotApplied shows that a request in the log has exactly the elements that
 // all replicas know: whoever skipped one would differ from who knows it.
 func TestMoreIsNotApplied(t *testing.T) {
-	q := protocol.Request{Kind: 2, Op: 2, Name: "n", Caller: protocol.Caller{Session: 1, Sequence: 1}, Body: protocol.AppendInts(nil, 5)}
+	q := protocol.Request{Kind: counters, Op: counterSet, Name: "n", Caller: protocol.Caller{Session: 1, Sequence: 1}, Body: protocol.AppendInts(nil, 5)}
 	for _, more := range []bool{false, true} {
 		raw := q.Append(nil)
 		if more {

@@ -35,10 +35,10 @@ func (s *script) observed(play func(*script), seed uint64) string {
 		fmt.Fprintf(&seen, "%d: due in %d (%t), unfinished %t, worked %+v\n%s", s.number, due, has, s.state.Unfinished(), s.state.Worked(), s.state.Derived())
 		for _, wait := range []time.Duration{0, 30 * time.Millisecond, time.Minute} {
 			for _, q := range []protocol.Request{
-				{Partition: other, Kind: maps, Op: 1, Name: users, Body: items(key("ada"))},
-				{Partition: other, Kind: maps, Op: 1, Name: users, Body: items(key("k3"))},
-				{Partition: other, Kind: maps, Op: 15, Name: users, Body: items([]byte(nil), []byte(nil), 10_000)},
-				{Partition: third, Kind: semaphores, Op: 5, Name: writers, Body: ints()},
+				{Partition: other, Kind: maps, Op: mapGet, Name: users, Body: items(key("ada"))},
+				{Partition: other, Kind: maps, Op: mapGet, Name: users, Body: items(key("k3"))},
+				{Partition: other, Kind: maps, Op: mapScan, Name: users, Body: items([]byte(nil), []byte(nil), 10_000)},
+				{Partition: third, Kind: semaphores, Op: semaphoreAvailable, Name: writers, Body: ints()},
 			} {
 				q.Flags = protocol.FlagRead
 				reader := groupstate.Reader{}
@@ -66,7 +66,7 @@ func random(seed uint64) func(*script) {
 	return func(s *script) {
 		r := rand.New(rand.NewPCG(seed, 0))
 		s.begin()
-		s.entry("semaphores", 6, func() { s.call(slot{ann, third, 0}, semaphores, writers, 1, ints(2)) })
+		s.entry("semaphores", 6, func() { s.call(slot{ann, third, 0}, semaphores, writers, semaphoreInit, ints(2)) })
 		at, ends := int64(10), uint64(0)
 		live := []protocol.SessionID{ann, bob, cyd, dan}
 		for n := range 150 {
@@ -78,22 +78,22 @@ func random(seed uint64) func(*script) {
 					switch r.IntN(8) {
 					case 0, 1:
 						in.partition = other
-						s.call(in, maps, users, 2, items(k, small(byte(n%24)), []int{0, -1, 100, 300, 60_000}[r.IntN(5)]))
+						s.call(in, maps, users, mapPut, items(k, small(byte(n%24)), []int{0, -1, 100, 300, 60_000}[r.IntN(5)]))
 					case 2:
 						in.partition = other
-						s.call(in, maps, users, 9, items(k, 100+r.IntN(500)))
+						s.call(in, maps, users, mapSetTTL, items(k, 100+r.IntN(500)))
 					case 3:
 						in.partition = third
-						s.waiting(in, semaphores, writers, 2, ints(1+r.Int64N(2), r.Int64N(400)))
+						s.waiting(in, semaphores, writers, semaphoreAcquire, ints(1+r.Int64N(2), r.Int64N(400)))
 					case 4:
 						in.partition = third
-						s.call(in, semaphores, writers, 7, ints(1))
+						s.call(in, semaphores, writers, semaphoreAddPermits, ints(1))
 					case 5:
 						in.partition = elsewhere
-						s.waiting(in, queues, jobs, 3, ints(r.Int64N(400), 0))
+						s.waiting(in, queues, jobs, queueTake, ints(r.Int64N(400), 0))
 					case 6:
 						in.partition = elsewhere
-						s.call(in, queues, jobs, 2, items(text("j")))
+						s.call(in, queues, jobs, queueOffer, items(text("j")))
 					case 7:
 						in.partition = elsewhere
 						c := protocol.Caller{Session: in.session, Slot: in.slot, Sequence: max(s.sequences[in], 1)}
@@ -126,7 +126,7 @@ func backlog(s *script) {
 			for i := range 400 {
 				all = append(all, key(fmt.Sprintf("k%02d%03d", part, i)), small(1))
 			}
-			s.call(slot{ann, other, 0}, maps, users, 12, items(all...))
+			s.call(slot{ann, other, 0}, maps, users, mapPutAll, items(all...))
 		})
 	}
 	for n := range int64(20) {
@@ -184,7 +184,7 @@ func TestLoad_TimeGoesOn(t *testing.T) {
 	left := func(s *script) int64 {
 		t.Helper()
 		var reader groupstate.Reader
-		q := protocol.Request{Partition: other, Flags: protocol.FlagRead, Kind: maps, Op: 1, Name: users, Body: items(key("soon"))}
+		q := protocol.Request{Partition: other, Flags: protocol.FlagRead, Kind: maps, Op: mapGet, Name: users, Body: items(key("soon"))}
 		res, _ := reader.Read(s.state, &q)
 		r := protocol.NewReader(res.Body)
 		if r.ArrayLen() == 0 {

@@ -111,14 +111,14 @@ func (d *driver) settle(most int) int {
 // each calls of them, in turn.
 func (d *driver) line(holder protocol.SessionID, sessions, calls int, timeout int64) {
 	d.entry(0, func() {
-		d.call(slot{holder, 1, 0}, 0, semaphores, writers, 1, ints(1))
-		d.call(slot{holder, 1, 1}, 0, semaphores, writers, 3, ints(1))
+		d.call(slot{holder, 1, 0}, 0, semaphores, writers, semaphoreInit, ints(1))
+		d.call(slot{holder, 1, 1}, 0, semaphores, writers, semaphoreTryAcquire, ints(1))
 	})
 	for c := 0; c < calls; c += 100 {
 		d.entry(0, func() {
 			for i := c; i < min(c+100, calls); i++ {
 				for s := range sessions {
-					d.call(slot{holder + 1 + protocol.SessionID(s), 1, uint16(i)}, protocol.FlagWait, semaphores, writers, 2, ints(1, timeout))
+					d.call(slot{holder + 1 + protocol.SessionID(s), 1, uint16(i)}, protocol.FlagWait, semaphores, writers, semaphoreAcquire, ints(1, timeout))
 				}
 			}
 		})
@@ -189,7 +189,7 @@ func (d *driver) puts(n, ttl int) {
 	for range n {
 		d.sequences[slot{}]++
 		i := d.sequences[slot{}]
-		d.call(slot{1, protocol.PartitionID(i % driverPartitions), uint16(i / driverPartitions % 64)}, 0, maps, users, 2,
+		d.call(slot{1, protocol.PartitionID(i % driverPartitions), uint16(i / driverPartitions % 64)}, 0, maps, users, mapPut,
 			items(key(fmt.Sprint("k", i)), small(1), ttl))
 	}
 }
@@ -216,14 +216,14 @@ func BenchmarkTrim(b *testing.B) {
 	value := make([]byte, 1000)
 	value[0] = 3
 	d.entry(0, func() {
-		d.call(slot{1, 1, 0}, 0, maps, users, 3, items(key("a"), value, 0))
-		d.call(slot{1, 1, 0}, 0, maps, users, 3, items(key("a"), value, 0))
+		d.call(slot{1, 1, 0}, 0, maps, users, mapSwap, items(key("a"), value, 0))
+		d.call(slot{1, 1, 0}, 0, maps, users, mapSwap, items(key("a"), value, 0))
 		for s := range uint16(groupstate.MaxSlots - 1) {
-			d.call(slot{1, 1, s + 1}, 0, counters, hits, 3, ints(1))
+			d.call(slot{1, 1, s + 1}, 0, counters, hits, counterAdd, ints(1))
 		}
 	})
 	for n := uint64(1); b.Loop(); n++ {
-		q := protocol.Request{Partition: 1, Kind: counters, Op: 3, Name: hits, Body: ints(1), Highest: 2, Caller: protocol.Caller{Session: 1, Slot: 1, Sequence: n + 1}}
+		q := protocol.Request{Partition: 1, Kind: counters, Op: counterAdd, Name: hits, Body: ints(1), Highest: 2, Caller: protocol.Caller{Session: 1, Slot: 1, Sequence: n + 1}}
 		d.entry(0, func() { d.b.Request(q.Append(nil)) })
 	}
 }
@@ -239,7 +239,7 @@ func BenchmarkRelease(b *testing.B) {
 		d.entry(0, func() {
 			for i := range ids {
 				ids[i] = protocol.SessionID(i + 1)
-				d.call(slot{ids[i], protocol.PartitionID(i % driverPartitions), 0}, 0, counters, hits, 3, ints(1))
+				d.call(slot{ids[i], protocol.PartitionID(i % driverPartitions), 0}, 0, counters, hits, counterAdd, ints(1))
 			}
 		})
 		b.StartTimer()
@@ -256,8 +256,8 @@ func BenchmarkQueueCycle(b *testing.B) {
 	for b.Loop() {
 		d.entry(0, func() {
 			for range 50 {
-				d.call(slot{1, 1, 0}, 0, queues, jobs, 2, items(small(1)))
-				d.call(slot{1, 1, 0}, 0, queues, jobs, 4, ints(0))
+				d.call(slot{1, 1, 0}, 0, queues, jobs, queueOffer, items(small(1)))
+				d.call(slot{1, 1, 0}, 0, queues, jobs, queuePoll, ints(0))
 			}
 		})
 		if d.replies[protocol.CodeOK] != 100 {
@@ -275,14 +275,14 @@ func BenchmarkDrains(b *testing.B) {
 		for q := range 500 {
 			d.entry(0, func() {
 				for range 1000 {
-					d.call(slot{1, protocol.PartitionID(q % driverPartitions), 0}, 0, queues, fmt.Sprint(jobs, q), 2, items(small(1)))
+					d.call(slot{1, protocol.PartitionID(q % driverPartitions), 0}, 0, queues, fmt.Sprint(jobs, q), queueOffer, items(small(1)))
 				}
 			})
 		}
 		b.StartTimer()
 		d.entry(0, func() {
 			for q := range 500 {
-				d.call(slot{1, protocol.PartitionID(q % driverPartitions), uint16(q / driverPartitions)}, 0, queues, fmt.Sprint(jobs, q), 6, ints(1000, 0))
+				d.call(slot{1, protocol.PartitionID(q % driverPartitions), uint16(q / driverPartitions)}, 0, queues, fmt.Sprint(jobs, q), queueDrain, ints(1000, 0))
 			}
 		})
 	}

@@ -24,7 +24,7 @@ func TestStructuresAreCountedOnce(t *testing.T) {
 	expect("a map in every partition", 1, driverPartitions)
 	d.entry(0, func() {
 		for n := range 10 {
-			d.call(slot{1, 1, 60}, 0, queues, fmt.Sprint(jobs, n), 2, items(small(1)))
+			d.call(slot{1, 1, 60}, 0, queues, fmt.Sprint(jobs, n), queueOffer, items(small(1)))
 		}
 	})
 	expect("and ten queues", 11, driverPartitions+10)

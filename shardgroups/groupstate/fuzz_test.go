@@ -46,7 +46,7 @@ func seedEntry() []byte {
 	b.Attach(1, 0)
 	b.Ends(0, []protocol.SessionID{2})
 	b.Level(1)
-	q := protocol.Request{Kind: 2, Op: 3, Name: "hits", Caller: protocol.Caller{Session: 1, Sequence: 1}, Body: []byte{0x81, 1}}
+	q := protocol.Request{Kind: counters, Op: counterAdd, Name: "hits", Caller: protocol.Caller{Session: 1, Sequence: 1}, Body: []byte{0x81, 1}}
 	b.Request(q.Append(nil))
 	return b.Bytes()
 }

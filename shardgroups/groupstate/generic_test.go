@@ -116,12 +116,12 @@ func TestNames(t *testing.T) {
 			for n := range i {
 				all = append(all, key(fmt.Sprint("k", n)), small(1))
 			}
-			s.call(in, maps, fmt.Sprint("m", i), 12, items(all...))
+			s.call(in, maps, fmt.Sprint("m", i), mapPutAll, items(all...))
 		}
-		s.call(in, counters, "m3", 2, ints(-5))
+		s.call(in, counters, "m3", counterSet, ints(-5))
 		s.call(in, maps, "m5", structures.OpDestroy, items())
-		s.call(in, queues, "jobs", 2, items(small(1)))
-		s.call(in, queues, "jobs", 4, ints(0))
+		s.call(in, queues, "jobs", queueOffer, items(small(1)))
+		s.call(in, queues, "jobs", queuePoll, ints(0))
 	})
 	list := func(state *groupstate.State, kind protocol.KindID, from string, most int) string {
 		var r groupstate.Reader

@@ -20,6 +20,48 @@ const (
 	home, other, third, elsewhere, nobodysHere = protocol.PartitionID(1), protocol.PartitionID(2), protocol.PartitionID(4), protocol.PartitionID(5), protocol.PartitionID(3)
 )
 
+// The operations of the structures.
+const (
+	mapGet           protocol.Op = 1
+	mapPut           protocol.Op = 2
+	mapSwap          protocol.Op = 3
+	mapPutIfAbsent   protocol.Op = 4
+	mapReplace       protocol.Op = 5
+	mapDelete        protocol.Op = 6
+	mapRemove        protocol.Op = 7
+	mapDeleteVersion protocol.Op = 8
+	mapSetTTL        protocol.Op = 9
+	mapAdd           protocol.Op = 10
+	mapPutAll        protocol.Op = 12
+	mapDeleteAll     protocol.Op = 13
+	mapAddAll        protocol.Op = 14
+	mapScan          protocol.Op = 15
+	mapScanKeys      protocol.Op = 16
+	mapClear         protocol.Op = 18
+
+	counterGet           protocol.Op = 1
+	counterSet           protocol.Op = 2
+	counterAdd           protocol.Op = 3
+	counterCompareAndSet protocol.Op = 4
+
+	semaphoreInit       protocol.Op = 1
+	semaphoreAcquire    protocol.Op = 2
+	semaphoreTryAcquire protocol.Op = 3
+	semaphoreRelease    protocol.Op = 4
+	semaphoreAvailable  protocol.Op = 5
+	semaphoreDrain      protocol.Op = 6
+	semaphoreAddPermits protocol.Op = 7
+
+	queuePut    protocol.Op = 1
+	queueOffer  protocol.Op = 2
+	queueTake   protocol.Op = 3
+	queuePoll   protocol.Op = 4
+	queueDrain  protocol.Op = 6
+	queueClear  protocol.Op = 8
+	queuePutAll protocol.Op = 11
+	queueTakeN  protocol.Op = 12
+)
+
 // play writes the golden log: each operation that mutates, with each answer it
 // can give, and everything that moves by itself.
 func (s *script) play() {
@@ -55,119 +97,119 @@ func (s *script) playCounters() {
 	in := slot{ann, home, 0}
 	var first protocol.Caller
 	s.entry("counters", 10, func() {
-		first = s.call(in, counters, hits, 3, ints(5))
-		s.call(in, counters, hits, 2, ints(-9))
-		s.call(in, counters, hits, 4, ints(-9, 40))
-		s.call(in, counters, hits, 4, ints(-9, 41))
-		s.call(in, counters, full, 2, ints(1<<62))
-		s.call(in, counters, full, 3, ints(1<<62))
+		first = s.call(in, counters, hits, counterAdd, ints(5))
+		s.call(in, counters, hits, counterSet, ints(-9))
+		s.call(in, counters, hits, counterCompareAndSet, ints(-9, 40))
+		s.call(in, counters, hits, counterCompareAndSet, ints(-9, 41))
+		s.call(in, counters, full, counterSet, ints(1<<62))
+		s.call(in, counters, full, counterAdd, ints(1<<62))
 	})
 	s.entry("a repeat, a sequence below the slot's, what is not owned, an unknown session", 11, func() {
 		in := slot{ann, home, 1}
-		c := s.call(in, counters, hits, 3, ints(1))
-		s.request(protocol.Request{Partition: home, Kind: counters, Op: 3, Name: hits, Caller: c, Body: ints(1), Highest: 3, Flags: protocol.FlagRepeat})
-		s.request(protocol.Request{Partition: home, Kind: counters, Op: 3, Name: hits, Caller: first, Body: ints(5), Highest: 3})
-		s.call(slot{ann, nobodysHere, 0}, counters, hits, 3, ints(1))
-		s.call(slot{99, home, 0}, counters, hits, 3, ints(1))
+		c := s.call(in, counters, hits, counterAdd, ints(1))
+		s.request(protocol.Request{Partition: home, Kind: counters, Op: counterAdd, Name: hits, Caller: c, Body: ints(1), Highest: 3, Flags: protocol.FlagRepeat})
+		s.request(protocol.Request{Partition: home, Kind: counters, Op: counterAdd, Name: hits, Caller: first, Body: ints(5), Highest: 3})
+		s.call(slot{ann, nobodysHere, 0}, counters, hits, counterAdd, ints(1))
+		s.call(slot{99, home, 0}, counters, hits, counterAdd, ints(1))
 	})
 	s.entry("a reply above the highest slot in use is dropped, its sequence stays", 12, func() {
 		in := slot{ann, home, 3}
-		c := s.call(in, counters, hits, 3, ints(1))
+		c := s.call(in, counters, hits, counterAdd, ints(1))
 		low := protocol.Caller{Session: ann, Slot: 0, Sequence: 7}
 		s.sequences[slot{ann, home, 0}] = 7
-		s.request(protocol.Request{Partition: home, Kind: counters, Op: 3, Name: hits, Caller: low, Body: ints(1), Highest: 1})
-		s.request(protocol.Request{Partition: home, Kind: counters, Op: 3, Name: hits, Caller: c, Body: ints(1), Highest: 3})
+		s.request(protocol.Request{Partition: home, Kind: counters, Op: counterAdd, Name: hits, Caller: low, Body: ints(1), Highest: 1})
+		s.request(protocol.Request{Partition: home, Kind: counters, Op: counterAdd, Name: hits, Caller: c, Body: ints(1), Highest: 3})
 	})
 	s.entry("a counter is destroyed and begins anew", 13, func() {
 		s.call(in, counters, full, structures.OpDestroy, items())
-		s.call(in, counters, full, 3, ints(2))
+		s.call(in, counters, full, counterAdd, ints(2))
 	})
 }
 
 func (s *script) playMaps() {
 	in := slot{ann, other, 0}
 	s.entry("writes of single entries", 20, func() {
-		s.call(in, maps, users, 2, items(key("ada"), text("a1"), 0))
-		s.call(in, maps, users, 3, items(key("ada"), text("a2"), 0))
-		s.call(in, maps, users, 3, items(key("bea"), text("b1"), 0))
-		s.call(in, maps, users, 4, items(key("bea"), text("b2"), 0))
-		s.call(in, maps, users, 4, items(key("cid"), text("c1"), 0))
-		s.call(in, maps, users, 5, items(key("cid"), text("c2"), 0, 5))
-		s.call(in, maps, users, 5, items(key("cid"), text("c3"), 0, 5))
-		s.call(in, maps, users, 6, items(key("bea")))
-		s.call(in, maps, users, 6, items(key("bea")))
-		s.call(in, maps, users, 7, items(key("cid")))
-		s.call(in, maps, users, 7, items(key("cid")))
-		s.call(in, maps, users, 2, items(key("dot"), text("d1"), 0))
-		s.call(in, maps, users, 8, items(key("dot"), 1))
-		s.call(in, maps, users, 8, items(key("dot"), 9))
+		s.call(in, maps, users, mapPut, items(key("ada"), text("a1"), 0))
+		s.call(in, maps, users, mapSwap, items(key("ada"), text("a2"), 0))
+		s.call(in, maps, users, mapSwap, items(key("bea"), text("b1"), 0))
+		s.call(in, maps, users, mapPutIfAbsent, items(key("bea"), text("b2"), 0))
+		s.call(in, maps, users, mapPutIfAbsent, items(key("cid"), text("c1"), 0))
+		s.call(in, maps, users, mapReplace, items(key("cid"), text("c2"), 0, 5))
+		s.call(in, maps, users, mapReplace, items(key("cid"), text("c3"), 0, 5))
+		s.call(in, maps, users, mapDelete, items(key("bea")))
+		s.call(in, maps, users, mapDelete, items(key("bea")))
+		s.call(in, maps, users, mapRemove, items(key("cid")))
+		s.call(in, maps, users, mapRemove, items(key("cid")))
+		s.call(in, maps, users, mapPut, items(key("dot"), text("d1"), 0))
+		s.call(in, maps, users, mapDeleteVersion, items(key("dot"), 1))
+		s.call(in, maps, users, mapDeleteVersion, items(key("dot"), 9))
 	})
 	s.entry("times to live: given, kept, set, none, and the map's default", 25, func() {
-		s.call(in, maps, users, 2, items(key("soon"), text("x"), 100))
-		s.call(in, maps, users, 2, items(key("late"), text("x"), 1000))
-		s.call(in, maps, users, 2, items(key("late"), text("y"), -1))
-		s.call(in, maps, users, 9, items(key("ada"), 150))
-		s.call(in, maps, users, 9, items(key("nobody"), 150))
+		s.call(in, maps, users, mapPut, items(key("soon"), text("x"), 100))
+		s.call(in, maps, users, mapPut, items(key("late"), text("x"), 1000))
+		s.call(in, maps, users, mapPut, items(key("late"), text("y"), -1))
+		s.call(in, maps, users, mapSetTTL, items(key("ada"), 150))
+		s.call(in, maps, users, mapSetTTL, items(key("nobody"), 150))
 		s.call(in, maps, users, structures.OpConfigure, items(word("ttl"), 60_000))
 		s.call(in, maps, users, structures.OpConfigure, items(word("ttl"), 70_000))
 		s.call(in, maps, users, structures.OpConfigure, items(word("ttl"), 60_000))
 		s.call(in, maps, users, structures.OpAdopt, items(40, word("ttl"), 50_000))
 		s.call(in, maps, users, structures.OpAdopt, items(1, word("ttl"), 40_000))
-		s.call(in, maps, users, 2, items(key("default"), text("z"), 0))
-		s.call(in, maps, users, 2, items(key("ever"), text("z"), -2))
+		s.call(in, maps, users, mapPut, items(key("default"), text("z"), 0))
+		s.call(in, maps, users, mapPut, items(key("ever"), text("z"), -2))
 	})
 	s.entry("sums", 30, func() {
-		s.call(in, maps, scores, 10, items(key("a"), 5, 64))
-		s.call(in, maps, scores, 10, items(key("a"), -7, 64))
-		s.call(in, maps, scores, 10, items(key("b"), 1<<31-1, 32))
-		s.call(in, maps, scores, 10, items(key("b"), 1, 32))
-		s.call(in, maps, scores, 2, items(key("c"), text("no"), 0))
-		s.call(in, maps, scores, 10, items(key("c"), 1, 64))
-		s.call(in, maps, scores, 14, items(64, key("a"), 1, key("d"), 3))
-		s.call(in, maps, scores, 14, items(64, key("a"), 1, key("c"), 3))
+		s.call(in, maps, scores, mapAdd, items(key("a"), 5, 64))
+		s.call(in, maps, scores, mapAdd, items(key("a"), -7, 64))
+		s.call(in, maps, scores, mapAdd, items(key("b"), 1<<31-1, 32))
+		s.call(in, maps, scores, mapAdd, items(key("b"), 1, 32))
+		s.call(in, maps, scores, mapPut, items(key("c"), text("no"), 0))
+		s.call(in, maps, scores, mapAdd, items(key("c"), 1, 64))
+		s.call(in, maps, scores, mapAddAll, items(64, key("a"), 1, key("d"), 3))
+		s.call(in, maps, scores, mapAddAll, items(64, key("a"), 1, key("c"), 3))
 	})
 	s.entry("many keys at once; clear; destroy", 35, func() {
-		s.call(in, maps, scores, 12, items(200, key("p"), small(1), key("q"), small(2), key("r"), small(3)))
-		s.call(in, maps, scores, 13, items(key("p"), key("x")))
-		s.call(slot{bob, other, 0}, maps, "cleared", 12, items(0, key("p"), small(1), key("q"), small(2)))
-		s.call(slot{bob, other, 0}, maps, "cleared", 18, items([]byte{}))
-		s.call(slot{bob, other, 0}, maps, "gone", 2, items(key("p"), small(1), 0))
+		s.call(in, maps, scores, mapPutAll, items(200, key("p"), small(1), key("q"), small(2), key("r"), small(3)))
+		s.call(in, maps, scores, mapDeleteAll, items(key("p"), key("x")))
+		s.call(slot{bob, other, 0}, maps, "cleared", mapPutAll, items(0, key("p"), small(1), key("q"), small(2)))
+		s.call(slot{bob, other, 0}, maps, "cleared", mapClear, items([]byte{}))
+		s.call(slot{bob, other, 0}, maps, "gone", mapPut, items(key("p"), small(1), 0))
 		s.call(slot{bob, other, 0}, maps, "gone", structures.OpDestroy, items())
-		s.call(slot{bob, other, 0}, maps, "gone", 2, items(key("q"), small(2), 0))
+		s.call(slot{bob, other, 0}, maps, "gone", mapPut, items(key("q"), small(2), 0))
 	})
 }
 
 func (s *script) playSemaphores() {
 	a, b, c := slot{ann, third, 0}, slot{bob, third, 0}, slot{cyd, third, 0}
 	s.entry("before and after init", 40, func() {
-		s.call(a, semaphores, writers, 3, ints(1))
-		s.waiting(a, semaphores, writers, 2, ints(1, 0))
-		s.call(a, semaphores, writers, 1, ints(3))
-		s.call(a, semaphores, writers, 1, ints(3))
-		s.call(a, semaphores, writers, 1, ints(4))
-		s.call(a, semaphores, writers, 3, ints(4))
+		s.call(a, semaphores, writers, semaphoreTryAcquire, ints(1))
+		s.waiting(a, semaphores, writers, semaphoreAcquire, ints(1, 0))
+		s.call(a, semaphores, writers, semaphoreInit, ints(3))
+		s.call(a, semaphores, writers, semaphoreInit, ints(3))
+		s.call(a, semaphores, writers, semaphoreInit, ints(4))
+		s.call(a, semaphores, writers, semaphoreTryAcquire, ints(4))
 	})
 	s.entry("permits are taken, waited for in order, and given back", 45, func() {
-		s.waiting(a, semaphores, writers, 2, ints(2, 0))
-		s.waiting(b, semaphores, writers, 2, ints(3, 0))
-		s.waiting(c, semaphores, writers, 2, ints(1, 0)) // not before b, which waits for more
-		s.call(slot{dan, third, 0}, semaphores, writers, 3, ints(1))
+		s.waiting(a, semaphores, writers, semaphoreAcquire, ints(2, 0))
+		s.waiting(b, semaphores, writers, semaphoreAcquire, ints(3, 0))
+		s.waiting(c, semaphores, writers, semaphoreAcquire, ints(1, 0)) // not before b, which waits for more
+		s.call(slot{dan, third, 0}, semaphores, writers, semaphoreTryAcquire, ints(1))
 	})
 	s.entry("a release of what is not held, and of what is", 50, func() {
-		s.call(slot{dan, third, 0}, semaphores, writers, 4, ints(3))
-		s.call(slot{ann, third, 1}, semaphores, writers, 4, ints(2))
+		s.call(slot{dan, third, 0}, semaphores, writers, semaphoreRelease, ints(3))
+		s.call(slot{ann, third, 1}, semaphores, writers, semaphoreRelease, ints(2))
 	})
 	s.entry("more and fewer permits; drain", 55, func() {
-		s.call(slot{ann, third, 1}, semaphores, writers, 7, ints(1))
-		s.call(slot{ann, third, 1}, semaphores, writers, 7, ints(-1))
-		s.call(slot{ann, third, 1}, semaphores, writers, 6, ints())
-		s.waiting(slot{dan, third, 1}, semaphores, writers, 2, ints(1, 70)) // times out
+		s.call(slot{ann, third, 1}, semaphores, writers, semaphoreAddPermits, ints(1))
+		s.call(slot{ann, third, 1}, semaphores, writers, semaphoreAddPermits, ints(-1))
+		s.call(slot{ann, third, 1}, semaphores, writers, semaphoreDrain, ints())
+		s.waiting(slot{dan, third, 1}, semaphores, writers, semaphoreAcquire, ints(1, 70)) // times out
 	})
 	s.entry("a semaphore is destroyed while calls wait", 60, func() {
-		s.call(slot{dan, elsewhere, 0}, semaphores, doomed, 1, ints(0))
-		s.call(slot{dan, elsewhere, 0}, semaphores, doomed, 7, ints(1))
-		s.call(slot{dan, elsewhere, 1}, semaphores, doomed, 3, ints(1))
-		s.waiting(slot{dan, elsewhere, 3}, semaphores, doomed, 2, ints(1, 0))
+		s.call(slot{dan, elsewhere, 0}, semaphores, doomed, semaphoreInit, ints(0))
+		s.call(slot{dan, elsewhere, 0}, semaphores, doomed, semaphoreAddPermits, ints(1))
+		s.call(slot{dan, elsewhere, 1}, semaphores, doomed, semaphoreTryAcquire, ints(1))
+		s.waiting(slot{dan, elsewhere, 3}, semaphores, doomed, semaphoreAcquire, ints(1, 0))
 		s.call(slot{dan, elsewhere, 0}, semaphores, doomed, structures.OpDestroy, items())
 	})
 }
@@ -177,11 +219,11 @@ func (s *script) playRevocations() {
 	const kept = "kept"
 	a, b := slot{ann, elsewhere, 0}, slot{bob, elsewhere, 0}
 	s.entry("three are held, one waits", 61, func() {
-		s.call(a, semaphores, kept, 1, ints(3))
-		s.call(a, semaphores, kept, 3, ints(1))
-		s.call(a, semaphores, kept, 3, ints(1))
-		s.call(b, semaphores, kept, 3, ints(1))
-		s.waiting(slot{dan, elsewhere, 1}, semaphores, kept, 2, ints(1, 0))
+		s.call(a, semaphores, kept, semaphoreInit, ints(3))
+		s.call(a, semaphores, kept, semaphoreTryAcquire, ints(1))
+		s.call(a, semaphores, kept, semaphoreTryAcquire, ints(1))
+		s.call(b, semaphores, kept, semaphoreTryAcquire, ints(1))
+		s.waiting(slot{dan, elsewhere, 1}, semaphores, kept, semaphoreAcquire, ints(1, 0))
 	})
 	revoke := func(hold, grace int, reason string) {
 		s.call(slot{dan, elsewhere, 0}, semaphores, kept, structures.OpRevoke, items(hold, grace, word(reason)))
@@ -199,7 +241,7 @@ func (s *script) playRevocations() {
 		acknowledge(b, 7)
 	})
 	s.entry("a grace is over, which its holder has not acknowledged: it holds on", 63, func() {
-		s.call(slot{dan, elsewhere, 2}, semaphores, kept, 3, ints(1))
+		s.call(slot{dan, elsewhere, 2}, semaphores, kept, semaphoreTryAcquire, ints(1))
 	})
 	s.entry("acknowledged after its grace: it goes at once, to who waits; and before it, which may still be shortened", 64, func() {
 		acknowledge(a, 7)
@@ -217,24 +259,24 @@ func (s *script) playQueues() {
 	s.entry("a narrow queue: full, and a put that waits", 65, func() {
 		s.call(a, queues, narrow, structures.OpConfigure, items(word("capacity"), 1))
 		s.call(a, queues, narrow, structures.OpConfigure, items(word("capacity"), 2))
-		s.waiting(a, queues, narrow, 1, items(text("n1"), 0))
-		s.call(a, queues, narrow, 2, items(text("n2")))
-		s.waiting(b, queues, narrow, 1, items(text("n3"), 0))
-		s.call(a, queues, narrow, 4, ints(0))
-		s.call(a, queues, narrow, 6, ints(10, 0))
-		s.call(a, queues, narrow, 4, ints(0))
+		s.waiting(a, queues, narrow, queuePut, items(text("n1"), 0))
+		s.call(a, queues, narrow, queueOffer, items(text("n2")))
+		s.waiting(b, queues, narrow, queuePut, items(text("n3"), 0))
+		s.call(a, queues, narrow, queuePoll, ints(0))
+		s.call(a, queues, narrow, queueDrain, ints(10, 0))
+		s.call(a, queues, narrow, queuePoll, ints(0))
 	})
 	var taken, withdrawn, late protocol.Caller
 	s.entry("takes that wait: an element is reserved for each", 70, func() {
-		s.waiting(d, queues, jobs, 3, ints(20, 0)) // times out
-		taken = s.waiting(a, queues, jobs, 3, ints(0, 0))
-		withdrawn = s.waiting(b, queues, jobs, 3, ints(0, 0))
-		s.control(elsewhere, s.waiting(slot{dan, elsewhere, 3}, queues, jobs, 3, ints(0, 0)), protocol.OpCancel)
+		s.waiting(d, queues, jobs, queueTake, ints(20, 0)) // times out
+		taken = s.waiting(a, queues, jobs, queueTake, ints(0, 0))
+		withdrawn = s.waiting(b, queues, jobs, queueTake, ints(0, 0))
+		s.control(elsewhere, s.waiting(slot{dan, elsewhere, 3}, queues, jobs, queueTake, ints(0, 0)), protocol.OpCancel)
 	})
 	s.entry("elements come, after the first that waited has given up", 95, func() {
 		in := slot{ann, elsewhere, 1}
-		s.waiting(in, queues, jobs, 1, items(text("j1"), 0))
-		s.call(in, queues, jobs, 2, items(text("j2")))
+		s.waiting(in, queues, jobs, queuePut, items(text("j1"), 0))
+		s.call(in, queues, jobs, queueOffer, items(text("j2")))
 	})
 	s.entry("one confirms, also twice; one cancels, and what it had comes back", 96, func() {
 		s.control(elsewhere, taken, protocol.OpConfirm)
@@ -247,25 +289,25 @@ func (s *script) playQueues() {
 		in := slot{bob, elsewhere, 1}
 		late = protocol.Caller{Session: bob, Slot: 1, Sequence: 1}
 		s.control(elsewhere, late, protocol.OpCancel)
-		s.waiting(in, queues, jobs, 3, ints(0, 0))
+		s.waiting(in, queues, jobs, queueTake, ints(0, 0))
 		s.control(elsewhere, late, protocol.OpConfirm)
 	})
 	s.entry("a take that finds an element has it; one that waits is to lose its session", 98, func() {
-		s.waiting(a, queues, jobs, 3, ints(0, 0))
-		s.waiting(c, queues, jobs, 3, ints(0, 0))
-		s.waiting(slot{cyd, elsewhere, 1}, queues, jobs, 3, ints(0, 0))
-		s.call(slot{ann, elsewhere, 1}, queues, jobs, 2, items(text("j3")))
+		s.waiting(a, queues, jobs, queueTake, ints(0, 0))
+		s.waiting(c, queues, jobs, queueTake, ints(0, 0))
+		s.waiting(slot{cyd, elsewhere, 1}, queues, jobs, queueTake, ints(0, 0))
+		s.call(slot{ann, elsewhere, 1}, queues, jobs, queueOffer, items(text("j3")))
 	})
 	var all protocol.Caller
 	s.entry("many at once: for two that wait, and the rest at the tail; as many as there is room for", 99, func() {
 		in := slot{bob, elsewhere, 2}
-		all = s.waiting(slot{ann, elsewhere, 2}, queues, "batch", 12, ints(3, 0, 0))
-		s.waiting(slot{ann, elsewhere, 3}, queues, "batch", 12, ints(3, 1, 0))
-		s.call(in, queues, "batch", 11, items(text("b1"), text("b2"), text("b3"), text("b4")))
-		s.call(in, queues, "batch", 11, items(text("b5"), text("b6")))
-		s.waiting(slot{bob, elsewhere, 3}, queues, "batch", 12, ints(1, 0, 0))
-		s.call(in, queues, narrow, 11, items(text("n4"), text("n5"), text("n6")))
-		s.waiting(slot{bob, elsewhere, 3}, queues, narrow, 1, items(text("n7"), 1))
+		all = s.waiting(slot{ann, elsewhere, 2}, queues, "batch", queueTakeN, ints(3, 0, 0))
+		s.waiting(slot{ann, elsewhere, 3}, queues, "batch", queueTakeN, ints(3, 1, 0))
+		s.call(in, queues, "batch", queuePutAll, items(text("b1"), text("b2"), text("b3"), text("b4")))
+		s.call(in, queues, "batch", queuePutAll, items(text("b5"), text("b6")))
+		s.waiting(slot{bob, elsewhere, 3}, queues, "batch", queueTakeN, ints(1, 0, 0))
+		s.call(in, queues, narrow, queuePutAll, items(text("n4"), text("n5"), text("n6")))
+		s.waiting(slot{bob, elsewhere, 3}, queues, narrow, queuePut, items(text("n7"), 1))
 	})
 	s.entry("what was reserved together comes back together", 99, func() {
 		s.control(elsewhere, all, protocol.OpCancel)
@@ -273,13 +315,13 @@ func (s *script) playQueues() {
 	s.entry("drain, clear, and destroy while a call waits", 99, func() {
 		in := slot{bob, elsewhere, 2}
 		for i := range 5 {
-			s.call(in, queues, "many", 2, items(text(fmt.Sprint("m", i))))
+			s.call(in, queues, "many", queueOffer, items(text(fmt.Sprint("m", i))))
 		}
-		s.call(in, queues, "many", 6, ints(2, 0))
-		s.call(in, queues, "many", 8, ints(0))
-		s.waiting(slot{bob, elsewhere, 3}, queues, doomed, 3, ints(0, 0))
+		s.call(in, queues, "many", queueDrain, ints(2, 0))
+		s.call(in, queues, "many", queueClear, ints(0))
+		s.waiting(slot{bob, elsewhere, 3}, queues, doomed, queueTake, ints(0, 0))
 		s.call(in, queues, doomed, structures.OpDestroy, items())
-		s.call(in, queues, doomed, 2, items(text("again")))
+		s.call(in, queues, doomed, queueOffer, items(text("again")))
 	})
 }
 
@@ -289,15 +331,15 @@ func (s *script) playTime() {
 	s.epoch = 1
 	s.entry("time passes: the first deadlines", 130, func() {})
 	s.entry("a write onto what was due", 180, func() {
-		s.call(slot{ann, other, 0}, maps, users, 4, items(key("ada"), text("a9"), 0))
+		s.call(slot{ann, other, 0}, maps, users, mapPutIfAbsent, items(key("ada"), text("a9"), 0))
 	})
 	s.entry("a second leader takes the clock", 300, func() { s.b.Claim(78) })
 	s.entry("the first one's entries still come: time stands", 5000, func() {
-		s.call(slot{ann, home, 0}, counters, hits, 3, ints(1))
+		s.call(slot{ann, home, 0}, counters, hits, counterAdd, ints(1))
 	})
 	s.epoch = 2
 	s.entry("its own entries move time on from the claim", 800, func() {
-		s.call(slot{ann, home, 0}, counters, hits, 3, ints(1))
+		s.call(slot{ann, home, 0}, counters, hits, counterAdd, ints(1))
 	})
 }
 
@@ -311,13 +353,13 @@ func (s *script) playEnds() {
 		s.b.Attach(cyd, 1)
 		s.b.Attach(60, 1)
 		s.b.Attach(61, 2)
-		s.call(slot{cyd, home, 0}, counters, hits, 3, ints(1))
-		s.call(slot{60, home, 0}, counters, hits, 3, ints(1))
-		s.call(slot{61, home, 0}, counters, hits, 3, ints(1))
+		s.call(slot{cyd, home, 0}, counters, hits, counterAdd, ints(1))
+		s.call(slot{60, home, 0}, counters, hits, counterAdd, ints(1))
+		s.call(slot{61, home, 0}, counters, hits, counterAdd, ints(1))
 	})
 	s.entry("the holder's session ends, and in the same entry it calls again", 830, func() {
 		s.b.Ends(2, []protocol.SessionID{bob})
-		s.call(slot{bob, home, 0}, counters, hits, 3, ints(1))
+		s.call(slot{bob, home, 0}, counters, hits, counterAdd, ints(1))
 	})
 }
 
@@ -330,12 +372,12 @@ func (s *script) playGarbage() {
 			for i := range 400 {
 				all = append(all, key(fmt.Sprintf("k%d%03d", part, i)), small(byte(i%24)))
 			}
-			s.call(in, maps, "large", 12, items(all...))
+			s.call(in, maps, "large", mapPutAll, items(all...))
 		})
 	}
 	s.entry("it is destroyed: its rows go a thousand at a time", 850, func() {
 		s.call(in, maps, "large", structures.OpDestroy, items())
-		s.call(in, maps, "large", 2, items(key("k"), small(1), 0))
+		s.call(in, maps, "large", mapPut, items(key("k"), small(1), 0))
 	})
 	s.entry("much that is due at once", 860, func() {
 		for part := range 3 {
@@ -343,22 +385,22 @@ func (s *script) playGarbage() {
 			for i := range 400 {
 				all = append(all, key(fmt.Sprintf("d%d%03d", part, i)), small(byte(i%24)))
 			}
-			s.call(in, maps, "due", 12, items(all...))
+			s.call(in, maps, "due", mapPutAll, items(all...))
 		}
 	})
 	s.entry("goes a thousand at a time", 1000, func() {})
 	s.entry("the end: a permit is held, a call waits, an element is reserved, a deadline is ahead", 1010, func() {
-		s.call(slot{dan, home, 0}, semaphores, "last", 1, ints(1))
-		s.waiting(slot{dan, home, 0}, semaphores, "last", 2, ints(1, 0))
-		s.waiting(slot{ann, home, 1}, semaphores, "last", 2, ints(1, 5000))
-		s.waiting(slot{ann, home, 2}, queues, "last", 3, ints(0, 0))
-		s.call(slot{dan, home, 1}, queues, "last", 2, items(text("reserved")))
+		s.call(slot{dan, home, 0}, semaphores, "last", semaphoreInit, ints(1))
+		s.waiting(slot{dan, home, 0}, semaphores, "last", semaphoreAcquire, ints(1, 0))
+		s.waiting(slot{ann, home, 1}, semaphores, "last", semaphoreAcquire, ints(1, 5000))
+		s.waiting(slot{ann, home, 2}, queues, "last", queueTake, ints(0, 0))
+		s.call(slot{dan, home, 1}, queues, "last", queueOffer, items(text("reserved")))
 		for part := range 3 {
 			all := []any{0}
 			for i := range 400 {
 				all = append(all, key(fmt.Sprintf("g%d%03d", part, i)), small(1))
 			}
-			s.call(in, maps, "garbage", 12, items(all...))
+			s.call(in, maps, "garbage", mapPutAll, items(all...))
 		}
 		s.call(in, maps, "garbage", structures.OpDestroy, items())
 	})
@@ -370,11 +412,11 @@ func (s *script) playPassedOver() {
 	s.entry("sessions that hold something, and one that waits", 1020, func() {
 		for _, id := range []protocol.SessionID{eva, fay, gil} {
 			s.b.Attach(id, 3)
-			s.call(slot{id, home, 0}, semaphores, "passed", 1, ints(2))
+			s.call(slot{id, home, 0}, semaphores, "passed", semaphoreInit, ints(2))
 		}
-		s.waiting(slot{eva, home, 1}, semaphores, "passed", 2, ints(1, 0))
-		s.waiting(slot{fay, home, 1}, semaphores, "passed", 2, ints(1, 0))
-		s.waiting(slot{gil, home, 1}, semaphores, "passed", 2, ints(1, 0))
+		s.waiting(slot{eva, home, 1}, semaphores, "passed", semaphoreAcquire, ints(1, 0))
+		s.waiting(slot{fay, home, 1}, semaphores, "passed", semaphoreAcquire, ints(1, 0))
+		s.waiting(slot{gil, home, 1}, semaphores, "passed", semaphoreAcquire, ints(1, 0))
 	})
 	s.entry("ends are passed over; what was read before is not accepted, what was read then is", 1030, func() {
 		s.b.PassOver(1000, 100)
@@ -383,9 +425,9 @@ func (s *script) playPassedOver() {
 		s.b.Attach(90, 999)
 		s.b.Attach(91, 1000)
 		s.b.Attach(hal, 1000)
-		s.call(slot{90, home, 0}, counters, hits, 3, ints(1))
-		s.call(slot{91, home, 0}, counters, hits, 3, ints(1))
-		s.call(slot{hal, home, 0}, counters, hits, 3, ints(1))
+		s.call(slot{90, home, 0}, counters, hits, counterAdd, ints(1))
+		s.call(slot{91, home, 0}, counters, hits, counterAdd, ints(1))
+		s.call(slot{hal, home, 0}, counters, hits, counterAdd, ints(1))
 	})
 	s.entry("the known sessions are looked up: of another end, from elsewhere, the first part, again", 1040, func() {
 		s.b.Ended(groupstate.Checked{End: 999, To: 72, IDs: []protocol.SessionID{eva}})

@@ -51,7 +51,7 @@ func shapedEntry(level uint32) []byte {
 	b.Ends(0, []protocol.SessionID{2})
 	b.PassOver(3, 4)
 	b.Ended(groupstate.Checked{IDs: []protocol.SessionID{1}})
-	q := protocol.Request{Kind: 2, Op: 3, Name: "hits", Caller: protocol.Caller{Session: 1, Sequence: 1}, Body: []byte{0x81, 1}}
+	q := protocol.Request{Kind: counters, Op: counterAdd, Name: "hits", Caller: protocol.Caller{Session: 1, Sequence: 1}, Body: []byte{0x81, 1}}
 	b.Request(q.Append(nil))
 	return b.Bytes()
 }

@@ -30,15 +30,15 @@ func quiet(t *testing.T, play func(*script)) *script {
 func (s *script) lost() {
 	s.begin()
 	s.entry("data", 20, func() {
-		s.call(slot{ann, home, 0}, counters, hits, 3, ints(5))
-		s.call(slot{ann, other, 0}, maps, users, 3, items(key("ada"), text("a1"), 0))
-		s.call(slot{ann, other, 0}, maps, users, 2, items(key("soon"), text("x"), 60_000))
-		s.call(slot{ann, third, 0}, semaphores, writers, 1, ints(2))
-		s.waiting(slot{ann, third, 0}, semaphores, writers, 2, ints(2, 0))
-		s.waiting(slot{bob, third, 0}, semaphores, writers, 2, ints(1, 0))
-		s.waiting(slot{cyd, elsewhere, 0}, queues, jobs, 3, ints(0, 0))
-		s.call(slot{ann, elsewhere, 0}, queues, jobs, 2, items(text("j1")))
-		s.call(slot{ann, elsewhere, 0}, queues, jobs, 2, items(text("j2")))
+		s.call(slot{ann, home, 0}, counters, hits, counterAdd, ints(5))
+		s.call(slot{ann, other, 0}, maps, users, mapSwap, items(key("ada"), text("a1"), 0))
+		s.call(slot{ann, other, 0}, maps, users, mapPut, items(key("soon"), text("x"), 60_000))
+		s.call(slot{ann, third, 0}, semaphores, writers, semaphoreInit, ints(2))
+		s.waiting(slot{ann, third, 0}, semaphores, writers, semaphoreAcquire, ints(2, 0))
+		s.waiting(slot{bob, third, 0}, semaphores, writers, semaphoreAcquire, ints(1, 0))
+		s.waiting(slot{cyd, elsewhere, 0}, queues, jobs, queueTake, ints(0, 0))
+		s.call(slot{ann, elsewhere, 0}, queues, jobs, queueOffer, items(text("j1")))
+		s.call(slot{ann, elsewhere, 0}, queues, jobs, queueOffer, items(text("j2")))
 	})
 	s.entry("a hundred milliseconds pass", 120, func() {})
 }
@@ -86,7 +86,7 @@ func (s *script) playLoad() {
 	s.epoch = 1
 	s.entry("until it is there every request is refused", 10, func() {
 		s.b.Attach(dan, 7)
-		s.call(slot{dan, home, 0}, counters, hits, 3, ints(1))
+		s.call(slot{dan, home, 0}, counters, hits, counterAdd, ints(1))
 	})
 	last := len(frames) - 1
 	for i, f := range frames[:last] {
@@ -109,13 +109,13 @@ func (s *script) playLoad() {
 	})
 	s.entry("its data is served, permits are held back", 5002, func() {
 		s.b.Attach(dan, 7)
-		s.call(slot{dan, home, 0}, counters, hits, 3, ints(1))
-		s.waiting(slot{dan, third, 0}, semaphores, writers, 2, ints(1, 0))
-		s.call(slot{ann, home, 0}, counters, hits, 3, ints(1))
-		s.waiting(slot{dan, elsewhere, 0}, queues, jobs, 3, ints(0, 0))
+		s.call(slot{dan, home, 0}, counters, hits, counterAdd, ints(1))
+		s.waiting(slot{dan, third, 0}, semaphores, writers, semaphoreAcquire, ints(1, 0))
+		s.call(slot{ann, home, 0}, counters, hits, counterAdd, ints(1))
+		s.waiting(slot{dan, elsewhere, 0}, queues, jobs, queueTake, ints(0, 0))
 	})
 	s.entry("the grace period is over", 16_000, func() {
-		s.waiting(slot{dan, third, 0}, semaphores, writers, 2, ints(1, 0))
+		s.waiting(slot{dan, third, 0}, semaphores, writers, semaphoreAcquire, ints(1, 0))
 		s.b.Ends(7, []protocol.SessionID{50})
 	})
 }
@@ -163,7 +163,7 @@ func TestLoad(t *testing.T) {
 		t.Errorf("%d structures, the old group had %d", totals.Structures, was.Structures)
 	}
 	for p := range protocol.PartitionID(8) {
-		q := protocol.Request{Partition: p, Kind: counters, Op: 1, Name: hits}
+		q := protocol.Request{Partition: p, Kind: counters, Op: counterGet, Name: hits}
 		var reader groupstate.Reader
 		_, v := reader.Read(first.state, &q)
 		if v == 0 {
@@ -216,11 +216,11 @@ func (s *script) playLarge() {
 	s.begin()
 	for i, n := range []int{archive.MaxContent - 100, archive.MaxContent - 5, 10} {
 		s.entry("a large value", int64(20+i), func() {
-			s.call(slot{ann, other, 0}, maps, users, 2, items(key(fmt.Sprint("k", i)), append([]byte{1, 0x5a, 0, byte(n >> 16), byte(n >> 8), byte(n)}, make([]byte, n)...), 0))
+			s.call(slot{ann, other, 0}, maps, users, mapPut, items(key(fmt.Sprint("k", i)), append([]byte{1, 0x5a, 0, byte(n >> 16), byte(n >> 8), byte(n)}, make([]byte, n)...), 0))
 		})
 	}
 	for i := range 5 {
-		s.entry("something behind them", 30, func() { s.call(slot{ann, home, 0}, counters, fmt.Sprint("c", i), 3, ints(5)) })
+		s.entry("something behind them", 30, func() { s.call(slot{ann, home, 0}, counters, fmt.Sprint("c", i), counterAdd, ints(5)) })
 	}
 }
 
@@ -395,8 +395,8 @@ func token(t *testing.T, s *script, session protocol.SessionID, at int64) (int64
 	var tok int64
 	s.entry("acquire", at, func() {
 		s.b.Attach(session, s.state.Sessions().Ends())
-		s.call(slot{session, third, 0}, semaphores, writers, 1, ints(1))
-		s.waiting(slot{session, third, 1}, semaphores, writers, 2, ints(1, 0))
+		s.call(slot{session, third, 0}, semaphores, writers, semaphoreInit, ints(1))
+		s.waiting(slot{session, third, 1}, semaphores, writers, semaphoreAcquire, ints(1, 0))
 	})
 	lines := bytes.Split(bytes.TrimSpace(s.log.Bytes()), []byte("\n"))
 	var i, version int

@@ -43,11 +43,11 @@ func TestExpiryBesideReleases(t *testing.T) {
 	)
 	d.attach(1, holders+2)
 	d.entry(0, func() {
-		d.call(slot{1, 1, 0}, 0, semaphores, writers, 1, ints(holders))
+		d.call(slot{1, 1, 0}, 0, semaphores, writers, semaphoreInit, ints(holders))
 		for h := range protocol.SessionID(holders) {
-			d.call(slot{h + 2, 1, 0}, 0, semaphores, writers, 3, ints(1))
+			d.call(slot{h + 2, 1, 0}, 0, semaphores, writers, semaphoreTryAcquire, ints(1))
 			for c := range uint16(calls) {
-				d.call(slot{h + 2, protocol.PartitionID(h % driverPartitions), c + 1}, protocol.FlagWait, queues, jobs, 3, ints(500, 0))
+				d.call(slot{h + 2, protocol.PartitionID(h % driverPartitions), c + 1}, protocol.FlagWait, queues, jobs, queueTake, ints(500, 0))
 			}
 		}
 	})
@@ -57,7 +57,7 @@ func TestExpiryBesideReleases(t *testing.T) {
 	}
 	other := restored(t, snapshot.Bytes())
 
-	read := protocol.Request{Partition: 1, Flags: protocol.FlagRead, Kind: semaphores, Op: 5, Name: writers, Body: ints()}
+	read := protocol.Request{Partition: 1, Flags: protocol.FlagRead, Kind: semaphores, Op: semaphoreAvailable, Name: writers, Body: ints()}
 	var reader groupstate.Reader
 	most, released, timedOut := 0, 0, 0
 	for n := 1; n <= 80; n++ {
@@ -120,13 +120,13 @@ func TestPartitionsTakeTurns(t *testing.T) {
 		d.entry(time.Millisecond, func() {
 			for i := range 1000 {
 				n := e*1000 + i
-				d.call(slot{1, 0, uint16(n % 64)}, 0, maps, users, 2, items(key(fmt.Sprint("k", n)), small(1), 100))
+				d.call(slot{1, 0, uint16(n % 64)}, 0, maps, users, mapPut, items(key(fmt.Sprint("k", n)), small(1), 100))
 			}
 		})
 	}
 	d.entry(50*time.Millisecond, func() {
 		for p := protocol.PartitionID(1); p < driverPartitions; p++ {
-			d.call(slot{1, p, 0}, 0, maps, users, 2, items(key("one"), small(1), 100))
+			d.call(slot{1, p, 0}, 0, maps, users, mapPut, items(key("one"), small(1), 100))
 		}
 	})
 	d.entry(time.Minute, func() {})
@@ -170,7 +170,7 @@ func TestWithdrawalIsLinear(t *testing.T) {
 	d.attach(1, 13)
 	d.line(1, 10, 999, 0)
 	d.entry(0, func() {
-		d.call(slot{12, 1, 0}, protocol.FlagWait, semaphores, writers, 2, ints(1, 0))
+		d.call(slot{12, 1, 0}, protocol.FlagWait, semaphores, writers, semaphoreAcquire, ints(1, 0))
 		d.ends(2, 3, 4, 5, 6, 7, 8, 9, 10, 11)
 	})
 	entries := 1
@@ -223,10 +223,10 @@ func TestWorkOfAnEntryIsBounded(t *testing.T) {
 			in := slot{1, protocol.PartitionID(q % driverPartitions), 0}
 			d.call(in, 0, queues, fmt.Sprint(jobs, q), structures.OpConfigure, items(word("capacity"), capacity))
 			for range capacity {
-				d.call(in, 0, queues, fmt.Sprint(jobs, q), 2, items(small(1)))
+				d.call(in, 0, queues, fmt.Sprint(jobs, q), queueOffer, items(small(1)))
 			}
 			for c := range uint16(waiting) {
-				d.call(slot{q + 2, in.partition, c}, protocol.FlagWait, queues, fmt.Sprint(jobs, q), 1, items(small(2), 0))
+				d.call(slot{q + 2, in.partition, c}, protocol.FlagWait, queues, fmt.Sprint(jobs, q), queuePut, items(small(2), 0))
 			}
 		})
 	}
@@ -268,7 +268,7 @@ func TestRequestsBeyondTheCostAreRefused(t *testing.T) {
 	for q := range drains {
 		d.entry(0, func() {
 			for range elements {
-				d.call(slot{1, protocol.PartitionID(q % driverPartitions), uint16(q / driverPartitions)}, 0, queues, name(q), 2, items(small(1)))
+				d.call(slot{1, protocol.PartitionID(q % driverPartitions), uint16(q / driverPartitions)}, 0, queues, name(q), queueOffer, items(small(1)))
 			}
 		})
 	}
@@ -281,7 +281,7 @@ func TestRequestsBeyondTheCostAreRefused(t *testing.T) {
 		d.entry(0, func() {
 			for q := first; q < drains; q++ {
 				in := slot{1, protocol.PartitionID(q % driverPartitions), uint16(q / driverPartitions)}
-				d.call(in, 0, queues, name(q), 6, ints(elements, 0))
+				d.call(in, 0, queues, name(q), queueDrain, ints(elements, 0))
 				d.sequences[in]-- // the same call again, if it is refused
 			}
 		})
@@ -307,8 +307,8 @@ func TestLenBesideABacklog(t *testing.T) {
 	d := newDriver(t)
 	d.attach(1, 2)
 	put := func(n, ttl int) {
-		d.call(slot{1, 0, uint16(n % 64)}, 0, maps, users, 2, items(key(fmt.Sprint("k", n)), small(1), ttl))
-		d.call(slot{1, 0, uint16(n % 64)}, 0, maps, scores, 2, items(key(fmt.Sprint("k", n)), small(1), ttl))
+		d.call(slot{1, 0, uint16(n % 64)}, 0, maps, users, mapPut, items(key(fmt.Sprint("k", n)), small(1), ttl))
+		d.call(slot{1, 0, uint16(n % 64)}, 0, maps, scores, mapPut, items(key(fmt.Sprint("k", n)), small(1), ttl))
 	}
 	for e := range 10 {
 		d.entry(time.Millisecond, func() {
@@ -366,7 +366,7 @@ func (d *driver) entries(p protocol.PartitionID, name string) int {
 	n := 0
 	for from := []byte{}; ; {
 		body := protocol.AppendUint(protocol.AppendBytes(protocol.AppendBytes(protocol.AppendArray(nil, 3), from), nil), 1<<20)
-		q := protocol.Request{Partition: p, Flags: protocol.FlagRead, Kind: maps, Op: 16, Name: name, Body: body}
+		q := protocol.Request{Partition: p, Flags: protocol.FlagRead, Kind: maps, Op: mapScanKeys, Name: name, Body: body}
 		var r groupstate.Reader
 		res, _ := r.Read(d.state, &q)
 		if r.Cost() > 2*1000+2 {
@@ -406,28 +406,28 @@ func TestEmptyStructuresVanish(t *testing.T) {
 	in := slot{1, 1, 0}
 	d.entry(0, func() {
 		for n := range 100 {
-			d.call(in, 0, maps, fmt.Sprint(users, n), 2, items(key("a"), small(1), 0))
-			d.call(in, 0, maps, fmt.Sprint(users, n), 6, items(key("a")))
-			d.call(in, 0, maps, fmt.Sprint(scores, n), 2, items(key("a"), small(1), 100))
-			d.call(in, 0, queues, fmt.Sprint(jobs, n), 2, items(small(1)))
-			d.call(in, 0, queues, fmt.Sprint(jobs, n), 4, ints(0))
+			d.call(in, 0, maps, fmt.Sprint(users, n), mapPut, items(key("a"), small(1), 0))
+			d.call(in, 0, maps, fmt.Sprint(users, n), mapDelete, items(key("a")))
+			d.call(in, 0, maps, fmt.Sprint(scores, n), mapPut, items(key("a"), small(1), 100))
+			d.call(in, 0, queues, fmt.Sprint(jobs, n), queueOffer, items(small(1)))
+			d.call(in, 0, queues, fmt.Sprint(jobs, n), queuePoll, ints(0))
 		}
 	})
 	expect("maps with entries that expire", 100)
 	d.entry(time.Second, func() {})
 	expect("after the entries have expired", 0)
 	d.entry(0, func() {
-		d.call(in, 0, counters, hits, 2, ints(0))
+		d.call(in, 0, counters, hits, counterSet, ints(0))
 		d.call(in, 0, queues, narrow, structures.OpConfigure, items(word("capacity"), 5))
-		d.call(in, 0, semaphores, writers, 1, ints(1))
+		d.call(in, 0, semaphores, writers, semaphoreInit, ints(1))
 		d.call(in, 0, maps, users, structures.OpConfigure, items(word("ttl"), 1000))
 	})
 	expect("a counter that was set, and structures with settings", 4)
 
 	var gone protocol.Caller
 	d.entry(0, func() {
-		d.call(slot{2, 1, 0}, protocol.FlagWait, queues, jobs, 3, ints(0, 0))
-		d.call(slot{3, 1, 0}, protocol.FlagWait, queues, jobs, 3, ints(0, 0))
+		d.call(slot{2, 1, 0}, protocol.FlagWait, queues, jobs, queueTake, ints(0, 0))
+		d.call(slot{3, 1, 0}, protocol.FlagWait, queues, jobs, queueTake, ints(0, 0))
 		gone = protocol.Caller{Session: 2, Slot: 0, Sequence: 1}
 	})
 	expect("a queue where two calls wait", 5)
@@ -436,7 +436,7 @@ func TestEmptyStructuresVanish(t *testing.T) {
 		d.b.Request(q.Append(nil))
 	})
 	expect("a queue where one call waits", 5)
-	d.entry(0, func() { d.call(in, 0, queues, jobs, 2, items(small(1))) })
+	d.entry(0, func() { d.call(in, 0, queues, jobs, queueOffer, items(small(1))) })
 	if d.codes[protocol.CodeReserved] != 1 {
 		t.Errorf("the call that waits was not given the element: %v", d.codes)
 	}
@@ -458,13 +458,13 @@ func TestNumbersOfElementsOnlyGrow(t *testing.T) {
 	in := slot{1, 1, 0}
 	d.entry(0, func() {
 		for range 1500 {
-			d.call(in, 0, queues, jobs, 2, items(small(1)))
+			d.call(in, 0, queues, jobs, queueOffer, items(small(1)))
 		}
 	})
 	var mark []byte
 	g := &golden{state: d.state}
 	d.b.Reset(groupstate.Header{ClockEpoch: 1}, 64)
-	d.call(in, 0, queues, jobs, 8, ints(0))
+	d.call(in, 0, queues, jobs, queueClear, ints(0))
 	if err := d.state.Apply(d.b.Bytes(), g); err != nil {
 		t.Fatal(err)
 	}
@@ -476,10 +476,10 @@ func TestNumbersOfElementsOnlyGrow(t *testing.T) {
 		t.Fatalf("the mark is %x, %v: there are more elements than a step clears", mark, err)
 	}
 	d.entry(0, func() {
-		d.call(in, 0, queues, jobs, 6, ints(1000, 0))
-		d.call(in, 0, queues, jobs, 2, items(small(2)))
-		d.call(in, 0, queues, jobs, 8, mark)
-		d.call(in, 0, queues, jobs, 4, ints(0))
+		d.call(in, 0, queues, jobs, queueDrain, ints(1000, 0))
+		d.call(in, 0, queues, jobs, queueOffer, items(small(2)))
+		d.call(in, 0, queues, jobs, queueClear, mark)
+		d.call(in, 0, queues, jobs, queuePoll, ints(0))
 	})
 	if n := d.replies[protocol.CodeOK]; n != 4 {
 		t.Errorf("an element that was put after the queue was cleared is gone: %v", d.replies)
@@ -496,7 +496,7 @@ func TestReleaseOfWhatIsNotThere(t *testing.T) {
 	for p := range protocol.PartitionID(parts) {
 		d.entry(0, func() {
 			for i := range uint16(groupstate.MaxSlots) {
-				d.call(slot{1, p, i}, 0, counters, hits, 3, ints(1))
+				d.call(slot{1, p, i}, 0, counters, hits, counterAdd, ints(1))
 			}
 		})
 	}
@@ -526,13 +526,13 @@ func TestElementsThatComeBackAreCleared(t *testing.T) {
 	d := newDriver(t)
 	d.attach(1, 3)
 	d.entry(0, func() {
-		d.call(slot{2, 1, 0}, protocol.FlagWait, queues, jobs, 3, ints(0, 0))
-		d.call(slot{1, 1, 0}, 0, queues, jobs, 2, items(small(1)))
+		d.call(slot{2, 1, 0}, protocol.FlagWait, queues, jobs, queueTake, ints(0, 0))
+		d.call(slot{1, 1, 0}, 0, queues, jobs, queueOffer, items(small(1)))
 	})
 	d.entry(0, func() { d.ends(2) })
 	d.entry(0, func() {
-		d.call(slot{1, 1, 0}, 0, queues, jobs, 8, ints(0))
-		d.call(slot{1, 1, 0}, 0, queues, jobs, 4, ints(0))
+		d.call(slot{1, 1, 0}, 0, queues, jobs, queueClear, ints(0))
+		d.call(slot{1, 1, 0}, 0, queues, jobs, queuePoll, ints(0))
 	})
 	if d.codes[protocol.CodeReserved] != 1 || d.replies[protocol.CodeOK] != 1 {
 		t.Errorf("the element is still there: %v, %v", d.codes, d.replies)

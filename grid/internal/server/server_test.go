@@ -254,8 +254,14 @@ func (x *peer) end() (code protocol.Code, detail string) {
 	}
 }
 
+// The fake group answers any operation of any kind.
+const (
+	anyKind protocol.KindID = 1
+	anyOp   protocol.Op     = 1
+)
+
 func request(id uint64, body string) protocol.Request {
-	return protocol.Request{ID: id, Partition: 1, Kind: 1, Op: 1, Name: "m", Body: []byte(body)}
+	return protocol.Request{ID: id, Partition: 1, Kind: anyKind, Op: anyOp, Name: "m", Body: []byte(body)}
 }
 
 func TestRequests(t *testing.T) {
