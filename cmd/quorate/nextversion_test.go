@@ -184,7 +184,7 @@ func (s *source) next() *source {
 	})
 	s.grow("grid/internal/identity", field, 2, named("peer", "Replica"))
 	s.replace("grid/internal/identity/file.go", "	// Checksum is last", field+"\n	// Checksum is last", 1)
-	s.replace("grid/internal/identity/file.go", "p.Voter, p.Life.Number, p.Life.Nonce}", "p.Voter, p.Life.Number, p.Life.Nonce, protocol.Later{}}", 1)
+	s.replace("grid/internal/identity/file.go", "p.Voter, p.Run.Number, p.Run.Nonce}", "p.Voter, p.Run.Number, p.Run.Nonce, protocol.Later{}}", 1)
 
 	s.replace("protocol/hello.go", "WireVersion   = 1", "WireVersion   = 2", 1)
 	s.replace("protocol/hello.go", "KnownFeatures Features = 0", "KnownFeatures Features = 1 << 5", 1)

@@ -14,7 +14,7 @@ import (
 func TestForgedRun(t *testing.T) {
 	other := identity.Peer{Incarnation: identity.NewUUID(), Address: "127.0.0.1:2"}
 	cluster := identity.NewUUID()
-	present := identity.Life{Number: 3, Nonce: 8}
+	present := identity.Run{Number: 3, Nonce: 8}
 	c := idleMember(t, func(_ context.Context, address, what string, args []byte) (any, error) {
 		var q peers.RunQuery
 		if err := protocol.Decode(args, &q); err != nil || what != peers.AskRun || address != other.Address {
@@ -31,7 +31,7 @@ func TestForgedRun(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	says := func(u protocol.UUID, l identity.Life) peers.ProgressReply {
+	says := func(u protocol.UUID, l identity.Run) peers.ProgressReply {
 		t.Helper()
 		// It may come from anywhere, and name any address.
 		r, err := c.Rejoin.OnObserved(t.Context(), peers.ProgressQuery{
@@ -42,23 +42,23 @@ func TestForgedRun(t *testing.T) {
 		}
 		return r.(peers.ProgressReply)
 	}
-	forged := identity.Life{Number: 1 << 40, Nonce: 5}
+	forged := identity.Run{Number: 1 << 40, Nonce: 5}
 	if r := says(other.Incarnation, forged); r.Noted || r.Older {
 		t.Errorf("a forged run: %+v", r)
 	}
 	if r := says(identity.NewUUID(), forged); r.Noted {
 		t.Errorf("of a stranger: %+v", r)
 	}
-	if m := c.Member(); m.LifeOf(other.Incarnation) != (identity.Life{}) || len(m.Peers) != 1 {
+	if m := c.Member(); m.RunOf(other.Incarnation) != (identity.Run{}) || len(m.Peers) != 1 {
 		t.Errorf("kept: %+v", m.Peers)
 	}
 	if r := says(other.Incarnation, present); !r.Noted || r.Older {
 		t.Errorf("the true run: %+v", r)
 	}
-	if r := says(other.Incarnation, identity.Life{Number: 2, Nonce: 4}); r.Noted || !r.Older || r.Run != present.Number {
+	if r := says(other.Incarnation, identity.Run{Number: 2, Nonce: 4}); r.Noted || !r.Older || r.Run != present.Number {
 		t.Errorf("an older copy: %+v", r)
 	}
-	if m := c.Member(); m.LifeOf(other.Incarnation) != present {
+	if m := c.Member(); m.RunOf(other.Incarnation) != present {
 		t.Errorf("kept: %+v", m.Peers)
 	}
 }

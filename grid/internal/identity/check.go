@@ -8,9 +8,8 @@ import (
 	"path/filepath"
 )
 
-// Check returns the content of a data directory's member.json, a blank Member
-// where there is none, or why Open would refuse the directory. It changes
-// nothing.
+// Check returns the content of a data directory's member.json, a blank Member if there
+// is none, or the reason why Open would refuse the directory. It changes nothing.
 func Check(path string) (Member, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -67,7 +66,7 @@ func existing(path string) string {
 	}
 }
 
-// checkWritable tries whether a data directory could be written or made in dir.
+// checkWritable tests whether a data directory could be written, or created in dir.
 func checkWritable(path, dir string) error {
 	f, err := os.CreateTemp(dir, tempName)
 	if err != nil {

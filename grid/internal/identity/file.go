@@ -10,8 +10,8 @@ import (
 	"github.com/quorate/quorate/protocol"
 )
 
-// file is member.json as it is written: UUIDs as text. It grows by keys, which are
-// not used again for something else.
+// file is member.json as it is written, with UUIDs as text. It grows by keys. A key is
+// never used again for something else.
 type file struct {
 	Format         int       `json:"format"`
 	Name           string    `json:"name"`
@@ -38,7 +38,7 @@ type peer struct {
 	Incarnation string `json:"incarnation"`
 	Address     string `json:"address"`
 	Voter       bool   `json:"voter,omitempty"`
-	Life        uint64 `json:"life,omitempty"`
+	Run         uint64 `json:"run,omitempty"`
 	Nonce       uint64 `json:"nonce,omitempty"`
 }
 
@@ -51,7 +51,7 @@ func newFile(m *Member) *file {
 		Level: m.Level, Started: m.Started,
 	}
 	for _, p := range m.Peers {
-		f.Peers = append(f.Peers, peer{p.Incarnation.String(), p.Address, p.Voter, p.Life.Number, p.Life.Nonce})
+		f.Peers = append(f.Peers, peer{p.Incarnation.String(), p.Address, p.Voter, p.Run.Number, p.Run.Nonce})
 	}
 	return f
 }
@@ -76,7 +76,7 @@ func (f *file) member() (Member, error) {
 		if err != nil {
 			return m, err
 		}
-		m.Peers = append(m.Peers, Peer{u, p.Address, p.Voter, Life{p.Life, p.Nonce}})
+		m.Peers = append(m.Peers, Peer{u, p.Address, p.Voter, Run{p.Run, p.Nonce}})
 	}
 	if m.Format != Format || m.Incarnation == (protocol.UUID{}) {
 		return m, fmt.Errorf("format %d without incarnation", m.Format)
@@ -136,10 +136,10 @@ func verify(b []byte) error {
 	return nil
 }
 
-// decode reads member.json. The format is looked at before anything else: a
-// later version may write another file, and an older one has. Of one of this format keys that are not
-// known are skipped, and gone with the next Update, and those that are missing are
-// zero: what must not be lost so needs another format.
+// decode reads member.json. It checks the format before anything else, because a later
+// version may write another file, and an older one has. In a file of this format
+// unknown keys are skipped, and the next Update drops them; missing keys are zero. A
+// key that must not be dropped needs a new format.
 func decode(b []byte) (Member, error) {
 	damaged := func(err error) (Member, error) {
 		return Member{}, fmt.Errorf("damaged: %w: restore it, or start with an empty directory", err)

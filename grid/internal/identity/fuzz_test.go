@@ -17,7 +17,7 @@ func FuzzMemberFile(f *testing.F) {
 			Format: Format, Name: "n2", Incarnation: protocol.UUID{2}, Starts: 3, Cluster: protocol.UUID{3}, ClusterName: "c",
 			Founder: protocol.UUID{4}, FounderAddress: "10.0.0.1:7170", Formed: true, Durability: "disk", Partitions: 271,
 			Groups: 3, Replicas: 3, Level: 1, Started: []Replica{{Group: 1, Replica: 2}},
-			Peers: []Peer{{protocol.UUID{5}, "10.0.0.2:7170", true, Life{2, 9}}},
+			Peers: []Peer{{protocol.UUID{5}, "10.0.0.2:7170", true, Run{2, 9}}},
 		},
 	} {
 		b, err := encode(&m)

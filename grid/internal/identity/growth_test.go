@@ -17,7 +17,7 @@ func fullMember() Member {
 		Founder: protocol.UUID{4}, FounderAddress: "10.0.0.1:7170", Recovered: protocol.UUID{6}, Formed: true, Durability: "disk",
 		Partitions: 271, Groups: 3, Replicas: 3, Level: 1,
 		Started: []Replica{{Group: 1, Replica: 2, NonVoting: true, Started: true, Alone: true}},
-		Peers:   []Peer{{protocol.UUID{5}, "10.0.0.2:7170", true, Life{2, 9}}},
+		Peers:   []Peer{{protocol.UUID{5}, "10.0.0.2:7170", true, Run{2, 9}}},
 	}
 }
 
@@ -120,7 +120,7 @@ func isNew(key string) bool {
 	known, _ := json.Marshal(newFile(&Member{
 		Cluster: protocol.UUID{1}, ClusterName: "c", Founder: protocol.UUID{1}, FounderAddress: "a", Recovered: protocol.UUID{1},
 		Durability: "d", Partitions: 1, Groups: 1, Replicas: 1, Level: 1,
-		Started: []Replica{{NonVoting: true, Alone: true}}, Peers: []Peer{{Voter: true, Life: Life{1, 1}}},
+		Started: []Replica{{NonVoting: true, Alone: true}}, Peers: []Peer{{Voter: true, Run: Run{1, 1}}},
 	}))
 	quoted, err := json.Marshal(key)
 	return err == nil && string(quoted) == fmt.Sprintf("%q", key) && !strings.EqualFold(key, "checksum") &&

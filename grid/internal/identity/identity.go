@@ -27,7 +27,7 @@ const (
 	seedName = "seed"
 )
 
-// Replica is one replica this incarnation has started, or was about to.
+// Replica is a replica that this incarnation has started, or was about to start.
 type Replica struct {
 	Group     protocol.GroupID   `json:"group"`
 	Replica   protocol.ReplicaID `json:"replica"`
@@ -35,16 +35,16 @@ type Replica struct {
 	// Started is set after the replica's first start has succeeded. From then on
 	// a missing log means lost data.
 	Started bool `json:"started"`
-	// Alone is set while the group has no other voter, as last known.
+	// Alone is set while the group has no other voter, as far as the member knows.
 	Alone bool `json:"alone,omitempty"`
 }
 
-// Peer is another member of the cluster, as last known.
+// Peer is another member of the cluster, as this one knows it.
 type Peer struct {
 	Incarnation protocol.UUID
 	Address     string
-	Voter       bool // it votes in a group in which this member votes, too
-	Life        Life // the last it has told of
+	Voter       bool // it votes in a group in which this member votes
+	Run         Run  // the last that it has reported
 }
 
 // Member is the content of member.json. Treat it as immutable: Update replaces
@@ -55,17 +55,17 @@ type Member struct {
 	Incarnation protocol.UUID
 	Starts      uint64 // rises at every start and at every orderly stop
 
-	// Cluster is what the member has given itself to; zero: it is blank.
+	// Cluster is the cluster that the member has enlisted with; zero: it is blank.
 	Cluster     protocol.UUID
 	ClusterName string
-	// Founder is the incarnation that founds or founded Cluster.
+	// Founder is the incarnation that founds, or has founded, Cluster.
 	Founder        protocol.UUID
 	FounderAddress string
-	// Recovered is the cluster from whose backups Cluster was recovered, if this member
-	// founded it so.
+	// Recovered is the cluster whose backups Cluster was restored from, if this member
+	// has founded it from backups.
 	Recovered protocol.UUID
-	// Formed is set once the member has seen the cluster formed. Before, it may
-	// be released; after, never.
+	// Formed is set once the member has seen that the cluster is formed. Before that
+	// the member may be released from the cluster, after it never.
 	Formed bool
 
 	// Settings of the cluster, fixed at its first start; zero before they are
@@ -85,7 +85,7 @@ type Member struct {
 // Blank reports whether the member belongs to no cluster.
 func (m *Member) Blank() bool { return m.Cluster == protocol.UUID{} }
 
-// Replica returns what is remembered of the member's replica of a group.
+// Replica returns the member's replica of a group, as member.json has it.
 func (m *Member) Replica(g protocol.GroupID) (Replica, bool) {
 	for _, r := range m.Started {
 		if r.Group == g {
@@ -117,21 +117,21 @@ func NewUUID() protocol.UUID {
 	return u
 }
 
-// Dir is an open data directory, or stands for one. Whoever reads it never waits
-// for the disk: Member and Life may be called at any time, and return what was
-// written last. What changes it is for one goroutine at a time.
+// Dir is an open data directory, or, in memory, stands in for one. Reading never waits
+// for the disk: Member and Run may be called by any goroutine at any time, and return
+// what was written last. Methods that change it are for one goroutine at a time.
 type Dir struct {
 	path  string // "": there is none, all is in memory
 	lock  *os.File
 	m     atomic.Pointer[Member] // as it is on disk; replaced, never changed in place
-	nonce uint64                 // of Life
+	nonce uint64                 // of Run
 
-	// BeforeWrite is called before member.json is written, for tests with a slow
-	// disk; nil: nothing is. It is set before the Dir is used by several.
+	// BeforeWrite, if not nil, is called before member.json is written, for tests with
+	// a slow disk. Set it before several goroutines use the Dir.
 	BeforeWrite func()
 }
 
-// Volatile returns the identity of a blank member that keeps nothing: it is a
+// Volatile returns the identity of a blank member that keeps nothing on disk: it is a
 // new incarnation each time.
 func Volatile(name string) (*Dir, error) {
 	if err := checkSettingsFiles(); err != nil {
@@ -141,9 +141,9 @@ func Volatile(name string) (*Dir, error) {
 	return d, d.reset(name)
 }
 
-// Open locks the directory at path and reads its member.json; where there is
-// none it creates both for a blank member of the given name. A directory that
-// cannot be used is an error that names the way out.
+// Open locks the directory at path and reads its member.json. If there is none it
+// creates both, for a blank member of the given name. The error for a directory that
+// cannot be used says what to do.
 func Open(path, name string) (*Dir, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -188,7 +188,7 @@ func (d *Dir) load(name string) error {
 	if err := d.write(&m); err != nil {
 		return err
 	}
-	return d.setAside() // what a crash has left undone
+	return d.setAside() // completes what a crash has interrupted
 }
 
 // reset makes the directory that of a new, blank incarnation.
@@ -196,16 +196,15 @@ func (d *Dir) reset(name string) error {
 	return d.write(&Member{Format: Format, Name: name, Incarnation: NewUUID(), Starts: 1})
 }
 
-// Forget makes the member a new, blank incarnation and removes its log. Only a
-// member of a cluster that was never formed may be forgotten, or one that keeps
-// nothing.
+// Forget makes the member a new, blank incarnation and removes its log. It is only for
+// a member of a cluster that was never formed, or one in memory.
 func (d *Dir) Forget() error {
 	m := d.m.Load()
 	if m.Formed && !d.Volatile() {
 		return errors.New("the cluster is formed: its members are not forgotten")
 	}
-	// The new identity first: a log is found by its incarnation, so after a crash
-	// between the two the old one is only litter.
+	// The new identity is written first. A log is found by its incarnation, so after a
+	// crash between the two steps the old log is merely left over.
 	old := d.raftDir()
 	if err := d.reset(m.Name); err != nil {
 		return err
@@ -219,7 +218,7 @@ func (d *Dir) Forget() error {
 	return nil
 }
 
-// Volatile reports whether there is no directory: nothing outlives the process.
+// Volatile reports whether there is no directory, so that nothing outlives the process.
 func (d *Dir) Volatile() bool { return d.path == "" }
 
 func (d *Dir) raftDir() string {
@@ -260,8 +259,8 @@ func (d *Dir) Close() error {
 	return err
 }
 
-// write makes m the content of member.json. Nobody reads it before it is on
-// disk: what a member tells of itself survives its process.
+// write makes m the content of member.json. Readers see it only after it is on disk, so
+// everything that a member reports of itself survives its process.
 func (d *Dir) write(m *Member) error {
 	if !d.Volatile() {
 		b, err := encode(m)
@@ -300,9 +299,9 @@ func writeSynced(dir string, b []byte) error {
 	return syncDir(dir)
 }
 
-// checkOurs refuses a directory that holds something but no member.json, so
-// that a slip of the hand does not scatter a log over somebody's files, and one with
-// groups in a form that would be passed over.
+// checkOurs refuses a directory that holds files but no member.json, so that a wrong
+// path does not put a log among somebody's files. It also refuses a directory with
+// backups in an older form, which this version would ignore.
 func checkOurs(path string) error {
 	entries, err := os.ReadDir(path)
 	if err != nil {
@@ -329,8 +328,8 @@ func checkOurs(path string) error {
 	return nil
 }
 
-// checkSettingsFiles refuses to start where dragonboat would read settings from
-// the working directory: they change its behaviour without a word.
+// checkSettingsFiles refuses to start if dragonboat would read settings from the
+// working directory: they change its behaviour silently.
 func checkSettingsFiles() error {
 	found, err := filepath.Glob("dragonboat-*-settings.json")
 	if err != nil || len(found) == 0 {

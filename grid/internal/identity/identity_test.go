@@ -22,7 +22,7 @@ func TestReopen(t *testing.T) {
 	err = d.Update(func(m *Member) {
 		m.Cluster, m.ClusterName, m.Founder = cluster, "prod", NewUUID()
 		m.Started = append(m.Started, Replica{Group: 1, Replica: 2, Started: true})
-		m.Peers = []Peer{{Incarnation: NewUUID(), Address: "10.0.0.1:7170", Voter: true, Life: Life{3, 1 << 63}}}
+		m.Peers = []Peer{{Incarnation: NewUUID(), Address: "10.0.0.1:7170", Voter: true, Run: Run{3, 1 << 63}}}
 	})
 	if err != nil {
 		t.Fatal(err)

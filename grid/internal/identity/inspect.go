@@ -11,23 +11,23 @@ import (
 	"github.com/quorate/quorate/protocol"
 )
 
-// What quorate recover puts into a new data directory.
+// The files that quorate recover puts into a new data directory.
 const (
 	BackupFolder = "backup"     // backups from which the member's groups are restored
 	ReportFile   = "report.txt" // what was recovered, human-readable
 )
 
-// Inspection is a look at a data directory that no process uses. It keeps the
-// directory locked until it is closed, and changes nothing in it.
+// Inspection reads a data directory that no process uses. It keeps the directory locked
+// until it is closed, and changes nothing in it.
 type Inspection struct {
 	Member  Member
 	RaftDir string
-	Aside   string // the log that was set aside as lost, of another incarnation; empty: none
+	Aside   string // the log of another incarnation, which was set aside as lost; empty: none
 	lock    *os.File
 }
 
-// TakeAside makes the log that was set aside the one that is looked at. Which
-// replicas it has member.json does not know any more.
+// TakeAside makes the Inspection read the log that was set aside. member.json no longer
+// lists the replicas of that log.
 func (i *Inspection) TakeAside() error {
 	if i.Aside == "" {
 		return errors.New("no log was set aside as lost: there is no folder raft/*.lost")
@@ -76,8 +76,8 @@ func Inspect(path string) (*Inspection, error) {
 // Close releases the directory.
 func (i *Inspection) Close() error { return i.lock.Close() }
 
-// BackupDir returns where backups of this member's groups may lie; empty if nothing is
-// on disk.
+// BackupDir returns the directory for backups of this member's groups; empty if the
+// member is in memory.
 func (d *Dir) BackupDir() string {
 	if d.path == "" {
 		return ""

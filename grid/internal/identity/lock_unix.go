@@ -47,8 +47,8 @@ func syncDir(path string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// FreeBytes returns how much may be written to the file system of path, and
-// false where that is not known.
+// FreeBytes returns how many bytes may be written to the file system of path, and false
+// if that is not known.
 func FreeBytes(path string) (uint64, bool) {
 	var s unix.Statfs_t
 	if err := unix.Statfs(path, &s); err != nil {

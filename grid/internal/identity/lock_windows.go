@@ -42,8 +42,8 @@ func lock(f *os.File) (*os.File, error) {
 // syncDir does nothing: Windows makes a rename durable by itself.
 func syncDir(string) error { return nil }
 
-// FreeBytes returns how much may be written to the file system of path, and
-// false where that is not known.
+// FreeBytes returns how many bytes may be written to the file system of path, and false
+// if that is not known.
 func FreeBytes(path string) (uint64, bool) {
 	name, err := windows.UTF16PtrFromString(path)
 	if err != nil {

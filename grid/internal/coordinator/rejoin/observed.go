@@ -62,7 +62,7 @@ func believed(all []answer, listed []identity.Peer, named []string) []peers.Prog
 
 // verdict says what the answers prove to be lost; empty: nothing.
 func (c *Controller) verdict(m *identity.Member) string {
-	now := c.grid.Dir().Life()
+	now := c.grid.Dir().Run()
 	for _, a := range c.check.answers {
 		if a.Older {
 			return fmt.Sprintf("the data directory is an older copy: it was started %d times, and %s has heard of start %d", now.Number, a.Self.Name, a.Run)
@@ -129,7 +129,7 @@ func (c *Controller) OnObserved(ctx context.Context, q peers.ProgressQuery) (any
 	if m.Cluster != q.Cluster {
 		return nil, peers.ErrAnotherCluster
 	}
-	now := identity.Life{Number: q.Run, Nonce: q.Nonce}
+	now := identity.Run{Number: q.Run, Nonce: q.Nonce}
 	before, noted, err := c.Runs.note(ctx, q.Self.Incarnation, now)
 	if err != nil {
 		return nil, err

@@ -132,16 +132,16 @@ func (c *Controller) remember(v *systemstate.ClusterState) error {
 
 func (c *Controller) rememberIn(dir *identity.Dir, v *systemstate.ClusterState) error {
 	m := dir.Member()
-	lives := map[protocol.UUID]identity.Life{}
+	runs := map[protocol.UUID]identity.Run{}
 	for _, p := range m.Peers {
-		lives[p.Incarnation] = p.Life
+		runs[p.Incarnation] = p.Run
 	}
 	me, _ := v.Incarnation(m.Incarnation)
 	var others []identity.Peer
 	for _, o := range v.Members {
 		if o.Incarnation != m.Incarnation && !o.Gone {
 			others = append(others, identity.Peer{
-				Incarnation: o.Incarnation, Address: o.Address, Voter: membership.VoteTogether(v, me.ID, o.ID), Life: lives[o.Incarnation],
+				Incarnation: o.Incarnation, Address: o.Address, Voter: membership.VoteTogether(v, me.ID, o.ID), Run: runs[o.Incarnation],
 			})
 			c.grid.NoteKnown(peers.Self{Incarnation: o.Incarnation, Address: o.Address})
 		}

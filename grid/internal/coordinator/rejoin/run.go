@@ -42,9 +42,9 @@ func (r *Runs) forget(v *systemstate.ClusterState) {
 // what anybody may have said is not enough: the member is asked at the address where
 // it is listed. Until it has confirmed the run, which it tells of again, nothing is
 // kept.
-func (r *Runs) note(ctx context.Context, u protocol.UUID, l identity.Life) (before identity.Life, noted bool, err error) {
+func (r *Runs) note(ctx context.Context, u protocol.UUID, l identity.Run) (before identity.Run, noted bool, err error) {
 	m := r.grid.Member()
-	before = m.LifeOf(u)
+	before = m.RunOf(u)
 	if before == l {
 		return before, true, nil
 	}
@@ -59,7 +59,7 @@ func (r *Runs) note(ctx context.Context, u protocol.UUID, l identity.Life) (befo
 		r.grid.Log.Debug("a run is not confirmed", "address", address, "run", l.Number, "err", err)
 		return before, false, nil
 	}
-	return before, true, r.grid.Decide(func(dir *identity.Dir) error { return dir.NoteLife(u, address, l) })
+	return before, true, r.grid.Decide(func(dir *identity.Dir) error { return dir.NoteRun(u, address, l) })
 }
 
 // runTimeout bounds the question whether a run is a member's own, for which
@@ -91,7 +91,7 @@ func (r *Runs) OnRun(q peers.RunQuery) error {
 	if m.Cluster != q.Cluster {
 		return peers.ErrAnotherCluster
 	}
-	if m.Incarnation != q.Incarnation || r.grid.Dir().Life() != (identity.Life{Number: q.Run, Nonce: q.Nonce}) {
+	if m.Incarnation != q.Incarnation || r.grid.Dir().Run() != (identity.Run{Number: q.Run, Nonce: q.Nonce}) {
 		return peers.Refuse(protocol.CodeInvalid, "that is not the present run of this member")
 	}
 	return nil
@@ -129,7 +129,7 @@ func (r *Runs) EndRun() {
 	if m.Blank() || !m.Formed || m.Durability == "memory" {
 		return
 	}
-	if err := r.grid.Decide((*identity.Dir).EndLife); err != nil {
+	if err := r.grid.Decide((*identity.Dir).EndRun); err != nil {
 		r.grid.Log.Warn("the end of this run is not noted", "err", err)
 		return
 	}
@@ -138,7 +138,7 @@ func (r *Runs) EndRun() {
 
 // progressQuery tells of the present run, and asks of no replicas.
 func (r *Runs) progressQuery(m *identity.Member) peers.ProgressQuery {
-	l := r.grid.Dir().Life()
+	l := r.grid.Dir().Run()
 	return peers.ProgressQuery{
 		Cluster: m.Cluster, Self: peers.Self{Incarnation: m.Incarnation, Name: m.Name, Address: r.grid.Address()},
 		Run: l.Number, Nonce: l.Nonce,

@@ -13,11 +13,11 @@ import (
 	"github.com/quorate/quorate/protocol"
 )
 
-// Life is one run of a process on a member's directory. Number rises at every
-// start and at every orderly stop and is on disk before anybody hears of it;
-// Nonce is the process's own. So a member that tells of a number that was heard
-// of with another nonce has an older copy of its directory.
-type Life struct {
+// Run is one run of a process on a member's directory. Number rises at every start and
+// at every graceful shutdown, and is on disk before the member reports it; Nonce is the
+// process's own. So if a member reports a number that others know with another nonce,
+// its directory is an older copy.
+type Run struct {
 	Number uint64
 	Nonce  uint64
 }
@@ -28,53 +28,53 @@ func newNonce() uint64 {
 	return binary.BigEndian.Uint64(b[:]) | 1
 }
 
-// Life returns the present life of the directory.
-func (d *Dir) Life() Life { return Life{d.m.Load().Starts, d.nonce} }
+// Run returns the present run on the directory.
+func (d *Dir) Run() Run { return Run{d.m.Load().Starts, d.nonce} }
 
-// EndLife notes that the process stops in order.
-func (d *Dir) EndLife() error {
+// EndRun notes that the process shuts down gracefully.
+func (d *Dir) EndRun() error {
 	return d.Update(func(m *Member) { m.Starts++ })
 }
 
-// OlderThan reports whether a directory that was started as l is an older copy,
-// where another life of it is known.
-func (l Life) OlderThan(known Life) bool {
-	return known.Number > l.Number || known.Number == l.Number && known.Nonce != l.Nonce
+// OlderThan reports whether a directory that was started as r is an older copy, given
+// another run on it that is known.
+func (r Run) OlderThan(known Run) bool {
+	return known.Number > r.Number || known.Number == r.Number && known.Nonce != r.Nonce
 }
 
-// LifeOf returns the last life that is kept of another member.
-func (m *Member) LifeOf(u protocol.UUID) Life {
+// RunOf returns the last run that is known of another member.
+func (m *Member) RunOf(u protocol.UUID) Run {
 	for _, p := range m.Peers {
 		if p.Incarnation == u {
-			return p.Life
+			return p.Run
 		}
 	}
-	return Life{}
+	return Run{}
 }
 
-// NoteLife keeps the life of another member of the cluster, where none is kept that
-// is later. A member that is not listed as a peer yet is listed from now on.
-func (d *Dir) NoteLife(u protocol.UUID, address string, l Life) error {
+// NoteRun stores the run of another member of the cluster, unless a later one is stored
+// already. It adds the member to the peers if it is not one yet.
+func (d *Dir) NoteRun(u protocol.UUID, address string, r Run) error {
 	m := d.m.Load()
-	if l.Number <= m.LifeOf(u).Number {
+	if r.Number <= m.RunOf(u).Number {
 		return nil
 	}
 	return d.Update(func(m *Member) {
 		for i := range m.Peers {
 			if m.Peers[i].Incarnation == u {
-				m.Peers[i].Life = l
+				m.Peers[i].Run = r
 				return
 			}
 		}
-		m.Peers = append(m.Peers, Peer{Incarnation: u, Address: address, Life: l})
+		m.Peers = append(m.Peers, Peer{Incarnation: u, Address: address, Run: r})
 	})
 }
 
 const lostSuffix = ".lost"
 
-// Renew makes the member a new incarnation of its cluster, one that has no
-// data: what it had is lost, damaged or old. The old log is set aside as
-// raft/<incarnation>.lost, in place of the last that was.
+// Renew makes the member a new incarnation in its cluster, which has no data, because
+// the data that it had is lost, damaged or old. The old log is set aside as
+// raft/<incarnation>.lost, and replaces the one that was set aside before.
 func (d *Dir) Renew() error {
 	if d.m.Load().Blank() {
 		return errors.New("a blank member has nothing to lose")
@@ -89,9 +89,8 @@ func (d *Dir) Renew() error {
 	return d.setAside()
 }
 
-// setAside renames the log of another incarnation than the present one, and
-// removes one that was renamed before. Such a log is there after Renew, or
-// where a process died in it.
+// setAside renames the log of a former incarnation, and removes the one that was
+// renamed before. There is such a log after Renew, also after a crash during Renew.
 func (d *Dir) setAside() error {
 	if d.Volatile() {
 		return nil

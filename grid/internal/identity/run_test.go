@@ -55,42 +55,42 @@ func TestEveryFlippedBitIsNoticed(t *testing.T) {
 func TestLives(t *testing.T) {
 	dir, other := t.TempDir(), openTest(t, t.TempDir())
 	d := openTest(t, dir)
-	u, first := d.Member().Incarnation, d.Life()
-	tell := func(l Life) Life {
+	u, first := d.Member().Incarnation, d.Run()
+	report := func(l Run) Run {
 		t.Helper()
 		m := other.Member()
-		before, err := m.LifeOf(u), other.NoteLife(u, "10.0.0.1:7170", l)
+		before, err := m.RunOf(u), other.NoteRun(u, "10.0.0.1:7170", l)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return before
 	}
-	if got := tell(first); got != (Life{}) {
-		t.Errorf("before the first life: %v", got)
+	if got := report(first); got != (Run{}) {
+		t.Errorf("before the first run: %v", got)
 	}
-	if got := tell(first); got != first {
+	if got := report(first); got != first {
 		t.Errorf("told twice: %v, want %v", got, first)
 	}
-	if err := d.EndLife(); err != nil {
+	if err := d.EndRun(); err != nil {
 		t.Fatal(err)
 	}
-	ended := d.Life()
+	ended := d.Run()
 	if ended.Number != first.Number+1 {
 		t.Errorf("after the end: %v", ended)
 	}
-	tell(ended)
+	report(ended)
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
 	d = openTest(t, dir)
-	if l := d.Life(); l.Number != ended.Number+1 || l.Nonce == ended.Nonce {
-		t.Errorf("the next life: %v after %v", l, ended)
+	if l := d.Run(); l.Number != ended.Number+1 || l.Nonce == ended.Nonce {
+		t.Errorf("the next run: %v after %v", l, ended)
 	}
-	if got := tell(d.Life()); got != ended {
-		t.Errorf("before the next life: %v, want %v", got, ended)
+	if got := report(d.Run()); got != ended {
+		t.Errorf("before the next run: %v, want %v", got, ended)
 	}
 	// An older copy has a number that was heard of.
-	if got := tell(Life{ended.Number, 7}); got != d.Life() {
+	if got := report(Run{ended.Number, 7}); got != d.Run() {
 		t.Errorf("before an older copy: %v", got)
 	}
 }
