@@ -8,10 +8,11 @@ import (
 	"github.com/quorate/quorate/grid/internal/network"
 )
 
-// Check returns all that would keep a member of this configuration from
-// starting: what Validate finds, a data directory that cannot be used or is of
-// another cluster, addresses that are taken. It starts nothing and changes
-// nothing. A member that runs with the same configuration is in its way.
+// Check returns everything that would keep a member of this configuration from
+// starting: the problems that Validate finds, a data directory that cannot be used or
+// belongs to another cluster, and addresses that are in use. It starts nothing and
+// changes nothing. It fails while a member runs with the same configuration, because
+// that member holds the directory and the addresses.
 func Check(cfg Config) error {
 	problems := []error{cfg.Validate()}
 	cfg.setDefaults()
@@ -39,7 +40,7 @@ func Check(cfg Config) error {
 	return errors.Join(problems...)
 }
 
-// settings are what the configuration wants of its cluster.
+// settings returns the settings of the cluster that the configuration asks for.
 func (c *Config) settings() formation.Settings {
 	return formation.Settings{
 		Durability: string(c.Durability), Partitions: c.Partitions, Groups: c.Groups, Replicas: c.Replicas,

@@ -38,16 +38,17 @@ const (
 const (
 	// HTTPOff: no HTTP listener.
 	HTTPOff = "off"
-	// HTTPAuto: on loopback, at the port of Listen plus 1000. Where that is taken
-	// the member says so and goes on without.
+	// HTTPAuto: on loopback, at the port of Listen plus 1000. If that port is in use
+	// the member logs a warning and runs without HTTP.
 	HTTPAuto = "auto"
 )
 
 // httpOffset is how far above the member's port HTTPAuto is.
 const httpOffset = 1000
 
-// unnamedCluster stands in the example configuration in deploy/. Clusters that
-// share a name and an address could be taken for one.
+// unnamedCluster is the name in the example configuration in deploy/, which is refused:
+// a cluster must have a name of its own, because two clusters that share a name and an
+// address could be taken for one.
 const unnamedCluster = "CHANGE-ME"
 
 const (
@@ -62,10 +63,10 @@ const (
 
 // Config is how a member is started. A zero field means its default.
 type Config struct {
-	// Name is for people. The default is the host's name.
+	// Name is the name that operators see. The default is the host's name.
 	Name string
-	// DataDir holds the member's data and identity. It is the member's own. With
-	// Memory it is not used, and what lies there is left alone.
+	// DataDir holds the member's data and identity. No two members may share it. With
+	// Memory it is not used, and files in it are left alone.
 	DataDir string
 	// Listen is the one address, for TCP and UDP. The default is DefaultListen;
 	// port 0 chooses a free port.
@@ -73,20 +74,21 @@ type Config struct {
 	// Advertise is the address at which others reach the member. The default is
 	// the address it listens on; a wildcard Listen needs it.
 	Advertise string
-	// Join are addresses of other members. They may name this one, too.
+	// Join lists addresses of other members. It may contain this member's own.
 	Join []string
-	// BootstrapExpect is how many members form the cluster when it first starts.
-	// 0: with Join the member only ever joins a formed cluster, without it founds
-	// one alone.
+	// BootstrapExpect is how many members form the cluster when it first starts. With
+	// 0, a member with Join only ever joins a formed cluster, and one without Join
+	// founds a cluster alone.
 	BootstrapExpect int
-	// Cluster is the cluster's name. A member of another is refused. Empty: any;
-	// "quorate" where the member founds.
+	// Cluster is the cluster's name. Members of a cluster with another name are
+	// refused. If it is empty the member joins a cluster of any name, and founds one
+	// named "quorate".
 	Cluster string
 	// Durability is Disk by default. It is fixed at the cluster's first start: a
 	// member with another is refused.
 	Durability Durability
-	// Partitions, Groups and Replicas are fixed at the cluster's first start, too.
-	// Zero takes what the cluster has; where the member founds: 271, 3 and 3.
+	// Partitions, Groups and Replicas are fixed at the cluster's first start, too. Zero
+	// takes what the cluster has; a cluster that this member founds has 271, 3 and 3.
 	Partitions int
 	Groups     int
 	Replicas   int
@@ -97,15 +99,16 @@ type Config struct {
 	// or HTTPOff, which is the default. Profiles are for callers on this machine
 	// only, wherever it listens.
 	HTTP string
-	// SlowOp is what an operation may take before a warning tells where the time
-	// went. The default is that none does.
+	// SlowOp is how long an operation may take. For a slower one the member logs a
+	// warning that says how long it was queued, replicated and applied. The default is
+	// no warning.
 	SlowOp time.Duration
 	// ShutdownTimeout bounds Close. The default is DefaultShutdownTimeout.
 	ShutdownTimeout time.Duration
-	// MemoryLimit is how many bytes of memory the member counts on. Above 85 % of
-	// it, alive, the groups with a copy here refuse what makes them grow. The
-	// default is the runtime's limit, which GOMEMLIMIT sets, or else nine tenths
-	// of what the system lets the process have.
+	// MemoryLimit is how many bytes of memory the member may use. While live data takes
+	// more than 85 % of it, the groups with a replica on this member refuse operations
+	// that make them grow. The default is the runtime's limit, which GOMEMLIMIT sets,
+	// or else nine tenths of what the system lets the process have.
 	MemoryLimit int64
 	// Tick is Raft's unit of time. An election takes 9 to 18 of them. The default
 	// is 50 ms.
@@ -114,7 +117,8 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// EffectiveName returns the name that a member of this configuration has.
+// EffectiveName returns the name of a member with this configuration: Name, or the
+// host's.
 func (c Config) EffectiveName() string {
 	if c.Name != "" {
 		return c.Name
@@ -141,8 +145,8 @@ func (c *Config) setDefaults() {
 	}
 }
 
-// Validate returns all that is wrong with the configuration, nil if nothing is. The
-// error Is quorate.ErrInvalid.
+// Validate returns every problem of the configuration in one error, nil if there is
+// none. The error Is quorate.ErrInvalid.
 func (c Config) Validate() error {
 	c.setDefaults()
 	p := &problems{insecure: c.Insecure}
@@ -193,7 +197,7 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// problems gathers what is wrong with a configuration.
+// problems gathers the problems of a configuration.
 type problems struct {
 	all      []error
 	insecure bool
@@ -246,12 +250,13 @@ func (p *problems) listen(listen, advertise string) {
 	}
 }
 
-// invalidConfig is what is wrong with a configuration. It Is quorate.ErrInvalid.
+// invalidConfig is the error that lists the problems of a configuration. It Is
+// quorate.ErrInvalid.
 type invalidConfig struct{ problems []error }
 
 func (e *invalidConfig) Error() string { return errors.Join(e.problems...).Error() }
 
-// Unwrap returns the problems, and what they all are.
+// Unwrap returns the problems and quorate.ErrInvalid.
 func (e *invalidConfig) Unwrap() []error { return append(slices.Clip(e.problems), quorate.ErrInvalid) }
 
 func hasControl(s string) bool {

@@ -1,10 +1,10 @@
 // Package grid runs one member of a Quorate grid, in a process of its own or
 // inside an application.
 //
-// Start returns once the member listens; Ready waits until it serves. Members
-// find each other by the addresses in Config.Join and form a cluster when as
-// many as Config.BootstrapExpect see each other; a member without either founds
-// one alone. What a member must remember lies in its data directory, so that it
+// Start returns once the member listens; Ready waits until it serves. Members find each
+// other by the addresses in Config.Join, and form a cluster when as many members as
+// Config.BootstrapExpect see each other. A member with neither setting founds a cluster
+// alone. The data directory holds everything that a member must remember, so a member
 // can be stopped and started at any time.
 //
 //	m, err := grid.Start(ctx, grid.Config{DataDir: dir})

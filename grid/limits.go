@@ -15,9 +15,9 @@ import (
 	"github.com/quorate/quorate/shardgroups/systemstate"
 )
 
-// How often a member looks at its memory: the less room there is, the more
-// often, so that it is seen to be full before as much again is taken. To look is
-// a good part of what an idle member does.
+// How often a member measures its memory: the less headroom there is, the more often,
+// so that it notices that it is full before it has used as much again. Measuring is a
+// good part of what an idle member does.
 const (
 	lookOften  = 100 * time.Millisecond
 	lookSeldom = time.Second
@@ -36,14 +36,14 @@ func ResidentMemory() (all, outside int64) {
 	return int64(a), int64(o)
 }
 
-// watchLimits looks at the member's memory, announces what others must know,
-// and passes on to the groups led here what their voters announce.
+// watchLimits measures the member's memory, announces the member's state to the others,
+// and passes the state that voters announce to the groups that this member leads.
 func (m *Member) watchLimits(ctx context.Context) {
 	for {
 		m.lookAtMemory()
 		m.press()
 		if h := m.coordinator.Host(); h != nil {
-			m.snapshot.Store(h.LargestSnapshot()) // of a stopped replica what it was
+			m.snapshot.Store(h.LargestSnapshot()) // the last size of a stopped replica's
 		}
 		select {
 		case <-ctx.Done():
@@ -54,17 +54,17 @@ func (m *Member) watchLimits(ctx context.Context) {
 	}
 }
 
-// nextLook returns when to look at the memory again.
+// nextLook returns when to measure the memory again.
 func nextLook(s *memory.State) time.Duration {
 	if s.Limit == 0 {
 		return lookSeldom
 	}
-	return min(max(time.Duration(s.Room/takenFast)*time.Millisecond, lookOften), lookSeldom)
+	return min(max(time.Duration(s.Headroom/takenFast)*time.Millisecond, lookOften), lookSeldom)
 }
 
-// tell makes watchLimits look at once: the others announce something else, or
-// other members are in the groups.
-func (m *Member) tell() {
+// notify makes watchLimits run at once, because other members have announced a new
+// state, or the members of a group have changed.
+func (m *Member) notify() {
 	select {
 	case m.news <- struct{}{}:
 	default:
@@ -92,18 +92,19 @@ func (m *Member) lookAtMemory() {
 	}
 }
 
-// memoryHeadroom returns how much memory may be taken before the member is full, and
-// whether there is a limit. Where that is not enough the next look is closer.
-func (m *Member) memoryHeadroom(need uint64) (room uint64, known bool) {
+// headroom returns how much memory may be used before the member is full, and whether
+// there is a limit. If that is less than need, the next measurement collects garbage
+// first.
+func (m *Member) headroom(need uint64) (room uint64, known bool) {
 	s := m.memoryState.Load()
 	if s == nil {
 		return 0, true // it looks just now
 	}
-	if s.Limit > 0 && s.Room < need {
+	if s.Limit > 0 && s.Headroom < need {
 		m.lookClosely.Store(true)
-		m.tell()
+		m.notify()
 	}
-	return s.Room, s.Limit > 0
+	return s.Headroom, s.Limit > 0
 }
 
 func (m *Member) memoryStatus() protocol.StatusMemory {
@@ -114,8 +115,8 @@ func (m *Member) memoryStatus() protocol.StatusMemory {
 	return protocol.StatusMemory{Used: s.Used, Limit: s.Limit, Full: s.Full}
 }
 
-// lookAtDisk finds out how much room the data directory has, tells the
-// coordinator, and returns when to look again.
+// lookAtDisk measures the free space of the data directory, reports it to the
+// coordinator, and returns when to measure again.
 func (m *Member) lookAtDisk() time.Duration {
 	was := m.diskState.Load()
 	s, err := m.disk.Look(m.snapshot.Load())
@@ -141,7 +142,7 @@ func (m *Member) lookAtDisk() time.Duration {
 	return m.disk.Next()
 }
 
-// watchDisk looks at the disk until ctx ends.
+// watchDisk measures the disk until ctx ends.
 func (m *Member) watchDisk(ctx context.Context) {
 	for {
 		wait := m.lookAtDisk()
@@ -153,14 +154,14 @@ func (m *Member) watchDisk(ctx context.Context) {
 	}
 }
 
-// checkDisk looks at the disk for the first time, and returns an error where it
-// is too small for a member.
-func (m *Member) checkDisk(room func(string) (uint64, uint64, error)) error {
+// checkDisk measures the disk for the first time, and returns an error if it is too
+// small for a member.
+func (m *Member) checkDisk(space func(string) (uint64, uint64, error)) error {
 	m.diskState.Store(&disk.State{})
 	if m.cfg.DataDir == "" {
 		return nil
 	}
-	m.disk = disk.New(m.cfg.DataDir, room)
+	m.disk = disk.New(m.cfg.DataDir, space)
 	s, err := m.disk.Look(0)
 	if err != nil {
 		m.log.Warn("free space on disk", "err", err)
@@ -183,8 +184,8 @@ func (m *Member) diskStatus() protocol.StatusDisk {
 	return protocol.StatusDisk{Free: s.Free, Size: s.Size, Full: s.Marks.Full, Hard: s.Marks.Hard, Level: s.Level.String()}
 }
 
-// press tells each group with a replica here whether a voter is short of
-// something. It matters where this member leads.
+// press sets on each group with a replica here whether a voter is short of memory or
+// disk. Only the leader of a group uses it.
 func (m *Member) press() {
 	h, v := m.coordinator.Host(), m.coordinator.View()
 	if h == nil || v == nil {
@@ -201,7 +202,7 @@ func (m *Member) press() {
 	level := state.Level
 	stop := disk.Hard // from here on this member refuses what it leads
 	if state.Size < disk.Small {
-		stop = disk.Full // there is no time to wait until others lead
+		stop = disk.Full // there is no time to transfer the leadership first
 	}
 	for _, g := range v.Groups {
 		if local := h.Group(g.ID); local != nil {
@@ -235,11 +236,11 @@ func pressureOn(v *systemstate.ClusterState, g systemstate.Group, states map[pro
 	}
 }
 
-// pressureOnDisk returns the pressure on a group for want of room: none where a
-// majority of its voters has some, since the others stop. A leader that cannot
-// stop refuses all the same.
+// pressureOnDisk returns the pressure on a group for lack of free space. There is none
+// while a majority of its voters has free space, since the replicas of the others stop.
+// A leader that cannot stop its replica refuses all the same.
 func pressureOnDisk(v *systemstate.ClusterState, g systemstate.Group, states map[protocol.MemberID]gossip.State, heard map[protocol.MemberID]bool, mine protocol.MemberID, level, stop disk.Level) *shardgroups.Pressure {
-	voters, roomy, out := 0, 0, level >= disk.Out
+	voters, enough, out := 0, 0, level >= disk.Out
 	var short []string
 	for _, r := range g.Replicas {
 		if r.NonVoting {
@@ -252,11 +253,11 @@ func pressureOnDisk(v *systemstate.ClusterState, g systemstate.Group, states map
 			short = append(short, o.Name)
 			out = out || s.DiskOut
 		case heard[r.Member]:
-			roomy++
+			enough++
 		}
 	}
 	full := level >= stop && slices.ContainsFunc(g.Replicas, func(r systemstate.Replica) bool { return r.Member == mine })
-	if !full && (len(short) == 0 || roomy > voters/2) {
+	if !full && (len(short) == 0 || enough > voters/2) {
 		return nil
 	}
 	slices.Sort(short)
@@ -266,7 +267,7 @@ func pressureOnDisk(v *systemstate.ClusterState, g systemstate.Group, states map
 	}
 }
 
-// bytesText prints a number of bytes for people.
+// bytesText prints a number of bytes, human-readable.
 func bytesText(n uint64) string {
 	const kib = 1 << 10
 	units := []string{"bytes", "KiB", "MiB", "GiB", "TiB"}
@@ -280,8 +281,8 @@ func bytesText(n uint64) string {
 	return fmt.Sprintf("%.1f %s", f, units[i])
 }
 
-// share returns a part of the memory's limit for queues and buffers of one
-// kind, within bounds; the most where the limit is not known.
+// share returns a fraction of the memory limit, between least and most, for queues and
+// buffers of one kind; most if the limit is not known.
 func share(limit uint64, part, least, most int64) int64 {
 	if limit == 0 {
 		return most
@@ -289,13 +290,13 @@ func share(limit uint64, part, least, most int64) int64 {
 	return min(max(int64(limit/uint64(part)), least), most)
 }
 
-// bounded fits the queues of the groups and the engine's buffers into the
-// memory, and its log into the disk, before tune.
+// bounded sizes the queues of the groups and the engine's buffers by the memory, and
+// the engine's log by the disk, before it calls tune.
 func (m *Member) bounded(limit uint64, tune func(*shardgroups.Config)) func(*shardgroups.Config) {
 	size := m.diskState.Load().Size
 	return func(c *shardgroups.Config) {
 		if size > 0 {
-			c.DiskBytes, c.Room = size, m.disk.Left
+			c.DiskBytes, c.FreeSpace = size, m.disk.Left
 		}
 		c.QueueBytes = int(share(limit, 64, 8<<20, 64<<20))
 		c.LogBufferBytes = int(share(limit, 128, 2<<20, 16<<20))

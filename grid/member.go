@@ -25,7 +25,7 @@ import (
 	"github.com/quorate/quorate/shardgroups/groupstate"
 )
 
-// handOverTimeout bounds how long Close tries to give its groups to others.
+// handOverTimeout bounds how long Close tries to transfer the leadership of its groups.
 const handOverTimeout = 3 * time.Second
 
 // Member is a running member. It is safe for concurrent use.
@@ -47,11 +47,11 @@ type Member struct {
 
 	disk      *disk.Watch // of watchDisk alone; nil: no disk is used
 	diskState atomic.Pointer[disk.State]
-	snapshot  atomic.Uint64 // what the largest one takes that may have to be written
+	snapshot  atomic.Uint64 // bytes of the largest snapshot that may have to be written
 
-	memory      *memory.Watch // of watchLimits alone
+	memory      *memory.Watch // used by watchLimits only
 	memoryState atomic.Pointer[memory.State]
-	lookClosely atomic.Bool   // somebody needs more room than is known
+	lookClosely atomic.Bool   // somebody needs more headroom than is known
 	news        chan struct{} // of capacity 1: watchLimits is to look at once
 	stopLimits  context.CancelFunc
 	limiting    sync.WaitGroup
@@ -63,12 +63,12 @@ type Member struct {
 	mu     sync.Mutex // guards what follows
 	client *client.Client
 	closed bool
-	done   chan struct{} // closed when Close is through
+	done   chan struct{} // closed when Close has returned
 }
 
-// Start starts a member. It returns once the member listens, which is before
-// it serves: see Ready. Its error is of the configuration, of the data
-// directory, or of the address. ctx bounds only Start itself.
+// Start starts a member. It returns once the member listens, which is before it serves:
+// see Ready. It fails if the configuration is invalid, the data directory cannot be
+// used, or the address is in use. ctx bounds only Start itself.
 func Start(ctx context.Context, cfg Config) (*Member, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
@@ -103,16 +103,16 @@ func Start(ctx context.Context, cfg Config) (*Member, error) {
 		return nil, errors.Join(err, listener.Close(), packets.Close(), dir.Close())
 	}
 	limit := cmp.Or(uint64(cfg.MemoryLimit), memory.Limit())
-	// The server needs the coordinator behind it, and the coordinator tells the
-	// server of changes: the lock holds those until both are there.
+	// The server needs the coordinator, and the coordinator notifies the server of
+	// changes: the lock delays those until both are there.
 	m.routing.Lock()
 	m.net.ServeOwn(m.address, m.serveOwn)
 	m.coordinator, err = coordinator.Start(coordinator.Config{
 		Dir: dir, Address: m.address, Join: cfg.Join, Expect: cfg.BootstrapExpect, ClusterName: cfg.Cluster,
 		Settings: cfg.settings(),
 		Network:  m.net, Packets: packets, Kinds: served, Limits: m.limits, RTT: cfg.Tick, SlowOp: cfg.SlowOp, Disk: m.diskState.Load().Level, Tune: m.bounded(limit, tune.From(ctx)),
-		Stepped: tune.StepsFrom(ctx), Headroom: m.memoryHeadroom,
-		Logger: m.log, Changed: m.changed, Announced: m.tell, Reset: m.reset,
+		Stepped: tune.StepsFrom(ctx), Headroom: m.headroom,
+		Logger: m.log, Changed: m.changed, Announced: m.notify, Reset: m.reset,
 	})
 	if err != nil {
 		m.routing.Unlock()
@@ -155,10 +155,10 @@ func (m *Member) identify() (*identity.Dir, error) {
 	return identity.Volatile(m.cfg.Name)
 }
 
-// Ready waits until the member serves. Its error says what it waits for, or
-// why it never will serve as it was started. Where ctx ends first it Is ctx's error
-// and its cause, and quorate.ErrUnavailable if that was a deadline; of a member that is
-// closed it Is quorate.ErrClosed.
+// Ready waits until the member serves. Its error says what the member waits for, or why
+// it can never serve with its configuration. If ctx ends first the error Is ctx's error
+// and its cause, and also quorate.ErrUnavailable if a deadline has passed. If the
+// member is closed the error Is quorate.ErrClosed.
 func (m *Member) Ready(ctx context.Context) error {
 	if err := m.coordinator.Ready(ctx); err != nil {
 		return fmt.Errorf("member %s: %w", m.cfg.Name, err)
@@ -191,11 +191,10 @@ func (m *Member) Ready(ctx context.Context) error {
 	return nil
 }
 
-// Client returns the member's own client, which reaches it without the network.
-// It is there once Ready has returned nil, and nil before: calls of a
-// handle made with nil fail with quorate.ErrUnavailable. It is closed with
-// the member, and with its grid where that has lost its memory: Ready makes
-// another.
+// Client returns the member's own client, which reaches it without the network. It
+// returns nil until Ready has returned nil; a handle made with a nil client fails with
+// quorate.ErrUnavailable. The client is closed when the member is closed, and when a
+// grid in memory has lost a majority and forms anew: then Ready makes another.
 func (m *Member) Client() *client.Client {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -212,8 +211,9 @@ func (m *Member) Addr() string { return m.address }
 // HTTPAddr returns the address of the HTTP listener, empty without one.
 func (m *Member) HTTPAddr() string { return m.webAddress }
 
-// Close hands over what the member leads, answers what is in flight, and stops
-// it. It leaves no goroutine running and may be called twice.
+// Close transfers the leadership of the member's groups, answers the requests in
+// flight, and stops the member. It leaves no goroutine running and may be called more
+// than once.
 func (m *Member) Close() error {
 	m.mu.Lock()
 	first := !m.closed
@@ -255,8 +255,8 @@ func (m *Member) Close() error {
 	return errors.Join(errs...)
 }
 
-// reset lets go of all clients, the member's own among them: they belong to a
-// grid that is no more, and find the next by themselves.
+// reset closes the connections of all clients, and the member's own client: they belong
+// to a grid that no longer exists, and find the next one by themselves.
 func (m *Member) reset() {
 	m.routing.Lock()
 	s := m.server
@@ -266,14 +266,14 @@ func (m *Member) reset() {
 	}
 }
 
-// leaveTimeout bounds how long the member waits for others before it ends; what
-// is left of the time it needs to end in order.
+// leaveTimeout bounds how long the member waits for others before it shuts down. The
+// rest of Config.ShutdownTimeout is for the shutdown itself.
 func (m *Member) leaveTimeout() time.Duration {
 	return max(m.cfg.ShutdownTimeout-handOverTimeout-2*time.Second, m.cfg.ShutdownTimeout/2)
 }
 
-// serveOwn serves a connection of the member to itself. The server waits for it when
-// it closes.
+// serveOwn serves a connection of the member to itself. Closing the server waits for
+// it.
 func (m *Member) serveOwn(c net.Conn) {
 	m.routing.Lock()
 	s := m.server
@@ -285,9 +285,9 @@ func (m *Member) serveOwn(c net.Conn) {
 	s.Serve(c)
 }
 
-// changed brings the server up to date with tables and leaders.
+// changed updates the server's routes from the tables and the leaders.
 func (m *Member) changed() {
-	m.tell()
+	m.notify()
 	m.routing.Lock()
 	defer m.routing.Unlock()
 	if m.server == nil {

@@ -18,8 +18,8 @@ import (
 	"github.com/quorate/quorate/structures"
 )
 
-// listenHTTP opens the HTTP listener that a configuration asks for, nil where
-// it asks for none.
+// listenHTTP opens the HTTP listener that a configuration asks for; nil if it asks for
+// none.
 func listenHTTP(address, member string, log *slog.Logger) (net.Listener, error) {
 	if address == "" || address == HTTPOff {
 		return nil, nil
@@ -93,8 +93,8 @@ func (m *Member) health() web.Health {
 	return h
 }
 
-// checkGroups tells of the groups; a member serves all the same where some are
-// without a leader, or are not restored.
+// checkGroups adds a check for each group. A member serves even if some groups have no
+// leader or are not restored yet.
 func (m *Member) checkGroups(v *systemstate.ClusterState, add func(name string, ok bool, format string, args ...any)) {
 	var without []string
 	for _, id := range m.coordinator.Leaderless() {
@@ -209,8 +209,8 @@ func (m *Member) addClusterState(out web.Metrics, v *systemstate.ClusterState) {
 	}
 }
 
-// addGroups adds what the groups that have a replica here say. It adds what
-// they refused to refused.
+// addGroups adds the metrics of the groups with a replica here to out, and the requests
+// that they refused to refused.
 func (m *Member) addGroups(out web.Metrics, h *shardgroups.Host, refused map[protocol.Code]uint64) {
 	system := groupLabel(protocol.SystemGroup)
 	out.Add("group_applied", float64(h.System().Applied()), system)
@@ -284,9 +284,8 @@ func (m *meters) add(g shardgroups.Meters) {
 	m.sizes, m.replicate, m.apply = m.sizes.Plus(g.EntrySizes), m.replicate.Plus(g.Replicate), m.apply.Plus(g.Apply)
 }
 
-// show adds the sums to out. What kinds does not describe, such as an operation that
-// was refused because there is no such one, has one label for all of them: clients
-// choose the numbers.
+// show adds the sums to out. Kinds and operations that do not exist, which were
+// refused, share one label: clients choose those numbers, and must not add labels.
 func (m *meters) show(out web.Metrics, kinds *groupstate.Kinds) {
 	control := structures.Control()
 	describe := func(id protocol.KindID, op protocol.Op) (kind, operation string) {
@@ -316,7 +315,7 @@ func (m *meters) show(out web.Metrics, kinds *groupstate.Kinds) {
 	addHistogram(out, "entry_apply_seconds", m.apply, seconds)
 }
 
-// unknownLabel is that of all that no kind describes.
+// unknownLabel is the label of kinds and operations that do not exist.
 const unknownLabel = "unknown"
 
 const seconds = 1e-9 // a nanosecond
@@ -332,7 +331,7 @@ func addHistogram(out web.Metrics, name string, h shardgroups.Histogram, unit fl
 	out.AddHistogram(name, bounds, h.Counts, float64(h.Sum)*unit, labels...)
 }
 
-// addProcess adds what the process takes of its machine.
+// addProcess adds the memory, CPU time and disk that the process uses.
 func (m *Member) addProcess(out web.Metrics) {
 	s := m.memoryStatus()
 	out.Add("memory_used_bytes", float64(s.Used))

@@ -23,24 +23,23 @@ import (
 	"github.com/quorate/quorate/shardgroups/systemstate"
 )
 
-// RecoverConfig says what to recover of a cluster that has lost the data of
-// its majority.
+// RecoverConfig says what to recover of a cluster that has lost the data of a majority.
 type RecoverConfig struct {
 	// DataDir is the data directory of a survivor. No process uses it, and Recover
 	// changes nothing in it.
 	DataDir string
 	// To is the data directory to make. It does not exist, or is empty.
 	To string
-	// Groups are the data groups to recover for a cluster whose system group
-	// lives. Empty: the whole cluster, which is founded anew.
+	// Groups are the data groups to recover for a cluster whose system group still has
+	// its majority. Empty: the whole cluster, which is founded anew.
 	Groups []uint64
-	// Empty are data groups that are to begin empty although the survivor has a
-	// replica of them, because it cannot be read.
+	// Empty are data groups that begin empty, because the survivor's replica of them
+	// cannot be read.
 	Empty []uint64
-	// Lost reads, in place of the member's log, the one that it had set aside as
-	// lost, damaged or old (raft/*.lost). That one is verified first.
+	// Lost reads the log that the member had set aside as lost, damaged or old
+	// (raft/*.lost) instead of the member's present log. It is verified first.
 	Lost bool
-	// Progress, where set, is told what is being done.
+	// Progress, if not nil, is called with each step.
 	Progress func(what string)
 	// Logger takes the engine's log. The default discards it.
 	Logger *slog.Logger
@@ -48,16 +47,16 @@ type RecoverConfig struct {
 
 // RecoverReport says what Recover has found and made.
 type RecoverReport struct {
-	Cluster     string           `json:"cluster"` // that was lost, or a group of it
+	Cluster     string           `json:"cluster"` // the lost one, or the one that lost a group
 	ClusterName string           `json:"cluster_name"`
 	Member      string           `json:"member"` // the survivor's name
 	Incarnation string           `json:"incarnation"`
 	LastWrite   time.Time        `json:"last_write"`       // to the survivor's log
-	Lost        string           `json:"lost,omitempty"`   // the log that was read, where the member had set it aside as lost
-	Unread      string           `json:"unread,omitempty"` // one that is set aside, and was not read
+	Lost        string           `json:"lost,omitempty"`   // the log that was read, if the member had set it aside as lost
+	Unread      string           `json:"unread,omitempty"` // a log that is set aside and was not read
 	Whole       bool             `json:"whole"`            // the cluster is to be founded anew
 	Members     []string         `json:"members"`          // that the lost cluster had: name and address
-	GracePeriod time.Duration    `json:"grace_period"`     // permits are handed out again after it
+	GracePeriod time.Duration    `json:"grace_period"`     // permits are granted again after it
 	Groups      []RecoveredGroup `json:"groups"`
 }
 
@@ -73,7 +72,7 @@ type RecoveredGroup struct {
 	Term       uint64 `json:"term"`
 	Tail       int    `json:"tail"`                 // entries beyond Commit, taken in
 	Unreadable uint64 `json:"unreadable,omitempty"` // the first entry that no replica can apply
-	Left       int    `json:"left,omitempty"`       // it and those behind it, left out
+	Left       int    `json:"left,omitempty"`       // how many are left out: it and those after it
 	Reason     string `json:"reason,omitempty"`     // why it cannot be applied
 	Sessions   int    `json:"sessions"`
 	// What the group's backup holds, as read from it again.
@@ -87,10 +86,10 @@ type RecoveredGroup struct {
 // at the end.
 const workFolder = "work"
 
-// Recover makes a data directory from that of the survivor of a cluster, or of
-// a group, that has lost the data of its majority. It needs free disk for a copy
-// of the survivor's log and for the backups of its groups, which it
-// verifies when it has written them.
+// Recover makes a new data directory from that of a surviving member, for a cluster or
+// groups that have lost the data of a majority. It needs free disk space for a copy of
+// the survivor's log and for the backups of its groups, which it verifies after writing
+// them.
 func Recover(ctx context.Context, cfg RecoverConfig) (*RecoverReport, error) {
 	r := &recovery{cfg: cfg}
 	if r.cfg.Progress == nil {
@@ -190,7 +189,7 @@ func (r *recovery) findReplicas(ctx context.Context, work string) error {
 	return nil
 }
 
-// prepare checks that there is room, and makes the new directory.
+// prepare checks that there is enough free space, and makes the new directory.
 func (r *recovery) prepare() error {
 	to, err := filepath.Abs(r.cfg.To)
 	if err != nil {
@@ -250,7 +249,7 @@ func sizeOf(dir string) (size uint64, last time.Time, err error) {
 	return size, last, err
 }
 
-// copyLog copies the survivor's log: what opens it writes to it.
+// copyLog copies the survivor's log, because opening a log writes to it.
 func (r *recovery) copyLog(ctx context.Context, work string) error {
 	told := time.Now()
 	copied := uint64(0)

@@ -36,8 +36,8 @@ func WithConfig(f func(member int, cfg *grid.Config)) Option {
 	return func(o *options) { o.configure = f }
 }
 
-// WithDurability starts members of that durability; disk is the default. A
-// member in memory that is restarted is a new, empty incarnation.
+// WithDurability sets the durability of the cluster; grid.Disk is the default. A member
+// in memory that is restarted is a new, empty incarnation.
 func WithDurability(d grid.Durability) Option {
 	return func(o *options) { o.durability = d }
 }
@@ -48,14 +48,14 @@ func WithTuning(f func(*shardgroups.Config)) Option {
 	return func(o *options) { o.tune = f }
 }
 
-// WithKinds makes the members serve these kinds of structures in place of those that a
-// grid has: more, as a later version does, or fewer.
+// WithKinds makes the members serve these kinds of structures instead of the usual
+// ones: for example one more, as a later version may.
 func WithKinds(all []structures.Kind) Option {
 	return func(o *options) { o.kinds = all }
 }
 
-// WithSteps has f told how far the coordinator of a member is with giving a
-// place to another, which it goes on with when f returns.
+// WithSteps calls f at each step in which the coordinator of a member gives a replica
+// to another member, or forms the cluster. The coordinator goes on when f returns.
 func WithSteps(f func(member int, point string, g protocol.GroupID)) Option {
 	return func(o *options) { o.steps = f }
 }
@@ -63,7 +63,7 @@ func WithSteps(f func(member int, point string, g protocol.GroupID)) Option {
 // WithoutWait makes Start return before the members serve.
 func WithoutWait() Option { return func(o *options) { o.noWait = true } }
 
-// options are how a cluster is started.
+// options say how a cluster is started.
 type options struct {
 	configure  func(int, *grid.Config)
 	durability grid.Durability
@@ -154,7 +154,8 @@ func (c *Cluster) tryStart(i int) error {
 	return nil
 }
 
-// config is what a member is started with. The lock of its node is held.
+// config returns the configuration of a member that starts. The lock of its node is
+// held.
 func (c *Cluster) config(i int) (grid.Config, error) {
 	cfg := grid.Config{
 		Name: memberName(i), DataDir: c.Dir(i),
@@ -201,14 +202,14 @@ func (c *Cluster) Client(t testing.TB, opts ...client.Option) *client.Client {
 	return cl
 }
 
-// Kill ends a member as the death of its process does, from the point of view
-// of everybody else: its connections break, and nothing is handed over.
+// Kill ends a member as the death of its process would look to everybody else: its
+// connections break, and no leadership is transferred.
 func (c *Cluster) Kill(i int) {
 	c.t.Helper()
 	c.end(i, true)
 }
 
-// Close ends a member in order.
+// Close shuts a member down gracefully.
 func (c *Cluster) Close(i int) {
 	c.t.Helper()
 	c.end(i, false)
@@ -221,8 +222,8 @@ func (c *Cluster) end(i int, kill bool) {
 	}
 }
 
-// Restart starts a member that was killed or closed, with its data, if it is on
-// disk, and at its address. It does not wait until it serves: see WaitReady.
+// Restart starts a member that was killed or closed, at its address, and with its data
+// if it has it on disk. It does not wait until the member serves: see WaitReady.
 func (c *Cluster) Restart(i int) {
 	c.t.Helper()
 	if err := c.TryRestart(i); err != nil {
@@ -230,8 +231,7 @@ func (c *Cluster) Restart(i int) {
 	}
 }
 
-// TryRestart is Restart for a member that may refuse to start: it returns the
-// reason.
+// TryRestart is Restart for a member that may refuse to start. It returns the reason.
 func (c *Cluster) TryRestart(i int) error {
 	c.t.Helper()
 	if c.Member(i) != nil {
@@ -240,7 +240,7 @@ func (c *Cluster) TryRestart(i int) error {
 	return c.tryStart(i)
 }
 
-// Wipe removes the data of a member that is down. It returns as a new
+// Wipe removes the data of a member that is down. When it is restarted it is a new
 // incarnation.
 func (c *Cluster) Wipe(i int) {
 	c.t.Helper()
@@ -284,7 +284,7 @@ func (c *Cluster) CutClients() {
 	}
 }
 
-// close closes all members at once: together they have nobody to hand over to.
+// close closes all members at once: there is nobody left to transfer leadership to.
 func (c *Cluster) close() {
 	var wg sync.WaitGroup
 	for i, n := range c.nodes {

@@ -7,9 +7,10 @@ import (
 	"github.com/lni/vfs"
 )
 
-// WithMemoryDisks keeps logs and snapshots on file systems in memory that tell
-// apart what was synced from what was only written: see PowerLoss and Disk. member.json stays a synced file of the system, and the check of a
-// member's data before it starts, which reads the system's files, is left out.
+// WithMemoryDisks keeps logs and snapshots on file systems in memory that distinguish
+// what was synced from what was only written: see PowerLoss and Disk. member.json stays
+// a file of the system's file system, and is synced there. The check of a member's data
+// before it starts, which reads that file system, is left out.
 func WithMemoryDisks() Option { return func(o *options) { o.disks = true } }
 
 // Disk is a member's file system in memory.
@@ -24,15 +25,15 @@ type Disk struct {
 
 func newDisk() *Disk {
 	d := &Disk{files: vfs.NewStrictMem()}
-	d.fs = vfs.Wrap(roomy{d.files}, d)
+	d.fs = vfs.Wrap(withSpace{d.files}, d)
 	return d
 }
 
-// roomy says how much room there is, which the engine asks and memory does not
+// withSpace answers the engine how much free space there is, which memory does not
 // know.
-type roomy struct{ *vfs.MemFS }
+type withSpace struct{ *vfs.MemFS }
 
-func (roomy) GetDiskUsage(string) (vfs.DiskUsage, error) {
+func (withSpace) GetDiskUsage(string) (vfs.DiskUsage, error) {
 	return vfs.DiskUsage{TotalBytes: 1 << 40, AvailBytes: 1 << 40}, nil
 }
 
@@ -53,7 +54,7 @@ func (d *Disk) MaybeError(op vfs.Op) error {
 	return nil
 }
 
-// lose is the moment from which nothing is synced.
+// lose makes everything that is not synced by now, or synced later, lost.
 func (d *Disk) lose() {
 	d.died.Store(true)
 	if kill := d.kill.Load(); kill != nil {
@@ -62,7 +63,7 @@ func (d *Disk) lose() {
 	d.files.SetIgnoreSyncs(true)
 }
 
-// recover leaves what was synced, once nobody uses the disk.
+// recover discards what was not synced. Nobody uses the disk meanwhile.
 func (d *Disk) recover() {
 	d.files.ResetToSyncedState()
 	d.files.SetIgnoreSyncs(false)
@@ -71,17 +72,17 @@ func (d *Disk) recover() {
 	d.died.Store(false)
 }
 
-// Slow makes every sync of the member take so long; 0 makes the disk healthy. What
-// the member leads is as slow as its disk.
+// Slow makes every sync of the member take that long; 0 makes the disk healthy. The
+// groups that the member leads are as slow as its disk.
 func (d *Disk) Slow(sync time.Duration) { d.slow.Store(int64(sync)) }
 
-// Fail makes the disk fail at the n-th write or sync from now on, be it full or
-// broken. An engine that cannot write its log must end its process, so there and
-// then the member dies, and what it has not synced is gone: see Failed.
+// Fail makes the disk fail at the n-th write or sync from now on, as a disk does that
+// is full or broken. An engine that cannot write its log must end its process: so the
+// member dies at that moment, and what it has not synced is lost. See Failed.
 func (d *Disk) Fail(n int) { d.left.Store(int64(n)) }
 
-// Failed reports whether the member has died of its disk. Its end is completed
-// with PowerLoss; then it can be started again.
+// Failed reports whether the member has died because of Fail. Call PowerLoss for it
+// then; after that it can be restarted.
 func (d *Disk) Failed() bool { return d.died.Load() }
 
 // Disk returns a member's disk. It needs WithMemoryDisks.
@@ -94,12 +95,12 @@ func (c *Cluster) Disk(i int) *Disk {
 	return d
 }
 
-// PowerLoss ends members at the same moment, and what they had not synced is
-// gone. It needs WithMemoryDisks.
+// PowerLoss ends members at the same moment, and what they had not synced is lost. It
+// needs WithMemoryDisks.
 func (c *Cluster) PowerLoss(members ...int) {
 	c.t.Helper()
 	for _, i := range members {
-		c.nodes[i].network().Kill() // nobody is told of anything from here on
+		c.nodes[i].network().Kill() // nothing gets out from here on
 	}
 	for _, i := range members {
 		c.Disk(i).lose()

@@ -10,10 +10,10 @@
 //	...
 //	c.Heal()
 //
-// WithMemoryDisks adds power loss, slow and failing disks; WithClock puts log
-// time under the test's control; MoveLeader and Snapshot let the engine do at
-// once what it does by itself now and then.
+// WithMemoryDisks adds power loss, slow and failing disks. WithClock puts log time
+// under the test's control. MoveLeader and Snapshot make the engine do at once what it
+// does by itself now and then.
 //
-// example_test.go is the test of a small application. What is promised while
-// something is broken says docs/guarantees.md of the repository.
+// example_test.go is the test of a small application. docs/guarantees.md in the
+// repository says what is promised while something is broken.
 package gridtest

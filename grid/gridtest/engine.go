@@ -16,11 +16,11 @@ import (
 // moves it.
 func WithClock() Option { return func(o *options) { o.clock = new(atomic.Int64) } }
 
-// Advance moves the clock of all members, which WithClock gave them. Log time
-// follows with the next entry, which a leader logs at once where something has
-// become due. A leader that is new takes the clock with its first entry: what
-// passed before that counts for nothing in its groups. Clients count their own time: a session whose TTL passes here
-// between two signs of life has ended.
+// Advance moves the clock of all members. It needs WithClock. Log time follows with the
+// next entry, which a leader logs at once if something has become due. A new leader
+// claims the clock with its first entry: time that passed before that does not count in
+// its groups. Clients count their own time: a session ends if its TTL passes on this
+// clock between two of its client's heartbeats.
 func (c *Cluster) Advance(d time.Duration) {
 	c.t.Helper()
 	if c.clock == nil {
@@ -29,8 +29,8 @@ func (c *Cluster) Advance(d time.Duration) {
 	c.clock.Add(int64(d))
 }
 
-// MoveLeader hands the lead of a group to a member that has a voter of it, and
-// returns when all know. The grid may spread its leaders again later.
+// MoveLeader transfers the leadership of a group to a member that has a voter of it,
+// and returns when all members know. The grid may balance its leaders again later.
 func (c *Cluster) MoveLeader(g protocol.GroupID, to int) {
 	c.t.Helper()
 	c.Eventually(fmt.Sprintf("member %d leads group %d", to, g), func() bool {
@@ -42,7 +42,7 @@ func (c *Cluster) MoveLeader(g protocol.GroupID, to int) {
 	})
 }
 
-// transfer hands the lead of a group that a host leads to a member.
+// transfer transfers the leadership of a group that a host leads to a member.
 func transfer(h *shardgroups.Host, to int, id protocol.GroupID) error {
 	view := h.System().View()
 	g, _ := view.Group(id)
@@ -61,8 +61,8 @@ func transfer(h *shardgroups.Host, to int, id protocol.GroupID) error {
 	return h.Group(id).TransferLeader(ctx, g.Replicas[at].ID, nil)
 }
 
-// Snapshot makes a member take a snapshot of each of its replicas, and let go
-// of the log before it: who is behind then gets the snapshot.
+// Snapshot makes a member take a snapshot of each of its replicas, and compact the log
+// before it: a replica that is behind then is sent the snapshot.
 func (c *Cluster) Snapshot(i int) {
 	c.t.Helper()
 	h := c.host(i)

@@ -13,14 +13,14 @@ import (
 	"github.com/quorate/quorate/protocol"
 )
 
-// Forgery is what a stranger says of a member.
+// Forgery is what a stranger claims about a member.
 type Forgery struct {
 	MemoryFull, DiskFull, DiskOut, Closing bool
-	Life                                   uint64 // 0: nothing
+	Run                                    uint64 // 0: nothing
 }
 
-// Forge has a stranger, who belongs to no cluster, say something in the name of a
-// member: over the gossip, again and again, and of its life to each other member
+// Forge makes a stranger, which belongs to no cluster, send messages in the name of a
+// member: its state over the gossip, again and again, and its run to each other member
 // once. It ends with the test, or when stop is called.
 func (c *Cluster) Forge(member int, f Forgery) (stop func()) {
 	c.t.Helper()
@@ -60,17 +60,17 @@ func (c *Cluster) Forge(member int, f Forgery) (stop func()) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	if f.Life > 0 {
+	if f.Run > 0 {
 		for _, a := range others {
-			forgeLife(c.t, n, a, cluster, u, s, f.Life)
+			forgeRun(c.t, n, a, cluster, u, s, f.Run)
 		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	said := make(chan struct{})
 	go func() {
 		defer close(said)
-		// The member contradicts, so that it has to be said again; what is new is
-		// told at once.
+		// The member contradicts, so that the claim must be repeated; a change is
+		// announced at once.
 		for slow := false; ctx.Err() == nil; slow = !slow {
 			state.DiskSlow = slow
 			g.SetState(state)
@@ -90,8 +90,8 @@ func (c *Cluster) Forge(member int, f Forgery) (stop func()) {
 	return stop
 }
 
-// forgeLife tells a member of a life in the name of another.
-func forgeLife(t testing.TB, n *network.Network, to string, cluster, u protocol.UUID, s protocol.Status, life uint64) {
+// forgeRun reports a run to a member in the name of another.
+func forgeRun(t testing.TB, n *network.Network, to string, cluster, u protocol.UUID, s protocol.Status, life uint64) {
 	t.Helper()
 	type self struct {
 		_           struct{} `cbor:",toarray"`
@@ -133,5 +133,5 @@ func forgeLife(t testing.TB, n *network.Network, to string, cluster, u protocol.
 	}
 }
 
-// Logged reports whether the members have lately logged a text.
+// Logged reports whether the members' recent log contains a text.
 func (c *Cluster) Logged(text string) bool { return strings.Contains(c.logs.tail(), text) }

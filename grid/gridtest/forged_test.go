@@ -19,7 +19,7 @@ func TestForgedGossip(t *testing.T) {
 	m := dmap.New[string, int](cl, "m")
 	const victim = 1
 	was := incarnation(t, c, victim)
-	stop := c.Forge(victim, gridtest.Forgery{MemoryFull: true, DiskFull: true, DiskOut: true, Life: 1 << 40})
+	stop := c.Forge(victim, gridtest.Forgery{MemoryFull: true, DiskFull: true, DiskOut: true, Run: 1 << 40})
 	c.Eventually("the others have heard it", func() bool {
 		return c.Logged("a member is not in the condition that was announced")
 	})

@@ -13,7 +13,7 @@ import (
 	"github.com/quorate/quorate/shardgroups"
 )
 
-// members are the members of a cluster, and what they say of the grid.
+// members are the members of a cluster, and how they see the grid.
 type members struct {
 	t     testing.TB
 	nodes []*node
@@ -207,8 +207,8 @@ func (ms *members) Leader(cl *client.Client, name string, key []byte) int {
 	return ms.LeaderOf(t.Partitions[cl.Partition(name, key)])
 }
 
-// Eventually waits until f is true, and fails the test where it does not get
-// so.
+// Eventually waits until f is true, and fails the test if that takes longer than
+// WaitTimeout.
 func (ms *members) Eventually(what string, f func() bool) {
 	ms.t.Helper()
 	for deadline := time.Now().Add(WaitTimeout); !f(); {
@@ -219,7 +219,7 @@ func (ms *members) Eventually(what string, f func() bool) {
 	}
 }
 
-// Diagnose says how every member sees the grid, for a failing test.
+// Diagnose returns how every member sees the grid, for a failing test.
 func (ms *members) Diagnose() string {
 	var b strings.Builder
 	for i := range ms.nodes {

@@ -7,39 +7,37 @@ import (
 	"github.com/quorate/quorate/grid/internal/network"
 )
 
-// Clients stands, in place of a member's number, for all clients that
-// Cluster.Client has returned. A member's own client is at its member.
+// Clients stands for all clients that Cluster.Client has returned, where a member's
+// number is expected. A member's own client is at its member.
 const Clients = int(network.Clients)
 
-// Link says how what one member sends to another fares on its way; each
-// direction is a link of its own. The zero Link is healthy.
+// Link describes the faults on the way from one member to another; each direction is a
+// link of its own. The zero Link is healthy.
 //
-// Members speak over TCP, except for the packets of the gossip. A TCP stream
-// never loses, repeats or reorders: it stalls or breaks. Raft does not depend on
-// that, so a frame of Raft messages is treated as a packet is: lost, sent twice,
-// or overtaken, as a whole.
+// Members use TCP, except for gossip packets. A TCP stream never loses, repeats or
+// reorders bytes: it stalls or breaks. Raft does not depend on that, so a frame of Raft
+// messages is treated like a packet: it is lost, sent twice, or reordered as a whole.
 type Link struct {
-	// Cut lets nothing through. Connections stay open: what is written to them
-	// waits, and arrives when the link is healthy again. Packets are lost. No
-	// connection comes about while either of its ways is cut.
+	// Cut lets nothing through. Connections stay open: bytes that are written to them
+	// wait, and arrive when the link is healthy again. Packets are lost. No connection
+	// can be opened while either direction is cut.
 	Cut bool
-	// Delay is how long everything is on its way, and Jitter how much longer it
-	// may be, at random. They keep the order of what a connection carries.
+	// Delay is how long everything takes, and Jitter how much longer it may take, at
+	// random. They keep the order of bytes on a connection.
 	Delay, Jitter time.Duration
-	// Loss, Duplicate and Reorder are chances, from 0 to 1, for each packet and
-	// each frame of Raft. A connection with something else stalls for 200 ms where
-	// something was lost.
+	// Loss, Duplicate and Reorder are probabilities, from 0 to 1, for each packet and
+	// each Raft frame. On other connections a loss is a stall of 200 ms.
 	Loss, Duplicate, Reorder float64
-	// Reset is the chance for each write to a connection that it breaks.
+	// Reset is the probability that a write breaks its connection.
 	Reset float64
 }
 
-// WithSeed makes the network draw its chances from a seed. A test that fails
-// prints the one that was used.
+// WithSeed sets the seed of the network's random choices. A test that fails prints the
+// seed that was used.
 func WithSeed(seed uint64) Option { return func(o *options) { o.seed = seed } }
 
-// WithoutReflection has no member reach its own address over the network, as where
-// a router does not send back what comes from inside (no hairpin).
+// WithoutReflection keeps every member from reaching its own address over the network,
+// as a router without hairpin NAT does.
 func WithoutReflection() Option { return func(o *options) { o.apart = true } }
 
 // links are the network between the members of a cluster, and with its clients.
@@ -73,7 +71,7 @@ func (ls *links) size() int {
 	return ls.ends
 }
 
-// SetLink changes how what one sends to another fares: both are members, or
+// SetLink changes the link from one to another. Both are numbers of members, or
 // Clients.
 func (ls *links) SetLink(from, to int, l Link) {
 	ls.fabric.Set(network.Place(from), network.Place(to), network.Link(l))
@@ -91,16 +89,17 @@ func (ls *links) SetLinks(l Link) {
 	}
 }
 
-// CutOneWay lets nothing through from one to another; the way back stays.
+// CutOneWay lets nothing through from one to another. The other direction stays as it
+// is.
 func (ls *links) CutOneWay(from, to int) { ls.SetLink(from, to, Link{Cut: true}) }
 
-// Cut lets nothing through between two, either way.
+// Cut lets nothing through between two, in either direction.
 func (ls *links) Cut(a, b int) {
 	ls.CutOneWay(a, b)
 	ls.CutOneWay(b, a)
 }
 
-// Isolate cuts a member off from all others. Clients still reach it.
+// Isolate cuts a member off from all other members. Clients still reach it.
 func (ls *links) Isolate(i int) {
 	for j := range ls.size() {
 		if j != i {
@@ -109,8 +108,8 @@ func (ls *links) Isolate(i int) {
 	}
 }
 
-// Partition lets nobody on one side reach anybody on another. A side has
-// members, and perhaps Clients; who is on none of them is reached by everybody.
+// Partition cuts the links between sides. A side consists of members, and perhaps
+// Clients. Members that are on no side stay connected to all.
 func (ls *links) Partition(sides ...[]int) {
 	for i, side := range sides {
 		for _, other := range sides[i+1:] {
@@ -123,5 +122,5 @@ func (ls *links) Partition(sides ...[]int) {
 	}
 }
 
-// Heal makes every link healthy. What waited on cut connections arrives.
+// Heal makes every link healthy. Bytes that waited on cut connections arrive.
 func (ls *links) Heal() { ls.fabric.Heal() }

@@ -36,7 +36,7 @@ func (n *node) begin(net *network.Network) {
 	}
 }
 
-// hooks are what the member's engine gets of the test. clock is the test's; nil: the
+// hooks returns the test hooks of the member's engine. clock is the test's; nil: the
 // member has its own.
 func (n *node) hooks(clock *atomic.Int64) shardgroups.TestHooks {
 	h := shardgroups.TestHooks{Opened: func(h *shardgroups.Host) { n.host.Store(h) }}
@@ -49,7 +49,7 @@ func (n *node) hooks(clock *atomic.Int64) shardgroups.TestHooks {
 	return h
 }
 
-// stop ends the member, as the death of its process does or in order.
+// stop ends the member, as the death of its process would, or gracefully.
 func (n *node) stop(kill bool) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -12,7 +12,7 @@ import (
 	"github.com/quorate/quorate/grid/internal/tune"
 )
 
-// Sensors are what a member measures, as far as a test has said.
+// Sensors replace what a member measures, as far as a test sets them.
 type Sensors struct {
 	memory atomic.Int64 // percent of the limit that lives; 0: as it is
 	disk   atomic.Int64 // bytes that are free; 0: as it is
@@ -36,7 +36,7 @@ func (s *Sensors) tune(cfg grid.Config) *tune.Sensors {
 			if free := s.disk.Load(); free > 0 {
 				return uint64(free), diskSize, nil
 			}
-			return filesystem.Room(dir)
+			return filesystem.Space(dir)
 		},
 		MemberFile: func() {
 			if f := s.file.Load(); f != nil {

@@ -16,9 +16,9 @@ type Level uint8
 // The levels.
 const (
 	OK   Level = iota
-	Full       // below the first mark: the member is no place for leaders
-	Hard       // below the second: the ballast is given free
-	Out        // even what the ballast gave free is used up
+	Full       // below the first mark: the member transfers its leadership away
+	Hard       // below the second: the ballast is released
+	Out        // the space that the ballast released is used up, too
 )
 
 var levels = [...]string{"ok", "full", "hard", "out"}
@@ -29,25 +29,26 @@ func (l Level) String() string { return levels[l] }
 const (
 	mib = 1 << 20
 
-	// MinSize is the smallest file system that a member works on: less does not
+	// MinSize is the smallest file system that a member works on. A smaller one cannot
 	// hold its log, two snapshots and the ballast.
 	MinSize = 48 * mib
 
-	// Small is the size below which what is written between two looks, and until
-	// replicas have stopped, counts: they stop at half the first mark.
+	// Small is the size of a file system below which the writes between two
+	// measurements, and those until replicas have stopped, matter: its replicas stop at
+	// half the first mark.
 	Small = 1024 * mib
 
 	fullPart, fullLeast, fullMost = 20, 24 * mib, 1024 * mib
 	hardMost, ballastMost         = 128 * mib, 64 * mib
 )
 
-// Marks are the limits of a file system, in bytes that are free.
+// Marks are the watermarks of a file system, in free bytes.
 type Marks struct {
 	Full, Hard uint64
-	Ballast    uint64 // size of the file that keeps room
+	Ballast    uint64 // size of the file that reserves space
 }
 
-// MarksOf returns the marks of a file system of a size.
+// MarksOf returns the marks of a file system of the given size.
 func MarksOf(size uint64) Marks {
 	full := min(max(size/fullPart, fullLeast), fullMost, size/4)
 	hard := min(full/3, hardMost)
@@ -58,9 +59,9 @@ func MarksOf(size uint64) Marks {
 	return m
 }
 
-// State is how much room a member has.
+// State is how much free space a member has.
 type State struct {
-	Free  uint64 // on the file system, what the ballast takes not counted
+	Free  uint64 // on the file system, without what the ballast takes
 	Size  uint64 // of the file system; 0: not known, and nothing is ever full
 	Marks Marks  // of this moment
 	Level Level
@@ -69,47 +70,47 @@ type State struct {
 // BallastFile is the name of the ballast in the data directory.
 const BallastFile = "ballast"
 
-// Intervals between two looks.
+// Intervals between two measurements.
 const (
 	Interval      = 100 * time.Millisecond
 	calm          = 2 * time.Second
 	shortInterval = 10 * time.Millisecond
-	longInterval  = time.Second     // farther from a mark than can be written in it: look seldom
+	longInterval  = time.Second     // farther from a mark than can be written in this time: measure seldom
 	fastest       = 4096 * mib      // bytes a second that can be written
-	ahead         = 2 * time.Second // nearer to a mark than this, as it falls: look often
+	ahead         = 2 * time.Second // nearer to a mark than this, at the present rate: measure often
 )
 
-// Watch looks after the room of one directory. It belongs to one goroutine.
+// Watch measures the free space of one directory. It belongs to one goroutine.
 type Watch struct {
-	dir  string
-	room func(dir string) (free, size uint64, err error)
-	now  func() time.Time
+	dir   string
+	space func(dir string) (free, size uint64, err error)
+	now   func() time.Time
 
 	held   uint64 // bytes of the ballast that is there
 	level  Level
 	state  State
-	better time.Time // since when there is more room than at level; zero: not
+	better time.Time // since when there is more free space than at level; zero: there is not
 	at     time.Time
-	rate   float64 // bytes a second by which room goes
+	rate   float64 // bytes a second by which free space shrinks
 }
 
-// New returns a Watch on a directory that exists. A nil room is Room.
-func New(dir string, room func(dir string) (free, size uint64, err error)) *Watch {
-	if room == nil {
-		room = Room
+// New returns a Watch on a directory that exists. A nil space is Space.
+func New(dir string, space func(dir string) (free, size uint64, err error)) *Watch {
+	if space == nil {
+		space = Space
 	}
-	w := &Watch{dir: dir, room: room, now: time.Now}
+	w := &Watch{dir: dir, space: space, now: time.Now}
 	if info, err := os.Stat(w.ballast()); err == nil {
 		w.held = uint64(info.Size())
 	}
 	return w
 }
 
-// Left returns what is free at this moment beside what is to stay free, which is
-// the second mark, and twice that where the first is passed; everything where
-// that is not known. It may be called by anybody.
+// Left returns how much may still be written: the free space less the second mark, or
+// less twice the second mark below the first. If the free space is not known there is
+// no limit. It may be called by any goroutine.
 func (w *Watch) Left() uint64 {
-	free, size, err := w.room(w.dir)
+	free, size, err := w.space(w.dir)
 	if err != nil || size == 0 {
 		return math.MaxUint64
 	}
@@ -123,11 +124,12 @@ func (w *Watch) Left() uint64 {
 
 func (w *Watch) ballast() string { return filepath.Join(w.dir, BallastFile) }
 
-// Look finds out how much room there is. Snapshot is what the largest snapshot
-// takes that a member may have to write. The error is of the ballast, or of the
-// system; the state is right all the same, the last one where there is none.
+// Look measures the free space. snapshot is the size of the largest snapshot that the
+// member may have to write. If the ballast cannot be written, or the system cannot be
+// asked, it returns an error, and the state all the same: the present one if it could
+// be measured, else the last.
 func (w *Watch) Look(snapshot uint64) (State, error) {
-	free, size, err := w.room(w.dir)
+	free, size, err := w.space(w.dir)
 	if errors.Is(err, errors.ErrUnsupported) {
 		return w.state, nil
 	}
@@ -135,10 +137,11 @@ func (w *Watch) Look(snapshot uint64) (State, error) {
 		return w.state, err
 	}
 	m := MarksOf(size)
-	// Room that the ballast needs once more is not there for anything else.
+	// Space that the ballast needs to be written again is not available for anything
+	// else.
 	avail := free - min(free, m.Ballast-min(m.Ballast, w.held))
 	m.Full = min(m.Full+snapshot, max(size/2, m.Full))
-	w.settle(w.judge(avail, free, m))
+	w.settle(w.levelOf(avail, free, m))
 	if w.level >= Hard && w.held > 0 {
 		err = w.drop()
 	} else if w.level < Hard && w.held < m.Ballast && avail > m.Hard {
@@ -149,18 +152,18 @@ func (w *Watch) Look(snapshot uint64) (State, error) {
 	return w.state, err
 }
 
-// judge returns the level: down at once, up again with some room more than the
-// mark.
-func (w *Watch) judge(avail, free uint64, m Marks) Level {
-	below := func(l Level, room, mark uint64) bool {
+// levelOf returns the level for the free space. The level gets worse at the mark, and
+// better only some way above it.
+func (w *Watch) levelOf(avail, free uint64, m Marks) Level {
+	below := func(l Level, avail, mark uint64) bool {
 		if w.level >= l {
 			mark += mark / 4
 		}
-		return room < mark
+		return avail < mark
 	}
 	hard := m.Hard
 	if w.level >= Hard {
-		hard = m.Full // replicas that go on have to catch up
+		hard = m.Full // replicas that are started again have to catch up
 	}
 	switch {
 	case w.held == 0 && below(Out, free, m.Hard/4*3):
@@ -173,9 +176,8 @@ func (w *Watch) judge(avail, free uint64, m Marks) Level {
 	return OK
 }
 
-// settle takes over a level: a worse one at once, a better one when it has been
-// better for a while, since a snapshot or a compaction that fails gives back all
-// that it took.
+// settle adopts a level: a worse one at once, a better one only after a while, since a
+// snapshot or a compaction that fails frees all the space that it took.
 func (w *Watch) settle(l Level) {
 	now := w.now()
 	if l >= w.level {
@@ -190,7 +192,7 @@ func (w *Watch) settle(l Level) {
 	}
 }
 
-// pace notes how fast room goes.
+// pace updates the rate by which free space shrinks.
 func (w *Watch) pace(avail uint64) {
 	now := w.now()
 	if passed := now.Sub(w.at).Seconds(); !w.at.IsZero() && passed > 0 {
@@ -200,8 +202,8 @@ func (w *Watch) pace(avail uint64) {
 	w.at = now
 }
 
-// Next returns when to look again: soon where a mark is near at the rate at
-// which room goes, and seldom where it is far at any rate.
+// Next returns when to measure again: soon if a mark is near at the present rate,
+// seldom if it is far at any rate.
 func (w *Watch) Next() time.Duration {
 	s := &w.state
 	mark := s.Marks.Full
@@ -218,7 +220,7 @@ func (w *Watch) Next() time.Duration {
 	return Interval
 }
 
-// drop gives the ballast's room free.
+// drop releases the ballast's space.
 func (w *Watch) drop() error {
 	err := os.Remove(w.ballast())
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -242,7 +244,7 @@ func (w *Watch) keep(size uint64) error {
 	return nil
 }
 
-// fill writes what no file system stores in less.
+// fill writes data that no file system can compress.
 func fill(f *os.File, size uint64) error {
 	random := rand.NewChaCha8([32]byte{})
 	b := make([]byte, 1<<20)

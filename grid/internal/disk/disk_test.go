@@ -20,7 +20,7 @@ func TestMarks(t *testing.T) {
 }
 
 // TestLevels walks down and up: the level falls at once, and rises only with
-// room to spare and the ballast in place.
+// space to spare and the ballast in place.
 func TestLevels(t *testing.T) {
 	const size = gib
 	m := MarksOf(size)
@@ -29,14 +29,14 @@ func TestLevels(t *testing.T) {
 	w := New(dir, func(string) (uint64, uint64, error) { return free, size, nil })
 	now := time.Unix(0, 0)
 	w.now = func() time.Time { return now }
-	look := func(room uint64, want Level, ballast bool) {
+	look := func(bytes uint64, want Level, ballast bool) {
 		t.Helper()
-		free = room
+		free = bytes
 		before := w.level
 		s, err := w.Look(0)
 		if want < before {
 			if s.Level != before {
-				t.Errorf("with %d bytes free it is %v at once", room, s.Level)
+				t.Errorf("with %d bytes free it is %v at once", bytes, s.Level)
 			}
 			now = now.Add(calm)
 			s, err = w.Look(0)
@@ -45,11 +45,11 @@ func TestLevels(t *testing.T) {
 			t.Fatal(err)
 		}
 		if s.Level != want {
-			t.Errorf("with %d bytes free it is %v, want %v", room, s.Level, want)
+			t.Errorf("with %d bytes free it is %v, want %v", bytes, s.Level, want)
 		}
 		_, err = os.Stat(filepath.Join(dir, BallastFile))
 		if (err == nil) != ballast {
-			t.Errorf("with %d bytes free: ballast %v, want %t", room, err, ballast)
+			t.Errorf("with %d bytes free: ballast %v, want %t", bytes, err, ballast)
 		}
 	}
 	look(size, OK, true)
@@ -67,12 +67,12 @@ func TestLevels(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, BallastFile)); err != nil {
 		t.Fatal(err)
 	}
-	w = New(dir, w.room)
+	w = New(dir, w.space)
 	look(m.Hard, Hard, false)
 }
 
-// TestSnapshotRoom: room for a snapshot is kept, up to half of the disk.
-func TestSnapshotRoom(t *testing.T) {
+// TestSnapshotSpace: space for a snapshot is kept, up to half of the disk.
+func TestSnapshotSpace(t *testing.T) {
 	const size = gib
 	free := uint64(size)
 	w := New(t.TempDir(), func(string) (uint64, uint64, error) { return free, size, nil })
@@ -87,13 +87,13 @@ func TestSnapshotRoom(t *testing.T) {
 		t.Errorf("level %v where a snapshot does not fit", s.Level)
 	}
 	free = size / 4 * 3
-	w = New(t.TempDir(), w.room)
+	w = New(t.TempDir(), w.space)
 	if s, _ := w.Look(2 * size); s.Level != OK {
 		t.Errorf("level %v on an empty disk", s.Level)
 	}
 }
 
-// TestPace: the nearer a mark, at the rate at which room goes, the sooner the
+// TestPace: the nearer a mark, at the rate at which free space shrinks, the sooner the
 // next look.
 func TestPace(t *testing.T) {
 	const size = 10 * gib
@@ -126,12 +126,12 @@ func TestPace(t *testing.T) {
 	}
 }
 
-// TestBallast: it takes the room that it is to keep.
+// TestBallast: it takes the space that it reserves.
 func TestBallast(t *testing.T) {
 	dir := t.TempDir()
-	_, size, err := Room(dir)
+	_, size, err := Space(dir)
 	if err != nil || size == 0 {
-		t.Skipf("the room on %s is not known: %v", dir, err)
+		t.Skipf("the free space on %s is not known: %v", dir, err)
 	}
 	w := New(dir, nil)
 	s, err := w.Look(0)

@@ -1,7 +1,7 @@
-// Package disk tells how much room is left on the file system of a member's
-// data directory, against two marks, and keeps a file there that is given free
-// at the second: what runs then can still be finished.
+// Package disk measures the free space on the file system of a member's data directory
+// against two watermarks. It keeps a ballast file there, which is released at the
+// second mark, so that what is running then can still be finished.
 //
-// Marks follow the size of the file system. The first also leaves room for one
-// more snapshot of the largest group, without which a log cannot be shortened.
+// The marks follow the size of the file system. The first also leaves space for one
+// more snapshot of the largest group, without which a log cannot be compacted.
 package disk

@@ -31,7 +31,8 @@ const (
 
 // Config is what a Gossip needs of its member.
 type Config struct {
-	// Label keeps apart the gossip of clusters: what comes with another is dropped.
+	// Label keeps the gossip of clusters apart: messages with another label are
+	// dropped.
 	Label       string
 	Incarnation protocol.UUID
 	Name        string
@@ -41,13 +42,13 @@ type Config struct {
 	Network     *network.Network
 	Packets     net.PacketConn
 	Logger      *slog.Logger
-	// Seeds returns addresses worth trying. It may be called at any time.
+	// Seeds returns addresses of members to connect to. It may be called at any time.
 	Seeds func() []string
 	// Changed is called, from a goroutine of the Gossip, after hints changed.
 	Changed func()
 }
 
-// Hint is what was heard of a member.
+// Hint is what the gossip knows of a member.
 type Hint struct {
 	Incarnation protocol.UUID
 	Name        string
@@ -68,12 +69,12 @@ type Gossip struct {
 	wg        sync.WaitGroup
 	once      sync.Once
 
-	mu      sync.Mutex // guards what follows; callbacks of memberlist take it, so nothing is called under it
+	mu      sync.Mutex // guards what follows; memberlist's callbacks lock it, so memberlist is not called under it
 	cluster protocol.UUID
 	state   State
 	hints   map[protocol.UUID]Hint
-	// heard are those that memberlist believes alive, numbered in the order in
-	// which they came. Of several at one address the last is there.
+	// heard are the members that memberlist believes alive, numbered in the order of
+	// their arrival. Of several at one address only the last is really there.
 	heard   map[protocol.UUID]seen
 	number  uint64
 	started uint64 // when this Gossip was, in milliseconds
@@ -108,10 +109,10 @@ func Start(cfg Config) (*Gossip, error) {
 	mc.Label = mutantLabel(cfg.Label)
 	mc.AdvertiseAddr = ip.IP.String()
 	mc.AdvertisePort = port
-	mc.EnableCompression = false // messages are tiny, and nobody may make us inflate one
-	// A member that was killed may return elsewhere as soon as it is missed.
+	mc.EnableCompression = false // messages are tiny, and nobody must be able to make us inflate one
+	// A member that was killed may return at another address as soon as it is missed.
 	mc.DeadNodeReclaimTime = time.Second
-	// In a small grid nobody confirms a suspicion, and the longest time counts.
+	// In a small grid nobody confirms a suspicion, so the longest timeout applies.
 	mc.SuspicionMaxTimeoutMult = 2
 	mc.Delegate = delegate{g}
 	mc.Events = events{g}
@@ -124,11 +125,11 @@ func Start(cfg Config) (*Gossip, error) {
 	g.list = list
 	g.wg.Go(g.notify)
 	g.wg.Go(g.seek)
-	g.wg.Go(g.tell)
+	g.wg.Go(g.announceAll)
 	return g, nil
 }
 
-// SetCluster announces what the member has given itself to.
+// SetCluster announces the cluster that the member has enlisted with.
 func (g *Gossip) SetCluster(cluster protocol.UUID) {
 	g.mu.Lock()
 	same := g.cluster == cluster
@@ -139,7 +140,7 @@ func (g *Gossip) SetCluster(cluster protocol.UUID) {
 	}
 }
 
-// SetState announces how the member is.
+// SetState announces the member's state.
 func (g *Gossip) SetState(s State) {
 	g.mu.Lock()
 	same := g.state == s
@@ -150,7 +151,7 @@ func (g *Gossip) SetState(s State) {
 	}
 }
 
-// announce has the news told, and does not wait for it.
+// announce starts an announcement, and does not wait for it.
 func (g *Gossip) announce() {
 	select {
 	case g.news <- struct{}{}:
@@ -158,12 +159,12 @@ func (g *Gossip) announce() {
 	}
 }
 
-// tell tells news when it comes up, and a few times more. memberlist repeats an
-// announcement for less than a second, and its queue loses one of two that are
-// equally long and queued at the same time, because it numbers them from one
-// again whenever it is empty. So members that have news at the same time must
-// not repeat it at the same time.
-func (g *Gossip) tell() {
+// announceAll sends each announcement when it is made, and repeats it a few times.
+// memberlist itself repeats an announcement for less than a second only. Also, its
+// queue loses one of two announcements of the same length that are queued at the same
+// time, because it numbers them from one whenever it is empty. So members that have
+// something to announce at the same time must not repeat it at the same time.
+func (g *Gossip) announceAll() {
 	left := 0
 	for {
 		var again <-chan time.Time
@@ -178,15 +179,15 @@ func (g *Gossip) tell() {
 		case <-again:
 			left--
 		}
-		// Its error is that nobody has heard in time.
+		// The error is that nobody has received it in time.
 		_ = g.list.UpdateNode(announceTimeout)
 	}
 }
 
-// Serve takes over a stream connection, preface read.
+// Serve takes over a stream connection whose preface was read.
 func (g *Gossip) Serve(c net.Conn) { g.transport.serve(c) }
 
-// Hints returns what was heard, this member left out, ordered by address.
+// Hints returns the hints of the other members, ordered by address.
 func (g *Gossip) Hints() []Hint {
 	g.mu.Lock()
 	hints := make([]Hint, 0, len(g.hints))
@@ -213,8 +214,8 @@ func cmpString(a, b string) int {
 	return 0
 }
 
-// Address returns where an incarnation was last heard, empty if never, and
-// whether it is believed to be there still.
+// Address returns the address at which an incarnation was last heard, empty if never,
+// and whether it is believed to be there still.
 func (g *Gossip) Address(u protocol.UUID) (address string, alive bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -222,7 +223,7 @@ func (g *Gossip) Address(u protocol.UUID) (address string, alive bool) {
 	return h.Address, h.Alive
 }
 
-// Hint returns what was heard of an incarnation.
+// Hint returns the hint of an incarnation, false if there is none.
 func (g *Gossip) Hint(u protocol.UUID) (Hint, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -230,7 +231,7 @@ func (g *Gossip) Hint(u protocol.UUID) (Hint, bool) {
 	return h, ok
 }
 
-// Leave tells the others that the member goes. Close follows.
+// Leave announces to the others that the member leaves. Call Close after it.
 func (g *Gossip) Leave() {
 	if err := g.list.Leave(leaveTimeout); err != nil {
 		g.cfg.Logger.Debug("gossip: leave", "err", err)
@@ -256,7 +257,7 @@ func (g *Gossip) meta() []byte {
 	return protocol.Encode(m)
 }
 
-// learn records what memberlist says of a node.
+// learn records a notification of memberlist.
 func (g *Gossip) learn(n *memberlist.Node, alive bool) {
 	u, err := protocol.ParseUUID(n.Name)
 	if err != nil || u == g.cfg.Incarnation {
@@ -284,17 +285,18 @@ func (g *Gossip) learn(n *memberlist.Node, alive bool) {
 	}
 }
 
-// seen says when a member that is believed alive was started, by its own clock,
-// and how many were heard of before it.
+// seen is a member that is believed alive: when it was started, by its own clock, and
+// its number in the order of arrival.
 type seen struct{ started, number uint64 }
 
 func (s seen) after(o seen) bool {
 	return s.started > o.started || s.started == o.started && s.number > o.number
 }
 
-// settle decides who is alive. An address has one member, the one that was
-// started last: who was there before is not, though memberlist may need half a
-// minute to see it, and may hear of the old one after the new one. mu is held.
+// settle decides which members are alive. An address has one member, the one that was
+// started last. A member that was there before is not alive any more, though memberlist
+// may need half a minute to notice, and may hear of the old member after the new one.
+// mu is held.
 func (g *Gossip) settle() {
 	last := map[string]seen{}
 	for u, s := range g.heard {
@@ -309,7 +311,7 @@ func (g *Gossip) settle() {
 	}
 }
 
-// maxHints bounds what strangers can make a member remember.
+// maxHints bounds how many hints strangers can make a member keep.
 const maxHints = 4096
 
 func (g *Gossip) forgetOld() {
@@ -334,8 +336,8 @@ func (g *Gossip) notify() {
 	}
 }
 
-// seek joins seeds that are not known to be alive, for ever: two halves of a
-// grid find each other again by it.
+// seek joins seeds that are not known to be alive, for ever, so that two halves of a
+// grid find each other again.
 func (g *Gossip) seek() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -357,8 +359,8 @@ func (g *Gossip) seek() {
 	}
 }
 
-// join joins seeds, some at the same time: each may be silent for as long as
-// memberlist waits.
+// join joins seeds, several at a time, because each may stay silent until memberlist's
+// timeout.
 func (g *Gossip) join(ctx context.Context, seeds []string) {
 	var joining sync.WaitGroup
 	defer joining.Wait()

@@ -2,13 +2,13 @@ package gossip
 
 import "github.com/quorate/quorate/protocol"
 
-// State is what a member announces of itself, for the others to take into
-// account. It is a hint as all of the gossip is, since anybody may send a packet:
-// nobody acts on it before the member itself has confirmed it.
+// State is the state that a member announces. Like all gossip it is a hint, since
+// anybody may send a packet: nobody acts on it before the member itself has confirmed
+// it.
 type State struct {
 	MemoryFull bool // its memory is above the watermark
 	DiskFull   bool // its disk is above the watermark
-	Closing    bool // it was told to end
+	Closing    bool // it is shutting down
 	Behind     bool // a replica of it has not caught up since it was started
 	DiskOut    bool // nothing at all may be written to its disk
 	DiskSlow   bool // the syncs of its log have been slow for some seconds
@@ -47,8 +47,8 @@ func (s State) Flags() uint64 {
 	return f
 }
 
-// StateOf returns the state of which flags tell. Those that a later version has
-// added are skipped.
+// StateOf returns the state for flags. Flags that a later version has added are
+// skipped.
 func StateOf(flags uint64) State {
 	return State{
 		MemoryFull: flags&flagMemoryFull != 0,
@@ -60,8 +60,8 @@ func StateOf(flags uint64) State {
 	}
 }
 
-// meta travels with memberlist's own announcement of a member, as a CBOR array.
-// A later version may append elements and flags: what is not known is skipped.
+// meta is sent with memberlist's own announcement of a member, as a CBOR array. A later
+// version may append elements and flags: unknown ones are skipped.
 type meta struct {
 	_       struct{} `cbor:",toarray"`
 	Name    string

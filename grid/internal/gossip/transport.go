@@ -12,7 +12,7 @@ import (
 	"github.com/quorate/quorate/protocol"
 )
 
-// transport is memberlist's way over the member's one port.
+// transport carries memberlist's traffic over the member's one port.
 type transport struct {
 	net     *network.Network
 	packets net.PacketConn
@@ -37,7 +37,7 @@ func newTransport(n *network.Network, packets net.PacketConn, ip net.IP, port in
 		packetCh: make(chan *memberlist.Packet, 64), streamCh: make(chan net.Conn),
 		done: make(chan struct{}),
 	}
-	// A transport that was stopped before on this socket has left a deadline.
+	// An earlier transport that was stopped on this socket has left a deadline.
 	_ = packets.SetReadDeadline(time.Time{})
 	t.wg.Go(t.read)
 	return t
@@ -54,8 +54,8 @@ func (t *transport) read() {
 		default:
 		}
 		if err != nil {
-			// A socket reports a refused packet of before as an error of the read; one
-			// that is closed for good ends with done.
+			// A socket reports an earlier packet that was refused as an error of the
+			// read; when it is closed for good, done is closed.
 			select {
 			case <-t.done:
 				return

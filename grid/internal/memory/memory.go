@@ -14,13 +14,13 @@ import (
 
 // The marks, in thousandths of the limit.
 const (
-	fullMark = 850 // alive: the member is full (LIMIT-1)
-	roomMark = 800 // alive, of a member that was full: there is room again
-	overMark = 970 // alive: the process is about to be ended by the system
+	fullMark = 850 // live: the member is full (LIMIT-1)
+	freeMark = 800 // live, of a member that was full: it has headroom again
+	overMark = 970 // live: the system is about to end the process
 )
 
-// How often a Watch collects on its own account: at most every collectGap, and
-// for at most a twentieth of the time.
+// How often a Watch starts a collection: at most every collectGap, and for at most a
+// twentieth of the time.
 const (
 	collectGap   = time.Second
 	fullGap      = 2 * time.Second // while full: that is how deletes are seen
@@ -29,26 +29,27 @@ const (
 
 // Sample is the memory of the process at one moment, in bytes.
 type Sample struct {
-	Live  uint64 // of the heap, what the last collection found alive
-	Heap  uint64 // of the heap, what lives or was not collected yet
-	Other uint64 // stacks, the runtime's own; not what is free for the heap
-	// Outside is resident and not of the runtime: what the log store takes from C,
-	// where the program was built with it, and the program itself.
+	Live  uint64 // of the heap, what the last collection found live
+	Heap  uint64 // of the heap, what is live or was not collected yet
+	Other uint64 // stacks and the runtime's own memory; not what is free for the heap
+	// Outside is resident memory that the runtime does not manage: what the log store
+	// allocates in C, if the program was built with cgo, and the program itself.
 	Outside uint64
 }
 
-// State is how a member's memory is.
+// State is the state of a member's memory.
 type State struct {
 	Used  uint64 // alive
 	Limit uint64 // 0: none is known, and nothing is ever full
-	// Room is what may be added before the member is full, if all that was not
-	// collected yet lives: at least that much. 0 where it is full.
-	Room uint64
-	Full bool
-	Over bool // so near the limit that a member must not go on growing at all
+	// Headroom is how much may be added before the member is full, if everything that
+	// was not collected yet is live: it may be more, not less. It is 0 if the member is
+	// full.
+	Headroom uint64
+	Full     bool
+	Over     bool // so near the limit that a member must not go on growing at all
 }
 
-// Watch judges samples. It belongs to one goroutine.
+// Watch turns samples into the state of the memory. It belongs to one goroutine.
 type Watch struct {
 	limit   uint64
 	meter   func() Sample
@@ -60,8 +61,8 @@ type Watch struct {
 	took      time.Duration // what it took
 }
 
-// New returns a Watch against a limit, 0 for none. Meter and collect are nil
-// for those of the process.
+// New returns a Watch against a limit; 0: none. If meter and collect are nil it
+// measures and collects the memory of the process.
 func New(limit uint64, meter func() Sample, collect func()) *Watch {
 	if meter == nil {
 		meter = Meter()
@@ -72,11 +73,11 @@ func New(limit uint64, meter func() Sample, collect func()) *Watch {
 	return &Watch{limit: limit, meter: meter, collect: collect, now: time.Now}
 }
 
-// Look takes a sample. It may collect, which takes as long as it takes.
+// Look takes a sample. It may collect garbage first, and blocks until that is done.
 func (w *Watch) Look() State { return w.look(false) }
 
-// LookClosely is Look for somebody to whom the room that is known is not enough:
-// it collects, unless that was done a moment ago.
+// LookClosely is Look for a caller that needs more headroom than is known: it collects
+// first, unless it has done so a moment ago.
 func (w *Watch) LookClosely() State { return w.look(true) }
 
 func (w *Watch) look(closely bool) State {
@@ -94,17 +95,17 @@ func (w *Watch) look(closely bool) State {
 	used := s.Live + s.Other + s.Outside
 	mark := w.limit / 1000 * fullMark
 	if w.full {
-		mark = w.limit / 1000 * roomMark
+		mark = w.limit / 1000 * freeMark
 	}
 	w.full = used >= mark
 	state := State{Used: used, Limit: w.limit, Full: w.full, Over: used >= w.limit/1000*overMark}
 	if most := s.Heap + s.Other + s.Outside; !w.full {
-		state.Room = mark - min(mark, max(most, used))
+		state.Headroom = mark - min(mark, max(most, used))
 	}
 	return state
 }
 
-// stale reports whether what is alive should be found out anew.
+// stale reports whether to collect, in order to find out anew what is live.
 func (w *Watch) stale(s Sample, closely bool) bool {
 	gap := collectGap
 	if w.full || closely {
@@ -114,8 +115,8 @@ func (w *Watch) stale(s Sample, closely bool) bool {
 		return false
 	}
 	if w.full || closely {
-		// What was removed lives until it is collected, and a member that refuses to
-		// grow allocates too little to make the runtime collect soon.
+		// Removed data counts as live until it is collected, and a member that refuses
+		// to grow allocates too little to make the runtime collect soon.
 		return true
 	}
 	unknown := s.Heap - min(s.Heap, s.Live)
@@ -157,9 +158,10 @@ func Resident() (all, beyond uint64) {
 	return all, outside(all, total-min(total, released))
 }
 
-// outside is what is resident beyond what the runtime has mapped and not given
-// back. Some of that was never touched, so it may be a little less than it is;
-// the two together are never less than what is resident.
+// outside returns the resident memory that the runtime does not manage: what is
+// resident less what the runtime has mapped and not returned. Some of what the runtime
+// has mapped was never touched, so the result may be a little too small; but together
+// the two are never less than what is resident.
 func outside(resident, runtime uint64) uint64 { return resident - min(resident, runtime) }
 
 // resident returns the resident memory of the process, 0 where it is not known.
@@ -179,9 +181,9 @@ func resident() uint64 {
 	return pages * uint64(os.Getpagesize())
 }
 
-// Limit returns the limit that holds for this process: the runtime's, which
-// GOMEMLIMIT or the program has set, or else nine tenths of what the system
-// lets the process have. 0: not known.
+// Limit returns the memory limit of this process: the runtime's, which GOMEMLIMIT or
+// the program has set, or else nine tenths of what the system lets the process have. 0:
+// not known.
 func Limit() uint64 {
 	limit := uint64(debug.SetMemoryLimit(-1)) // reads it
 	if limit < math.MaxInt64 {
@@ -215,10 +217,9 @@ func System() uint64 {
 	return limit
 }
 
-// groupFiles returns the files in which the limits of a process's control group
-// and of those above it are, given its /proc/self/cgroup: the limit of any of
-// them holds. In a container the group's own path may not be visible; the root
-// then is the container's.
+// groupFiles returns the files with the limits of a process's control group and of the
+// groups above it, given its /proc/self/cgroup. All these limits apply. In a container
+// the group's own path may not be visible; the root is the container's then.
 func groupFiles(cgroup string) []string {
 	var files []string
 	for line := range strings.Lines(cgroup) {

@@ -112,17 +112,17 @@ func TestRoom(t *testing.T) {
 	f, w := newFake(1000 * mib)
 	f.alive = 300 * mib
 	f.sample = Sample{Live: 200 * mib, Heap: 700 * mib, Outside: 50 * mib}
-	if s := w.Look(); s.Room != 100*mib || f.collected != 0 {
+	if s := w.Look(); s.Headroom != 100*mib || f.collected != 0 {
 		t.Errorf("%d collections: %+v", f.collected, s)
 	}
 	for range 2 { // one collection is enough for both
-		if s := w.LookClosely(); s.Room != 500*mib || f.collected != 1 {
+		if s := w.LookClosely(); s.Headroom != 500*mib || f.collected != 1 {
 			t.Errorf("closely, %d collections: %+v", f.collected, s)
 		}
 	}
 	f.now = f.now.Add(time.Minute)
 	f.alive = 900 * mib
-	if s := w.LookClosely(); s.Room != 0 || !s.Full {
+	if s := w.LookClosely(); s.Headroom != 0 || !s.Full {
 		t.Errorf("full: %+v", s)
 	}
 }

@@ -23,13 +23,12 @@ func (l *listener) Accept() (net.Conn, error) {
 }
 
 const (
-	maxOutbox = 512 << 10       // bytes that wait on their way before a writer does
-	linger    = 5 * time.Second // how long a closed connection still sends what was written
+	maxOutbox = 512 << 10       // bytes in an outbox above which a writer waits
+	linger    = 5 * time.Second // how long a closed connection goes on sending what was written
 )
 
-// conn is a connection of a fabric. Faults are at its writing end: what the
-// link of the moment holds up goes to the outbox, from where a goroutine sends
-// it on.
+// conn is a connection of a fabric. Faults are injected at the writing end: what the
+// link delays goes to the outbox, and a goroutine sends it from there.
 type conn struct {
 	net.Conn
 	n      *Network
@@ -39,20 +38,20 @@ type conn struct {
 
 	mu       sync.Mutex // guards what follows
 	peer     Place
-	known    bool // peer is
+	known    bool // peer is valid
 	dialed   bool // by this end
 	frames   bool // each write is a whole Raft frame
 	deadline time.Time
-	outbox   []parcel // by the time they are due
+	outbox   []parcel // ordered by when they are due
 	bytes    int      // in the outbox
 	sending  bool     // a goroutine empties the outbox
 	due      time.Time
-	room     chan struct{} // closed when the outbox has got smaller; nil: nobody waits
+	room     chan struct{} // closed when the outbox has shrunk; nil: nobody waits
 	failed   error         // of the sending
 	closed   bool
 }
 
-// parcel is what one write has brought.
+// parcel holds the bytes of one write.
 type parcel struct {
 	b   []byte
 	due time.Time
@@ -106,22 +105,22 @@ func (c *conn) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// leads says where a connection leads that this end has opened.
+// leads sets the peer of a connection that this end has opened.
 func (c *conn) leads(to Place) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.peer, c.known, c.dialed = to, true, true
 }
 
-// carryFrames says that each write from now on is a whole Raft frame.
+// carryFrames declares that each write from now on is a whole Raft frame.
 func (c *conn) carryFrames() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.frames = true
 }
 
-// place returns where the other end is. An accepted connection learns it when
-// it first writes: by then the other end has said who it is.
+// place returns the place of the other end. An accepted connection finds it out at its
+// first write: by then the other end has registered its address.
 func (c *conn) place() Place {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -131,7 +130,7 @@ func (c *conn) place() Place {
 	return c.peer
 }
 
-// post puts bytes into the outbox. What is late may be overtaken.
+// post puts bytes into the outbox. If they are late, later ones may overtake them.
 func (c *conn) post(b []byte, travel time.Duration, late bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -165,7 +164,8 @@ func (c *conn) post(b []byte, travel time.Duration, late bool) error {
 	return nil
 }
 
-// wait waits until the outbox is smaller. mu is held, but not meanwhile.
+// wait waits until the outbox has shrunk. mu is held before and after, and unlocked
+// meanwhile.
 func (c *conn) wait() error {
 	if c.room == nil {
 		c.room = make(chan struct{})
@@ -189,7 +189,7 @@ func (c *conn) wait() error {
 	}
 }
 
-// send empties the outbox as the link lets it.
+// send empties the outbox as fast as the link allows.
 func (c *conn) send() {
 	var over <-chan time.Time // set when the connection is closed
 	done := c.done
@@ -222,7 +222,7 @@ func (c *conn) send() {
 				c.fail(net.ErrClosed)
 			}
 			due.Stop()
-			continue // what is first may be another, and the link may have changed
+			continue // the first parcel may be another now, and the link may have changed
 		}
 		if err := c.n.pass(c.n.dead); err != nil {
 			c.fail(err)
@@ -291,8 +291,8 @@ func (c *conn) SetWriteDeadline(t time.Time) error {
 	return c.Conn.SetWriteDeadline(t)
 }
 
-// Close closes the connection. What was written and is still on its way arrives,
-// unless the link is cut for long.
+// Close closes the connection. Bytes that were written and are still on their way
+// arrive, unless the link stays cut for longer than linger.
 func (c *conn) Close() error {
 	c.forget()
 	c.mu.Lock()
@@ -304,8 +304,8 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// abort closes the connection as a process that dies does: the peer sees a
-// reset, and what was not yet sent is lost.
+// abort closes the connection as the death of a process does: the peer sees a reset,
+// and what was not yet sent is lost.
 func (c *conn) abort() error {
 	if tcp, ok := c.Conn.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0) // best effort: without it the peer sees an orderly end
@@ -367,8 +367,7 @@ func (p *packetConn) WriteTo(b []byte, to net.Addr) (int, error) {
 	return len(b), nil
 }
 
-// later sends a packet after a while. Whether it can be sent nobody is told, as
-// of any packet.
+// later sends a packet after a while. As with any packet, errors are not reported.
 func (p *packetConn) later(b []byte, to net.Addr, travel time.Duration, late bool) {
 	if late {
 		travel += overtaken

@@ -1,4 +1,5 @@
-// Package network is a member's way to the network: the one listener, the UDP
-// socket on the same port, and the connections it opens. A Fabric has the
-// networks of several members in one process, which a test can break.
+// Package network is a member's access to the network: the one listener, the UDP socket
+// on the same port, and the connections that the member opens. A Fabric connects the
+// networks of several members in one process, so that a test can break the links
+// between them.
 package network

@@ -10,46 +10,44 @@ import (
 	"github.com/quorate/quorate/internal/contexts"
 )
 
-// Place is where something is sent from, or to: the number of a member, or one
-// of these.
+// Place is an end of a link: the number of a member, or one of these constants.
 type Place int
 
 const (
 	// Clients are all clients of the fabric.
 	Clients Place = -1
-	// Outside is everybody else. Links with it are always healthy.
+	// Outside is everything else. Links with it are always healthy.
 	Outside Place = -2
 )
 
-// Link says how what one place sends to another fares on its way. The zero Link
-// is healthy.
+// Link describes the faults on the way from one place to another. The zero Link is
+// healthy.
 type Link struct {
-	// Cut lets nothing through. Connections stay open: what is written to them
-	// waits, and arrives when the link is healthy again. Packets are lost. No
-	// connection comes about while either of its ways is cut.
+	// Cut lets nothing through. Connections stay open: bytes that are written to them
+	// wait, and arrive when the link is healthy again. Packets are lost. No connection
+	// can be opened while either direction is cut.
 	Cut bool
-	// Delay is how long everything is on its way, and Jitter how much longer it
-	// may be. They do not change the order of what a stream carries.
+	// Delay is how long everything takes, and Jitter how much longer it may take. They
+	// keep the order of bytes on a stream.
 	Delay, Jitter time.Duration
-	// Loss, Duplicate and Reorder are chances, from 0 to 1, for each packet of the
-	// gossip and each frame of Raft. What else is sent is a stream: all that shows
-	// of a loss there is that it stalls until it is sent again, and of the others
-	// nothing.
+	// Loss, Duplicate and Reorder are probabilities, from 0 to 1, for each gossip
+	// packet and each Raft frame. Everything else is a TCP stream: there a loss shows
+	// as a stall until the retransmission, and the others do not show.
 	Loss, Duplicate, Reorder float64
-	// Reset is the chance for each write to a connection that it breaks.
+	// Reset is the probability that a write breaks its connection.
 	Reset float64
 }
 
 const (
-	retransmission = 200 * time.Millisecond // of what a stream lost: what TCP takes at least
-	overtaken      = 30 * time.Millisecond  // how much later comes what is reordered
+	retransmission = 200 * time.Millisecond // of what a stream lost: the least that TCP takes
+	overtaken      = 30 * time.Millisecond  // how much later a reordered packet arrives
 )
 
-// errUnreflected is the error of a connection to the place that it comes from.
+// errUnreflected is the error of a connection from a place to itself.
 var errUnreflected = errors.New("a place does not reach itself")
 
-// Fabric is what the networks of the members in one process have in common:
-// who is where, and the links between them. It is safe for concurrent use.
+// Fabric connects the networks of the members in one process: it knows the place of
+// each address, and the links between places. It is safe for concurrent use.
 type Fabric struct {
 	mu      sync.Mutex // guards what follows
 	places  map[string]Place
@@ -59,8 +57,8 @@ type Fabric struct {
 	rng     *rand.Rand
 }
 
-// NewFabric returns a fabric whose links are healthy. Its chances are drawn
-// from the seed.
+// NewFabric returns a fabric whose links are healthy. Its random choices follow from
+// the seed.
 func NewFabric(seed uint64) *Fabric {
 	return &Fabric{
 		places: map[string]Place{}, links: map[[2]Place]Link{}, changed: make(chan struct{}),
@@ -74,7 +72,7 @@ func (f *Fabric) Network(p Place) *Network {
 	return &Network{fabric: f, place: p, dead: make(chan struct{}), conns: map[*conn]struct{}{}}
 }
 
-// Set changes how what is sent from one place to another fares.
+// Set changes the link from one place to another.
 func (f *Fabric) Set(from, to Place, l Link) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -83,11 +81,11 @@ func (f *Fabric) Set(from, to Place, l Link) {
 	} else {
 		f.links[[2]Place{from, to}] = l
 	}
-	f.tell()
+	f.notify()
 }
 
-// Unreflected has no place reach itself: connections to an address of its own are
-// refused, as where a router does not send back what comes from inside.
+// Unreflected keeps every place from reaching itself: connections to its own address
+// are refused, as by a router without hairpin NAT.
 func (f *Fabric) Unreflected() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -99,11 +97,11 @@ func (f *Fabric) Heal() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	clear(f.links)
-	f.tell()
+	f.notify()
 }
 
-// tell wakes those who wait for a link. mu is held.
-func (f *Fabric) tell() {
+// notify wakes those who wait for a link to change. mu is held.
+func (f *Fabric) notify() {
 	close(f.changed)
 	f.changed = make(chan struct{})
 }
@@ -114,7 +112,7 @@ func (f *Fabric) Link(from, to Place) Link {
 	return l
 }
 
-// link returns a link, and what is closed when it may have changed.
+// link returns a link, and a channel that is closed when it may have changed.
 func (f *Fabric) link(from, to Place) (Link, <-chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -124,8 +122,8 @@ func (f *Fabric) link(from, to Place) (Link, <-chan struct{}) {
 	return f.links[[2]Place{from, to}], f.changed
 }
 
-// reach waits until neither way between two places is cut, and as long as a
-// connection takes to come about.
+// reach waits until neither direction between two places is cut, and for the time that
+// it takes to open a connection.
 func (f *Fabric) reach(ctx context.Context, dead <-chan struct{}, from, to Place) error {
 	f.mu.Lock()
 	apart := f.apart
@@ -157,14 +155,14 @@ func (f *Fabric) reach(ctx context.Context, dead <-chan struct{}, from, to Place
 	}
 }
 
-// settle notes that an address is at a place.
+// settle records that an address is at a place.
 func (f *Fabric) settle(address string, p Place) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.places[address] = p
 }
 
-// leave forgets what settle noted, unless another has the address since.
+// leave removes what settle recorded, unless another place has the address by now.
 func (f *Fabric) leave(address string, p Place) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -173,7 +171,7 @@ func (f *Fabric) leave(address string, p Place) {
 	}
 }
 
-// placeOf returns where an address is.
+// placeOf returns the place of an address.
 func (f *Fabric) placeOf(address string) Place {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -183,7 +181,7 @@ func (f *Fabric) placeOf(address string) Place {
 	return Outside
 }
 
-// chance is true with a probability.
+// chance returns true with probability p.
 func (f *Fabric) chance(p float64) bool {
 	if p <= 0 {
 		return false
@@ -193,7 +191,7 @@ func (f *Fabric) chance(p float64) bool {
 	return f.rng.Float64() < p
 }
 
-// travel returns how long something is on its way.
+// travel returns how long something takes on a link.
 func (f *Fabric) travel(l Link) time.Duration {
 	if l.Jitter <= 0 {
 		return l.Delay

@@ -20,9 +20,9 @@ const (
 	udpBuffer   = 2 << 20
 )
 
-// Network opens connections for one member. The zero Network is ready and
-// passes everything through; that of a Fabric keeps track of its connections
-// so that they can be paused, cut and killed. It is safe for concurrent use.
+// Network opens connections for one member. The zero Network is ready to use and passes
+// everything through. One of a Fabric keeps track of its connections, so that they can
+// be paused, cut and killed. It is safe for concurrent use.
 type Network struct {
 	fabric *Fabric // nil: passes everything through
 	place  Place
@@ -38,7 +38,7 @@ type Network struct {
 
 type contextKey struct{}
 
-// With returns a context that carries n to a member that is started under it.
+// With returns a context that carries n to a member that is started with it.
 func With(ctx context.Context, n *Network) context.Context {
 	return context.WithValue(ctx, contextKey{}, n)
 }
@@ -65,7 +65,7 @@ func (n *Network) Listen(address string) (net.Listener, net.PacketConn, error) {
 		}
 		udp, err := net.ListenPacket("udp", tcp.Addr().String())
 		if err == nil {
-			// Best effort: the system may cap it.
+			// Best effort: the system may limit it.
 			_ = udp.(*net.UDPConn).SetReadBuffer(udpBuffer)
 			if n.fabric != nil {
 				n.fabric.settle(tcp.Addr().String(), n.place)
@@ -82,9 +82,9 @@ func (n *Network) Listen(address string) (net.Listener, net.PacketConn, error) {
 	}
 }
 
-// ServeOwn has serve, which may block, serve the connections that the member opens
-// to its own address: they stay inside the process. Others reach a member at its
-// address; whether its own host does is up to the routers between (hairpin NAT).
+// ServeOwn makes serve, which may block, serve the connections that the member opens to
+// its own address: they stay inside the process. Others reach a member at its address,
+// but whether its own host does depends on the routers between them (hairpin NAT).
 func (n *Network) ServeOwn(address string, serve func(net.Conn)) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -126,7 +126,7 @@ func (n *Network) DialClient(ctx context.Context, address string) (net.Conn, err
 	return c, nil
 }
 
-// pipe returns a connection inside the process, whose other end is served.
+// pipe returns a connection inside the process, and serves its other end.
 func (n *Network) pipe(serve func(net.Conn)) (net.Conn, error) {
 	near, far := net.Pipe()
 	far, err := n.wrap(far)
@@ -159,7 +159,7 @@ func (n *Network) connect(ctx context.Context, address string) (net.Conn, error)
 	if n.fabric == nil {
 		return raw, nil
 	}
-	// Before the first byte is sent: the other end looks it up when it answers.
+	// This precedes the first byte: the other end looks the address up when it answers.
 	n.fabric.settle(raw.LocalAddr().String(), n.place)
 	c, err := n.wrap(raw)
 	if err != nil {
@@ -169,7 +169,7 @@ func (n *Network) connect(ctx context.Context, address string) (net.Conn, error)
 	return c, nil
 }
 
-// MarkClient says that c carries a client's requests, for CutClients.
+// MarkClient marks c as a client's connection, for CutClients.
 func (n *Network) MarkClient(c net.Conn) {
 	if w, ok := c.(*conn); ok {
 		n.mu.Lock()

@@ -79,13 +79,13 @@ func (s *Server) serveClient(conn net.Conn) {
 	if err == nil {
 		s.mu.Lock()
 		s.clients[c] = struct{}{}
-		if s.grid != grid { // it has greeted a member of the one before
+		if s.grid != grid { // the client has greeted a member of the grid before
 			_ = conn.Close()
 		}
 		s.mu.Unlock()
-		// The table may have changed between Welcome and the line above, after the
-		// others were told. They are not told again: who comes and goes would make
-		// the member write to everybody.
+		// The table may have changed between Welcome and the line above, after it was
+		// pushed to the others. It is pushed to this client only: otherwise clients
+		// that connect and disconnect would make the member write to everybody.
 		if version := s.version.Load(); version != c.tables.version() && c.takesTables() {
 			c.tables.send(s.table(), version, time.Now())
 		}
@@ -95,7 +95,7 @@ func (s *Server) serveClient(conn net.Conn) {
 		s.mu.Unlock()
 	}
 	if err != nil && err != io.EOF && !errors.Is(err, net.ErrClosed) {
-		s.log.Debug("client connection ends", "from", addrOf(conn), "client", c.client, "err", err)
+		s.log.Debug("client connection ends", "address", addrOf(conn), "client", c.client, "err", err)
 	}
 	c.forward.close()
 	if c.kept != nil {
@@ -108,8 +108,8 @@ func (s *Server) serveClient(conn net.Conn) {
 	c.traffic.forget()
 }
 
-// handshake reads messages until a Hello was accepted. Operators' questions
-// are answered without one, too.
+// handshake reads messages until it has accepted a Hello. Operators' questions are
+// answered even without a Hello.
 func (c *clientConn) handshake() error {
 	for {
 		b, err := c.frames.Next()
@@ -150,7 +150,7 @@ func (c *clientConn) hello(b []byte) (protocol.Welcome, protocol.Code, error) {
 	}
 	c.tables.welcomed(c.s.version.Load()) // before Welcome takes the table
 	w := c.s.cfg.Backend.Welcome()
-	// Before a member has given itself to a cluster it has nothing to compare.
+	// Before a member has enlisted with a cluster it has nothing to compare.
 	if h.Cluster != "" && w.Name != "" && h.Cluster != w.Name && h.Cluster != w.Cluster.String() {
 		return w, protocol.CodeWrongGrid, fmt.Errorf("this member belongs to the cluster %q (%s), not to %q", w.Name, w.Cluster, h.Cluster)
 	}
@@ -183,8 +183,9 @@ func (c *clientConn) hello(b []byte) (protocol.Welcome, protocol.Code, error) {
 	return w, protocol.CodeOK, nil
 }
 
-// greet opens, or finds, the session that a client wants. Without one in time, or
-// room for the question, it is welcome all the same.
+// greet opens, or finds, the session that a client asks for. If that takes too long, or
+// too many requests on sessions are in flight, it returns none, and the client is
+// welcome without a session.
 func (c *clientConn) greet(cluster protocol.UUID, ttl uint32) systemstate.Opened {
 	if c.s.sessions.Add(1) > crowdedSessions {
 		c.s.sessions.Add(-1)
@@ -201,8 +202,8 @@ func (c *clientConn) forwards() bool { return c.flags&protocol.HelloForward != 0
 // takesTables reports whether the client is sent tables that it has not asked for.
 func (c *clientConn) takesTables() bool { return c.flags&protocol.HelloNoTables == 0 }
 
-// refuse tells the client why the connection ends, where there is a reason to
-// tell, and returns err.
+// refuse sends the client the reason why the connection ends, if there is one, and
+// returns err.
 func (c *clientConn) refuse(code protocol.Code, err error) error {
 	if errors.Is(err, protocol.ErrMalformed) || errors.Is(err, protocol.ErrFrame) || code != protocol.CodeTooLarge {
 		c.traffic.send(problem(0, code, err.Error()))
@@ -247,8 +248,7 @@ func (c *clientConn) dispatch(b []byte) error {
 		c.submit(q)
 		return nil
 	case protocol.TypeBatch:
-		// Its requests are read before the next time that there is a look at how many
-		// are in flight.
+		// All its requests are read before the number in flight is checked again.
 		if n, err := protocol.BatchLen(b); err == nil && n > int(c.s.cfg.Limits.InFlight) {
 			return fmt.Errorf("%w: a batch of %d requests, at most %d may be in flight", protocol.ErrMalformed, n, c.s.cfg.Limits.InFlight)
 		}
@@ -273,8 +273,8 @@ func (c *clientConn) dispatch(b []byte) error {
 	}
 }
 
-// alloc returns a request for so many bytes. A large one stands alone: its
-// neighbours in a slab would keep its bytes.
+// alloc returns a request for a number of bytes. A large one is allocated alone: its
+// neighbours in a slab would keep its bytes alive.
 func (c *clientConn) alloc(bytes int) *shardgroups.Request {
 	if bytes >= largeBytes {
 		return new(shardgroups.Request)
@@ -300,7 +300,7 @@ func (c *clientConn) submit(q *shardgroups.Request) {
 		return
 	}
 	if c.flags&protocol.HelloRoute != 0 {
-		c.place(q, len(routes.Partitions))
+		c.assign(q, len(routes.Partitions))
 	}
 	if int(q.Partition) >= len(routes.Partitions) {
 		c.traffic.refuse(problem(q.ID, protocol.CodeInvalid, fmt.Sprintf("partition %d of %d", q.Partition, len(routes.Partitions))))
@@ -322,9 +322,8 @@ func (c *clientConn) submit(q *shardgroups.Request) {
 	route.Group.Submit(q)
 }
 
-// place gives a request the partition that it belongs to, for a client that does
-// not know it.
-func (c *clientConn) place(q *shardgroups.Request, partitions int) {
+// assign sets the partition of a request for a client that cannot compute it.
+func (c *clientConn) assign(q *shardgroups.Request, partitions int) {
 	if p := c.s.cfg.Backend.PartitionOf(&q.Request, partitions); p != q.Partition {
 		q.Partition = p
 		q.Raw = q.Append(make([]byte, 0, len(q.Raw)+4))
@@ -348,8 +347,8 @@ func (c *clientConn) check(q *protocol.Request) (protocol.Code, error) {
 	return protocol.CodeOK, nil
 }
 
-// doneFor returns the callback for requests to a group: one closure for all of
-// them, as the reply names its request.
+// doneFor returns the callback for requests to a group. One closure serves all of them,
+// because a reply names its request.
 func (c *clientConn) doneFor(k doneKey) func(protocol.Reply) {
 	if f, ok := c.done[k]; ok {
 		return f
@@ -367,7 +366,7 @@ func (c *clientConn) doneFor(k doneKey) func(protocol.Reply) {
 	return f
 }
 
-// notLeader adds to a reply CodeNotLeader who leads.
+// notLeader adds the leader to a reply with CodeNotLeader.
 func (c *clientConn) notLeader(r protocol.Reply, g protocol.GroupID) protocol.Reply {
 	if r.Code != protocol.CodeNotLeader || len(r.Body) > 0 {
 		return r
@@ -404,9 +403,10 @@ func (c *clientConn) session(b []byte) error {
 	return nil
 }
 
-// source names where a client's sessions come from: its address, of IPv6 the
-// network, since a host has as many addresses there as it likes. Of a client that
-// another member forwards for it is that member, and of one in the process nothing.
+// source returns what a client's sessions are counted by: its address; for IPv6 its /64
+// network, because a host may have any number of addresses there. For a client that
+// another member forwards for it is that member's address, and for one in this process
+// "".
 func (c *clientConn) source() string {
 	a, err := netip.ParseAddrPort(addrOf(c.conn))
 	if err != nil {
@@ -421,8 +421,8 @@ func (c *clientConn) source() string {
 	return ip.String()
 }
 
-// admin answers an operator's question in a goroutine of its own: it may take
-// long, so that there are few at a time.
+// admin answers an operator's question in a goroutine of its own. An answer may take
+// long, so the number in flight is limited.
 func (c *clientConn) admin(b []byte) error {
 	var q protocol.AdminRequest
 	if err := protocol.Decode(b, &q); err != nil {

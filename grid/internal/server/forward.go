@@ -14,9 +14,9 @@ const (
 	forwardWaitHint    = 50 // milliseconds
 )
 
-// pipe carries one client connection's requests to one other member and its
-// replies back, one hop: the member at the far end forwards nothing. As it
-// serves one client connection alone, the frames pass unchanged.
+// pipe carries the requests of one client connection to one other member, and its
+// replies back. There is one hop: the other member forwards nothing. A pipe serves one
+// client connection only, so the frames pass unchanged.
 type pipe struct {
 	s     *Server
 	out   *traffic      // of the client
@@ -94,10 +94,10 @@ func (f *forwarder) await() {
 	}
 }
 
-// send queues a request. It never waits: the reader that calls it serves all
-// groups. What the connection may have in flight is shared by its pipes, and one
-// part is left for the others, so that a leader that does not answer keeps no
-// request for another from being read.
+// send queues a request. It never waits, because the reader that calls it serves all
+// groups. The pipes of a connection share what it may have in flight, and one share is
+// always left for further pipes: so a leader that does not answer does not keep
+// requests for other leaders from being read.
 func (p *pipe) send(id uint64, flags protocol.Flags, raw []byte, shares int) {
 	p.mu.Lock()
 	full := len(p.pending) >= int(p.s.cfg.Limits.InFlight)/shares ||
@@ -138,8 +138,8 @@ func (p *pipe) take() []byte {
 	return raw
 }
 
-// answered takes a request from those in flight. It is false where it is none of
-// them.
+// answered removes a request from those without reply, and reports whether it was one
+// of them.
 func (p *pipe) answered(id uint64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -155,8 +155,8 @@ func (p *pipe) isDead() bool {
 	return p.dead
 }
 
-// run connects, writes what comes and hands replies back, until either end is
-// closed; then it answers what is in flight.
+// run connects, writes the queued requests and returns the replies, until either end is
+// closed; then it answers the requests that have no reply.
 func (p *pipe) run(address string) {
 	defer close(p.ended)
 	defer p.close()
@@ -168,7 +168,7 @@ func (p *pipe) run(address string) {
 		return
 	}
 	sent = true
-	// A write that the leader does not take must not hold up the end.
+	// A write that the leader does not read must not delay closing.
 	defer context.AfterFunc(p.ctx, func() { _ = conn.Close() })()
 	replies := make(chan struct{})
 	go func() { defer close(replies); p.read(conn) }()
@@ -222,8 +222,8 @@ func appendRaw(dst, raw []byte) []byte {
 	return protocol.EndFrame(append(protocol.BeginFrame(dst), raw...), start)
 }
 
-// read hands replies to the client. The first message is the Welcome, or the
-// refusal of our Hello; tables the client gets from this member.
+// read passes replies to the client. The first message is the Welcome, or the refusal
+// of our Hello. Tables are dropped: the client gets them from this member.
 func (p *pipe) read(conn net.Conn) {
 	frames := protocol.NewFrameReader(conn, protocol.MaxFrame)
 	for {
@@ -245,7 +245,7 @@ func (p *pipe) read(conn net.Conn) {
 	}
 }
 
-// fail answers what is in flight when the pipe has ended.
+// fail answers the requests without reply when the pipe has ended.
 func (p *pipe) fail(sent bool) {
 	p.mu.Lock()
 	p.dead = true

@@ -15,39 +15,41 @@ import (
 const (
 	// greetTimeout is how long a Hello waits for its session.
 	greetTimeout = 2 * time.Second
-	// openTimeout bounds the first question about sessions to open, and each further
-	// one twice the time before: who is asked may be gone, or its disk slow.
+	// openTimeout bounds the first request to open sessions. The timeout of each
+	// further attempt doubles: the member that is asked may be dead, or its disk slow.
 	openTimeout  = 400 * time.Millisecond
 	renewTimeout = time.Second
-	keeperPause  = 20 * time.Millisecond // after one that was not answered
+	keeperPause  = 20 * time.Millisecond // after an attempt that was not answered
 
-	// A question has at most so many, which fit in one frame between members.
+	// maxGreeted is the most sessions in one request; they fit in one frame between
+	// members.
 	maxGreeted = 512
 	maxRenewed = 2048
 
-	// renewParts is in how many parts of the TTL a session is renewed at most once
-	// each, as a client's heartbeats come.
+	// renewParts divides the TTL: a session is renewed at most once in each part, as
+	// often as a client sends heartbeats.
 	renewParts = 5
-	// Renewals are looked for so often: the lower bound is a quarter of the fifth of
-	// the shortest TTL.
+	// minRenewTick is the shortest interval between two looks for renewals: a quarter
+	// of a fifth of the shortest TTL.
 	minRenewTick = 100 * time.Millisecond
 	maxRenewTick = time.Second
 )
 
-// SessionKeeper opens and renews the sessions that members keep, at the leader of
-// the system group, whoever that is. Its methods are safe for concurrent use.
+// SessionKeeper opens and renews the sessions that members keep, at the present leader
+// of the system group. Its methods are safe for concurrent use.
 type SessionKeeper interface {
-	// OpenSessions opens, or finds, sessions of clients of the cluster. Its answers are
-	// in the order of what is opened.
+	// OpenSessions opens, or finds, sessions of clients of the cluster. It returns one
+	// answer for each opening, in order.
 	OpenSessions(ctx context.Context, cluster protocol.UUID, opens []systemstate.Opening) ([]systemstate.Opened, error)
-	// RenewSessions renews sessions of the cluster, and returns those that are not to be
-	// renewed any more: they are over, or their clients keep them.
+	// RenewSessions renews sessions of the cluster, and returns those that must not be
+	// renewed any more, because they have ended, or because their clients send
+	// heartbeats themselves.
 	RenewSessions(ctx context.Context, cluster protocol.UUID, ids []protocol.SessionID) ([]protocol.SessionID, error)
 }
 
-// keeper keeps the sessions that clients have asked for with their Hello, for as
-// long as it hears anything of them. The session of a client that is not heard of
-// ends by its TTL, whether connections are open or not.
+// keeper renews the sessions that clients have asked for with their Hello, for as long
+// as anything arrives from those clients. If nothing arrives from a client its session
+// ends after its TTL, even if its connections stay open.
 type keeper struct {
 	of      SessionKeeper
 	greeted chan struct{} // of capacity 1: opens has grown
@@ -60,7 +62,7 @@ type keeper struct {
 // keptClient is a client that this member serves.
 type keptClient struct {
 	heard atomic.Bool // since the last renewal was begun
-	conns int         // of the client; guarded, as what follows, by the keeper's mu
+	conns int         // of the client; the keeper's mu guards it and what follows
 
 	cluster protocol.UUID      // of session
 	session protocol.SessionID // 0: none that members keep
@@ -80,8 +82,8 @@ func newKeeper(of SessionKeeper) *keeper {
 	return &keeper{of: of, greeted: make(chan struct{}, 1), clients: map[protocol.UUID]*keptClient{}}
 }
 
-// join counts a connection of a client, and returns where to note that something
-// has arrived on it.
+// join counts a connection of a client, and returns the client, whose heard field notes
+// that something has arrived.
 func (k *keeper) join(id protocol.UUID) *keptClient {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -105,8 +107,8 @@ func (k *keeper) leave(id protocol.UUID) {
 	}
 }
 
-// open opens, or finds, the session of a client, and keeps it from then on. It
-// returns none if there is none in time.
+// open opens, or finds, the session of a client, and keeps it from then on. It returns
+// none if it is not opened in time.
 func (k *keeper) open(ctx context.Context, cluster protocol.UUID, o systemstate.Opening) systemstate.Opened {
 	ctx, cancel := context.WithTimeout(ctx, greetTimeout)
 	defer cancel()
@@ -126,7 +128,7 @@ func (k *keeper) open(ctx context.Context, cluster protocol.UUID, o systemstate.
 	}
 }
 
-// openAll asks for what clients have asked for, in few questions.
+// openAll opens the sessions that clients have asked for, many in one request.
 func (k *keeper) openAll(ctx context.Context) {
 	for {
 		select {
@@ -145,8 +147,8 @@ func (k *keeper) openAll(ctx context.Context) {
 	}
 }
 
-// openSome asks for the sessions of clients of one cluster. It reports whether
-// there was anything to ask, and whether it was answered within limit.
+// openSome opens the sessions of clients of one cluster. It reports whether there was
+// one to open, and whether the request was answered within limit.
 func (k *keeper) openSome(ctx context.Context, limit time.Duration) (more, ok bool) {
 	some := k.takeOpens()
 	if len(some) == 0 || ctx.Err() != nil {
@@ -173,7 +175,8 @@ func (k *keeper) openSome(ctx context.Context, limit time.Duration) (more, ok bo
 	return true, true
 }
 
-// takeOpens takes the first that wait, of one cluster, and drops who waits no more.
+// takeOpens takes the first waiting clients of one cluster, and drops those that no
+// longer wait.
 func (k *keeper) takeOpens() []greeting {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -187,7 +190,7 @@ func (k *keeper) takeOpens() []greeting {
 	return some
 }
 
-// keep has a session renewed from now on.
+// keep makes the keeper renew a session from now on.
 func (k *keeper) keep(cluster, client protocol.UUID, a systemstate.Opened) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -209,7 +212,7 @@ func (k *keeper) kept() int {
 	return n
 }
 
-// renewAll renews sessions when it is time, one question after the other.
+// renewAll renews the sessions that are due, one request after the other.
 func (k *keeper) renewAll(ctx context.Context) {
 	for tick := maxRenewTick; contexts.Pause(ctx, tick); {
 		var due map[protocol.UUID][]*keptClient
@@ -222,9 +225,9 @@ func (k *keeper) renewAll(ctx context.Context) {
 	}
 }
 
-// due returns, by cluster, whose sessions are to be renewed now, and when to look
-// again: those of which something has arrived since the last renewal was begun, a
-// fifth of the TTL ago or earlier.
+// due returns the clients whose sessions are to be renewed now, by cluster, and when to
+// look again. A session is due if a fifth of its TTL has passed since its last renewal
+// began, and something has arrived from its client since then.
 func (k *keeper) due(now time.Time) (due map[protocol.UUID][]*keptClient, next time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -246,8 +249,8 @@ func (k *keeper) due(now time.Time) (due map[protocol.UUID][]*keptClient, next t
 	return due, next
 }
 
-// renew renews the sessions of clients. What is not answered is due again at the
-// next look.
+// renew renews the sessions of clients. Sessions that are not answered for are due
+// again at the next look.
 func (k *keeper) renew(ctx context.Context, cluster protocol.UUID, clients []*keptClient) {
 	ids := make([]protocol.SessionID, 0, len(clients))
 	asked := make(map[protocol.SessionID]*keptClient, len(clients))

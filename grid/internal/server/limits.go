@@ -12,17 +12,17 @@ import (
 	"github.com/quorate/quorate/protocol"
 )
 
-// Bounds on what connections may cost. Those on bytes of the whole member
-// follow its memory: see Config.Budget.
+// Limits of connections. The limits in bytes for the whole member follow its memory:
+// see Config.Budget.
 const (
 	maxConnections  = 10_000 // of clients
-	maxPeers        = 1_000  // of members: nobody who floods clients' places may keep a member out
-	idlePeer        = 3      // ticks of the sweep without a byte, after which a member's connection may give way
-	maxPending      = 1_000  // whose purpose is not known yet; the oldest gives way
+	maxPeers        = 1_000  // of members: counted apart, so that a flood of clients does not keep members out
+	idlePeer        = 3      // ticks of the sweep without a byte, after which a member's connection may be closed for another
+	maxPending      = 1_000  // whose purpose is not known yet; beyond it the oldest is closed
 	maxShaking      = 16     // questions in flight before the handshake is done
 	maxQuestions    = 64     // of operators in flight, of all connections
-	maxSessions     = 1_024  // requests on sessions in flight, of a connection: a gateway has many sessions
-	fairSessions    = 16     // of a connection while all have crowdedSessions: a client has one or two
+	maxSessions     = 1_024  // requests on sessions in flight, per connection: a gateway has many sessions
+	fairSessions    = 16     // per connection while all together have crowdedSessions: a client has one or two
 	crowdedSessions = 32 << 10
 	sessionWaitHint = 100 // milliseconds
 	maxInboundConn  = 16 << 20
@@ -30,11 +30,11 @@ const (
 	maxOutbound     = 8 << 20 // above which reads are answered "busy"
 	hardOutbound    = 2 * maxOutbound
 	fairOutbound    = 256 << 10 // maxOutbound while all connections together have too much
-	largeBytes      = 4 << 10   // requests and replies from here on are counted one by one
+	largeBytes      = 4 << 10   // requests and replies of this size or larger are counted one by one
 	countStep       = 64 << 10
 	writePiece      = 128 << 10
 	sweepInterval   = time.Second
-	stallTimeout    = 10 * time.Second // without a byte of a frame that was begun, or taken of what is written
+	stallTimeout    = 10 * time.Second // without a byte of a frame that was begun, or without the peer reading what is written
 	slowestFrame    = 32 << 10         // bytes a second, after stallTimeout
 	budgetWait      = 2 * time.Second
 	defaultBudget   = 64 << 20
@@ -50,7 +50,7 @@ var (
 	errSlow   = errors.New("a frame that was begun has not arrived in time")
 )
 
-// purpose of a connection, as far as it is counted.
+// purpose is what a connection is counted as.
 type purpose uint8
 
 const (
@@ -60,14 +60,14 @@ const (
 	purposes
 )
 
-// counted is a connection in the server's books.
+// counted is the server's record of a connection.
 type counted struct {
 	purpose purpose
 	order   uint64    // of arrival
 	peer    *peerConn // of a member's
 }
 
-// peerConn is a member's connection, which notes when it has brought something.
+// peerConn is a member's connection that notes when bytes arrive.
 type peerConn struct {
 	net.Conn
 	tick *atomic.Int64 // of the server
@@ -82,9 +82,9 @@ func (c *peerConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// place counts an accepted connection. Where too many have not said what they
-// are for, the one that has had the most time gives way.
-func (s *Server) place(c net.Conn) bool {
+// register counts an accepted connection. If too many connections have not sent their
+// purpose, it closes the oldest of them. It is false if the server is closed.
+func (s *Server) register(c net.Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -98,7 +98,7 @@ func (s *Server) place(c net.Conn) bool {
 				oldest, order = o, k.order
 			}
 		}
-		s.giveWay(oldest)
+		s.evict(oldest)
 	}
 	s.arrivals++
 	s.conns[c] = counted{purpose: pending, order: s.arrivals}
@@ -107,19 +107,19 @@ func (s *Server) place(c net.Conn) bool {
 	return true
 }
 
-// giveWay closes a connection for another. mu is held.
-func (s *Server) giveWay(c net.Conn) {
-	_ = c.Close() // its goroutine takes it from the books
+// evict closes a connection in favour of another. mu is held.
+func (s *Server) evict(c net.Conn) {
+	_ = c.Close() // its goroutine unregisters it
 	k := s.conns[c]
 	s.counts[k.purpose]--
 	k.purpose = purposes // no longer counted
 	s.conns[c] = k
 }
 
-// displace closes the connection of a member that has brought nothing for longest,
-// so that those that do nothing keep no member out. The connections of members that
-// are in touch bring something all the time. mu is held.
-func (s *Server) displace() {
+// evictIdle closes the member's connection that has been idle for longest, so that idle
+// connections do not keep members out. The connections of members that are alive are
+// never idle for long. mu is held.
+func (s *Server) evictIdle() {
 	var idlest net.Conn
 	var of counted
 	now := s.tick.Load()
@@ -133,11 +133,11 @@ func (s *Server) displace() {
 		}
 	}
 	if idlest != nil {
-		s.giveWay(idlest)
+		s.evict(idlest)
 	}
 }
 
-// watch returns a member's connection as it is served.
+// watch wraps a member's connection to note when bytes arrive.
 func (s *Server) watch(c net.Conn) net.Conn {
 	w := &peerConn{Conn: c, tick: &s.tick}
 	s.mu.Lock()
@@ -148,7 +148,7 @@ func (s *Server) watch(c net.Conn) net.Conn {
 	return w
 }
 
-// admit moves a connection to those of its purpose, where there is room.
+// admit counts a connection by its purpose, unless there are too many of that.
 func (s *Server) admit(c net.Conn, p purpose) bool {
 	most := s.cfg.MaxConnections
 	if p == ofMember {
@@ -157,7 +157,7 @@ func (s *Server) admit(c net.Conn, p purpose) bool {
 	s.mu.Lock()
 	k := s.conns[c]
 	if s.counts[p] >= most && p == ofMember {
-		s.displace()
+		s.evictIdle()
 	}
 	full := s.counts[p] >= most
 	ok := !full && k.purpose == pending
@@ -173,12 +173,12 @@ func (s *Server) admit(c net.Conn, p purpose) bool {
 	}
 	s.mu.Unlock()
 	if warn {
-		s.log.Warn("connections are refused: too many", "from", addrOf(c), "limit", most)
+		s.log.Warn("connections are refused: too many", "address", addrOf(c), "limit", most)
 	}
 	return ok
 }
 
-func (s *Server) remove(c net.Conn) {
+func (s *Server) unregister(c net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if k := s.conns[c]; k.purpose < purposes {
@@ -187,8 +187,8 @@ func (s *Server) remove(c net.Conn) {
 	delete(s.conns, c)
 }
 
-// grow counts what large messages on their way in take, and waits a short time
-// where there is too much of it.
+// grow counts the bytes of large messages that arrive. If there are too many it waits a
+// short time.
 func (s *Server) grow(n int) error {
 	if n <= 0 {
 		s.inbound.Add(int64(n))
@@ -208,9 +208,8 @@ func (s *Server) grow(n int) error {
 	return nil
 }
 
-// sweep closes the connections of peers that do not go on: with a frame that
-// they began, or with reading what they asked for. What takes no memory, an
-// idle connection, may stay.
+// sweep closes the connections of peers that stall: that do not finish a frame, or do
+// not read their replies. An idle connection takes no memory, and stays.
 func (s *Server) sweep() {
 	tick := time.NewTicker(min(sweepInterval, s.cfg.StallTimeout/4))
 	defer tick.Stop()
@@ -236,10 +235,10 @@ func (s *Server) sweepOnce(now time.Time) {
 	for _, c := range clients {
 		switch {
 		case c.seen.stalledOut(c.traffic, s.cfg.StallTimeout, now):
-			s.log.Warn("client does not read its replies: connection closed", "from", addrOf(c.conn))
+			s.log.Warn("client does not read its replies: connection closed", "address", addrOf(c.conn))
 			c.traffic.abort()
 		case c.seen.stalledIn(c.frames, s.cfg.StallTimeout, now):
-			s.log.Debug("connection closed", "from", addrOf(c.conn), "err", errSlow)
+			s.log.Debug("connection closed", "address", addrOf(c.conn), "err", errSlow)
 			c.traffic.abort()
 		case c.seen.frame != 0:
 			begun = append(begun, c)
@@ -249,7 +248,8 @@ func (s *Server) sweepOnce(now time.Time) {
 	if s.inbound.Load() <= s.cfg.Budget*3/4 {
 		return
 	}
-	// Large messages fill what all have together: the slowest give way.
+	// Large messages have used up the budget of all connections: the slowest are
+	// closed.
 	slices.SortFunc(begun, func(a, b *clientConn) int { return a.seen.began.Compare(b.seen.began) })
 	for _, c := range begun[:len(begun)/2] {
 		if now.Sub(c.seen.began) > 2*sweepInterval {
@@ -258,7 +258,7 @@ func (s *Server) sweepOnce(now time.Time) {
 	}
 }
 
-// seen is what the sweep saw of a connection the last time. Of the sweep alone.
+// seen is what the sweep saw of a connection the last time. Only the sweep uses it.
 type seen struct {
 	frame   uint64 // that was waited for
 	began   time.Time
@@ -266,7 +266,7 @@ type seen struct {
 	writing time.Time
 }
 
-// stalledIn reports whether a frame has been begun and does not arrive.
+// stalledIn reports whether a frame was begun and does not arrive.
 func (n *seen) stalledIn(frames *protocol.FrameReader, patience time.Duration, now time.Time) bool {
 	frame, bytes := frames.Partial()
 	if frame != n.frame {
@@ -279,7 +279,7 @@ func (n *seen) stalledIn(frames *protocol.FrameReader, patience time.Duration, n
 	return now.Sub(n.began) > patience+time.Duration(bytes)*time.Second/slowestFrame
 }
 
-// stalledOut reports whether nothing is taken of what is written.
+// stalledOut reports whether the peer reads nothing of what is written.
 func (n *seen) stalledOut(t *traffic, patience time.Duration, now time.Time) bool {
 	written, busy := t.writing()
 	if !busy || written != n.written || n.writing.IsZero() {
@@ -292,19 +292,21 @@ func (n *seen) stalledOut(t *traffic, patience time.Duration, now time.Time) boo
 	return now.Sub(n.writing) > patience
 }
 
-// busyOut is the reply to a read whose answer has no room.
+// busyOut is the reply to a read whose result would exceed the limit of bytes on the
+// way out.
 func busyOut(id uint64) protocol.Reply {
 	p := protocol.Problem{Detail: "too much is in flight to this client", Wait: outWaitHint}
 	return protocol.Reply{ID: id, Code: protocol.CodeBusy, Body: p.Append(nil)}
 }
 
-// Load is what the connections of a member cost, for tests and metrics.
+// Load is the number of a member's connections and the bytes in flight on them, for
+// tests and metrics.
 type Load struct {
 	Pending, Clients, Members int
 	Inbound, Outbound         int64 // bytes of large messages, and of replies
 }
 
-// Load returns what the connections cost now.
+// Load returns the present load.
 func (s *Server) Load() Load {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -321,8 +323,8 @@ func (c *Config) setDefaults() {
 	c.StallTimeout = cmp.Or(c.StallTimeout, stallTimeout)
 }
 
-// shakeReader bounds what is read before the handshake is done, and notes after it
-// that something has arrived.
+// shakeReader bounds what is read before the handshake is done. After it, it notes that
+// something has arrived from the client.
 type shakeReader struct {
 	net.Conn
 	left int

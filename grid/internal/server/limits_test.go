@@ -57,7 +57,7 @@ func TestPendingGiveWay(t *testing.T) {
 	for range maxPending + 10 {
 		near, end := net.Pipe()
 		far = append(far, near)
-		if !s.place(end) {
+		if !s.register(end) {
 			t.Fatal("no place")
 		}
 		go s.serve(end)

@@ -43,14 +43,14 @@ type Backend interface {
 	Table() protocol.Table
 	// LeaderOf returns who leads a group, 0 if that is not known.
 	LeaderOf(protocol.GroupID) protocol.MemberID
-	// AddressOf returns where a member is.
+	// AddressOf returns the address of a member.
 	AddressOf(protocol.MemberID) (string, bool)
-	// PartitionOf returns the partition, of so many, that a request belongs to, also if
-	// it came with another.
+	// PartitionOf returns the partition that a request belongs to, out of a number of
+	// partitions, whatever partition the request names.
 	PartitionOf(q *protocol.Request, partitions int) protocol.PartitionID
 	SessionKeeper
-	// Session carries out a request on sessions, as Group.Submit does. Source says
-	// where it comes from.
+	// Session submits a request on sessions, as Group.Submit does. Source is where it
+	// comes from.
 	Session(q protocol.SessionRequest, source string, done func(protocol.Reply))
 	// Admin answers operators' questions.
 	Admin(ctx context.Context, q protocol.AdminRequest) protocol.Reply
@@ -79,13 +79,13 @@ type Config struct {
 	Network  *network.Network
 	Backend  Backend
 	Limits   protocol.Limits
-	Client   protocol.UUID // names this member where it forwards for a client
+	Client   protocol.UUID // names this member when it forwards for a client
 	Logger   *slog.Logger
 
-	StallTimeout   time.Duration // how long a peer may take nothing, or not go on with a frame; 0: 10 s
+	StallTimeout   time.Duration // how long a peer may read nothing, or not continue a frame; 0: 10 s
 	MaxConnections int           // of clients; 0: 10,000
 	MaxPeers       int           // connections of members; 0: 1,000
-	Budget         int64         // bytes that large messages may take on their way in, and replies out, each; 0: 64 MiB
+	Budget         int64         // bytes of large messages on their way in, and, apart from that, of replies on their way out; 0: 64 MiB
 }
 
 // Server serves the connections of a member.
@@ -127,7 +127,7 @@ func Start(cfg Config) *Server {
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.routes.Store(&Routes{})
-	s.tick.Store(idlePeer) // who says nothing from the start is idle at once
+	s.tick.Store(idlePeer) // a connection that never brings a byte is idle at once
 	s.wg.Go(s.accept)
 	s.wg.Go(s.pushTables)
 	s.wg.Go(s.sweep)
@@ -145,17 +145,17 @@ func (s *Server) SetRoutes(r *Routes) {
 // Serve serves one connection, of any origin, from its preface on. It returns
 // when the connection is closed.
 func (s *Server) Serve(c net.Conn) {
-	if !s.place(c) {
+	if !s.register(c) {
 		_ = c.Close() // the server is closed
 		return
 	}
 	s.serve(c)
 }
 
-// serve is Serve for a connection that has a place.
+// serve is Serve for a connection that is registered.
 func (s *Server) serve(c net.Conn) {
 	defer s.wg.Done()
-	defer s.remove(c)
+	defer s.unregister(c)
 	if err := c.SetReadDeadline(time.Now().Add(handshakeTimeout)); err != nil {
 		_ = c.Close() // broken already
 		return
@@ -164,7 +164,7 @@ func (s *Server) serve(c net.Conn) {
 	if err != nil {
 		s.stats.noPreface.Add(1)
 		// A port scanner or a health check of a load balancer: nothing to warn of.
-		s.log.Debug("connection without preface", "from", addrOf(c), "err", err)
+		s.log.Debug("connection without preface", "address", addrOf(c), "err", err)
 		_ = c.Close()
 		return
 	}
@@ -193,13 +193,13 @@ func (s *Server) serve(c net.Conn) {
 		}
 	default:
 		s.stats.noPreface.Add(1)
-		s.log.Debug("connection of unknown purpose", "from", addrOf(c), "purpose", byte(p))
+		s.log.Debug("connection of unknown purpose", "address", addrOf(c), "purpose", byte(p))
 		_ = c.Close()
 	}
 }
 
-// Drain stops accepting, says goodbye to all clients, and waits a short time
-// for what is in flight.
+// Drain stops accepting, sends all clients a Goodbye, and waits a short time for the
+// requests in flight.
 func (s *Server) Drain(reason string) {
 	_ = s.cfg.Listener.Close() // Close closes it again
 	s.mu.Lock()
@@ -220,9 +220,8 @@ func (s *Server) Drain(reason string) {
 	}
 }
 
-// LeaveGrid closes the connections of clients: they are those of a grid that
-// the member belongs to no more, and what its sessions are called may be the
-// name of another's in the next.
+// LeaveGrid closes the connections of clients, because the member no longer belongs to
+// their grid. The next grid may give out the same session numbers to others.
 func (s *Server) LeaveGrid() {
 	s.mu.Lock()
 	s.grid++
@@ -256,7 +255,7 @@ func (s *Server) accept() {
 		c, err := s.cfg.Listener.Accept()
 		switch {
 		case err == nil:
-			if s.place(c) { // before the next is accepted: the count is right at once
+			if s.register(c) { // before the next is accepted: the count is right at once
 				go s.serve(c)
 			} else {
 				_ = c.Close() // the server is closed
@@ -264,7 +263,8 @@ func (s *Server) accept() {
 		case errors.Is(err, net.ErrClosed):
 			return
 		default:
-			// Out of file descriptors, for example: others need the pause too.
+			// Out of file descriptors, for example: the pause gives others time to free
+			// some.
 			s.log.Warn("accept failed", "err", err)
 			select {
 			case <-s.ctx.Done():
@@ -277,13 +277,13 @@ func (s *Server) accept() {
 
 // servePeer answers another member's questions, as many at a time as arrive, up to
 // maxMemberQuestions. The context of one ends when its asker withdraws it or closes the
-// connection: it may have asked others by then, or be no more.
+// connection: the asker may have asked others by then, or be dead.
 func (s *Server) servePeer(c net.Conn) {
 	ctx, cancel := context.WithCancel(s.ctx)
 	p := &memberConn{Conn: c, answer: s.cfg.Backend.Peer, asked: map[uint64]context.CancelFunc{}, free: make(chan struct{}, maxMemberQuestions)}
 	err := p.serve(ctx)
 	if err != nil && err != io.EOF && ctx.Err() == nil {
-		s.log.Debug("member connection", "from", addrOf(c), "err", err)
+		s.log.Debug("member connection", "address", addrOf(c), "err", err)
 	}
 	cancel()
 	_ = c.Close() // perhaps a second time

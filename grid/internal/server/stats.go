@@ -6,24 +6,24 @@ import (
 	"github.com/quorate/quorate/protocol"
 )
 
-// counts are what a Server counts.
+// counts are the counters of a Server.
 type counts struct {
 	refused                                   [protocol.NumCodes]atomic.Uint64
 	tooMany, noPreface, handshake, slowReader atomic.Uint64
 	notOpened                                 atomic.Uint64 // sessions that a Hello wanted
 }
 
-// Stats are counts since the server was started, and what is now.
+// Stats are counters since the start of the server, and present numbers.
 type Stats struct {
-	Connections int // of clients, members and those that have not said yet
+	Connections int // of clients, of members, and those of unknown purpose
 	Clients     int
-	// SessionsKept are sessions that this member keeps for clients which are connected,
-	// SessionsNotOpened those that a Hello wanted and did not get.
+	// SessionsKept is how many sessions this member renews for connected clients,
+	// SessionsNotOpened how many a Hello asked for and did not get.
 	SessionsKept      int
 	SessionsNotOpened uint64
-	// Closed counts connections that were refused or given up, by reason.
+	// Closed counts connections that were refused or closed early, by reason.
 	Closed map[string]uint64
-	// Refused counts requests that no group was asked about.
+	// Refused counts requests that were refused before a group had them, by code.
 	Refused map[protocol.Code]uint64
 }
 

@@ -8,20 +8,20 @@ import (
 	"github.com/quorate/quorate/protocol"
 )
 
-// Clients are sent the table when it has changed, and when they ask for it: then
-// they look for a leader that nobody knows yet, or want a sign of life. Whoever
-// asks over and over, in order to keep the member from its work, costs it next to
-// nothing.
+// Clients are sent the table when it has changed, and when they ask for it. They ask
+// because they look for a leader that nobody knows yet, or to see whether the member is
+// alive. A client that asks over and over, in order to overload the member, costs it
+// next to nothing.
 const (
-	tableInterval = 20 * time.Millisecond // between two tables that are pushed, at least
-	tableAge      = 20 * time.Millisecond // of a table that is sent to who asks, at most
+	tableInterval = 20 * time.Millisecond // the shortest interval between two tables that are pushed
+	tableAge      = 20 * time.Millisecond // the greatest age of a table that is sent as an answer
 
-	// Who asks again within tableAgain for what it has been sent gets it from the
-	// sweep, within a second.
+	// A client that asks again within tableAgain, although the table has not changed,
+	// gets it from the sweep, within a second.
 	tableAgain = 250 * time.Millisecond
 
-	// Of questions that follow each other faster than tablePause maxTables are read
-	// in a row, then moreTables after a pause, and so on; each pause is twice as long
+	// If a client asks more often than every tablePause, maxTables questions are read
+	// in a row, then moreTables after a pause, and so on. Each pause is twice as long
 	// as the one before.
 	maxTables      = 100
 	moreTables     = 25
@@ -36,7 +36,8 @@ type tableMessage struct {
 	made    time.Time
 }
 
-// tablesSent is what a connection was sent.
+// tablesSent is the last table that a connection was sent, and what the client has
+// asked since.
 type tablesSent struct {
 	version uint64 // of the server's table, or an older one
 	at      time.Time
@@ -59,7 +60,7 @@ type tableSender struct {
 
 // TableChanged makes the server send the table to all clients soon.
 func (s *Server) TableChanged() {
-	s.version.Add(1) // before pushTables looks who is there
+	s.version.Add(1) // before pushTables reads who is connected
 	s.tables.Lock()
 	s.tables.message = nil
 	s.tables.Unlock()
@@ -102,8 +103,8 @@ func (s *Server) pushTables() {
 	}
 }
 
-// table returns the table as a message. To make one takes so much time that
-// whoever asks over and over could keep a member from its work.
+// table returns the table as a message. It is kept for a while, because encoding one
+// takes so long that a client that asks over and over could overload the member.
 func (s *Server) table() []byte {
 	s.tables.Lock()
 	defer s.tables.Unlock()
@@ -129,7 +130,7 @@ func (t *tableSender) version() uint64 {
 	return t.sent.version
 }
 
-// send sends a table, as the answer to what has been asked if there is such.
+// send sends a table. If the client has asked, it is the answer.
 func (t *tableSender) send(b []byte, version uint64, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -140,8 +141,8 @@ func (t *tableSender) send(b []byte, version uint64, now time.Time) {
 	t.out.sendFrame(b)
 }
 
-// answer answers a client that asks for the table: at once if it may not know it
-// yet, or has not been sent it lately.
+// answer answers a client that asks for the table: at once if the table has changed
+// since the client was sent one, or that was a while ago; else the sweep does.
 func (t *tableSender) answer(id uint64, now time.Time) {
 	version := t.s.version.Load() // before the table is taken
 	t.mu.Lock()
@@ -153,7 +154,7 @@ func (t *tableSender) answer(id uint64, now time.Time) {
 	}
 }
 
-// pay sends the table that answer did not.
+// pay sends the table that answer left to the sweep.
 func (t *tableSender) pay(now time.Time) {
 	t.mu.Lock()
 	owed := t.sent.owed
@@ -164,12 +165,11 @@ func (t *tableSender) pay(now time.Time) {
 	}
 }
 
-// slowDown holds back the reading of a connection that asks for tables without
-// end. A client waits for the answer, or a moment at least, before it asks again;
-// but a network that has stood still may bring what was asked meanwhile at once,
-// and what other requests are behind that must not wait for long. What was read
-// of a hostile connection would keep its reader for hours: it ends with the
-// connection.
+// slowDown delays the reading of a connection that asks for tables without end. A
+// proper client waits for the answer, or at least a moment, before it asks again; but
+// after a network has stalled many of its questions may arrive at once, and the other
+// requests behind them must not wait for long. The delays for the questions of a
+// hostile connection could add up to hours, so they end with the connection.
 func (t *tableSender) slowDown() error {
 	if time.Since(t.askedAt) >= tablePause {
 		t.asked = 0
@@ -189,7 +189,7 @@ func (t *tableSender) slowDown() error {
 	return nil
 }
 
-// pauseAfter returns how long to wait after so many questions in a row.
+// pauseAfter returns how long to wait after a number of questions in a row.
 func pauseAfter(asked int) time.Duration {
 	more := asked - maxTables
 	if more < 0 || more%moreTables != 0 {

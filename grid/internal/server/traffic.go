@@ -16,7 +16,7 @@ type traffic struct {
 	conn net.Conn
 
 	inFlight atomic.Int64
-	squeezed atomic.Bool // bytes in or out may be too many: look closer before reading on
+	squeezed atomic.Bool // there may be too many bytes in or out: mayRead must be asked before reading on
 
 	mu         sync.Mutex // guards what follows; nothing is called under it
 	out        []byte     // frames not yet taken by the writer
@@ -45,8 +45,8 @@ func (t *traffic) reply(r protocol.Reply) {
 	t.mu.Unlock()
 }
 
-// replyLarge answers a read. Where too much is in flight to this client, or
-// to all of them, the answer is that it should ask again.
+// replyLarge answers a read. If too many bytes are on their way to this client, or to
+// all of them, the reply is "busy" instead.
 func (t *traffic) replyLarge(r protocol.Reply) {
 	t.mu.Lock()
 	if t.crowded() {
@@ -99,7 +99,7 @@ func (t *traffic) appendFrame(b []byte) {
 	t.grown(start)
 }
 
-// grown wakes the writer, or gives up on a client that does not read.
+// grown wakes the writer, or closes the connection of a client that does not read.
 func (t *traffic) grown(before int) {
 	t.countOut()
 	if len(t.out)+t.taken >= softOutbound {
@@ -107,7 +107,7 @@ func (t *traffic) grown(before int) {
 	}
 	if len(t.out)+t.taken > hardOutbound {
 		t.s.stats.slowReader.Add(1)
-		t.s.log.Warn("client does not read its replies: connection closed", "from", addrOf(t.conn), "bytes", len(t.out)+t.taken)
+		t.s.log.Warn("client does not read its replies: connection closed", "address", addrOf(t.conn), "bytes", len(t.out)+t.taken)
 		t.closeLocked()
 		t.out = nil
 		_ = t.conn.Close() // wakes reader and writer
@@ -139,7 +139,7 @@ func (t *traffic) writing() (pieces uint64, busy bool) {
 	return t.written, t.taken > 0
 }
 
-// finish makes the writer end when it has written what there is.
+// finish makes the writer end when it has written everything.
 func (t *traffic) finish() {
 	t.mu.Lock()
 	t.closeLocked()
@@ -152,7 +152,8 @@ func (t *traffic) closeLocked() {
 	t.resume.Signal()
 }
 
-// write is the writer: it writes what has gathered while it wrote before.
+// write is the writer. Each time it writes everything that was appended during its last
+// write.
 func (t *traffic) write() {
 	var spare []byte
 	for {
@@ -161,8 +162,8 @@ func (t *traffic) write() {
 			for len(t.out) == 0 && !t.closed {
 				t.more.Wait()
 			}
-			// Replies come in runs, one entry's after the other: what is about to be
-			// answered shares the write.
+			// Replies come in runs, those of an entry together: yielding lets the rest
+			// of the run share the write.
 			t.mu.Unlock()
 			runtime.Gosched()
 			t.mu.Lock()
@@ -186,8 +187,8 @@ func (t *traffic) write() {
 	}
 }
 
-// writeAll writes in pieces, so that a peer that takes nothing is told from one
-// that is slow.
+// writeAll writes in pieces, so that a peer that reads nothing can be told from one
+// that reads slowly.
 func (t *traffic) writeAll(buf []byte) error {
 	for {
 		n := min(len(buf), writePiece)
@@ -207,7 +208,7 @@ func (t *traffic) writeAll(buf []byte) error {
 	}
 }
 
-// abort ends a connection without writing what is left.
+// abort closes the connection at once, without writing the rest.
 func (t *traffic) abort() {
 	t.mu.Lock()
 	t.closeLocked()
@@ -216,8 +217,8 @@ func (t *traffic) abort() {
 	_ = t.conn.Close() // wakes reader and writer
 }
 
-// throttle stops the reading while too much is in flight or on its way out;
-// false: closed.
+// throttle blocks the reader while too much is in flight or on its way out. It is false
+// if the connection is closed.
 func (t *traffic) throttle(limit int64) bool {
 	if t.inFlight.Load() < limit && !t.squeezed.Load() {
 		return true
@@ -233,7 +234,7 @@ func (t *traffic) throttle(limit int64) bool {
 	return !t.closed
 }
 
-// refuse answers a request that no group was asked about.
+// refuse answers a request that no group has had.
 func (t *traffic) refuse(r protocol.Reply) {
 	if int(r.Code) < protocol.NumCodes {
 		t.s.stats.refused[r.Code].Add(1)
@@ -241,7 +242,7 @@ func (t *traffic) refuse(r protocol.Reply) {
 	t.reply(r)
 }
 
-// begin counts a request in flight; of a large one its bytes, too.
+// begin counts a request in flight, and the bytes of a large one.
 func (t *traffic) begin(id uint64, bytes int) {
 	t.inFlight.Add(1)
 	if bytes < largeBytes {
@@ -271,7 +272,8 @@ func (t *traffic) end(id uint64) {
 	}
 }
 
-// forget gives back what a connection that has ended had counted.
+// forget subtracts what this connection, which has ended, has added to the server's
+// counts.
 func (t *traffic) forget() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -286,14 +288,15 @@ func (t *traffic) mayRead(limit int64) bool {
 	return n < limit && (t.inBytes < maxInboundConn || n == 0) && len(t.out)+t.taken < softOutbound
 }
 
-// crowded reports whether a large reply to a read has no room on its way out.
-// t.mu is held.
+// crowded reports whether too many bytes are on their way out for another large reply
+// to a read. t.mu is held.
 func (t *traffic) crowded() bool {
 	n := len(t.out) + t.taken
 	return n > maxOutbound || n > fairOutbound && t.s.outbound.Load() > t.s.cfg.Budget
 }
 
-// countOut keeps the count of all connections, in coarse steps. t.mu is held.
+// countOut updates the server's count of bytes on their way out, in coarse steps. t.mu
+// is held.
 func (t *traffic) countOut() {
 	n := len(t.out) + t.taken
 	if d := n - t.countedOut; d > countStep || d < -countStep || n == 0 && d != 0 {

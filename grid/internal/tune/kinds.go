@@ -9,7 +9,8 @@ import (
 
 type kindsKey struct{}
 
-// WithKinds returns a context whose members serve these kinds of structures.
+// WithKinds returns a context that makes members started with it serve these kinds of
+// structures.
 func WithKinds(ctx context.Context, all []structures.Kind) context.Context {
 	return context.WithValue(ctx, kindsKey{}, all)
 }

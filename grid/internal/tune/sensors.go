@@ -6,8 +6,8 @@ import (
 	"github.com/quorate/quorate/grid/internal/memory"
 )
 
-// Sensors replace what a member measures of its process and its machine, and how
-// its machine behaves. Nil ones change nothing.
+// Sensors replace a member's measurements of its process and its machine, and change
+// how its machine behaves. Nil fields change nothing.
 type Sensors struct {
 	Memory func() memory.Sample
 	Disk   func(dir string) (free, size uint64, err error)
@@ -17,7 +17,7 @@ type Sensors struct {
 
 type sensorsKey struct{}
 
-// WithSensors returns a context that carries s to the members started under it.
+// WithSensors returns a context that carries s to the members started with it.
 func WithSensors(ctx context.Context, s *Sensors) context.Context {
 	return context.WithValue(ctx, sensorsKey{}, s)
 }

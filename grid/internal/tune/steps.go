@@ -6,7 +6,7 @@ import (
 	"github.com/quorate/quorate/protocol"
 )
 
-// The points between the steps of giving a place back, in their order.
+// The points between the steps of giving a replica back to a member, in their order.
 const (
 	CopyAgreed    = "a copy is agreed, its group does not know"
 	CopyAdded     = "the group knows the copy, which may not have caught up"
@@ -17,7 +17,7 @@ const (
 )
 
 // The points between the steps of forming a cluster, in their order. Between
-// MemberListed and FormedLogged are those of a place in the system group.
+// MemberListed and FormedLogged come those of a replica of the system group.
 const (
 	FounderNoted   = "a member has noted that it founds"
 	ClusterFounded = "the cluster is in the founder's log"
@@ -34,7 +34,7 @@ const (
 	LeaveGranted = "a member may shut down, and has not been told"
 )
 
-// FormingPoints returns all points that a founder comes to.
+// FormingPoints returns all points that a founder reaches.
 func FormingPoints() []string {
 	return []string{
 		FounderNoted, ClusterFounded, Enlisted, MemberListed, CopyAgreed, CopyAdded, PromotionMade, PromotionDone,
@@ -44,8 +44,8 @@ func FormingPoints() []string {
 
 type stepsKey struct{}
 
-// WithSteps returns a context that has f told when the coordinator of a member
-// started under it has come to one of the points. The coordinator waits for f.
+// WithSteps returns a context that makes the coordinator of a member started with it
+// call f at each of the points. The coordinator waits for f.
 func WithSteps(ctx context.Context, f func(point string, g protocol.GroupID)) context.Context {
 	return context.WithValue(ctx, stepsKey{}, f)
 }

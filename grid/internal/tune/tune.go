@@ -1,5 +1,5 @@
-// Package tune lets tests change the engine of a member that they start:
-// planted faults, and how soon snapshots are taken. Nothing else can.
+// Package tune lets tests change a member that they start: the engine, the kinds that
+// it serves, and what it measures. Package grid has no other way to do that.
 package tune
 
 import (
@@ -10,7 +10,7 @@ import (
 
 type contextKey struct{}
 
-// With returns a context that carries f to the members started under it.
+// With returns a context that carries f to the members started with it.
 func With(ctx context.Context, f func(*shardgroups.Config)) context.Context {
 	return context.WithValue(ctx, contextKey{}, f)
 }

@@ -1,7 +1,7 @@
 package web
 
-// Definitions are all metrics of a member, without the prefix quorate_ and
-// beside those of Go and of the process. docs/operations.md lists them.
+// Definitions are all metrics of a member, without the prefix quorate_, except those of
+// the Go runtime and of the process. docs/operations.md lists them.
 var Definitions = []Definition{
 	{"info", Gauge, "1, with what the member is.", []string{"version", "cluster", "member", "durability"}},
 	{"ready", Gauge, "1 while the member serves.", nil},

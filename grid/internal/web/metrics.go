@@ -11,8 +11,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Metrics are the values of all metrics at one moment, by their names without
-// the prefix. What is not in Definitions may not be in it.
+// Metrics are the values of all metrics at one moment, by their names without the
+// prefix. Only names in Definitions are allowed.
 type Metrics map[string][]Value
 
 // Value is one value of a metric.
@@ -20,7 +20,7 @@ type Value struct {
 	Labels []string // values, in the order of the definition
 	Number float64
 	// Histogram, instead of Number.
-	Bounds []float64 // upper ends of the buckets
+	Bounds []float64 // upper bounds of the buckets
 	Counts []uint64  // by bucket, one more than Bounds
 	Sum    float64
 }
@@ -30,7 +30,7 @@ func (m Metrics) Add(name string, number float64, labels ...string) {
 	m[name] = append(m[name], Value{Number: number, Labels: labels})
 }
 
-// AddHistogram adds a histogram; counts has one more than bounds.
+// AddHistogram adds a histogram. counts has one element more than bounds.
 func (m Metrics) AddHistogram(name string, bounds []float64, counts []uint64, sum float64, labels ...string) {
 	m[name] = append(m[name], Value{Bounds: bounds, Counts: counts, Sum: sum, Labels: labels})
 }
@@ -42,7 +42,7 @@ const (
 	maxScrapes    = 4
 )
 
-// Definition says what a metric is.
+// Definition describes a metric.
 type Definition struct {
 	Name   string
 	Type   Type
@@ -60,7 +60,7 @@ const (
 	Histogram
 )
 
-// collector hands a member's values to Prometheus.
+// collector passes a member's values to Prometheus.
 type collector struct {
 	values func() Metrics
 	descs  map[string]*prometheus.Desc
@@ -105,7 +105,7 @@ func metric(desc *prometheus.Desc, t Type, v Value) (prometheus.Metric, error) {
 		}
 		return prometheus.NewConstMetric(desc, kind, v.Number, v.Labels...)
 	}
-	// Prometheus wants each bucket to include those below it.
+	// In Prometheus each bucket includes those below it.
 	buckets := make(map[float64]uint64, len(v.Bounds))
 	var n uint64
 	for i, c := range v.Counts {
@@ -118,7 +118,7 @@ func metric(desc *prometheus.Desc, t Type, v Value) (prometheus.Metric, error) {
 }
 
 func metricsHandler(values func() Metrics) http.Handler {
-	// A registry of the member's own: a process may have several members.
+	// Each member has its own registry: a process may have several members.
 	r := prometheus.NewRegistry()
 	r.MustRegister(newCollector(values), collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

@@ -17,28 +17,28 @@ import (
 const (
 	headerTimeout  = 5 * time.Second
 	idleTimeout    = 2 * time.Minute
-	writeTimeout   = 2 * time.Minute // a profile of a minute must fit
+	writeTimeout   = 2 * time.Minute // long enough for a profile of a minute
 	maxHeaderBytes = 16 << 10
 	maxConnections = 64
 	closeTimeout   = 2 * time.Second
 )
 
-// Health is how a member is.
+// Health is what the probes answer.
 type Health struct {
-	Dead   string // why the process is not worth keeping; empty: it lives
+	Dead   string // why the process should be restarted; empty: it is alive
 	Ready  bool
 	Checks []Check
 }
 
-// Check is one thing that was looked at.
+// Check is one line of /readyz?verbose.
 type Check struct {
 	Name   string
 	OK     bool
 	Detail string
 }
 
-// Config is what a Server needs of its member. The functions are called from
-// many goroutines.
+// Config is what a Server needs of its member. Its functions must be safe for
+// concurrent use.
 type Config struct {
 	Listener net.Listener
 	Health   func() Health
@@ -46,13 +46,13 @@ type Config struct {
 	Logger   *slog.Logger
 }
 
-// Server answers until it is closed.
+// Server serves HTTP until it is closed.
 type Server struct {
 	http *http.Server
 	done sync.WaitGroup
 }
 
-// Start begins to answer.
+// Start begins to serve.
 func Start(cfg Config) *Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { live(w, cfg.Health()) })
@@ -79,7 +79,7 @@ func Start(cfg Config) *Server {
 	return s
 }
 
-// Close stops answering. What is being answered has a moment to end.
+// Close stops serving. Requests in flight have a short time to end.
 func (s *Server) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
@@ -149,9 +149,9 @@ func plain(w http.ResponseWriter, code int, text string) {
 	_, _ = io.WriteString(w, text) // a caller that has gone needs no answer
 }
 
-// localOnly refuses callers from elsewhere, whatever the listener's address: a
-// profile shows what is in memory. A page in a browser on this machine that
-// has its name resolve to it is from elsewhere, too.
+// localOnly refuses callers on other machines, whatever the listener's address, because
+// a profile shows what is in memory. It also refuses a web page in a browser on this
+// machine whose host name resolves to it (DNS rebinding).
 func localOnly(f http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !isLoopback(r.RemoteAddr) || !isLoopback(r.Host) {
@@ -171,8 +171,8 @@ func isLoopback(address string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// limit bounds the connections that are open at a time; others wait in the
-// listener's queue.
+// limit bounds the connections that are open at a time. Others wait in the listener's
+// queue.
 func limit(l net.Listener, n int) net.Listener {
 	return &limited{Listener: l, room: make(chan struct{}, n), closed: make(chan struct{})}
 }
