@@ -11,9 +11,9 @@ import (
 	"github.com/quorate/quorate/protocol"
 )
 
-// Ask asks the member at one address what an operator wants to know, over a
-// connection of its own: it needs neither a quorum nor a formed grid. What says
-// what, for example "status"; the answer is a CBOR map that it defines.
+// Ask sends an operator's question to the member at one address, over a connection of
+// its own. It needs neither a quorum nor a formed grid. what names the question, for
+// example "status", and defines the answer, which is a CBOR map.
 func Ask(ctx context.Context, address, what string, args []byte, opts ...Option) ([]byte, error) {
 	cfg, err := newConfig([]string{address}, opts)
 	if err != nil {

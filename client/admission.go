@@ -18,23 +18,23 @@ const waitLanes = 4
 // heldBackEvery is the time between two warnings that calls are held back.
 const heldBackEvery = 10 * time.Second
 
-// admission bounds the waiting calls of a client that are at the grid, so that
-// capacity is left for everything else: for the releases, puts and confirms that
-// they wait for (WAIT-4).
+// admission bounds the waiting calls that a client has sent to the grid, so that
+// capacity is left for everything else, and above all for the releases, puts and
+// confirms that those calls wait for (WAIT-4).
 //
-//   - Of one operation of one structure a quarter of the slots of a partition (256)
-//     may wait. Further calls are queued in the client, in order: those before them
-//     wait for the same, and are served first in any case.
-//   - In one partition three quarters of the slots (768) may be taken by waiting
-//     calls. A call over that is refused: what it would be queued behind has nothing
-//     to do with it, and need never end.
-//   - Each admitted call has a lane: the connection with that number, at whichever
-//     member leads, carries it. A lane has as many calls as a connection may have in
-//     flight, repeats counted (960), so every member that may lead can take them. Four
-//     lanes are all there are (3,840 calls). A call over that is refused.
+//   - Of one operation of one structure as many calls may wait as a quarter of a
+//     partition's slots (256). Further calls are queued in the client, in order: they
+//     would be served after the others in any case.
+//   - In one partition waiting calls may take three quarters of the slots (768). A
+//     call over that is refused: it would be queued behind calls that have nothing to
+//     do with it, and that need never end.
+//   - Each admitted call has a lane, and is carried by the connection with the number
+//     of the lane, to whichever member leads. A lane has as many calls as a connection
+//     may have in flight, counting repeats (960), so that every possible leader can
+//     take them. There are four lanes (3,840 calls). A call over that is refused.
 //
-// A call counts as admitted as long as it has its slot: until the grid has said what
-// became of it. It is safe for concurrent use.
+// A call counts as admitted as long as it has its slot, which is until the grid has
+// answered it definitely. admission is safe for concurrent use.
 type admission struct {
 	mu         sync.Mutex
 	queues     map[waitKey]*waitQueue
@@ -44,7 +44,7 @@ type admission struct {
 	warned     time.Duration                // when the last warning of queued calls was logged; 0: never
 }
 
-// waitKey is what a waiting call waits for.
+// waitKey identifies what a waiting call waits for.
 type waitKey struct {
 	partition protocol.PartitionID
 	kind      protocol.KindID
@@ -52,8 +52,8 @@ type waitKey struct {
 	name      string
 }
 
-// waitQueue is the calls that wait for the same. Invariant: nobody is queued if one
-// more may be admitted.
+// waitQueue holds the calls that wait for the same thing. Invariant: no call is queued
+// while one more may be admitted.
 type waitQueue struct {
 	admitted int
 	waiters  list.List // of *waiter, the oldest first
@@ -70,7 +70,7 @@ func waitKeyOf(c *call) waitKey {
 	return waitKey{c.spec.Partition, c.spec.Kind, c.spec.Op, c.spec.Name}
 }
 
-// waitBounds are the bounds of admission under the limits of a grid.
+// waitBounds returns the bounds of admission for the limits of a grid.
 func waitBounds(l *protocol.Limits) (queue, partition, lane int) {
 	slots := int(l.Slots)
 	if slots == 0 {
@@ -116,8 +116,7 @@ func (a *admission) enter(key waitKey, l *protocol.Limits) (lane int, queued *wa
 	return lane, nil, nil
 }
 
-// leave ends the admission of a call. The first waiter for the same is admitted in its
-// place.
+// leave ends the admission of a call, and admits the first waiter for the same thing.
 func (a *admission) leave(key waitKey, lane int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -159,8 +158,8 @@ func (a *admission) heldBack() int {
 	return a.held
 }
 
-// admitWaiting has a waiting call admitted. It reports true if the time that the call
-// may wait was over before: then nothing was sent.
+// admitWaiting waits until a waiting call is admitted. It reports true if the time that
+// the call may wait was over first: then nothing was sent.
 func (c *call) admitWaiting(ctx context.Context) (over bool, err error) {
 	key := waitKeyOf(c)
 	lane, w, err := c.client.admission.enter(key, c.client.limits.Load())

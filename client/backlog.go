@@ -10,15 +10,16 @@ import (
 
 const (
 	maxBacklog = 64 << 10 // calls that wait for one connection
-	// A call is refused at once if it would wait for longer than this part of the time
-	// that it has: the rest is for the answer, and for the error of the estimate.
+	// backlogShare says how long a call may wait here: one in so many parts of the time
+	// that it has. A call that would wait longer is refused at once. The rest of the
+	// time is for the answer, and for the error of the estimate.
 	backlogShare = 8
 )
 
-// backlog is the calls that wait until a connection may have one more request in
-// flight, the oldest first. Nothing of them has been sent. Their callers sleep as if
-// the calls were in flight: whoever ends a request sends the next call, and only the
-// answer wakes the caller.
+// backlog holds the calls that wait until a connection may have one more request in
+// flight, the oldest first. None of them has been sent. Their callers sleep as if the
+// calls were in flight: the goroutine that ends a request sends the next call, and only
+// its answer wakes its caller.
 type backlog struct {
 	first, last *call
 	n           int
@@ -52,7 +53,7 @@ func (b *backlog) remove(c *call) {
 	b.n--
 }
 
-// takeAll empties the backlog. Each call is to be ended.
+// takeAll empties the backlog. The caller must end each call.
 func (b *backlog) takeAll() (all []*call) {
 	for c := b.first; c != nil; c = b.first {
 		b.remove(c)
@@ -61,7 +62,7 @@ func (b *backlog) takeAll() (all []*call) {
 	return all
 }
 
-// takeLate takes out the calls whose time is over.
+// takeLate removes the calls whose time is over.
 func (b *backlog) takeLate(now time.Duration) (late []*call) {
 	for c := b.first; c != nil; {
 		next := c.after
@@ -91,8 +92,8 @@ func (n *conn) hopeless(c *call, now time.Duration) bool {
 	return n.backlog.n > 0 && c.deadline != 0 && !c.sent && n.window.wait(n.backlog.n) > (c.deadline-now)/backlogShare
 }
 
-// refuses reports whether a call is refused before anything was made of it, which
-// costs little.
+// refuses reports whether a call is refused before any work is done for it, so that
+// refusing is cheap.
 func (n *conn) refuses(c *call) bool {
 	if n.waiting || !n.crowded.Load() {
 		return false
@@ -107,8 +108,8 @@ func (n *conn) refuses(c *call) bool {
 }
 
 // sendBacklog sends as many calls of the backlog as may be in flight. It ends calls
-// that can no longer be answered in time. mu is held. It reports whether the writer
-// is to be woken.
+// that can no longer be answered in time. It reports whether the writer must be woken.
+// mu is held.
 func (n *conn) sendBacklog(now time.Duration) (wake bool) {
 	soonest := now + n.window.shortest()
 	for n.backlog.first != nil && n.admit(false) == nil {
@@ -142,8 +143,8 @@ func (c *call) overloaded(why error) error {
 	}
 }
 
-// detail is why an attempt ended, without the condition that the cause of the error
-// names already.
+// detail returns why an attempt ended, without the condition that the cause of the
+// error names already.
 func detail(why error) string {
 	return strings.TrimPrefix(why.Error(), quorate.ErrOverloaded.Error()+": ")
 }

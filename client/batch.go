@@ -11,8 +11,8 @@ import (
 
 const batchMax = 1024 // calls of one InvokeAll that are sent together
 
-// InvokeAll carries out many calls, those to one member in one frame of 1024 calls at
-// most. [structures.Invoker] says what it promises.
+// InvokeAll carries out many calls. It sends those for one member together, in frames
+// of at most 1024 calls. [structures.Invoker] says what it promises.
 func (c *Client) InvokeAll(ctx context.Context, calls []structures.Call) ([]structures.Reply, []error) {
 	b := batch{client: c, ctx: ctx, replies: make([]structures.Reply, len(calls)), errs: make([]error, len(calls))}
 	for i := 0; i < len(calls); {
@@ -28,19 +28,19 @@ func (c *Client) InvokeAll(ctx context.Context, calls []structures.Call) ([]stru
 	return b.replies, b.errs
 }
 
-// batch is one InvokeAll under way. A call that cannot be sent at once, or that did
-// not succeed at once, goes on by itself like a single call.
+// batch is one InvokeAll in progress. A call that cannot be sent with the batch, or
+// whose first attempt fails, continues like a single call.
 type batch struct {
 	client  *Client
 	ctx     context.Context
 	replies []structures.Reply
 	errs    []error
 	loads   []load
-	later   []item // gathered, and go on by themselves after the rest was sent
+	later   []item // gathered calls that continue as single calls after the rest was sent
 	workers sync.WaitGroup
 }
 
-// load is the calls for one connection.
+// load holds the calls for one connection.
 type load struct {
 	n     *conn
 	r     *routes
@@ -53,9 +53,9 @@ type item struct {
 	sent bool
 }
 
-// gather takes calls from the i-th on, as long as there are slots for them without
-// waiting: waiting for one while holding others could last for ever. It returns the
-// first call that it did not take.
+// gather takes calls from the i-th on, as long as there are free slots for them. It
+// does not wait for a slot, because waiting for one while holding others could last for
+// ever. It returns the index of the first call that it did not take.
 func (b *batch) gather(calls []structures.Call, i int) int {
 	b.loads = b.loads[:0]
 	for count := 0; i < len(calls) && count < batchMax; i++ {
@@ -130,8 +130,8 @@ func (b *batch) send() {
 	}
 }
 
-// sendBatch queues the requests of calls in one frame. It reports false, and has done
-// nothing, if the connection takes no more.
+// sendBatch queues the requests of calls in one frame. If the connection takes no more
+// it does nothing and reports false.
 func (n *conn) sendBatch(epoch protocol.Epoch, items []item) bool {
 	now := n.client.now()
 	n.mu.Lock()
@@ -201,7 +201,7 @@ func (b *batch) collect() {
 	}
 }
 
-// goOn carries a call out like a single one.
+// goOn continues a call like a single one.
 func (b *batch) goOn(it item) {
 	b.workers.Go(func() { b.end(it, it.c.run(b.ctx)) })
 }

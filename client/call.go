@@ -13,10 +13,10 @@ import (
 	"github.com/quorate/quorate/structures"
 )
 
-// requestOverhead is at most what a request has beside name and body.
+// requestOverhead is the most that a request has besides name and body, in bytes.
 const requestOverhead = 96
 
-// call is one call under way. It is pooled; the channel of its attempt is used again.
+// call is one call in progress. It is pooled; the channel of its attempt is reused.
 type call struct {
 	attempt  // the last one
 	client   *Client
@@ -24,23 +24,23 @@ type call struct {
 	spec     structures.Call
 	req      protocol.Request
 	deadline time.Duration // on the client's clock; 0: none
-	// begun is the client's clock when the call began, and 0 once it has waited
-	// for anything: it spares the first attempt a reading of the clock.
+	// begun is the time on the client's clock when the call began, and 0 once it has
+	// waited for anything. It spares the first attempt a reading of the clock.
 	begun time.Duration
 
 	// The identity of a mutation: req.Caller, a slot of slots.
 	sess  *session
 	slots *slotTable
 	sent  bool // an attempt was sent under this identity
-	// unsettled says that an attempt under this identity may have entered and
-	// was not answered. Only a definite answer under the identity settles it.
+	// unsettled is set while an attempt under this identity may have entered and was
+	// not answered. Only a definite answer under the identity clears it.
 	unsettled bool
 
 	waiting  bool // uses a connection for waiting calls, the one of its lane
 	admitted bool // a waiting call that counts in lane
 	lane     int
-	// until is when the time to wait of a call that was held back is over, on the
-	// client's clock. 0: the grid bounds it, or nothing does.
+	// until is when the time to wait is over for a call that was queued in the client,
+	// on the client's clock. 0: the grid bounds the wait, or nothing does.
 	until   time.Duration
 	grant   bool // a waiting call: no attempt of it is ever overdue
 	control bool // cancels or confirms; every definite answer is its result
@@ -87,11 +87,12 @@ func (c *Client) Invoke(ctx context.Context, spec structures.Call) (structures.R
 	return k.finish(err)
 }
 
-// finish frees the slot and makes the caller's answer.
+// finish frees the slot and returns the caller's answer.
 func (c *call) finish(err error) (structures.Reply, error) {
 	if err != nil {
 		err = c.fail(err)
-		// A call that may have been granted something is cancelled until that is known.
+		// A call that may have been granted something is cancelled again and again,
+		// until the outcome is known.
 		if c.spec.Late != nil && c.slots != nil && errors.Is(err, quorate.ErrOutcomeUnknown) {
 			c.settleLater(c.controlCall(protocol.OpCancel))
 		}
@@ -113,7 +114,7 @@ func (c *call) finish(err error) (structures.Reply, error) {
 		r.Lease = c.sess.lease
 	}
 	if c.spec.Late != nil && r.Code == protocol.CodeOK && r.Lease.Err() != nil {
-		// Giving up is final: it is nobody's.
+		// Giving up is final: a grant that arrives now belongs to nobody.
 		c.spec.Late(r)
 		return structures.Reply{}, &quorate.Error{
 			Op: c.spec.Verb, Object: c.spec.Object(), Cause: context.Cause(r.Lease),
@@ -150,7 +151,7 @@ func (c *call) begin(ctx context.Context) error {
 	return nil
 }
 
-// fail makes the caller's error. An error that is one already is kept.
+// fail makes the caller's error of err, unless it is one already.
 func (c *call) fail(err error) error {
 	var done *quorate.Error
 	if errors.As(err, &done) {
@@ -205,8 +206,8 @@ func (c *call) ended(ctx context.Context) error {
 	return nil
 }
 
-// overdue is the error of a call whose deadline has passed. If the deadline is that of
-// ctx, it is why ctx ends, which it does in a moment.
+// overdue returns the error of a call whose deadline has passed. If it is ctx's
+// deadline, ctx ends within a moment, and the error is the reason why.
 func overdue(ctx context.Context) error {
 	if _, ok := ctx.Deadline(); ok {
 		t := time.NewTimer(10 * time.Millisecond)
@@ -220,8 +221,8 @@ func overdue(ctx context.Context) error {
 	return context.DeadlineExceeded
 }
 
-// pause waits until one of the channels is closed, at most d, and returns why
-// the call has ended, if it has. A nil channel waits for nothing.
+// pause waits until one of the channels is closed, or d has passed. It returns the
+// reason if the call has ended. A nil channel is ignored.
 func (c *call) pause(ctx context.Context, d time.Duration, a, b <-chan struct{}) error {
 	c.begun = 0
 	if c.deadline != 0 {
@@ -242,8 +243,8 @@ func (c *call) pause(ctx context.Context, d time.Duration, a, b <-chan struct{})
 // lostPause is the wait until a link has dropped a lost connection.
 const lostPause = time.Millisecond
 
-// run makes attempts until there is a definite answer, which is then in
-// c.reply, or until the call has ended.
+// run makes attempts until there is a definite answer, which it leaves in c.reply, or
+// until the call has ended.
 func (c *call) run(ctx context.Context) error {
 	if n, _, _ := c.route(); n != nil && n.refuses(c) {
 		return c.overloaded(errFull)
@@ -278,7 +279,7 @@ func (c *call) run(ctx context.Context) error {
 		if err == quorate.ErrGridLost {
 			return err
 		}
-		if err != nil { // leaving, or lost: its link drops it in a moment
+		if err != nil { // its member is leaving, or it is lost: its link drops it in a moment
 			if err := c.pause(ctx, lostPause, nil, nil); err != nil {
 				return err
 			}
@@ -345,7 +346,7 @@ func (c *call) route() (*conn, *link, *routes) {
 			}
 		}
 		if m = g.leader; m == nil {
-			// A replica may know why there is none. It enters nothing.
+			// Another replica may know why there is no leader. It enters nothing.
 			if n := connected(g, r, c.tries); n != nil && c.tries%2 == 1 && !c.waiting {
 				return n, n.link, r
 			}
@@ -359,8 +360,8 @@ func (c *call) route() (*conn, *link, *routes) {
 	return m.ordinary.conn.Load(), &m.ordinary, r
 }
 
-// connected returns a connection to a replica of the group, another one for
-// another attempt.
+// connected returns a connection to a replica of the group, a different one for each
+// attempt.
 func connected(g *group, r *routes, attempt int) *conn {
 	for i := range g.replicas {
 		id := g.replicas[(attempt+i)%len(g.replicas)]
@@ -402,7 +403,7 @@ func (c *call) send(n *conn, r *routes) error {
 	case c.cluster != c.client.table.cluster.Load():
 		return quorate.ErrGridLost
 	default:
-		return errConnClosed // to the cluster before, and about to be closed
+		return errConnClosed // of the former cluster, and about to be closed
 	}
 	now := c.begun
 	if now == 0 {
@@ -413,7 +414,7 @@ func (c *call) send(n *conn, r *routes) error {
 	return n.send(c, now)
 }
 
-// wait waits for the end of an attempt. Its error ends the call.
+// wait waits for the end of an attempt. An error ends the call.
 func (c *call) wait(ctx context.Context, n *conn, r *routes) error {
 	if c.grant {
 		return c.waitGrant(ctx, n, r)

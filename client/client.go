@@ -47,9 +47,9 @@ type Client struct {
 var _ structures.Invoker = (*Client)(nil)
 
 // Dial connects to a grid through its members at the seed addresses. It returns with
-// the routing table of the first one that answers, after 5 s at most, or when ctx
-// ends. ctx bounds only Dial itself. A seed is host:port; blanks around it do not
-// count, and its name is resolved whenever it is used.
+// the routing table of the first one that answers, after 5 s at most, or when ctx ends.
+// ctx bounds only Dial itself. A seed is host:port. Blanks around it are ignored. Its
+// name is resolved each time it is used.
 //
 // Errors: [quorate.ErrInvalid] names each wrong seed and option;
 // [quorate.ErrUnavailable] names each seed with the reason why it did not answer,
@@ -94,10 +94,10 @@ func Dial(ctx context.Context, seeds []string, opts ...Option) (*Client, error) 
 	return c, nil
 }
 
-// Close ends the session, so that what it holds is free at once, and then the
-// connections. Calls in flight return [quorate.ErrClosed]. Close waits at most a
-// second for the grid, returns when no goroutine is left, and may be called twice.
-// Its error is always nil.
+// Close ends the session, so that others can have at once what it holds, and then
+// closes the connections. Calls in flight return [quorate.ErrClosed]. Close waits at
+// most a second for the grid, and returns when no goroutine of the client is left. It
+// may be called more than once. Its error is always nil.
 func (c *Client) Close() error {
 	c.closeOnce.Do(func() {
 		c.sessions.close()
@@ -112,8 +112,8 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Partition returns the partition of a key of a structure; of a structure without
-// keys the key is nil.
+// Partition returns the partition of a key of a structure. For a structure without keys
+// pass nil.
 func (c *Client) Partition(name string, key []byte) protocol.PartitionID {
 	return partition.Of(c.partitions, name, key)
 }
@@ -148,8 +148,8 @@ func (c *Client) linkTo(id protocol.MemberID) *link {
 	return nil
 }
 
-// attach starts a connection and gives it to its link. It closes a connection
-// that cannot be used.
+// attach starts a connection and hands it to its link. It closes a connection that
+// cannot be used.
 func (c *Client) attach(l *link, g greeted) error {
 	err := error(nil)
 	in := c.table.cluster.Load()

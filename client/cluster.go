@@ -9,25 +9,25 @@ import (
 	"github.com/quorate/quorate/protocol"
 )
 
-// cluster is one cluster that the client has known. A cluster in memory that has
-// lost its majority is formed anew, as another one, and the client switches to it.
-// Calls, sessions and connections belong to one cluster: what was begun in one
-// never reaches another, where its session could be another client's.
+// cluster is one cluster that the client has known. A cluster in memory that has lost
+// its majority is formed anew, as another one, and the client switches to it. Calls,
+// sessions and connections belong to one cluster: a call that was begun in one is never
+// sent to another, where its session number could be another client's.
 type cluster struct {
 	id   protocol.UUID
 	name string
 }
 
-// foreignMember is the error of a member that belongs to another cluster. The
-// refresher then looks whether that is the one to switch to.
+// foreignMember returns the error of a member that belongs to another cluster. The
+// refresher then checks whether to switch to that cluster.
 func (f *refresher) foreignMember(w *protocol.Welcome) error {
 	f.foreign.Store(true)
 	return fmt.Errorf("%w: the member belongs to cluster %v, the client to %v: dial again to use that one",
 		quorate.ErrInvalid, w.Cluster, f.client.Cluster())
 }
 
-// switchCluster goes over to the cluster that was formed in place of the client's
-// own, if that is proved to be lost. It reports whether it did.
+// switchCluster switches to the cluster that was formed in place of the client's own,
+// if the client's own is proved to be lost. It reports whether it has switched.
 func (f *refresher) switchCluster() bool {
 	c := f.client
 	if !f.foreign.Swap(false) || c.durability != "memory" || f.connected() {
@@ -57,11 +57,11 @@ func (f *refresher) switchCluster() bool {
 // newCluster returns the Welcome of a member of the cluster that was formed in
 // place of one in memory; nil: there is no proof of one.
 //
-// Proof is that members of one other cluster of the same name answer at a majority
-// of the addresses of old's members: at an address there is one process, and its
-// memory is of one cluster. If nobody answers at any of them, the members have
-// moved, and the seeds count in their place, as they do in Dial. A member that
-// answers for old, or for a third cluster, is proof of the contrary.
+// The proof is that members of one other cluster, of the same name, answer at a
+// majority of the addresses of old's members: at an address there is one process, and
+// its memory belongs to one cluster. If nobody answers at any of these addresses the
+// members have moved, and the addresses of the seeds count instead, as in Dial. A
+// member that answers for old, or for a third cluster, refutes the proof.
 func (f *refresher) newCluster(old *cluster) *protocol.Welcome {
 	members := map[string]bool{} // addresses; false: nobody answers
 	c := f.client
@@ -75,7 +75,7 @@ func (f *refresher) newCluster(old *cluster) *protocol.Welcome {
 	var found *protocol.Welcome
 	for a, w := range f.welcomes(members, seeds) {
 		if w.Cluster == (protocol.UUID{}) || len(w.Table.Partitions) == 0 {
-			continue // blank, or not formed yet
+			continue // it is blank, or its cluster is not formed yet
 		}
 		if w.Cluster == old.id || w.Name != old.name || w.Durability != c.durability ||
 			len(w.Table.Partitions) != c.partitions || found != nil && found.Cluster != w.Cluster {

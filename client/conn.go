@@ -15,7 +15,7 @@ import (
 
 const (
 	idBits         = 16        // of a request ID that are its index in the table
-	maxPending     = 512 << 10 // bytes not yet written, beyond which callers wait: these bytes cannot be taken back
+	maxPending     = 512 << 10 // bytes not yet written above which callers wait: written bytes cannot be taken back
 	keepBuffer     = 1 << 20   // larger write buffers are not kept
 	replyBatch     = 64        // replies taken in under one lock
 	repeatsCounted = 4         // repeats of one waiting call that a member counts as in flight
@@ -32,12 +32,12 @@ var (
 // errFull means that no more may be in flight on the connection. Nothing was sent.
 var errFull = fmt.Errorf("%w: too much in flight", quorate.ErrOverloaded)
 
-// attempt is a request in flight: an entry of a connection's table. Exactly one of
-// two things ends it: abandon returns true, or one token arrives on done.
+// attempt is a request in flight: an entry of a connection's table. It ends in exactly
+// one of two ways: abandon returns true, or one token arrives on done.
 type attempt struct {
 	done chan struct{} // capacity 1
-	// apart means that the answer may be late for reasons of its own, and says nothing
-	// about how fast the member answers.
+	// apart marks a request whose answer may be late for reasons of its own, so that it
+	// says nothing about how fast the member answers.
 	apart bool
 
 	// Valid once the token has arrived.
@@ -53,8 +53,8 @@ type attempt struct {
 	overdue time.Duration // on the client's clock; 0: never
 }
 
-// conn is one connection to a member: a table of requests in flight, a writer
-// that sends whatever has gathered, a reader that completes them.
+// conn is one connection to a member: a table of requests in flight, a writer that
+// sends whatever was queued, and a reader that completes the requests.
 type conn struct {
 	client  *Client
 	link    *link
@@ -64,13 +64,13 @@ type conn struct {
 	nc      net.Conn
 	closing chan struct{} // closed when nothing more may be sent: the connection is lost, or the member leaving
 	wake    chan struct{} // capacity 1; one token for each time writerIdle was reset
-	// capacity is a hint, on a connection for waiting calls, for one of those that wait
-	// until they may send. It has one token at most.
+	// capacity, on a connection for waiting calls, hints to one of the callers that
+	// wait until they may send. It has at most one token.
 	capacity chan struct{}
 	crowded  atomic.Bool // there is a backlog
 
 	mu      sync.Mutex
-	pending []byte // what the writer takes next
+	pending []byte // the bytes that the writer takes next
 	// taken counts the bytes the writer has taken. Invariant: a request with
 	// start >= taken has not left the process.
 	taken          uint64
@@ -81,7 +81,7 @@ type conn struct {
 	limit          int
 	window         window
 	backlog        backlog       // Invariant: empty where one more request may be queued
-	awaiting       int           // callers that wait until they may send, with a connection for waiting calls
+	awaiting       int           // on a connection for waiting calls, callers that wait until they may send
 	silentSince    time.Duration // when the first request since the last message from the member was sent; 0: none
 	probed         bool
 	tableRequested bool // and no table has arrived since
@@ -91,7 +91,8 @@ type conn struct {
 	repeats        uint64
 }
 
-// entry is one of a connection's table. A request ID is its generation and its index.
+// entry is an entry of a connection's table. A request ID consists of its generation
+// and its index.
 type entry struct {
 	a          *attempt
 	generation uint64
@@ -114,14 +115,14 @@ func inFlightLimit(l *protocol.Limits) int {
 	return min(int(l.InFlight), 1<<idBits)
 }
 
-// waitingLimit is how many waiting calls a connection with the given limit
-// carries. A member counts several repeats of a waiting call, and reads no further
-// at its limit; so fewer calls wait than that, and a connection full of them still
-// carries the control operations that cancel and confirm them.
+// waitingLimit is how many waiting calls a connection with the given limit carries. A
+// member counts several repeats of a waiting call as in flight, and stops reading at
+// its limit. So fewer calls than the limit may wait, and a connection full of waiting
+// calls can still carry the control operations that cancel and confirm them.
 func waitingLimit(limit int) int { return max((limit-limit/16)/repeatsCounted, 1) }
 
-// send queues the request of c, or c itself if no more may be in flight. On
-// errConnClosed and errFull nothing has happened.
+// send queues the request of c, or c itself in the backlog if no more may be in flight.
+// With errConnClosed and errFull it has done nothing.
 func (n *conn) send(c *call, now time.Duration) error {
 	n.mu.Lock()
 	if err := n.admit(c.req.Kind == protocol.KindControl); err != nil {
@@ -138,8 +139,8 @@ func (n *conn) send(c *call, now time.Duration) error {
 	return nil
 }
 
-// transmit registers an attempt and appends its request to what is written
-// next. mu is held.
+// transmit registers an attempt and appends its request to the pending bytes. mu is
+// held.
 func (n *conn) transmit(c *call, now time.Duration) {
 	overdue := time.Duration(0)
 	if !c.grant {
@@ -163,12 +164,12 @@ func (n *conn) transmit(c *call, now time.Duration) {
 	n.pending = protocol.EndFrame(c.req.Append(protocol.BeginFrame(n.pending)), start)
 }
 
-// distance is the time of a round trip that the network takes: an attempt has that time
-// besides. mu is held.
+// distance is how much of a round trip the network takes. An attempt has that much more
+// time. mu is held.
 func (n *conn) distance() time.Duration { return min(n.window.shortest(), maxDistance) }
 
-// resend queues a request again under a new ID and forgets the old one. It
-// reports false if a is not in flight any more: its answer has arrived.
+// resend queues a request again under a new ID and forgets the old ID. It reports false
+// if a is no longer in flight, because its answer has arrived.
 func (n *conn) resend(a *attempt, q *protocol.Request, now time.Duration) bool {
 	n.mu.Lock()
 	if n.lost != nil || n.leaving || n.at(a.id) != a {
@@ -185,8 +186,8 @@ func (n *conn) resend(a *attempt, q *protocol.Request, now time.Duration) bool {
 	return true
 }
 
-// sendMessage registers a, if there is one, and queues a control message that
-// encode makes for the request ID it is given.
+// sendMessage registers a, if it is not nil, and queues the control message that encode
+// returns for its request ID.
 func (n *conn) sendMessage(a *attempt, now, overdue time.Duration, encode func(id uint64) []byte) error {
 	n.mu.Lock()
 	if n.lost != nil || n.leaving {
@@ -276,7 +277,7 @@ func (n *conn) at(id uint64) *attempt {
 	return nil
 }
 
-// remove takes a, which is in the table, out of it.
+// remove removes a, which must be in the table, from it.
 func (n *conn) remove(a *attempt) {
 	i := uint16(a.id & (1<<idBits - 1))
 	n.table[i].a = nil
@@ -284,8 +285,8 @@ func (n *conn) remove(a *attempt) {
 	n.inFlight--
 }
 
-// abandon takes a out of the table. If it reports false, the answer is on
-// its way: a token arrives on a.done.
+// abandon removes a from the table. If it reports false the answer is on its way: a
+// token arrives on a.done.
 func (n *conn) abandon(a *attempt) bool {
 	n.mu.Lock()
 	if n.at(a.id) != a {
@@ -312,8 +313,8 @@ func (n *conn) abandonCall(c *call) bool {
 	return n.abandon(&c.attempt)
 }
 
-// unlockAndSend unlocks mu after something may have ended, and sends what waited for
-// that.
+// unlockAndSend unlocks mu after a request may have ended, and sends what has waited
+// for that.
 func (n *conn) unlockAndSend(now time.Duration) {
 	n.hintCapacity()
 	wake := n.sendBacklog(now)
@@ -323,8 +324,8 @@ func (n *conn) unlockAndSend(now time.Duration) {
 	}
 }
 
-// hintCapacity wakes one of the callers that wait until they may send. That one wakes
-// the next if one more may be in flight. mu is held.
+// hintCapacity wakes one of the callers that wait until they may send. If yet another
+// request may be in flight, that caller wakes the next. mu is held.
 func (n *conn) hintCapacity() {
 	if n.awaiting > 0 {
 		select {
@@ -438,7 +439,7 @@ func (n *conn) complete(replies []protocol.Reply, answered *[replyBatch]*attempt
 	}
 }
 
-// control handles what is not a reply.
+// control handles a message that is not a reply.
 func (n *conn) control(frame []byte) error {
 	n.mu.Lock()
 	n.silentSince, n.probed = 0, false
@@ -523,7 +524,7 @@ func (n *conn) fail(err error) {
 	n.client.refresher.search()
 }
 
-// sweep ends the attempts that are overdue, and the connection itself if the member has
+// sweep ends the attempts that are overdue, and closes the connection if the member has
 // been silent for too long. It reports whether anything is in flight.
 func (n *conn) sweep(now time.Duration) bool {
 	var overdue []*attempt
@@ -563,9 +564,10 @@ func (n *conn) sweep(now time.Duration) bool {
 	return busy
 }
 
-// requestTable asks the member for its table; the answer is a sign of life too. While
-// one is on its way no other is requested: in a network that stands still the requests
-// would pile up, and the member would have to read them all before anything else.
+// requestTable asks the member for its table. The answer also shows that the member is
+// alive. While one request is in flight no other is sent: in a network that has stalled
+// the requests would pile up, and the member would have to read them all before
+// anything else.
 func (n *conn) requestTable(now time.Duration) {
 	n.mu.Lock()
 	asked := n.tableRequested

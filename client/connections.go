@@ -35,7 +35,7 @@ func (cs *connections) init(c *Client) {
 	cs.parked.Store(true)
 }
 
-// add takes in a new connection. It reports false if the client is closed.
+// add adds a connection. It reports false if the client is closed.
 func (cs *connections) add(n *conn) bool {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -46,7 +46,7 @@ func (cs *connections) add(n *conn) bool {
 	return true
 }
 
-// forget keeps the counts of a connection that has ended.
+// forget adds the counts of a connection that has ended to the totals.
 func (cs *connections) forget(n *conn) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -66,7 +66,7 @@ func (cs *connections) all() []*conn {
 	return slices.Collect(maps.Keys(cs.open))
 }
 
-// close lets no further connection in, and returns those that are open.
+// close refuses further connections, and returns those that are open.
 func (cs *connections) close() []*conn {
 	cs.mu.Lock()
 	cs.closed = true
@@ -94,8 +94,8 @@ func (cs *connections) count(s *Stats) {
 // runSweeper is the client's timer: it ends attempts that are overdue. No call has
 // a timer of its own.
 //
-// It sleeps while nothing is in flight. No request is missed: the sweeper stores
-// parked and then looks at every connection; a caller queues its request and then
+// It sleeps while nothing is in flight. No request is missed: the sweeper first stores
+// parked and then checks every connection; a caller first queues its request and then
 // loads parked.
 func (cs *connections) runSweeper() {
 	t := time.NewTimer(0)
@@ -144,14 +144,14 @@ func (cs *connections) wakeSweeper() {
 
 // Stats counts what a client has done since Dial.
 type Stats struct {
-	Attempts     uint64 // requests sent, the repeats among them
+	Attempts     uint64 // requests sent, including repeats
 	Repeats      uint64 // mutations sent again under the same identity
 	Reconnects   uint64 // connections that were lost
 	Connections  int    // open now
 	InFlight     int    // requests not yet answered
-	Backlog      int    // calls that wait until they may be sent: nothing of them was sent
+	Backlog      int    // calls that wait until they may be sent; none of them was sent
 	HeldBack     int    // waiting calls queued in the client: too many of the same wait at the grid
-	SessionsLost uint64 // sessions whose holdings were given up
+	SessionsLost uint64 // sessions that were lost
 	Epoch        protocol.Epoch
 }
 

@@ -5,36 +5,37 @@
 // session. The routing table names the leader of the partition's group. The call
 // encodes its request straight into the pending buffer of the connection to that
 // member, and its caller sleeps. The writer of the connection sends whatever has
-// gathered with one write. The reader takes in whatever has arrived, finds each call
-// by its request ID, and wakes its caller. The call then acts on the class of the
-// answer. A definite answer is returned. "Not entered" is sent again, anywhere.
-// "Unknown" and silence are sent again under the same identity, so that the mutation
-// is applied once. When the time of a call is over, its error says whether anything
-// may have changed.
+// gathered with one write. The reader reads whatever has arrived, finds each call by
+// its request ID, and wakes its caller. What the call does next depends on the class of
+// the answer. A definite answer is returned. "Not entered" is sent again, anywhere.
+// "Unknown" and silence are sent again under the same identity, so that the mutation is
+// applied once. When the time of a call is over, its error says whether anything may
+// have changed.
 //
 // A connection has a window of requests in flight that follows how fast the member
 // answers. Calls beyond it wait in the connection's backlog, and are refused at once
 // if that would take too long: see window, backlog and budget.
 //
-// An identity is never replaced while an attempt under it may have entered. So after
-// the session has ended a call whose earlier attempt was not answered returns
-// ErrOutcomeUnknown; all others go on under the next session. See slotTable for the
-// slot of a call that was given up.
+// An identity is never replaced while an attempt under it may have entered. So when the
+// session has ended, a call with an unanswered attempt returns ErrOutcomeUnknown; all
+// others continue under the next session. See slotTable for the slot of a call that was
+// given up.
 //
-// Calls, sessions and connections belong to one cluster. If a cluster in memory is
-// lost and formed anew, the client switches to the new one, and sends nothing of
-// before there: see cluster.
+// Calls, sessions and connections belong to one cluster. If a cluster in memory is lost
+// and formed anew, the client switches to the new one, and sends it none of the former
+// calls: see cluster.
 //
-// Waiting calls (FlagWait) use connections of their own, so that nothing waits behind
-// them, and have bounds of their own, so that capacity is left for what they wait for:
-// see admission. They are repeated when the table changes, when a connection is lost,
-// and every 5 s. When their context ends they are cancelled, and the answer to the
-// cancel is the truth: a result that was on its way wins. What a member has only
-// reserved is confirmed before it is returned.
+// Waiting calls (FlagWait) use connections of their own, so that no other call waits
+// behind them, and have limits of their own, so that capacity is left for the calls
+// that they wait for: see admission. They are repeated when the table changes, when a
+// connection is lost, and every 5 s. When their context ends they are cancelled, and
+// the answer to the cancel decides: a result that was on its way wins. A result that a
+// member has only reserved is confirmed before it is returned.
 //
-// Reply.Lease ends when the session is given up: before the grid can have ended it. A
-// mutation is answered under the session that it was sent in, so its lease may have
-// ended already; a structure package that hands out what a session holds checks that.
+// Reply.Lease ends when the client gives the session up, which it does before the grid
+// can have ended it. A reply carries the lease of the session that the mutation was
+// sent in, which may have ended already; a structure package whose operations hold
+// something checks that.
 //
 // Who owns which state:
 //
@@ -49,8 +50,8 @@
 //   - tasks: the goroutines.
 //
 // Lock order: sessions.mu before session.mu and tasks.mu; connections.mu before
-// conn.mu; link.mu before tasks.mu; table.mu alone. No lock is held while a channel is
-// waited for, a connection is used, or a caller runs.
+// conn.mu; link.mu before tasks.mu; table.mu alone. No lock is held while a goroutine
+// waits for a channel, uses a connection, or runs a caller's code.
 //
 // Goroutines: one sweeper (asleep while nothing is in flight), one refresher, a writer
 // and a reader for each connection, three for the session. Close waits for all of them.

@@ -18,7 +18,7 @@ const (
 	handshakeTimeout = 5 * time.Second
 )
 
-// errNoMember means that something listens at the address, but does not speak the
+// errNoMember means that something listens at the address that does not speak the
 // protocol.
 var errNoMember = errors.New("what answers there is not a member of a grid")
 

@@ -11,8 +11,8 @@ import (
 	"github.com/quorate/quorate/protocol"
 )
 
-// member is what the client knows of one member. With forwarding there is one
-// that stands for whichever seed answers.
+// member holds the links to one member. With forwarding there is one that stands for
+// whichever seed answers.
 type member struct {
 	id       protocol.MemberID // 0: the seeds
 	ordinary link
@@ -28,8 +28,8 @@ func newMember(c *Client, id protocol.MemberID) *member {
 	return m
 }
 
-// link is the way to a member for one purpose: a connection, or how the next
-// one comes about.
+// link is the way to a member for one purpose: a connection, or the state of the
+// attempts to open the next one.
 type link struct {
 	client  *Client
 	member  protocol.MemberID
@@ -37,10 +37,10 @@ type link struct {
 	conn    atomic.Pointer[conn] // nil: none that may be used
 
 	mu        sync.Mutex
-	dialing   chan struct{} // closed when the attempt under way has ended; nil: none
+	dialing   chan struct{} // closed when the attempt in progress has ended; nil: none
 	failures  int           // in a row
 	notBefore time.Duration // of the next attempt, on the client's clock
-	err       error         // why the last attempt failed, or the last connection ended
+	err       error         // why the last attempt failed, or why the last connection ended
 }
 
 // backoff returns a random duration below base doubled n times, at most limit:
@@ -49,8 +49,8 @@ func backoff(n int, base, limit time.Duration) time.Duration {
 	return rand.N(min(limit, base<<min(n, 16))) + 1
 }
 
-// open starts an attempt to connect unless one is under way, and returns a
-// channel that is closed when it has ended.
+// open starts an attempt to connect, unless one is in progress, and returns a channel
+// that is closed when the attempt has ended.
 func (l *link) open() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -40,7 +40,7 @@ func WithClusterName(name string) Option {
 	return func(c *config) { c.cluster = name }
 }
 
-// WithName names the client for people: members show it.
+// WithName gives the client a human-readable name, which members show.
 func WithName(name string) Option {
 	return func(c *config) { c.name = name }
 }
@@ -51,34 +51,34 @@ func WithOperationTimeout(d time.Duration) Option {
 	return func(c *config) { c.operationTimeout = d }
 }
 
-// WithSessionTTL sets how long the grid keeps what the client holds after the
-// last sign of life: 2 s to 1 h. The default is 10 s.
+// WithSessionTTL sets how long the grid keeps what the client holds after the client's
+// last heartbeat: 2 s to 1 h. The default is 10 s.
 func WithSessionTTL(d time.Duration) Option {
 	return func(c *config) { c.sessionTTL = d }
 }
 
-// WithHoldMargin sets how long before the grid can grant it to anyone else the
-// context of what the client holds (structures.Held) ends, where the session is
-// not kept alive: the time that a holder has to stop. The default, which is also
-// the least, is a tenth of the session TTL or 500 ms, the larger; the most is half
-// of the TTL. A longer margin makes the client give up sooner: it counts on a
-// heartbeat for the TTL less 1/32 and less the margin.
+// WithHoldMargin sets the time that a holder has to stop when the session is not kept
+// alive: the context of what the client holds (structures.Held) ends so long before the
+// grid can grant it to anyone else. The default, which is also the minimum, is a tenth
+// of the session TTL, or 500 ms if that is longer; the maximum is half of the TTL. A
+// longer margin makes the client give up sooner: it relies on a heartbeat for the TTL
+// less 1/32, less the margin.
 //
-// Who needs longer than the default to stop, for example to end a process, sets
-// a margin of that time and a TTL of at least twice as much.
+// A holder that needs longer than the default to stop, for example because it must end
+// a process, needs a margin of that time, and a TTL of at least twice as much.
 func WithHoldMargin(d time.Duration) Option {
 	return func(c *config) { c.holdMargin = d }
 }
 
-// WithDialer sets how connections are opened, for example inside one process.
-// The address is a seed as given to Dial or a member's address of the table.
-// The context bounds the dialling only.
+// WithDialer sets how connections are opened, for example inside one process. The
+// address is a seed as given to Dial, or a member's address from the table. The context
+// bounds the dialling only.
 func WithDialer(dial func(ctx context.Context, address string) (net.Conn, error)) Option {
 	return func(c *config) { c.dial = dial }
 }
 
-// WithForward is for a client that reaches its seeds only, not the addresses
-// of the table: the member it is connected to passes requests on.
+// WithForward is for a client that can reach its seeds only, and not the addresses in
+// the table: the member that it is connected to forwards its requests to the leaders.
 func WithForward() Option {
 	return func(c *config) { c.forward = true }
 }
@@ -98,7 +98,7 @@ func newConfig(seeds []string, opts []Option) (config, error) {
 		cfg.logger = slog.New(slog.DiscardHandler)
 	}
 	var problems []error
-	if cfg.dial == nil { // a dialer of the application's own has addresses of its own
+	if cfg.dial == nil { // an application's own dialer may use addresses of its own
 		cfg.dial = func(ctx context.Context, address string) (net.Conn, error) {
 			return d.DialContext(ctx, "tcp", address)
 		}

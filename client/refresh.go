@@ -13,19 +13,18 @@ const (
 	refreshBackoff = 100 * time.Millisecond // first, without a connection
 )
 
-// refresher refreshes the routing table and keeps the client connected. Whatever
-// happens to the grid: as long as there is no connection it tries the members and
-// the seeds again, for ever.
+// refresher refreshes the routing table and keeps the client connected. While there is
+// no connection it tries the members and the seeds again and again, for ever.
 type refresher struct {
 	client  *Client
 	wake    chan struct{} // capacity 1; asks for a newer table
-	all     atomic.Bool   // from everyone, not only the members that the client is connected to
+	all     atomic.Bool   // from every member, not only those that the client is connected to
 	foreign atomic.Bool   // a member of another cluster has answered
 }
 
 func (f *refresher) init(c *Client) { f.client, f.wake = c, make(chan struct{}, 1) }
 
-// refresh has the connected members asked for a newer table.
+// refresh asks the connected members for a newer table, in the background.
 func (f *refresher) refresh() {
 	select {
 	case f.wake <- struct{}{}:
@@ -33,8 +32,8 @@ func (f *refresher) refresh() {
 	}
 }
 
-// search has all members asked, and connects to the others in the background: for
-// a leader that does not answer.
+// search asks all members for a newer table, and connects to the others for that, in
+// the background. It is called when a leader does not answer.
 func (f *refresher) search() {
 	f.all.Store(true)
 	f.refresh()
@@ -76,8 +75,8 @@ func (f *refresher) run() {
 	}
 }
 
-// requestTables asks for tables and reports whether there was anyone to ask. With
-// all it connects to the other members too, in the background.
+// requestTables asks for tables, and reports whether there was a member to ask. With
+// all set it connects to the other members too, in the background.
 func (f *refresher) requestTables(all bool) bool {
 	c := f.client
 	if c.seeds != nil {

@@ -12,7 +12,7 @@ import (
 )
 
 // fullFor bounds how long a call is repeated at a group that is short of memory or
-// disk: neither gets better by itself.
+// disk: such a shortage does not end by itself.
 const fullFor = time.Second
 
 // Bounds of the wait before a repeat when the budget is spent.
@@ -22,8 +22,8 @@ const (
 )
 
 // handleReply handles the end of an attempt. It reports true for a definite answer,
-// which is the call's result. Its error ends the call. Otherwise it has waited until
-// the next attempt is due.
+// which is the call's result. An error ends the call. If it returns neither, it has
+// waited until the next attempt is due.
 func (c *call) handleReply(ctx context.Context, n *conn, r *routes) (done bool, err error) {
 	if c.err != nil {
 		return false, c.handleFailure(ctx, n, r)
@@ -68,7 +68,7 @@ func (c *call) retry(ctx context.Context, n *conn, r *routes, code protocol.Code
 			if c.tries < 3 {
 				return nil
 			}
-			changed = nil // members that name each other are asked after a pause
+			changed = nil // members that name each other as the leader are asked after a pause
 		}
 		c.client.refresher.search()
 	case protocol.CodeNotOwner, protocol.CodeNoLeader, protocol.CodeShutdown:
@@ -108,7 +108,7 @@ func (c *call) retry(ctx context.Context, n *conn, r *routes, code protocol.Code
 		// member time, too.
 		wait, changed = min(wait<<min(c.tries, 3), 2*time.Second), nil
 		if c.grant || c.control || c.unsettled {
-			break // worth more than what it costs
+			break // a confirm is worth more than it costs
 		}
 		if c.deadline != 0 && c.client.now()+wait >= c.deadline || !c.client.budget.spend() {
 			return c.overloaded(c.last)
@@ -148,7 +148,7 @@ func (c *call) handleFailure(ctx context.Context, n *conn, r *routes) error {
 	return c.pause(ctx, backoff(c.tries, 5*time.Millisecond, 200*time.Millisecond), r.next, nil)
 }
 
-// attemptError is why an attempt did not give the result.
+// attemptError is the reason why an attempt gave no result.
 type attemptError struct {
 	code   protocol.Code
 	member protocol.MemberID
@@ -174,15 +174,16 @@ func (e *attemptError) Unwrap() error {
 	return e.code.Err()
 }
 
-// A client repeats a call that an overloaded member has refused or not answered only
-// within a budget: each call that begins earns a budgetShare of a repeat, up to
-// budgetMost. Otherwise the repeats would double the load of an overloaded grid.
+// If an overloaded member refuses or does not answer a call, the client repeats it only
+// within a budget: each call that begins earns a budgetShare-th of a repeat, up to
+// budgetMost. Without the budget the repeats would double the load of an overloaded
+// grid.
 const (
 	budgetShare = 10
 	budgetMost  = 1000 // repeats
 )
 
-// budget is what is left for such repeats, in parts of one.
+// budget is what is left for such repeats, in budgetShare-ths of one.
 type budget struct {
 	spent atomic.Int64 // Invariant: 0 to budgetMost*budgetShare
 }
@@ -194,7 +195,7 @@ func (b *budget) earn() {
 	}
 }
 
-// spend reports whether there is something left for a repeat, and takes it.
+// spend takes a repeat from the budget, and reports whether there was one left.
 func (b *budget) spend() bool {
 	if b.spent.Add(budgetShare) <= budgetMost*budgetShare {
 		return true

@@ -32,7 +32,7 @@ type session struct {
 	lease   context.Context // ends before anyone else can be granted what is held
 	stop    context.CancelCauseFunc
 	lost    chan struct{} // closed when the contexts of what it held have ended
-	ended   atomic.Bool   // a member said so: no mutation is sent under it again
+	ended   atomic.Bool   // a member has said so: no mutation is sent under it any more
 	slots   []atomic.Pointer[slotTable]
 	keeper  *structures.Keeper // of what it holds
 
@@ -40,9 +40,8 @@ type session struct {
 	acked time.Time // when the last heartbeat that was acknowledged was sent
 }
 
-// since returns how much time may have passed from sent to now: the larger of
-// monotonic and wall time, because monotonic time stands still in a machine
-// that is suspended.
+// since returns how much time may have passed from sent to now: the larger of monotonic
+// and wall time, because monotonic time stops while a machine is suspended.
 func since(sent, now time.Time) time.Duration {
 	return max(now.Sub(sent), now.Round(0).Sub(sent.Round(0)))
 }
@@ -51,9 +50,9 @@ func since(sent, now time.Time) time.Duration {
 // moment at which the grid may grant to another what it held.
 func leastMargin(ttl time.Duration) time.Duration { return max(ttl/10, 500*time.Millisecond) }
 
-// holdFor returns for how long after a heartbeat was sent the client counts on
-// what it holds: the time to live less 1/32, because clocks run differently,
-// less the time that holders have to stop (SESSION-4).
+// holdFor returns how long after sending a heartbeat the client relies on what it
+// holds: the TTL less 1/32, because clocks differ in speed, less the time that holders
+// have to stop (SESSION-4).
 func holdFor(ttl, margin time.Duration) time.Duration {
 	return mutantHoldFor(ttl, ttl-ttl/32-margin)
 }
@@ -74,8 +73,8 @@ func (s *session) table(p protocol.PartitionID) *slotTable {
 	return t
 }
 
-// ack counts an acknowledged heartbeat. Giving up is final: after it nothing
-// counts any more.
+// ack records a heartbeat that was acknowledged. Giving up is final: an acknowledgement
+// after it has no effect.
 func (s *session) ack(sent time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -84,7 +83,7 @@ func (s *session) ack(sent time.Time) {
 	}
 }
 
-// lose gives up what the session holds, for ever, and has another opened.
+// lose gives up what the session holds, for ever, and opens another session.
 func (s *session) lose(why string) { s.loseBy(quorate.ErrSessionLost, why) }
 
 func (s *session) loseBy(cause error, why string) {
@@ -95,9 +94,9 @@ func (s *session) loseBy(cause error, why string) {
 	}
 }
 
-// giveUp ends the contexts of what the session holds, and then says so: who hears
-// of it may acquire again, and must not meet a holder in the same process that goes
-// on. It reports whether it is the first to do so.
+// giveUp ends the contexts of what the session holds, and reports the loss only after
+// that: whoever learns of the loss may acquire again, and must not meet a former holder
+// in the same process that still runs. It reports whether this is the first call.
 func (s *session) giveUp(cause error) (first bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -106,20 +105,20 @@ func (s *session) giveUp(cause error) (first bool) {
 		return false
 	default:
 	}
-	mutantStop(s.stop)(cause) // contexts end one after the other, the lease first
+	mutantStop(s.stop)(cause) // the contexts end one after the other, the lease first
 	close(s.lost)
 	return true
 }
 
-// end is for a session that a member says has ended.
+// end handles a member's answer that the session has ended.
 func (s *session) end() {
 	s.ended.Store(true)
 	s.lose("it has ended at the grid")
 	s.client.sessions.open()
 }
 
-// watch gives up what is held in time. It looks at least every 250 ms: after a
-// suspended machine has woken up, a timer alone would fire late.
+// watch gives up in time what is held. It checks at least every 250 ms, because after a
+// machine was suspended a timer alone would fire late.
 func (s *session) watch() {
 	for {
 		s.mu.Lock()
@@ -139,14 +138,14 @@ func (s *session) watch() {
 	}
 }
 
-// patience is how long an answer about a session counts after its request was
-// sent, and is waited for.
+// patience returns how long after its request an answer about a session counts, and is
+// waited for.
 func patience(ttl time.Duration) time.Duration {
 	return mutantPatience(max(ttl/4, time.Second))
 }
 
-// beat sends the heartbeats. One does not wait for the one before, so that those
-// that are answered late come as often as others.
+// beat sends the heartbeats. It does not wait for the answer to one before it sends the
+// next, so that heartbeats are as frequent if answers are late.
 func (s *session) beat() {
 	s.mu.Lock()
 	opened := since(s.acked, time.Now())
@@ -166,7 +165,8 @@ func (s *session) beat() {
 	}
 }
 
-// heartbeat sends one. However late it is answered, it counts from its sending.
+// heartbeat sends one heartbeat. However late it is answered, it counts from the time
+// when it was sent.
 func (s *session) heartbeat() {
 	q := protocol.SessionRequest{Action: protocol.SessionHeartbeat, Session: s.id}
 	a := s.client.sessions.request(s.lease, s.cluster, q, patience(s.ttl))
@@ -179,7 +179,7 @@ func (s *session) heartbeat() {
 	}
 }
 
-// sessions opens the client's sessions, one after another.
+// sessions holds the client's sessions, and opens them one after another.
 type sessions struct {
 	client  *Client
 	current atomic.Pointer[session] // the last that was opened; nil: none yet
@@ -187,15 +187,15 @@ type sessions struct {
 
 	mu      sync.Mutex
 	opened  uint64
-	opening chan struct{} // closed when the session being opened is there; nil: none
+	opening chan struct{} // closed when the session that is being opened is open; nil: none
 	err     error         // why the last attempt to open one failed
 	closed  bool
 }
 
 func (m *sessions) init(c *Client) { m.client = c }
 
-// open has a session opened in the background unless one is held or being
-// opened, and returns a channel that is closed when there is one.
+// open opens a session in the background, unless one is held or being opened, and
+// returns a channel that is closed when there is one.
 func (m *sessions) open() <-chan struct{} {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -237,9 +237,9 @@ func (m *sessions) openNew(ready chan struct{}) {
 	m.mu.Unlock()
 }
 
-// establish opens a session; it returns nil when the client is closed. The
-// session counts from the first attempt under its UUID: any of them may be the one
-// that opened it. So a UUID is tried for a part of the TTL only.
+// establish opens a session; it returns nil if the client is closed. The session's time
+// counts from the first attempt under its UUID, because any of the attempts may be the
+// one that opened it. So a UUID is tried only for a part of the TTL.
 func (m *sessions) establish() *session {
 	m.mu.Lock()
 	id := m.client.id
@@ -284,7 +284,7 @@ func (m *sessions) newSession(in *cluster, state protocol.SessionState, sent tim
 // leaseKey is the key of a lease's session.
 type leaseKey struct{}
 
-// of returns the session of a lease that a reply of this client had.
+// of returns the session of the call's lease, which a reply of this client had.
 func (m *sessions) of(c *call) (*session, error) {
 	s, ok := c.spec.Lease.Value(leaseKey{}).(*session)
 	switch {
@@ -298,7 +298,7 @@ func (m *sessions) of(c *call) (*session, error) {
 	return s, nil
 }
 
-// sessionAnswer is what became of a session request.
+// sessionAnswer is the outcome of a session request.
 type sessionAnswer struct {
 	sent time.Time
 	code protocol.Code
@@ -306,12 +306,12 @@ type sessionAnswer struct {
 	err  error // no answer; nil: code and body are set
 }
 
-// definite reports whether no other member would answer otherwise.
+// definite reports whether every other member would answer the same.
 func (a *sessionAnswer) definite() bool {
 	return a.err == nil && (a.code == protocol.CodeOK || a.code == protocol.CodeSessionEnded || a.code == protocol.CodeSessionUnknown)
 }
 
-// failed keeps why an answer is not what was hoped for.
+// failed records why a session could not be opened.
 func (m *sessions) failed(a sessionAnswer) {
 	err := a.err
 	if err == nil {
@@ -322,11 +322,11 @@ func (m *sessions) failed(a sessionAnswer) {
 	m.mu.Unlock()
 }
 
-// request asks the leader of the system group, for a given time at most, until there
-// is a definite answer; its time is when that very request was sent. A request that
-// is not answered within the time of an attempt stays in flight, since the link may
-// be long or the disks slow, and another follows, to whoever leads then, less and
-// less often.
+// request asks the leader of the system group until there is a definite answer, for at
+// most a given time. The answer says when the request that it answers was sent. A
+// request that is not answered within the time of an attempt stays in flight, since the
+// link may be long or the disks slow. Further requests follow at growing intervals,
+// each to the leader at that time.
 func (m *sessions) request(ctx context.Context, in *cluster, q protocol.SessionRequest, most time.Duration) sessionAnswer {
 	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
@@ -366,8 +366,8 @@ func (m *sessions) request(ctx context.Context, in *cluster, q protocol.SessionR
 	return last
 }
 
-// exchange makes one attempt to ask the leader of the system group of the grid
-// that is meant. It waits until ctx ends.
+// exchange makes one attempt to ask the leader of the system group of cluster in. It
+// waits until ctx ends.
 func (m *sessions) exchange(ctx context.Context, in *cluster, q protocol.SessionRequest) sessionAnswer {
 	c := m.client
 	r := c.table.routes()
@@ -420,8 +420,8 @@ func (m *sessions) exchange(ctx context.Context, in *cluster, q protocol.Session
 	return sessionAnswer{sent: sent, code: a.reply.Code, body: a.reply.Body}
 }
 
-// waitUntil waits for ch, for the time of an attempt at most, and returns an
-// error that says why.
+// waitUntil waits for ch, for the time of one attempt at most. Its error says why it
+// has waited in vain.
 func waitUntil(ctx context.Context, ch <-chan struct{}, why string) error {
 	t := time.NewTimer(attemptTime())
 	defer t.Stop()
@@ -439,9 +439,9 @@ func attemptTime() time.Duration {
 	return 300*time.Millisecond + randv2.N(200*time.Millisecond)
 }
 
-// need returns the session for a mutation: the last one opened unless it has
-// ended, and with lease only one that is held. A call that has a lease gets the
-// session of that.
+// need returns the session for a mutation: the last one opened, unless it has ended. A
+// call that holds something gets only a session that is held. A call with a lease gets
+// the session of the lease.
 func (m *sessions) need(ctx context.Context, c *call) (*session, error) {
 	if c.spec.Lease != nil {
 		return m.of(c)

@@ -6,15 +6,15 @@ import (
 	"sync/atomic"
 )
 
-// slotTable gives the mutations in flight in one partition their slots: the lowest
-// free one, each use with a higher sequence.
+// slotTable assigns slots to the mutations in flight in one partition. Each gets the
+// lowest free slot, with a higher sequence than the slot's last use.
 //
-// A mutation keeps its slot until its outcome is definite, or until its caller has
-// got ErrOutcomeUnknown. In the second case the request may still be on its way when
-// the slot is used again. If it arrives before the next use, it is applied, and the
-// next use acknowledges it. If it arrives after, the record has the higher sequence,
-// and the late request is refused for ever. Either way the two are never confused,
-// and the error was true: the outcome was unknown then, and is decided by the time a
+// A mutation keeps its slot until its outcome is definite, or until its caller has got
+// ErrOutcomeUnknown. In the second case the request may still be on its way when the
+// slot is used again. If it arrives before the next use, it is applied, and the next
+// use acknowledges it. If it arrives after, the record has the higher sequence, and the
+// late request is refused for ever. Either way the two are never confused. The error
+// was true: the outcome was unknown when it was returned, and it is decided once a
 // later call in the same slot has been answered. A waiting call keeps its slot until
 // its cancel is answered, because its record is the waiter itself.
 type slotTable struct {
@@ -28,9 +28,9 @@ type slotTable struct {
 	waiters  []*slotWaiter // the oldest first; Invariant: none while a slot is free
 }
 
-// lowerEvery is how many acquisitions pass before highest follows the slots
-// that are in use down. A lower one frees replies at the member; lowering it
-// at once would let a request that overtakes another drop the other's reply.
+// lowerEvery is the number of acquisitions after which highest is lowered to the
+// highest slot in use. A lower value lets the member drop replies. It is not lowered at
+// once, because then a request that overtakes another could drop the other's reply.
 const lowerEvery = 1024
 
 // slotWaiter is a call that waits for a slot.
@@ -138,7 +138,8 @@ func (t *slotTable) release(slot uint16) {
 	close(w.ready)
 }
 
-// giveUp ends the wait of w, and releases the slot that it may have got meanwhile.
+// giveUp ends the wait of w, and releases the slot that w may have been given
+// meanwhile.
 func (t *slotTable) giveUp(w *slotWaiter) {
 	t.mu.Lock()
 	for i := range t.waiters {

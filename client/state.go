@@ -10,7 +10,7 @@ import (
 	"github.com/quorate/quorate/protocol"
 )
 
-// SessionState says how it is with a client's session.
+// SessionState is the state of a client's session.
 type SessionState int
 
 // The states of sessions.
@@ -21,7 +21,7 @@ const (
 	SessionOpen
 	// SessionSuspended: a heartbeat is overdue. What it holds is still held.
 	SessionSuspended
-	// SessionLost: it has ended, or may have. The contexts of all that it held have
+	// SessionLost: it has ended, or may have ended. The contexts of all that it held
 	// ended before. The client opens another.
 	SessionLost
 	// SessionClosed: it was closed, alone or with its client.
@@ -45,23 +45,24 @@ func (s SessionState) String() string {
 	return "unknown"
 }
 
-// Session is one session of a client, as it was when Client.Session was called. What
-// a client holds, it holds by its session, and has it no longer than that. A client
-// has one session at a time; it is opened by the first mutation, and another
-// follows when it is lost. It is safe for concurrent use.
+// Session is one session of a client, as it was when Client.Session was called. A
+// client holds things by its session, and no longer than the session lives. A client
+// has one session at a time: the first mutation opens it, and when it is lost the
+// client opens another. It is safe for concurrent use.
 type Session struct {
 	ID    protocol.SessionID // as structures.Inspection shows it; 0 while Opening
 	State SessionState
-	TTL   time.Duration // how long the grid keeps it after the last sign of life
-	// Left is how long what is held is held unless a heartbeat is acknowledged.
+	TTL   time.Duration // how long the grid keeps it after the last heartbeat
+	// Left is how much longer the session's holds last if no further heartbeat is
+	// acknowledged.
 	Left time.Duration
 
 	client *Client
 	s      *session // nil: Opening
 }
 
-// Session returns the client's session. One that was lost is returned until another
-// is open.
+// Session returns the client's session. After a loss it returns the lost session until
+// another is open.
 func (c *Client) Session() Session {
 	s := c.sessions.current.Load()
 	if s == nil {
@@ -91,8 +92,8 @@ func (c *Client) Session() Session {
 	return v
 }
 
-// Done returns a channel that is closed when the session is lost or closed, after
-// the contexts of all that it held have ended. Of a Session that was Opening it is
+// Done returns a channel that is closed when the session is lost or closed, after the
+// contexts of all that it held have ended. For a Session that was SessionOpening it is
 // closed with the client.
 func (s Session) Done() <-chan struct{} {
 	if s.s == nil {
@@ -101,8 +102,8 @@ func (s Session) Done() <-chan struct{} {
 	return s.s.lost
 }
 
-// Err returns nil until Done is closed, and then why: quorate.ErrSessionLost,
-// quorate.ErrGridLost, which Is that, or quorate.ErrClosed.
+// Err returns nil until Done is closed, and then the reason: quorate.ErrSessionLost;
+// quorate.ErrGridLost, which also Is quorate.ErrSessionLost; or quorate.ErrClosed.
 func (s Session) Err() error {
 	select {
 	case <-s.Done():
@@ -115,27 +116,27 @@ func (s Session) Err() error {
 	}
 }
 
-// Close gives back all that the session holds, at once, and ends it; the client goes
-// on with another. It ends the contexts of what is held, with quorate.ErrClosed as
-// their cause, before it tells the grid, and returns when the grid has ended the
-// session: who waits for what it held is served then. Calls in flight may fail with
-// quorate.ErrSessionLost, those that wait with quorate.ErrClosed.
+// Close ends the session and releases at once all that it holds. The client continues
+// with another session. Close first ends the contexts of what is held, with
+// quorate.ErrClosed as their cause, then asks the grid to end the session, and returns
+// when it has: from then on others can be granted what it held. Calls in flight may
+// fail with quorate.ErrSessionLost, and waiting calls with quorate.ErrClosed.
 //
-// Where ctx ends first the error Is quorate.ErrOutcomeUnknown, ctx's error and its
-// cause: nothing is held any more, and the grid ends the session when its TTL has
-// run, if not before. Of a session that is over Close is nil.
+// If ctx ends first the error Is quorate.ErrOutcomeUnknown, ctx's error and its cause.
+// Nothing is held any more in this case either, and the grid ends the session after its
+// TTL at the latest. For a session that is over Close returns nil.
 func (s Session) Close(ctx context.Context) error {
 	if s.s == nil || !s.s.giveUp(quorate.ErrClosed) {
 		return nil
 	}
 	m := &s.client.sessions
-	ready := m.open() // mutations go on under another
+	ready := m.open() // mutations continue under another
 	for {
 		select {
 		case <-ready:
 		case <-ctx.Done():
 		}
-		// Not for long at a time: whoever leads may change.
+		// Each request waits a short time only, because the leader may change.
 		a := m.request(ctx, s.s.cluster, protocol.SessionRequest{Action: protocol.SessionClose, Session: s.s.id}, patience(s.TTL))
 		switch {
 		case a.definite(), s.s.cluster != s.client.table.cluster.Load():

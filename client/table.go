@@ -10,8 +10,8 @@ import (
 	"github.com/quorate/quorate/protocol"
 )
 
-// routes is one version of the client's table. It is never changed:
-// learn and hint replace it.
+// routes is one version of the client's table. It is immutable: learn and hint replace
+// it.
 type routes struct {
 	epoch   protocol.Epoch
 	parts   []*group // by partition; nil: owned by no group that is known
@@ -36,7 +36,7 @@ func (r *routes) of(p protocol.PartitionID) *group {
 	return r.parts[p]
 }
 
-// view is what routes are made of.
+// view is what the client has learned, from which routes are made.
 type view struct {
 	epoch      protocol.Epoch
 	partitions []protocol.GroupID
@@ -44,11 +44,10 @@ type view struct {
 	members    map[protocol.MemberID]protocol.TableMember
 }
 
-// merge takes what is newer in t: the partitions, members and replicas of
-// a later epoch, and per group the leader of a later term. It reports whether
-// anything changed. Within a term there is one leader, so a view of the same
-// term counts only where no leader is known: the leader may have been taken
-// back by an answer that is newer than t.
+// merge takes what is newer in t: the partitions, members and replicas of a later epoch,
+// and for each group the leader of a later term. It reports whether anything changed.
+// Within a term there is one leader, so a leader in t of the same term is taken only if
+// none is known; there is none if a newer answer has removed it, see hint.
 func (v *view) merge(t *protocol.Table) bool {
 	changed := false
 	if t.Epoch > v.epoch || v.partitions == nil {
@@ -104,10 +103,10 @@ func (t *table) epoch() protocol.Epoch { return t.routes().epoch }
 
 func (t *table) address(id protocol.MemberID) string { return t.routes().members[id].Address }
 
-// learn takes what is newer in the table of a member of the given cluster.
+// learn merges the table of a member of the given cluster.
 func (t *table) learn(of *cluster, got *protocol.Table) {
 	if len(got.Partitions) == 0 && got.Epoch == 0 {
-		return // of a member that serves nothing yet
+		return // the table of a member that serves nothing yet
 	}
 	c := t.client
 	if got.Cluster != (protocol.UUID{}) && got.Cluster != of.id {
@@ -145,7 +144,7 @@ func (t *table) dropRemoved() {
 	}
 }
 
-// replace takes the table of a new cluster in place of the one before.
+// replace replaces the view by the table of a new cluster.
 func (t *table) replace(by *cluster, got *protocol.Table) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -155,8 +154,8 @@ func (t *table) replace(by *cluster, got *protocol.Table) {
 	t.publish()
 }
 
-// hint takes the answer of a member that was asked as the group's leader: the given
-// one leads, or, with 0, the member does not know who does.
+// hint records the answer of a member that was taken for the group's leader: that
+// another member leads, or, with 0, that it does not know who does.
 func (t *table) hint(id protocol.GroupID, from, leader protocol.MemberID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -172,7 +171,7 @@ func (t *table) hint(id protocol.GroupID, from, leader protocol.MemberID) {
 	t.publish()
 }
 
-// publish makes routes of the view. mu is held.
+// publish makes new routes from the view. mu is held.
 func (t *table) publish() {
 	v := &t.view
 	r := &routes{

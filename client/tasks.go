@@ -21,7 +21,7 @@ func (t *tasks) spawn(f func()) bool {
 	return true
 }
 
-// close lets no further goroutine start.
+// close keeps further goroutines from starting.
 func (t *tasks) close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

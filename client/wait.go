@@ -22,11 +22,11 @@ const (
 // connection.
 var errLeaderChanged = errors.New("the leader has changed")
 
-// errWaitOver ends a waiting call that was held back and has no time left.
+// errWaitOver ends a waiting call that was queued in the client and has no time left.
 var errWaitOver = fmt.Errorf("%w: the time to wait is over", context.DeadlineExceeded)
 
-// invokeWaiting carries out a call whose answer may come with a later grant. It keeps
-// its slot until the grid has answered what became of it.
+// invokeWaiting carries out a call whose answer may come with a later grant. The call
+// keeps its slot until its outcome is definite.
 func (c *call) invokeWaiting(ctx context.Context) (structures.Reply, error) {
 	c.waiting, c.grant, c.apart = true, true, true
 	if over, err := c.admitWaiting(ctx); over || err != nil {
@@ -104,8 +104,8 @@ func (c *call) waitGrant(ctx context.Context, n *conn, r *routes) error {
 	}
 }
 
-// repeat sends a waiting call again, under a new request ID. The connection drops a
-// grant to the old ID that is on its way, and the member answers the repeat from the
+// repeat sends a waiting call again, under a new request ID. If a grant to the old ID
+// is on its way the connection drops it, and the member answers the repeat from the
 // record: it registers the repeat before it looks the record up. The old ID cannot be
 // kept, because a member ends the oldest of several repeats with an answer that is not
 // definite.
@@ -114,12 +114,12 @@ func (c *call) repeat(n *conn, r *routes) {
 	c.req.Epoch = r.epoch
 	c.req.Highest = uint16(c.slots.highest.Load())
 	if n.resend(&c.attempt, &c.req, c.client.now()) {
-		// Whatever becomes of the repeat: the call may wait at the grid.
+		// Whatever the outcome of the repeat, the call may wait at the grid.
 		c.unsettled = true
 	}
 }
 
-// controlCall makes a control operation on the call c.
+// controlCall returns a control operation for the call c.
 func (c *call) controlCall(what protocol.Op) *call {
 	k := c.client.newCall(&structures.Call{
 		Kind: protocol.KindControl, Op: what, Verb: c.spec.Verb, Label: c.spec.Label,
@@ -130,8 +130,8 @@ func (c *call) controlCall(what protocol.Op) *call {
 	return k
 }
 
-// withdraw cancels a waiting call that ended for the given reason. A result
-// that was on its way wins: it is then in c.reply.
+// withdraw cancels a waiting call that ended for the given reason. A result that was on
+// its way wins, and is then in c.reply.
 func (c *call) withdraw(why error) error {
 	if c.client.ctx.Err() != nil {
 		return why // the end of the session withdraws it
@@ -151,7 +151,7 @@ func (c *call) withdraw(why error) error {
 		c.reply = protocol.Reply{Code: protocol.CodeTimedOut}
 		return nil
 	case code == protocol.CodeCancelled, code == protocol.CodeTimedOut:
-		// Not unavailable: it waited, and took nothing.
+		// This is not ErrUnavailable: the call has waited, and taken nothing.
 		return &quorate.Error{Op: c.spec.Verb, Object: c.spec.Object(), Cause: why}
 	case code == protocol.CodeOK, code >= protocol.CodeKindBase:
 		c.reply = k.reply
@@ -164,8 +164,8 @@ func (c *call) withdraw(why error) error {
 	}
 }
 
-// accept asks the caller whether it takes what is reserved for it, and gives it
-// back if it does not.
+// accept asks the caller whether it accepts what is reserved for it, and returns it to
+// the grid if not.
 func (c *call) accept() error {
 	if c.spec.Accept == nil {
 		return nil
@@ -187,9 +187,9 @@ func (c *call) accept() error {
 	return refused
 }
 
-// settleLater goes on cancelling a call, with k, after its caller got
+// settleLater continues to cancel a call, with k, after its caller got
 // ErrOutcomeUnknown. The call keeps its slot until there is an answer: its record may
-// be a waiter, which the next use of the slot must not meet.
+// be a waiter, which the next use of the slot must not find.
 func (c *call) settleLater(k *call) {
 	slots, slot := c.slots, c.req.Caller.Slot
 	admitted, key, lane := c.admitted, waitKeyOf(c), c.lane
@@ -202,7 +202,7 @@ func (c *call) settleLater(k *call) {
 			err := k.run(client.ctx)
 			if err == nil || client.ctx.Err() != nil || k.cluster != client.table.cluster.Load() {
 				if err != nil {
-					k.reply = protocol.Reply{} // with the session all is over
+					k.reply = protocol.Reply{} // the end of the session settles everything
 					k.reply.Code = protocol.CodeSessionEnded
 				}
 				break
@@ -222,7 +222,7 @@ func (c *call) settleLater(k *call) {
 	})
 }
 
-// linger returns a context that ends with base, or some time after ctx has.
+// linger returns a context that ends with base, or d after ctx has ended.
 func linger(base, ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	l, cancel := context.WithCancel(base)
 	stop := context.AfterFunc(ctx, func() {
@@ -233,8 +233,8 @@ func linger(base, ctx context.Context, d time.Duration) (context.Context, contex
 	return l, func() { stop(); cancel() }
 }
 
-// confirm takes what was reserved for a call. Once ctx has ended it waits only
-// a little longer.
+// confirm takes what was reserved for a call. After ctx has ended it waits only a
+// little longer.
 func (c *call) confirm(ctx context.Context) error {
 	k := c.controlCall(protocol.OpConfirm)
 	for {
@@ -263,8 +263,8 @@ func (c *call) confirm(ctx context.Context) error {
 	defer c.client.recycle(k)
 	switch code := k.reply.Code; code {
 	case protocol.CodeOK, protocol.CodeReserved, protocol.CodeReplyDropped:
-		// Dropped is the reply of a call that is done: an earlier confirm took it. The
-		// client has had it since it was reserved.
+		// "Dropped" is the answer for a call that is done: an earlier confirm took the
+		// reservation. The client has had the result since it was reserved.
 		return nil
 	case protocol.CodeCancelled:
 		return c.refuse(protocol.CodeSessionEnded, "what was reserved has been given back")

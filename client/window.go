@@ -5,27 +5,28 @@ import "time"
 // Bounds of a connection's window.
 const (
 	firstWindow = 512
-	// Long round trips alone do not make a window smaller than this, because a distant
-	// member need not be an overloaded one. Refusals do.
+	// calmWindow is the size below which long round trips alone do not shrink a window,
+	// because a distant member need not be overloaded. Refusals shrink it further.
 	calmWindow  = 64
 	leastWindow = 4
 	windowEpoch = 50 * time.Millisecond
-	windowCount = 8 // replies that an epoch has at least
-	// targetTrip is how long a round trip may take. Requests in flight beyond that wait
-	// in queues of the member, where refusing them costs, and they cannot be taken back.
+	windowCount = 8 // the least number of replies in an epoch
+	// targetTrip is how long a round trip may take. More requests in flight would wait
+	// in queues of the member, where refusing them costs time, and they cannot be taken
+	// back.
 	targetTrip = 100 * time.Millisecond
 	shortEvery = 10 * time.Second
-	// A member that has been silent for this long had stopped: that time says nothing
-	// about how fast it answers.
+	// standstill is the silence after which a member is taken to have stalled. Such a
+	// time says nothing about how fast it answers.
 	standstill = 250 * time.Millisecond
 )
 
 // window is how many requests a connection may have in flight: as many as the member
-// answers within targetTrip, or within twice the shortest round trip if that is
-// longer. It grows while calls wait in the backlog and round trips are short, and
-// shrinks when they are long, or when the member refuses because it is overloaded. A
-// call that waits in the client costs the grid nothing, so it is refused there first.
-// Guarded by the connection's mu; it reads no clock.
+// answers within targetTrip, or within twice the shortest round trip if that is longer.
+// It grows while calls wait in the backlog and round trips are short. It shrinks when
+// round trips are long, or when the member refuses requests because it is overloaded. A
+// call that waits in the client costs the grid nothing, so the client queues and
+// refuses calls first. The connection's mu guards it; it reads no clock.
 type window struct {
 	limit int // of the member
 	size  int // Invariant: at most limit
@@ -37,20 +38,21 @@ type window struct {
 	took    time.Duration // their round trips
 	refused int           // of them, refused by an overloaded member
 
-	short      [2]time.Duration // shortest round trip since shortSince, and in the time before
+	short      [2]time.Duration // shortest round trip since shortSince, and in the period before
 	shortSince time.Duration
 
 	// perReply estimates the time from one reply to the next while calls wait in the
-	// backlog: measured while they did, and halved in each epoch since. 0: not known.
+	// backlog. It is measured while calls wait, and halved in each epoch since. 0: not
+	// known.
 	perReply time.Duration
 }
 
-// newWindow returns the window of a connection whose handshake took so long.
+// newWindow returns the window of a connection whose handshake took trip.
 func newWindow(limit int, now, trip time.Duration) window {
 	return window{limit: limit, size: min(firstWindow, limit), since: now, last: now, short: [2]time.Duration{trip, 0}, shortSince: now}
 }
 
-// add takes in a reply to a request that was sent at the given time.
+// add records a reply to a request that was sent at the given time.
 func (w *window) add(now, sent time.Duration, refused bool) {
 	trip := max(now-sent, 1)
 	if !refused && (w.short[0] == 0 || trip < w.short[0]) {
@@ -62,7 +64,7 @@ func (w *window) add(now, sent time.Duration, refused bool) {
 	w.last = now
 	w.all++
 	if sent < w.since {
-		return // of a window of another size
+		return // it belongs to an epoch with another size of the window
 	}
 	w.replies++
 	w.took += trip
@@ -71,7 +73,7 @@ func (w *window) add(now, sent time.Duration, refused bool) {
 	}
 }
 
-// miss takes in a request that has not been answered in time.
+// miss records a request that was not answered in time.
 func (w *window) miss(now, sent time.Duration) {
 	if sent >= w.since {
 		w.replies++
@@ -84,8 +86,8 @@ func (w *window) begin(now time.Duration) {
 	w.since, w.all, w.replies, w.took, w.refused = now, 0, 0, 0, 0
 }
 
-// turn ends the epoch if that is due. inFlight requests are not answered yet; wait says
-// whether the backlog has calls.
+// turn ends the epoch if that is due. inFlight is how many requests are not answered
+// yet; wait says whether calls wait in the backlog.
 func (w *window) turn(now time.Duration, inFlight int, wait bool) {
 	passed := now - w.since
 	if passed < windowEpoch || w.replies < windowCount || w.all == 0 {
@@ -120,7 +122,7 @@ func (w *window) turn(now time.Duration, inFlight int, wait bool) {
 // target is how long a round trip may take.
 func (w *window) target() time.Duration { return max(targetTrip, 2*w.shortest()) }
 
-// shortest is the shortest round trip lately; 0: none is known.
+// shortest is the shortest recent round trip; 0: none is known.
 func (w *window) shortest() time.Duration {
 	if s := w.short[1]; s != 0 && (w.short[0] == 0 || s < w.short[0]) {
 		return s
@@ -128,8 +130,8 @@ func (w *window) shortest() time.Duration {
 	return w.short[0]
 }
 
-// wait estimates how long a call waits in the backlog behind so many others. A member
-// that has stopped answering is expected to go on as before: callers that wait for
-// their answers before they call again are not refused, and an open loop does not pile
-// up.
+// wait estimates how long a call waits in the backlog behind a number of others. A
+// member that has stopped answering is assumed to resume at its former rate: so callers
+// that wait for one answer before they call again are not refused, and those that do
+// not wait cannot fill the backlog.
 func (w *window) wait(behind int) time.Duration { return time.Duration(behind) * w.perReply }
