@@ -15,8 +15,8 @@ const lookupTimeout = 2 * time.Second
 // maxEndsPerEntry bounds the ended sessions that one entry brings (SESSION-3).
 const maxEndsPerEntry = 1000
 
-// sessions is what a proposer keeps of its group's sessions: which are known in the
-// applied state, so that their requests can be logged, and the requests of others,
+// sessions is what a proposer knows of sessions: those that the applied state knows, so
+// that their requests can be logged, and the requests of other sessions, which are
 // parked until the session is attached. The proposer's mu guards it.
 type sessions struct {
 	applied     map[protocol.SessionID]struct{}
@@ -58,16 +58,15 @@ func (s *sessions) learn(id protocol.SessionID) {
 	s.applied[id] = struct{}{}
 }
 
-// forgetKnown is called when sessions have ended: those that are still known are
-// looked up again.
+// forgetKnown is called when sessions have ended: the known ones are looked up again.
 func (s *sessions) forgetKnown() {
 	clear(s.applied)
 	s.last = 0
 }
 
-// forgetSession has a session looked up again that the state does not know: it may
-// have been found known just before it ended, and been learned just after the known
-// ones were forgotten.
+// forgetSession forgets a session that the state does not know, so that it is looked up
+// again: the look-up may have found it known just before it ended, and have added it
+// just after forgetKnown.
 func (p *proposer) forgetSession(id protocol.SessionID) {
 	p.mu.Lock()
 	delete(p.sessions.applied, id)
@@ -85,8 +84,8 @@ func (s *sessions) reset() []*Request {
 	return all
 }
 
-// park keeps requests of sessions that the group does not know, or of which
-// the leader does not know that it does, and finds out.
+// park keeps the requests of sessions that the group may not know, and finds out
+// whether it does.
 func (p *proposer) park(qs []*Request) {
 	for _, q := range qs {
 		id := q.Caller.Session
@@ -116,8 +115,8 @@ func (p *proposer) park(qs []*Request) {
 	}
 }
 
-// attach makes a session known (SESSION-2): unless the state knows it, the
-// system group is asked whether it lives, and the answer is logged.
+// attach makes a session known (SESSION-2). Unless the state knows it already, it asks
+// the system group whether the session lives, and has the answer logged.
 func (p *proposer) attach(id protocol.SessionID) {
 	p.group.mu.RLock()
 	known := p.group.state.Sessions().Knows(id)
@@ -126,7 +125,7 @@ func (p *proposer) attach(id protocol.SessionID) {
 		p.unpark(id, protocol.CodeOK)
 		return
 	}
-	if p.host.system.over(id) { // for ever: the system group need not be asked
+	if p.host.system.over(id) { // it is over for ever: there is no need to ask the system group
 		p.unpark(id, protocol.CodeSessionEnded)
 		return
 	}
@@ -149,9 +148,8 @@ func (p *proposer) attach(id protocol.SessionID) {
 	}
 }
 
-// attached goes on after an entry that attached sessions has been applied. A
-// session that the state refused, because it may have ended since, is looked up
-// again.
+// attached is called after an entry that attached sessions was applied. A session that
+// the state has refused, because it may have ended since, is looked up again.
 func (p *proposer) attached(ids []protocol.SessionID, known []bool) {
 	for i, id := range ids {
 		if known[i] {
@@ -162,7 +160,7 @@ func (p *proposer) attached(ids []protocol.SessionID, known []bool) {
 	}
 }
 
-// unpark lets the requests of a session go on, or answers them with code.
+// unpark queues the parked requests of a session, or answers them with code.
 func (p *proposer) unpark(id protocol.SessionID, code protocol.Code) {
 	p.mu.Lock()
 	qs := p.sessions.parked[id]
@@ -191,14 +189,14 @@ func (p *proposer) unpark(id protocol.SessionID, code protocol.Code) {
 	}
 }
 
-// addCommands adds what the group itself has to log. mu is held.
+// addCommands adds the commands that the group itself has to log. mu is held.
 func (p *proposer) addCommands(e *entry, b *groupstate.Builder) {
 	for _, a := range p.sessions.want {
 		b.Attach(a.session, a.end)
 		e.attached = append(e.attached, a.session)
 	}
 	p.sessions.want = nil
-	if p.endsInFlight == 0 && p.owned > 0 { // a group that owns nothing does not know from which end on
+	if p.endsInFlight == 0 && p.owned > 0 { // a group that owns nothing does not know where its list of ends begins
 		switch ids, listed := p.host.system.endsAfter(p.endsApplied, maxEndsPerEntry); {
 		case !listed:
 			end, next := p.host.system.upTo()
@@ -235,14 +233,14 @@ func (p *proposer) addCommands(e *entry, b *groupstate.Builder) {
 	}
 }
 
-// endsBehind reports whether more sessions have ended than an entry brings: such a
+// endsBehind reports whether more sessions have ended than one entry carries. Then the
 // group logs them immediately, however idle it is. mu is held.
 func (p *proposer) endsBehind() bool {
 	return p.owned > 0 && p.host.system.ends.Load() >= p.endsApplied+maxEndsPerEntry
 }
 
-// look prepares the next part of the look-up of sessions whose ends were passed
-// over, nil if there is none to do. mu is held.
+// look prepares the next part of the look-up of sessions whose ends were passed over;
+// nil if there is nothing to look up. mu is held.
 func (g *Group) look() *groupstate.Checked {
 	c, ok := g.state.Sessions().Unchecked(maxCheckedPerEntry)
 	if ok {
@@ -267,25 +265,25 @@ func (p *proposer) completed(number uint64) {
 	}
 }
 
-// A leader logs the time so often that what passes unlogged, and is lost with
-// the leader, is at most this part of the lifetime of anything that has a deadline,
-// or leastUnlogged.
+// A leader logs the time often enough: the time that is not logged is lost with the
+// leader, and it is at most this fraction of the lifetime of anything that has a
+// deadline, or leastUnlogged.
 const (
 	lifetimePart  = 16
 	leastUnlogged = time.Second
 )
 
-// timeToLog reports whether a leader logs the time: it is now, it was logged at
-// last, and nothing is due before due. What is due has lived for longer than it
-// still had at last, so a part of that is no more than the same part of any lifetime.
+// timeToLog reports whether a leader logs the time. It is now, the last time logged is
+// last, and nothing is due before due. Anything with a deadline has a lifetime of at
+// least due less last, so a fraction of that is no more than the same fraction of its
+// lifetime.
 func timeToLog(last, now, due protocol.LogTime, part time.Duration) bool {
 	unlogged := now.Sub(last) + tickInterval // at the next look
 	return due <= now || unlogged > max(due.Sub(last)/part, leastUnlogged)
 }
 
-// tick finds out, ten times a second, whether the group has something to log of its
-// own: a deadline that has come, or comes nearer, ended sessions, its partitions,
-// clean-up.
+// tick checks, ten times a second, whether the group itself has something to log: a
+// deadline that has come or is near, ended sessions, its partitions, clean-up.
 func (p *proposer) tick(everySecond bool) {
 	if !p.group.Leader().Self {
 		return

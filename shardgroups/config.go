@@ -19,18 +19,19 @@ const (
 )
 
 const (
-	// What is logged between two snapshots, and what is kept before one. In memory
-	// a snapshot costs nothing, and the log takes from the memory of the data.
+	// How many bytes are logged between two snapshots, and how many are kept before
+	// one. In memory a snapshot costs nothing, and the log takes memory that the data
+	// could use.
 	defaultSnapshotBytes = 32 << 20
 	defaultRetainBytes   = 32 << 20
 
-	// What may wait in a group's queue.
+	// How many bytes of requests may wait in a group's queue.
 	defaultQueueBytes = 64 << 20
 
 	memorySnapshotBytes = 4 << 20
 	memoryRetainBytes   = 12 << 20
 
-	// On a small file system each of these takes a part of it, and at least:
+	// On a small file system each of these takes a fraction of it, and at least:
 	leastSnapshot = 1 << 20
 )
 

@@ -11,5 +11,5 @@
 // log in memory; raftnet carries messages between members; extract reads groups that
 // do not run. Only these packages import dragonboat.
 //
-// This package makes no promise of compatibility.
+// This package's API may change in any version.
 package shardgroups

@@ -42,7 +42,7 @@ func (e *events) system() {
 	e.poke()
 }
 
-// again has the known leaders looked at once more.
+// again makes dispatch report the known leaders once more.
 func (e *events) again() {
 	e.mu.Lock()
 	e.updated = true
@@ -57,7 +57,7 @@ func (e *events) poke() {
 	}
 }
 
-// take returns what was reported since it was called last.
+// take returns what was reported since the last call.
 func (e *events) take() (leaders map[protocol.GroupID]raftio.LeaderInfo, changed bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -70,7 +70,7 @@ func (e *events) take() (leaders map[protocol.GroupID]raftio.LeaderInfo, changed
 	return leaders, changed
 }
 
-// dispatch hands events on until the Host closes.
+// dispatch passes events on until the Host closes.
 func (h *Host) dispatch() {
 	for {
 		select {
@@ -120,8 +120,7 @@ func (h *Host) logLeader(id protocol.GroupID, old, l Leader) {
 	}
 }
 
-// ticker has groups find out, ten times a second, whether time alone asks for an
-// entry or a snapshot.
+// ticker lets groups check, ten times a second, whether an entry or a snapshot is due.
 func (h *Host) ticker() {
 	t := time.NewTicker(tickInterval)
 	defer t.Stop()
@@ -148,8 +147,8 @@ func (h *Host) ticker() {
 	}
 }
 
-// systemTicker has a goroutine of its own, because an entry of the system
-// group may take long while it has no leader.
+// systemTicker runs in a goroutine of its own, because an entry of the system group may
+// take long while the group has no leader.
 func (h *Host) systemTicker() {
 	for {
 		select {

@@ -11,21 +11,20 @@ import (
 	"github.com/quorate/quorate/structures"
 )
 
-// A session that was opened with its client's Hello is kept by members, who renew
-// it while its client sends anything at all. The client does not count the session's
-// time to live, and would not stop in time to use what a lost session has held. So
-// operations that hold something are refused under it until the client keeps it by
-// heartbeats of its own. This is decided before a request is logged. A session that
-// its client keeps it keeps for ever, so that this still holds when the request is
-// applied.
+// A session that was opened with its client's Hello is kept by members, which renew it
+// while its client sends anything at all. Such a client does not count the session's
+// TTL, so it would not stop in time to use what a lost session has held. So under such
+// a session operations that hold something are refused, until the client keeps the
+// session by heartbeats of its own. This is decided before a request is logged. Once a
+// client keeps its session it does so for ever, so the decision still holds when the
+// request is applied.
 
 // maxUnkept bounds the requests of a group that wait until it is known who keeps
 // their sessions.
 const maxUnkept = 4096
 
-// GreetedSessions opens, or finds, the sessions of clients that ask for one with
-// their Hello; this replica must lead. Its answers are in the order of what is
-// opened.
+// GreetedSessions opens, or finds, the sessions of clients that ask for one with their
+// Hello. This replica must lead. It returns one answer for each opening, in order.
 func (s *System) GreetedSessions(ctx context.Context, opens []systemstate.Opening) ([]systemstate.Opened, error) {
 	answers := make([]systemstate.Opened, len(opens))
 	err := s.askAll(ctx, len(opens), func(i int, done func(protocol.Reply)) {
@@ -56,8 +55,8 @@ func (s *System) GreetedSessions(ctx context.Context, opens []systemstate.Openin
 	return answers, err
 }
 
-// RenewSessions renews sessions that members keep; this replica must lead. It
-// returns those that members are not to renew any more.
+// RenewSessions renews sessions that members keep. This replica must lead. It returns
+// those that members must not renew any more.
 func (s *System) RenewSessions(ctx context.Context, ids []protocol.SessionID) ([]protocol.SessionID, error) {
 	var dropped []protocol.SessionID
 	err := s.askAll(ctx, len(ids), func(i int, done func(protocol.Reply)) {
@@ -76,8 +75,7 @@ func (s *System) RenewSessions(ctx context.Context, ids []protocol.SessionID) ([
 	return dropped, err
 }
 
-// errNotAsked is the error of a request that the sessions' group has not carried
-// out.
+// errNotAsked is the error of a request that the system group has not carried out.
 var errNotAsked = errors.New("the sessions' group does not answer")
 
 // numbered is the answer to one of several questions.
@@ -86,8 +84,8 @@ type numbered struct {
 	r protocol.Reply
 }
 
-// askAll asks n questions and hands the answers on, as they come. It ends when all
-// have one, or with ctx. It returns the first error.
+// askAll asks n questions and passes the answers on as they arrive. It returns when all
+// are answered, or when ctx ends. It returns the first error.
 func (s *System) askAll(ctx context.Context, n int, ask func(i int, done func(protocol.Reply)), answer func(int, protocol.Reply) error) error {
 	answers := make(chan numbered, n)
 	for i := range n {
@@ -117,15 +115,15 @@ func (s *System) keeper(id protocol.SessionID) systemstate.Keeper {
 // isKept reports whether this member knows that a session's client keeps it.
 func (s *System) isKept(id protocol.SessionID) bool { return s.keeper(id) == systemstate.KeeperClient }
 
-// unkept are the requests of a group that wait until it is known who keeps their
+// unkept holds the requests of a group that wait until it is known who keeps their
 // sessions.
 type unkept struct {
 	requests []*Request
 	asking   bool
 }
 
-// gives reports whether an operation gives its caller something that it holds until
-// it releases it, or its session ends.
+// gives reports whether an operation gives its caller something to hold, until the
+// caller releases it or its session ends.
 func (g *Group) gives(q *Request) bool {
 	k := g.kinds[q.Kind]
 	if k == nil || q.Flags&protocol.FlagRead != 0 {
@@ -136,8 +134,8 @@ func (g *Group) gives(q *Request) bool {
 }
 
 // askKeeper finds out whether the client keeps the session of a request that holds
-// something, if this member does not know that it does. One confirmation by the
-// majority, that this member knows all that was agreed, serves all that wait for it.
+// something, unless this member knows that it does. One confirmation by the majority
+// that this member has applied everything agreed serves all requests that wait for it.
 func (p *proposer) askKeeper(q *Request) {
 	p.mu.Lock()
 	u := &p.unkept
@@ -155,8 +153,7 @@ func (p *proposer) askKeeper(q *Request) {
 	}
 }
 
-// resolveKeepers lets the requests of unkept go on, or refuses them, until there is
-// none left.
+// resolveKeepers queues the requests of unkept, or refuses them, until none is left.
 func (p *proposer) resolveKeepers() {
 	for {
 		p.mu.Lock()

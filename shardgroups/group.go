@@ -13,9 +13,9 @@ import (
 	"github.com/quorate/quorate/structures"
 )
 
-// Group is this member's replica of one Raft group: its state, which reads share,
-// and its proposer, which has work to do while the replica leads. See the proposer
-// for a request's path and the order of locks.
+// Group is this member's replica of one Raft group: its state, and its proposer, which
+// works while the replica leads. See proposer for the path of a request and the order
+// of locks.
 type Group struct {
 	host    *Host
 	id      protocol.GroupID
@@ -92,8 +92,8 @@ func (g *Group) newState() *groupstate.State {
 	return s
 }
 
-// panicked logs that a structure has panicked, with the stack, unless another was
-// logged a moment ago: a client that knows how may cause as many as it likes.
+// panicked logs that a structure has panicked, with the stack, unless another panic was
+// logged a moment ago: a client that knows how could cause any number of them.
 func (g *Group) panicked(p groupstate.Panic) {
 	more, ok := g.host.panics.allows(time.Now())
 	if !ok {
@@ -110,9 +110,9 @@ func (g *Group) panicked(p groupstate.Panic) {
 // Leader returns the group's leader, as this member knows it.
 func (g *Group) Leader() Leader { return *g.leader.Load() }
 
-// Submit takes in a request. It never blocks. Done is called exactly once, with a
-// reply that may refuse the request, unless the request waits for a grant when the
-// Host closes.
+// Submit submits a request. It never blocks. Done is called exactly once, with a reply
+// that may refuse the request, unless the request waits for a grant when the Host
+// closes.
 func (g *Group) Submit(q *Request) {
 	q.group = g
 	if q.Arrived.IsZero() {
@@ -125,7 +125,7 @@ func (g *Group) Submit(q *Request) {
 	read := q.Flags&protocol.FlagRead != 0
 	if !read {
 		q.cost = groupstate.Cost(g.kinds, &q.Request)
-		if q.Extended { // what this version does not know is not logged
+		if q.Extended { // elements that this version does not know are not logged
 			q.Raw, q.Extended = q.Append(nil), false
 		}
 	}
@@ -153,13 +153,13 @@ func (g *Group) Submit(q *Request) {
 	g.proposer.enter(q)
 }
 
-// check decides whether a request is well formed, and came to the group that owns
+// check decides whether a request is well formed, and has reached the group that owns
 // its partition.
 func (g *Group) check(q *protocol.Request) structures.Result {
 	gate := groupstate.Gate{
 		Kinds: g.kinds, Limits: g.host.cfg.Limits, Level: g.level.Load(), Partitions: int(g.partitions.Load()), Panicked: g.onPanic,
 	}
-	if gate.Partitions == 0 { // a new group learns it with the entry that this request may be in
+	if gate.Partitions == 0 { // a new group learns it from the entry that may carry this request
 		gate.Partitions = len(g.host.system.View().Partitions)
 	}
 	r := gate.Check(q)
@@ -199,8 +199,8 @@ func (g *Group) refuseFollower(q *Request) {
 	q.answer(structures.Result{Code: protocol.CodeNotLeader, Body: p.Append(nil)}, 0)
 }
 
-// setLeader notes the leader. A replica that leads no longer answers all callers
-// that wait for it, so that they go to the new leader immediately.
+// setLeader records the leader. A replica that no longer leads answers all callers that
+// wait for it, so that they go to the new leader immediately.
 func (g *Group) setLeader(l Leader) {
 	old := g.leader.Swap(&l)
 	if old.Self && (!l.Self || l.Term != old.Term) {
@@ -257,7 +257,7 @@ func (q *Request) busy(why string, wait int) {
 	q.turnDown(protocol.Reply{ID: q.ID, Code: protocol.CodeBusy, Body: p.Append(nil)})
 }
 
-// turnDown answers a request that was not carried out.
+// turnDown answers a request that is not carried out.
 func (q *Request) turnDown(r protocol.Reply) {
 	if int(r.Code) < protocol.NumCodes {
 		q.group.meter.refused[r.Code].Add(1)

@@ -13,19 +13,19 @@ type TestHooks struct {
 	// FS holds the engine's files, in place of the system's. member.json, and the
 	// note of the location of the data, stay files of the system.
 	FS config.IFS
-	// Clock is the monotonic clock that entries carry, in place of the process's.
-	// What it gains is not bounded as the gap of a paused process is.
+	// Clock is the monotonic clock that entries carry, in place of the process's. Its
+	// jumps are not bounded as the gap of a paused process is.
 	Clock func() time.Duration
-	// EndedSessions is how many ended sessions the system group lists, on all members
-	// alike; 0: as many as outside tests.
+	// EndedSessions is how many ended sessions the system group lists, and must be the
+	// same on all members; 0: the usual number.
 	EndedSessions int
 	// ReadIndexTimeout bounds a ReadIndex round, in place of half a second.
 	ReadIndexTimeout func() time.Duration
-	// MaxLevel is the highest level of state that this version understands; 0:
-	// groupstate.MaxLevel. Tests make other versions of it.
+	// MaxLevel is the highest level of state that this member understands; 0:
+	// groupstate.MaxLevel. With it tests simulate other versions.
 	MaxLevel uint32
 	// TrustDisk starts replicas without asking what others have observed of them. The
-	// Host does not look at it: its member does.
+	// Host ignores it: its member uses it.
 	TrustDisk bool
 	// Opened is called with the Host before Open returns it.
 	Opened func(*Host)

@@ -35,24 +35,26 @@ type Config struct {
 	Kinds       []structures.Kind
 	Limits      protocol.Limits
 	Logger      *slog.Logger // nil: discards
-	// SlowOp is what an operation may take before a warning is logged; 0: none is.
+	// SlowOp is how long an operation may take before a warning is logged; 0: no
+	// warning.
 	SlowOp time.Duration
 
 	SnapshotBytes uint64 // logged between two snapshots; 0: 32 MiB, in memory 4 MiB
 	RetainBytes   uint64 // of log kept before a snapshot; 0: 32 MiB, in memory 12 MiB
 	QueueBytes    int    // of requests that wait in a group, each; 0: 64 MiB
-	// HistoryBytes is how many bytes of events a group keeps whose log begins while
-	// this member leads it; 0: groupstate.DefaultHistory. From then on the
-	// log has it, for all replicas, whatever their members are configured with.
+	// HistoryBytes is how many bytes of events a new group keeps; 0:
+	// groupstate.DefaultHistory. The member that leads a group when its log begins logs
+	// its value, which then applies to all replicas, whatever their members are
+	// configured with.
 	HistoryBytes int
 	// LogBufferBytes is the size of a write buffer of the log store on disk, of
 	// which it has up to four; 0: 16 MiB.
 	LogBufferBytes int
 	PeerQueueBytes int    // of messages that wait for one other member; 0: 64 MiB
 	DiskBytes      uint64 // size of Dir's file system: on a small one less log is kept; 0: not known
-	// Room returns how much may be written beside the log, for snapshots; nil: as
-	// much as there is to write.
-	Room func() uint64
+	// FreeSpace returns how many bytes may be written besides the log, for snapshots;
+	// nil: there is no limit.
+	FreeSpace func() uint64
 	// BackupDir holds the backups from which groups of this member are restored; empty:
 	// none are.
 	BackupDir string
@@ -60,14 +62,14 @@ type Config struct {
 	// TestHooks are for tests.
 	TestHooks TestHooks
 
-	// Resolve returns the address of an incarnation. It is called for every
-	// connection that is made, must not block, and forgets no member on suspicion.
+	// Resolve returns the address of an incarnation. It is called for every connection,
+	// must not block, and must not forget a member that is merely suspected.
 	Resolve func(protocol.UUID) (address string, ok bool)
 	// Dial opens a connection for a purpose to another member, preface written.
 	Dial func(ctx context.Context, address string, p protocol.Purpose) (net.Conn, error)
 
-	// LeaderChanged is called, from a goroutine of the Host, after the leader of
-	// a group has changed as this member knows it.
+	// LeaderChanged is called, from a goroutine of the Host, after this member has
+	// learned of a new leader of a group.
 	LeaderChanged func()
 	// SystemChanged is called, from a goroutine of the Host, after the local
 	// system state has changed in something other than sessions.
@@ -94,16 +96,16 @@ type Leader struct {
 // Request is a request on its way through a group.
 type Request struct {
 	protocol.Request
-	Raw []byte // the encoding of Request, with what else it came with
-	// Arrived is when it came; zero: with Submit. If TimeLeft has passed since, and the
-	// request is still queued, it is answered CodeExpired.
+	Raw []byte // the encoding of Request, as it arrived
+	// Arrived is when it arrived; zero: with Submit. If TimeLeft has passed since then,
+	// and the request is still queued, it is answered with CodeExpired.
 	Arrived time.Time
 	// Done is called exactly once with the reply, whose ID is Request.ID, from
 	// any goroutine and perhaps inside Submit. It must not block.
 	Done func(protocol.Reply)
 
 	group *Group // that it was submitted to
-	cost  int    // that it may have at most, of a mutation
+	cost  int    // of a mutation: the most that it may cost
 }
 
 // Host is one member's Raft engine with its replicas.
@@ -129,7 +131,7 @@ type Host struct {
 	mu     sync.RWMutex // guards the following
 	groups map[protocol.GroupID]*Group
 	specs  map[protocol.GroupID]GroupSpec
-	// suspended is what the largest snapshot takes of a group that was suspended.
+	// suspended is the size of the largest snapshot of a suspended group.
 	suspended uint64
 	closed    bool
 	once      sync.Once
@@ -220,10 +222,10 @@ func (h *Host) spawn(f func()) { h.workers.run(f) }
 // until it ends, and closes it. r reads from conn, and may have buffered some of it.
 func (h *Host) ServeRaft(conn net.Conn, r io.Reader) error { return h.trans.Serve(conn, r) }
 
-// StartGroup starts this member's replica of a group. One that runs already is
-// left alone. A replica that the log does not hold is refused with [ErrLogMissing],
-// unless it is fresh: a replica that lost its data must not run again. If the engine
-// panics the error is [ErrEngineFailed].
+// StartGroup starts this member's replica of a group. If it runs already StartGroup
+// does nothing. If the log does not hold the replica the error is [ErrLogMissing],
+// unless fresh is set: a replica that has lost its data must not run again. If the
+// engine panics the error is [ErrEngineFailed].
 func (h *Host) StartGroup(spec GroupSpec, fresh bool) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -272,7 +274,7 @@ func (h *Host) StartGroup(spec GroupSpec, fresh bool) error {
 		h.groups[spec.Group] = g
 		g.proposer.start()
 	}
-	h.events.again() // the leader may have been reported before the group was here
+	h.events.again() // the leader may have been reported before the group was added
 	return nil
 }
 
@@ -288,22 +290,21 @@ func (h *Host) startReplica(initial map[uint64]dragonboat.Target, join bool, cre
 	return h.nh.StartConcurrentReplica(initial, join, func(_, _ uint64) sm.IConcurrentStateMachine { return create() }, cfg)
 }
 
-// errStartedBefore is the error of a replica in memory that was stopped: what
-// it had applied is lost, and its log goes on from there.
+// errStartedBefore is the error of a replica in memory that was stopped: the state that
+// it had applied is lost, and its log does not have it any more.
 var errStartedBefore = errors.New("a replica in memory is started once")
 
 // ErrEngineFailed is the error of an engine that has panicked while it started a
-// replica. What it has locked stays locked: the process has to end.
+// replica. Its locks stay locked, so the process must end.
 var ErrEngineFailed = errors.New("the engine has failed")
 
 // ErrLogMissing is the error of a replica that the member has run before and
 // whose log is lost.
 var ErrLogMissing = engine.ErrLogMissing
 
-// StopGroup stops this member's replica of a data group, if it runs, and
-// removes its data. The replica must have been removed from its group: its id
-// cannot be started here again. To stop a replica while another one of the group
-// runs here is an error.
+// StopGroup stops this member's replica of a data group, if it runs, and removes its
+// data. The replica must have been removed from its group: its id cannot be started
+// here again. It is an error if another replica of the group runs here.
 func (h *Host) StopGroup(ctx context.Context, id protocol.GroupID, replica protocol.ReplicaID) error {
 	h.mu.Lock()
 	g := h.groups[id]
@@ -328,9 +329,9 @@ func (h *Host) StopGroup(ctx context.Context, id protocol.GroupID, replica proto
 	return nil
 }
 
-// SuspendGroup stops this member's replica of a data group, if it runs, and
-// keeps its data: [Host.StartGroup] goes on with it. With Config.Memory it is
-// refused, since there is no data to go on with.
+// SuspendGroup stops this member's replica of a data group, if it runs, and keeps its
+// data, so that [Host.StartGroup] can start it again. With Config.Memory it returns an
+// error, since no data would be kept.
 func (h *Host) SuspendGroup(id protocol.GroupID) error {
 	if h.cfg.Memory {
 		return errStartedBefore
@@ -387,8 +388,8 @@ func (h *Host) Groups() []*Group {
 // seconds.
 func (h *Host) SlowDisk() bool { return h.files != nil && h.files.SlowDisk() }
 
-// SyncTimes returns how long the syncs of this member's log took, in
-// nanoseconds; nothing in memory.
+// SyncTimes returns how long the syncs of this member's log took, in nanoseconds; empty
+// in memory.
 func (h *Host) SyncTimes() Histogram {
 	if h.files == nil {
 		return Histogram{}
@@ -399,8 +400,8 @@ func (h *Host) SyncTimes() Histogram {
 // System returns this member's replica of the system group.
 func (h *Host) System() *System { return h.system }
 
-// LeaderOf returns the leader of a group as its replica here knows it. A replica
-// that has not heard from its group yet knows none.
+// LeaderOf returns the leader of a group as its replica here knows it; the zero Leader
+// if the replica has not heard from its group yet.
 func (h *Host) LeaderOf(id protocol.GroupID) Leader {
 	if id == protocol.SystemGroup {
 		return h.system.Leader()
@@ -418,7 +419,7 @@ func (h *Host) memberOf(g protocol.GroupID, r protocol.ReplicaID) protocol.Membe
 func (h *Host) systemChanged() { h.events.system() }
 
 // ObservedProgress is what this member has observed of another's replica. Stored is
-// what a replica has on disk, with which it is compared.
+// what a replica has on disk; it is compared with that.
 type (
 	ObservedProgress = raftnet.ObservedProgress
 	Stored           = raftnet.Stored
@@ -430,7 +431,7 @@ func (h *Host) ObservedProgress(g protocol.GroupID, r protocol.ReplicaID) (Obser
 	return h.trans.Progress(g, r)
 }
 
-// raftGroups are the groups of a Host as an early campaign needs them.
+// raftGroups implements [raftnet.Groups] for the groups of a Host.
 type raftGroups struct{ h *Host }
 
 var _ raftnet.Groups = raftGroups{}

@@ -11,10 +11,10 @@ import (
 	"github.com/quorate/quorate/protocol"
 )
 
-// Changes of a group's replicas. Each reads the group's membership first and
-// names its configuration id, so that of two coordinators at most one changes
-// it; each is idempotent, and is repeated until ctx ends. They may be called on any
-// member with a replica.
+// Changes of a group's replicas. Each reads the group's membership first and names its
+// configuration id, so that of two coordinators at most one succeeds. Each is
+// idempotent, and is repeated until ctx ends. They may be called on any member with a
+// replica.
 
 // AddNonVoting adds a learner: a replica that has the state and no vote.
 func (h *Host) AddNonVoting(ctx context.Context, g protocol.GroupID, r protocol.ReplicaID, member protocol.UUID) error {
@@ -26,7 +26,7 @@ func (h *Host) AddNonVoting(ctx context.Context, g protocol.GroupID, r protocol.
 	})
 }
 
-// AddVoter makes a replica, best one that is a learner already, a voter.
+// AddVoter makes a replica a voter. It should be a learner already.
 func (h *Host) AddVoter(ctx context.Context, g protocol.GroupID, r protocol.ReplicaID, member protocol.UUID) error {
 	return h.changeReplicas(ctx, g, "add a voter of", func(ctx context.Context, m *dragonboat.Membership) (bool, error) {
 		if m.Nodes[uint64(r)] != "" {
@@ -65,8 +65,7 @@ func (h *Host) changeReplicas(ctx context.Context, g protocol.GroupID, what stri
 	return fmt.Errorf("%s group %d: %w", what, g, errors.Join(ctx.Err(), last))
 }
 
-// tryChange makes one attempt, and reports whether the membership shows that
-// there is nothing left to change.
+// tryChange makes one attempt, and reports whether the membership shows the change.
 func (h *Host) tryChange(ctx context.Context, g protocol.GroupID, change func(context.Context, *dragonboat.Membership) (bool, error)) (done bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
@@ -78,11 +77,11 @@ func (h *Host) tryChange(ctx context.Context, g protocol.GroupID, change func(co
 	return !needed, err
 }
 
-// CaughtUp waits until this member's replica of a group has applied all that
-// was committed when it was called. Its first attempts are short: a follower's may
-// be lost on the way. Over a long link none of them is answered in time, so each
-// attempt has twice the time of the last. It returns the engine's error if the
-// replica does not run here, and that of ctx when ctx ends.
+// CaughtUp waits until this member's replica of a group has applied everything that was
+// committed when it was called. Its first attempts are short, because a follower's may
+// be lost on the way. Over a long link no short attempt is answered in time, so the
+// time doubles with each attempt. It returns the engine's error if the replica does not
+// run here, and ctx's if ctx ends first.
 func (h *Host) CaughtUp(ctx context.Context, g protocol.GroupID) error {
 	for limit := attemptTimeout; ; {
 		rs, err := h.nh.ReadIndex(uint64(g), limit)

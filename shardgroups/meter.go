@@ -34,9 +34,9 @@ func (c Class) String() string {
 	}
 }
 
-// meter counts what a group has answered since it was started here. A group's
-// requests are answered by a goroutine or two at a time, so that plain atomics
-// of its own cost next to nothing; readers add up.
+// meter counts what a group has answered since it was started here. Only one or two
+// goroutines at a time answer a group's requests, so each group's own atomic counters
+// cost next to nothing. Readers add them up.
 type meter struct {
 	kinds   [256]*kindMeter // nil: not a kind
 	refused [protocol.NumCodes]atomic.Uint64
@@ -129,8 +129,8 @@ func (g *Group) measure(q *Request, c Class, code protocol.Code, now time.Time) 
 	return took
 }
 
-// logInterval is the least time between two logs of what may come with every
-// request: a slow disk makes all of them slow, and one line is enough.
+// logInterval is the least time between two log lines about something that may happen
+// with every request: a slow disk makes all requests slow, and one line is enough.
 const logInterval = time.Second
 
 // logLimit bounds how often something is logged.
@@ -140,8 +140,8 @@ type logLimit struct {
 	more int // that were not logged since
 }
 
-// allows reports whether something may be logged now, and how often it was not
-// since the last time that it was.
+// allows reports whether something may be logged now, and how often it was suppressed
+// since the last line.
 func (l *logLimit) allows(now time.Time) (more int, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -163,7 +163,7 @@ type slowLog struct {
 	rate  logLimit
 }
 
-// stages are when a request went from one stage to the next.
+// stages are the times at which a request went from one stage to the next.
 type stages struct {
 	left    time.Time // the queue
 	began   time.Time // to be applied, or to be read: a majority has agreed

@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// monotime is the clock that a leader's entries carry: monotonic time, read
-// every tick. A process that was paused counts the gap between two ticks as at
-// most maxGap (TIME-1), so that a pause does not end its clients' sessions
-// before they could speak.
+// monotime is the clock that a leader's entries carry: monotonic time, read every tick.
+// After a pause of the process the gap between two ticks counts as at most maxGap
+// (TIME-1), so that a pause does not end sessions before their clients can send a
+// heartbeat.
 type monotime struct {
 	fake func() time.Duration // of a test; nil: the process's clock
 

@@ -10,8 +10,8 @@ import (
 
 // The planted bugs of the hot path, see package mutants.
 
-// plantLatePiggyback has a read, which was queued last, answered with an entry that
-// was proposed before the read arrived. mu is held.
+// plantLatePiggyback answers a read, which was queued last, with an entry that was
+// proposed before the read arrived. mu is held.
 func plantLatePiggyback(p *proposer, q *Request) {
 	last := len(p.reads) - 1
 	if !mutants.On(mutants.LatePiggyback) || last < 0 || p.reads[last] != q {

@@ -4,8 +4,8 @@ import (
 	"github.com/quorate/quorate/protocol"
 )
 
-// Pressure is why a group's leader refuses mutations for now: a member that
-// has a voter of the group is short of memory or disk.
+// Pressure makes a group's leader refuse mutations for now, because a member with a
+// voter of the group is short of memory or disk.
 type Pressure struct {
 	Code   protocol.Code // CodeMemoryFull or CodeReadOnly
 	Detail string        // which member, and of what
@@ -17,16 +17,16 @@ type Pressure struct {
 // pressureWaitHint is when to try again, in milliseconds.
 const pressureWaitHint = 250
 
-// SetPressure makes this replica refuse mutations while it leads, see [Pressure];
-// nil takes that back.
+// SetPressure makes this replica refuse mutations while it leads, see [Pressure]; nil
+// ends that.
 func (g *Group) SetPressure(p *Pressure) { g.pressure.Store(p) }
 
 // Pressure returns what was set last, nil for none.
 func (g *Group) Pressure() *Pressure { return g.pressure.Load() }
 
-// pressed answers a mutation that the pressure on the group does not let in.
-// Repeats of a call that is in flight or was applied get its answer: they do
-// not grow, and must not be answered that they have not entered.
+// pressed refuses a mutation because of the pressure on the group, and reports whether
+// it did. It does not refuse repeats of a call that is in flight or was applied: they
+// do not grow, and it would be wrong to answer that they have not entered.
 func (g *Group) pressed(q *Request) bool {
 	p := g.pressure.Load()
 	if p == nil || q.Kind == protocol.KindControl {

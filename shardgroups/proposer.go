@@ -23,21 +23,22 @@ const (
 	maxQueuedRequests  = 32 << 10
 	busyWaitHint       = 20 // milliseconds
 
-	// If a write has waited for this long, more requests arrive than are carried out.
-	// In a longer queue all requests would be answered too late to be of use, though
-	// as many were carried out as ever.
+	// maxQueueTime is the longest that a write may wait: then more requests arrive than
+	// can be carried out. In a longer queue as many would be carried out, but all would
+	// be answered too late to be of use.
 	maxQueueTime = 250 * time.Millisecond
-	// Fewer than these are one entry's, not a queue.
+	// shortQueue is the length below which the queued requests fit one entry, so that
+	// there is no backlog.
 	shortQueue = 256
 )
 
-// proposeTimeout bounds how long an entry may be in flight. It is far above an
-// election, and after it the outcome is unknown.
+// proposeTimeout bounds how long an entry may be in flight. It is much longer than an
+// election. After it the outcome is unknown.
 const proposeTimeout = 5 * time.Second
 
-// A proposer is the leader's half of a [Group]: it queues requests, gathers them
-// into entries, proposes these, and answers what is left of them if this replica
-// no longer leads. On a follower its queues are empty.
+// A proposer is the leader's half of a [Group]: it queues requests, gathers them into
+// entries, proposes the entries, and answers the rest if this replica no longer leads.
+// On a follower its queues are empty.
 //
 // A request's path:
 //
@@ -69,7 +70,7 @@ type proposer struct {
 
 	mu           sync.Mutex // guards what follows
 	stopped      bool
-	gates        int        // transfers under way: no entry is proposed for a request
+	gates        int        // transfers in progress: no entry is proposed for a request
 	gated        []*Request // refused during a transfer, before the next leader is known
 	writes       []*Request
 	reads        []*Request
@@ -77,7 +78,7 @@ type proposer struct {
 	inFlight     map[uint64]*entry // by number
 	number       uint64            // of the last entry
 	completedAt  time.Time         // when an entry was applied that was proposed here
-	reading      int               // ReadIndex rounds under way
+	reading      int               // ReadIndex rounds in progress
 	wantEntry    bool              // log an entry even without a request
 	claim        claim
 	sessions     sessions
@@ -122,8 +123,8 @@ func (p *proposer) init(g *Group) {
 // start starts run.
 func (p *proposer) start() { p.done.Go(p.run) }
 
-// close stops run, and lets no further request in. It reports whether it was the
-// first to do so.
+// close stops run, and refuses further requests. It reports whether this was the first
+// call.
 func (p *proposer) close() bool {
 	p.mu.Lock()
 	if p.stopped {
@@ -188,19 +189,19 @@ func (p *proposer) enter(q *Request) {
 	p.poke()
 }
 
-// overrun reports whether requests wait for as long as they may. A queue that
-// stands still is not overrun: it waits for a leader or a majority. mu is held.
+// overrun reports whether requests have waited for as long as they may. A queue that
+// does not move at all is not overrun: it waits for a leader or a majority. mu is held.
 func (p *proposer) overrun(now time.Time) bool {
 	return len(p.writes) >= shortQueue && now.Sub(p.writes[0].Arrived) > maxQueueTime && now.Sub(p.completedAt) < maxQueueTime
 }
 
-// maxJoined bounds the repeats that share the answer of one request in flight.
-// Further ones are queued as others are, and answered from its record.
+// maxJoined bounds the repeats that share the answer of one request in flight. Further
+// ones are queued like other requests, and answered from the record.
 const maxJoined = 16
 
-// join lets a repeat share the answer of the same request in flight (ONCE-3).
-// If the first still waits in the queue both are logged, and the second is
-// answered from the record of the first. mu is held.
+// join lets a repeat share the answer of the same request in flight (ONCE-3). If the
+// first request is still queued both are logged, and the second is answered from the
+// record of the first. mu is held.
 func (p *proposer) join(q *Request) (joined, inFlight bool) {
 	for _, e := range p.inFlight {
 		for i, o := range e.requests {
@@ -298,7 +299,7 @@ func fitting(queued []*Request) (n, size int) {
 	return n, size
 }
 
-// build makes the next entry of what is queued. mu is held.
+// build makes the next entry from the queue. mu is held.
 func (p *proposer) build() (*entry, *groupstate.Builder) {
 	now := time.Now()
 	take, size := fitting(p.writes)
@@ -362,8 +363,8 @@ func (p *proposer) header(number uint64) groupstate.Header {
 	return h
 }
 
-// propose logs an entry. Update answers its callers, or fail does if the entry does
-// not get that far.
+// propose proposes an entry. Its callers are answered by Update, or by fail if it is
+// not applied here.
 func (p *proposer) propose(e *entry, b *groupstate.Builder) {
 	p.group.stats.Entries.Add(1)
 	p.group.stats.Writes.Add(uint64(len(e.requests)))
@@ -424,8 +425,8 @@ func (e *entry) finish() map[int][]*Request {
 	return e.joined
 }
 
-// fail answers the callers of an entry that was not applied here. Its reads
-// try again by ReadIndex.
+// fail answers the callers of an entry that was not applied here. Its piggybacked reads
+// are queued for ReadIndex.
 func (p *proposer) fail(e *entry, code protocol.Code) {
 	if p.complete(e.number) == nil {
 		return
@@ -450,13 +451,13 @@ func (p *proposer) fail(e *entry, code protocol.Code) {
 	p.poke()
 }
 
-// leads reports whether this replica leads and takes requests in. stepDown empties
-// the queues under mu after that has ended: what is queued while leads is true is
-// answered, and nothing may be queued otherwise. mu is held.
+// leads reports whether this replica leads and accepts requests. When that ends,
+// stepDown empties the queues under mu: so a request that is queued while leads is true
+// is answered, and none may be queued otherwise. mu is held.
 func (p *proposer) leads() bool { return !p.stopped && p.group.Leader().Self }
 
-// stepDown answers all requests that are queued or in flight: this replica
-// leads no longer, or not in the same term.
+// stepDown answers all requests that are queued or in flight, because this replica no
+// longer leads, or not in the same term.
 func (p *proposer) stepDown() {
 	p.mu.Lock()
 	queued := append(p.writes, p.reads...)

@@ -7,16 +7,17 @@ import (
 	"github.com/quorate/quorate/shardgroups/groupstate"
 )
 
-// maxReadRounds is how many ReadIndex rounds a group has under way.
+// maxReadRounds is how many ReadIndex rounds of a group may be in progress.
 const maxReadRounds = 2
 
 // readIndexTimeout bounds one round. A fresh leader drops the round until it
 // has committed an entry of its own term.
 const readIndexTimeout = 500 * time.Millisecond
 
-// readIndex confirms with a majority that this replica still leads, waits
-// until it has applied what was committed by then, and answers the batch, which
-// was closed before: a read that arrives later needs another round (READ-1).
+// readIndex confirms with a majority that this replica still leads, waits until the
+// replica has applied everything committed by then, and answers the batch. The batch
+// was closed before the confirmation: a read that arrives later needs another round
+// (READ-1).
 func (p *proposer) readIndex(batch []*Request) {
 	p.group.stats.Reads.Add(uint64(len(batch)))
 	asked := time.Now()
@@ -60,9 +61,9 @@ func (p *proposer) endRound() {
 	}
 }
 
-// readAgain queues reads whose entry or ReadIndex failed, before those that arrived
-// later. A fresh leader drops every ReadIndex: its reads are to be piggybacked on an
-// empty entry.
+// readAgain queues reads whose entry or ReadIndex failed, ahead of those that arrived
+// later. A fresh leader drops every ReadIndex, so its reads are piggybacked on an empty
+// entry.
 func (p *proposer) readAgain(batch []*Request, piggyback bool) {
 	if len(batch) == 0 {
 		return
@@ -94,12 +95,12 @@ func (g *Group) readNow(batch []*Request, asked time.Time) {
 	}
 }
 
-// maxAnswerBytes bounds the answers to reads that are made before they are handed
-// on: a batch of reads of large values must not be in memory all at the same time.
+// maxAnswerBytes bounds the answers to reads that are in memory at a time, because a
+// batch may read many large values.
 const maxAnswerBytes = 1 << 20
 
-// maxLooks bounds the rows that a batch of reads looks at under one hold of the
-// state's lock, which an entry that is to be applied waits for.
+// maxLooks bounds the rows that a batch of reads looks at while it holds the state's
+// lock, because applying an entry waits for that lock.
 const maxLooks = 2000
 
 // logTimeNow returns the log time of an entry that would be proposed now, 0 if this
@@ -117,7 +118,7 @@ func (g *Group) logTimeNow() protocol.LogTime {
 	return clock.Base.Add(g.host.mono.now() - g.proposer.claim.base)
 }
 
-// readSome answers the first of a batch, and returns how many.
+// readSome answers the first reads of a batch, and returns how many.
 func (g *Group) readSome(batch []*Request, asked time.Time) int {
 	var r groupstate.Reader
 	answers := make([]protocol.Reply, 0, len(batch))

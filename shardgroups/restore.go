@@ -10,11 +10,12 @@ import (
 	"github.com/quorate/quorate/shardgroups/groupstate"
 )
 
-// restoreTimeout is after how long frames that were not applied are logged again.
+// restoreTimeout is how long to wait until frames that were not applied are logged
+// again.
 const restoreTimeout = 2 * proposeTimeout
 
-// A restorer brings the group's backup through its log while this replica leads a
-// group that waits for it.
+// A restorer sends a group's backup through the group's log, while this replica leads
+// and the group waits for its backup.
 type restorer struct {
 	group   *Group
 	running atomic.Bool // restore runs
@@ -42,8 +43,8 @@ func (r *restorer) maybeStart() {
 	})
 }
 
-// restore brings the group's backup through its log, for as long as this replica
-// leads and no other member does the same.
+// restore sends the group's backup through its log, as long as this replica leads and
+// no other member does the same.
 func (r *restorer) restore() error {
 	g := r.group
 	listed, _ := g.host.system.View().Group(g.id)
@@ -60,7 +61,7 @@ func (r *restorer) restore() error {
 	if err != nil {
 		return b.Wrap(err)
 	}
-	log := g.host.cfg.Logger.With("group", uint64(g.id), "from", listed.Backup, "frames", at.Frames)
+	log := g.host.cfg.Logger.With("group", uint64(g.id), "backup", listed.Backup, "frames", at.Frames)
 	if !at.Same {
 		log.Warn("restore begins anew: it was begun from another backup", "done", from.Frames)
 		g.proposer.proposeFrames(&extract.Batch{First: from.Frames, Frames: []archive.Frame{at.Footer}})
@@ -83,13 +84,13 @@ func (r *restorer) restore() error {
 				return b.Wrap(err)
 			}
 		case now.Frames != s.Batch.First:
-			return nil // another leader has logged frames: find again how far the load is
+			return nil // another leader has logged frames: find out again how far the load is
 		}
 		if time.Since(logged) > 5*time.Second {
 			logged = time.Now()
 			log.Info("restoring from a backup", "done", now.Frames)
 		}
-		batch := s.Batch // the entry is built later, and s reads on
+		batch := s.Batch // the entry is built later, and s continues to read
 		g.proposer.proposeFrames(&batch)
 		if !r.await(now) {
 			return nil // stopped, or another leads: a leader that has the backup goes on
@@ -98,7 +99,7 @@ func (r *restorer) restore() error {
 	return nil
 }
 
-// proposeFrames has the next entry carry frames; nil: none.
+// proposeFrames makes the next entry carry frames; nil: none.
 func (p *proposer) proposeFrames(r *extract.Batch) {
 	p.mu.Lock()
 	p.restoreBatch = r
@@ -113,8 +114,8 @@ func (g *Group) loading() (groupstate.Loading, bool) {
 	return g.state.Loading()
 }
 
-// await waits until a load has made progress, or for long enough to try again. It
-// reports whether to go on.
+// await waits until a load has made progress, or until it is time to try again. It
+// reports whether to continue.
 func (r *restorer) await(was groupstate.Loading) bool {
 	g := r.group
 	limit := time.NewTimer(restoreTimeout)
@@ -136,13 +137,13 @@ func (r *restorer) await(was groupstate.Loading) bool {
 }
 
 // Loading reports whether the group is being restored from a backup, and how many
-// frames of it are in.
+// frames it has applied.
 func (g *Group) Loading() (frames uint64, loading bool) {
 	l, loading := g.loading()
 	return l.Frames, loading
 }
 
-// Begun reports whether the group knows what it owns.
+// Begun reports whether the group knows which partitions it owns.
 func (g *Group) Begun() bool {
 	g.mu.RLock()
 	defer g.mu.RUnlock()

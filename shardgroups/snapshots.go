@@ -9,13 +9,13 @@ import (
 	"github.com/quorate/quorate/protocol"
 )
 
-// logged counts what a replica has applied since its last snapshot. Snapshots
-// are asked for by bytes: small entries need few, large entries must not fill
-// the disk. In memory a snapshot writes nothing of the state: it compacts the
+// logged counts what a replica has applied since its last snapshot. A snapshot is due
+// after a number of bytes: small entries need few snapshots, and large entries must not
+// fill the disk. In memory a snapshot does not write the state: it only compacts the
 // log.
 type logged struct {
 	mu      sync.Mutex // guards the following
-	index   uint64     // of the last entry applied
+	index   uint64     // index of the last entry applied
 	total   uint64     // bytes applied since the start
 	at      uint64     // total when the last snapshot was taken
 	marks   []mark     // one for every step of bytes, oldest first
@@ -34,18 +34,21 @@ const (
 	snapshotMinimum  = 1 << 20 // bytes below which time alone asks for none
 	snapshotTimeout  = 10 * time.Minute
 
-	// snapshotRow is about what a row takes in a snapshot beside its bytes.
+	// snapshotRow is roughly what a row takes in a snapshot, in addition to its key and
+	// value.
 	snapshotRow = 48
-	// memoryRow is about what a row takes in memory beside its bytes: 118 to 164
-	// were measured, for values of 1 to 1,000 bytes, by how full the tree's nodes are.
+	// memoryRow is roughly what a row takes in memory, in addition to its key and
+	// value: 118 to 164 bytes were measured for values of 1 to 1,000 bytes, depending
+	// on how full the tree's nodes are.
 	memoryRow = 160
 
-	// What is logged between two snapshots at least, and kept before one, while a
-	// member of the group is short of free space.
+	// briefSnapshot is how many bytes at least are logged between two snapshots, and
+	// kept before one, while a member of the group is short of free space.
 	briefSnapshot = 2 << 20
 	briefRetain   = 1 << 20
 
-	// entryOverhead is about what an entry takes in the log beside its command.
+	// entryOverhead is roughly what an entry takes in the log, in addition to its
+	// command.
 	entryOverhead = 128
 )
 
@@ -57,8 +60,8 @@ func (l *logged) begin(retain uint64, moved bool) {
 	l.step, l.renew = retain/32, moved
 }
 
-// applied notes that entries up to index were applied, whose commands have
-// bytes together.
+// applied records that entries up to index were applied, whose commands have bytes in
+// total.
 func (l *logged) applied(index uint64, entries, bytes int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -69,8 +72,8 @@ func (l *logged) applied(index uint64, entries, bytes int) {
 	}
 }
 
-// due reports whether a snapshot should be taken, and up to which index the
-// log may go then.
+// due reports whether a snapshot should be taken, and up to which index the log may be
+// removed then.
 func (l *logged) due(now time.Time, every, retain uint64) (compact uint64, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -94,8 +97,8 @@ func (l *logged) due(now time.Time, every, retain uint64) (compact uint64, ok bo
 	return max(l.marks[0].index, 1), true
 }
 
-// taken notes that the snapshot that was due is through, and that the log up
-// to compact may be removed with it.
+// taken records that the snapshot that was due was taken, and that the log up to
+// compact may be removed.
 func (l *logged) taken(compact uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -103,8 +106,8 @@ func (l *logged) taken(compact uint64) {
 	l.removed = max(l.removed, compact)
 }
 
-// later notes that the snapshot that was due was not taken: it is due again
-// when the tenth part of what makes one due was logged.
+// later records that the snapshot that was due was not taken. It is due again after a
+// tenth of the usual bytes.
 func (l *logged) later(every uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -112,7 +115,7 @@ func (l *logged) later(every uint64) {
 	l.at = l.total - min(l.total, every-every/10)
 }
 
-// compacted returns up to which index the log may be removed.
+// compacted returns the index up to which the log may be removed.
 func (l *logged) compacted() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -125,17 +128,17 @@ func (l *logged) isBrief() bool {
 	return l.brief
 }
 
-// KeepBrief makes this replica keep little of its log, while a member of the
-// group is short of free space: such a member gets the log entries that it misses
-// in one piece, and has to write them twice. A snapshot takes less, and its size is
-// known.
+// KeepBrief makes this replica keep little of its log, while a member of the group is
+// short of free space. Such a member would be sent the entries that it misses all at
+// once, and would have to write them twice. A snapshot takes less space, and its size
+// is known.
 func (g *Group) KeepBrief(brief bool) {
 	g.log.mu.Lock()
 	defer g.log.mu.Unlock()
 	g.log.brief = brief
 }
 
-// maybeSnapshot asks for a snapshot of a group if one is due.
+// maybeSnapshot starts a snapshot of a group if one is due.
 func (h *Host) maybeSnapshot(id protocol.GroupID, l *logged, now time.Time) {
 	every, retain := h.cfg.SnapshotBytes, h.cfg.RetainBytes
 	if l.isBrief() {
@@ -149,7 +152,7 @@ func (h *Host) maybeSnapshot(id protocol.GroupID, l *logged, now time.Time) {
 	h.spawn(func() {
 		h.snapshotting.Lock()
 		defer h.snapshotting.Unlock()
-		if need := h.snapshotBytes(id); h.cfg.Room != nil && h.cfg.Room() < need {
+		if need := h.snapshotBytes(id); h.cfg.FreeSpace != nil && h.cfg.FreeSpace() < need {
 			h.cfg.Logger.Debug("no free space for a snapshot", "group", uint64(id), "bytes", need)
 			l.later(every)
 			return
@@ -164,8 +167,8 @@ func (h *Host) maybeSnapshot(id protocol.GroupID, l *logged, now time.Time) {
 	})
 }
 
-// LargestSnapshot returns about what the largest snapshot takes that this
-// member may have to write.
+// LargestSnapshot returns the approximate size of the largest snapshot that this member
+// may have to write, in bytes.
 func (h *Host) LargestSnapshot() uint64 {
 	most := uint64(0)
 	for _, g := range h.Groups() {
@@ -176,8 +179,8 @@ func (h *Host) LargestSnapshot() uint64 {
 	return max(most, h.suspended)
 }
 
-// snapshotBytes returns about what a snapshot of a group takes: rows and
-// records have a header each, and replies and events are beside them.
+// snapshotBytes returns the approximate size of a snapshot of a group: each row and
+// record has a header, and there are replies and events in addition.
 func (h *Host) snapshotBytes(id protocol.GroupID) uint64 {
 	g := h.Group(id)
 	if g == nil {
@@ -186,13 +189,13 @@ func (h *Host) snapshotBytes(id protocol.GroupID) uint64 {
 	return snapshotMinimum + g.Footprint().Stream
 }
 
-// Footprint is about what a group's state takes, in bytes.
+// Footprint is the approximate size of a group's state, in bytes.
 type Footprint struct {
 	State  uint64 // in the memory of a replica
 	Stream uint64 // as it is written, or sent to another replica
 }
 
-// Footprint returns about what the state takes of the replica here.
+// Footprint returns the approximate size of the state of the replica here.
 func (g *Group) Footprint() Footprint {
 	g.mu.RLock()
 	t := g.state.Totals()
@@ -203,7 +206,7 @@ func (g *Group) Footprint() Footprint {
 	return Footprint{State: bytes + rows*memoryRow, Stream: bytes + rows*snapshotRow}
 }
 
-// snapshot takes one and waits for it. The log before compact may go.
+// snapshot takes a snapshot and waits for it. The log before compact may be removed.
 func (h *Host) snapshot(id protocol.GroupID, compact uint64) error {
 	rs, err := h.nh.RequestSnapshot(uint64(id),
 		dragonboat.SnapshotOption{OverrideCompactionOverhead: true, CompactionIndex: compact}, snapshotTimeout)

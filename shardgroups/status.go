@@ -19,8 +19,8 @@ type GroupStatus struct {
 	Waiting   int // calls of this member's clients that wait for a grant
 	// In the queue of a replica that leads:
 	QueuedRequests, QueuedBytes int
-	// Since the member started. Snapshots are those that were written; in memory,
-	// those that were streamed to another member.
+	// Counted since the member was started. Snapshots are those that were written; in
+	// memory, those that were streamed to another member.
 	Entries, Writes, Reads, Piggybacked, Repeats, Snapshots uint64
 }
 
@@ -64,8 +64,8 @@ func (g *Group) Sizes(f func(id protocol.PartitionID, bytes int)) {
 // answered returns how many repeats were answered from records. mu is held.
 func (g *Group) answered() uint64 { return g.state.Answered() }
 
-// Hash returns a hash of the replicated state and the index it belongs to. It
-// reads the whole state, beside further entries.
+// Hash returns a hash of the replicated state and the index it belongs to. It reads the
+// whole state, while further entries are applied.
 func (g *Group) Hash(context.Context) (applied, hash uint64, err error) {
 	g.mu.Lock()
 	snapshot, index := g.state.Prepare(), g.applied

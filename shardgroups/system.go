@@ -25,8 +25,7 @@ import (
 // none within the first.
 const attemptTimeout = 500 * time.Millisecond
 
-// ErrNoSystem is the error of a question to a system group that is not there
-// or does not answer.
+// ErrNoSystem is the error if the system group does not run here, or does not answer.
 var ErrNoSystem = errors.New("the system group does not answer")
 
 // System is this member's replica of the system group.
@@ -41,8 +40,8 @@ type System struct {
 	log     logged
 	ends    atomic.Uint64 // number of the last ended session, without mu
 
-	// hmu guards what follows: the leader's hold on the clock, and what clients ask
-	// of their sessions.
+	// hmu guards what follows: the leader's claim of the clock, and the requests of
+	// clients on their sessions.
 	hmu   sync.Mutex
 	claim claim
 	asked sessionQueue
@@ -55,7 +54,7 @@ func newSystem(h *Host) *System {
 	return s
 }
 
-// tune makes a state that of another version, or with shorter lists, in a test.
+// tune makes a state simulate another version, or have shorter lists, in a test.
 func (s *System) tune(state *systemstate.State) {
 	if n := s.host.cfg.TestHooks.MaxLevel; n > 0 {
 		state.SetMaxLevel(n)
@@ -65,8 +64,7 @@ func (s *System) tune(state *systemstate.State) {
 	}
 }
 
-// View returns what is agreed as this member has applied it. It must not be
-// changed.
+// View returns the cluster state that this member has applied. It must not be changed.
 func (s *System) View() *systemstate.ClusterState {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -90,7 +88,7 @@ func (s *System) LongestTTL() time.Duration {
 	return s.state.LongestTTL()
 }
 
-// Highest returns above what a cluster after this one is to begin, as this member
+// Highest returns the floor above which the next cluster must begin, as this member
 // knows it.
 func (s *System) Highest() systemstate.Floor {
 	s.mu.RLock()
@@ -105,8 +103,8 @@ func (s *System) Applied() uint64 {
 	return s.applied
 }
 
-// Refresh returns what is agreed, linearizably. Without a majority of the system
-// group it returns [ErrNoSystem] when ctx ends. What it returns must not be changed.
+// Refresh returns the cluster state, linearizably. Without a majority of the system
+// group it returns [ErrNoSystem] when ctx ends. The result must not be changed.
 func (s *System) Refresh(ctx context.Context) (*systemstate.ClusterState, error) {
 	if err := s.barrier(ctx); err != nil {
 		return nil, err
@@ -114,7 +112,7 @@ func (s *System) Refresh(ctx context.Context) (*systemstate.ClusterState, error)
 	return s.View(), nil
 }
 
-// barrier waits until this member has applied what was agreed when it was
+// barrier waits until this member has applied everything that was committed when it was
 // called.
 func (s *System) barrier(ctx context.Context) error {
 	if err := s.host.CaughtUp(ctx, protocol.SystemGroup); err != nil {
@@ -123,12 +121,12 @@ func (s *System) barrier(ctx context.Context) error {
 	return nil
 }
 
-// Propose carries out a command; commands are idempotent, and it repeats this
-// one until ctx ends. It returns after this member has applied it, and with it
-// all that was agreed before: the engine answers the caller of Propose once
-// the entry is applied where it was proposed. The error is [ErrNoSystem] if the
-// system group has not answered: the command may be carried out all the same. A
-// command that the state refuses is an error with the state's reason.
+// Propose carries out a command. Commands are idempotent, so it repeats this one until
+// ctx ends. When it returns, this member has applied the command and everything before
+// it, because the engine answers a proposal once the entry is applied where it was
+// proposed. If the system group has not answered, the error is [ErrNoSystem], and the
+// command may have been carried out all the same. If the state refuses the command, the
+// error has the state's reason.
 func (s *System) Propose(ctx context.Context, c systemstate.Command) (systemstate.Answer, error) {
 	var a systemstate.Answer
 	if err := systemstate.Check(systemstate.Encode(groupstate.Header{}, c)); err != nil {
@@ -166,8 +164,8 @@ func (s *System) try(ctx context.Context, limit time.Duration, c systemstate.Com
 	return protocol.DecodeLarge(r.Data, a)
 }
 
-// header is the header of an entry proposed now: with the time, if this
-// replica leads and holds the clock.
+// header returns the header of an entry that is proposed now: with the time, if this
+// replica leads and has claimed the clock.
 func (s *System) header() groupstate.Header {
 	s.hmu.Lock()
 	defer s.hmu.Unlock()
@@ -190,9 +188,9 @@ func (s *System) lookup(ctx context.Context, id protocol.SessionID) (lives bool,
 	return lives, end, nil
 }
 
-// endsAfter returns ended sessions after a number, as this member knows them:
-// the list only grows, so an old view is a shorter one. It is false if the list
-// does not reach back to the number.
+// endsAfter returns the ended sessions after a number, as this member knows them. The
+// list only grows, so an old view is a shorter one. It is false if the list does not
+// reach back to the number.
 func (s *System) endsAfter(from uint64, limit int) ([]protocol.SessionID, bool) {
 	if s.ends.Load() <= from {
 		return nil, true
@@ -209,15 +207,15 @@ func (s *System) over(id protocol.SessionID) bool {
 	return s.state.Over(id)
 }
 
-// upTo returns how far this member knows the sessions, see systemstate.State.UpTo.
+// upTo returns up to where this member knows the sessions, see systemstate.State.UpTo.
 func (s *System) upTo() (ends uint64, next protocol.SessionID) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.state.UpTo()
 }
 
-// endedOf returns those of a part of the sessions that have ended. It is false if
-// this member does not know the ends that were passed over, or the sessions.
+// endedOf returns which of some sessions have ended. It is false if this member does
+// not know the ends that were passed over, or the sessions.
 func (s *System) endedOf(c groupstate.Checked) ([]protocol.SessionID, bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -233,8 +231,8 @@ func (s *System) endedOf(c groupstate.Checked) ([]protocol.SessionID, bool) {
 	return ended, true
 }
 
-// ownershipOf returns what a group is given when it is new; it owns nothing if the
-// tables do not list it.
+// ownershipOf returns the ownership of a new group, which is empty if the tables do not
+// list the group.
 func (s *System) ownershipOf(id protocol.GroupID) groupstate.Ownership {
 	a := s.View()
 	listed, _ := a.Group(id)
@@ -286,7 +284,7 @@ func (s *System) TransferLeader(ctx context.Context, to protocol.ReplicaID, read
 	return nil
 }
 
-// takeClock claims the clock and notes when the claim was applied.
+// takeClock claims the clock and records when the claim was applied.
 func (s *System) takeClock() {
 	nonce := rand.Uint64() | 1
 	s.hmu.Lock()
@@ -324,8 +322,8 @@ func (m *systemMachine) Update(entries []sm.Entry) ([]sm.Entry, error) {
 	s.ends.Store(ends)
 	s.log.applied(index, len(entries), bytes)
 	s.hmu.Lock()
-	// A claim whose first attempt was not answered in time is applied twice, and
-	// each time begins an epoch.
+	// A claim whose first attempt was not answered in time is applied twice, and begins
+	// an epoch each time.
 	if s.claim.nonce != 0 && s.claim.epoch != clock.Epoch && clock.Holder == s.claim.nonce {
 		s.claim.epoch, s.claim.base = clock.Epoch, s.host.mono.now()
 	}

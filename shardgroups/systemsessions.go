@@ -10,20 +10,20 @@ import (
 	"github.com/quorate/quorate/shardgroups/systemstate"
 )
 
-// Bounds of what clients may ask of their sessions at a time. What is above them
-// is answered "busy". A client connection is bounded before, by the server.
+// Bounds of the requests on sessions that wait at a time. Requests above them are
+// answered "busy". The server bounds each client connection before that.
 const (
-	// maxSessionCallers bounds the requests that wait for an entry, heartbeats of
-	// the same session counted each.
+	// maxSessionCallers bounds the requests that wait for an entry. Several heartbeats
+	// of one session count several times.
 	maxSessionCallers = 256 << 10
-	// maxUnknown bounds those of them that concern sessions that this replica does not
+	// maxUnknown bounds the requests among them on sessions that this replica does not
 	// know.
 	maxUnknown = 16 << 10
 )
 
-// sessionQueue gathers what clients ask of their sessions until the next entry:
-// heartbeats for a tick, the rest until the entry before is applied. Requests
-// that mean the same are one ask, so that repeats cost no more than their answers.
+// sessionQueue gathers the requests of clients on their sessions until the next entry:
+// heartbeats for a tick, the others until the entry before is applied. Identical
+// requests share one ask, so repeats cost no more than their answers.
 type sessionQueue struct {
 	asks      []*sessionAsk // in order of arrival
 	byKey     map[sessionKey]*sessionAsk
@@ -33,14 +33,14 @@ type sessionQueue struct {
 	resolving bool            // they are being looked up
 }
 
-// What members ask in the name of their clients, beside the actions of clients: a
-// session opened with a client's Hello, and one renewed.
+// The actions of members in the name of their clients, in addition to those of clients:
+// opening a session with a client's Hello, and renewing one.
 const (
 	sessionGreet protocol.SessionAction = 254
 	sessionRenew protocol.SessionAction = 255
 )
 
-// sessionKey names what is asked: the client opens, or the session is kept,
+// sessionKey identifies a request: a client opens a session, or a session is kept,
 // renewed or closed.
 type sessionKey struct {
 	action  protocol.SessionAction
@@ -69,8 +69,8 @@ func (c sessionCaller) busy(why string) {
 	c.answer(protocol.CodeBusy, p.Append(nil))
 }
 
-// Session opens, keeps or closes a session for a client that source names: the
-// address it comes from. Done is called once; it must not block.
+// Session opens, keeps or closes a session for a client. source is the address that the
+// client comes from. done is called once, and must not block.
 func (s *System) Session(q protocol.SessionRequest, source string, done func(protocol.Reply)) {
 	caller := sessionCaller{q, done}
 	key := sessionKey{action: q.Action, session: q.Session}
@@ -90,7 +90,7 @@ func (s *System) Session(q protocol.SessionRequest, source string, done func(pro
 	s.session(key, source, caller)
 }
 
-// session is Session, and what members ask, once it is known what is asked.
+// session carries out a request of a client or of a member.
 func (s *System) session(key sessionKey, source string, caller sessionCaller) {
 	l := s.Leader()
 	if !l.Self {
@@ -106,9 +106,9 @@ func (s *System) session(key sessionKey, source string, caller sessionCaller) {
 		s.ask(key, source, caller)
 		return
 	}
-	// Most of what a flood asks is answered here, and costs no entry. What is over
-	// is over for ever, so that this replica may answer it even if it lags, or leads no
-	// longer. A session that it does not know may live all the same.
+	// Most requests of a flood are answered here, and cost no entry. A session that is
+	// over stays over for ever, so this replica may answer for it even if it lags or no
+	// longer leads. A session that it does not know may live all the same.
 	s.mu.RLock()
 	over := s.state.Over(key.session)
 	_, next := s.state.UpTo()
@@ -127,7 +127,7 @@ func opens(a protocol.SessionAction) bool {
 	return a == protocol.SessionOpen || a == sessionGreet
 }
 
-// answerOver answers what is asked of a session that is over: to close it is done.
+// answerOver answers a request on a session that is over. Closing it succeeds.
 func (c sessionCaller) answerOver() {
 	if c.q.Action == protocol.SessionClose {
 		c.answer(protocol.CodeOK, stateBody(c.q.Session, 0))
@@ -164,9 +164,9 @@ func (s *System) ask(key sessionKey, source string, caller sessionCaller) {
 	}
 }
 
-// lookUp finds out about a session that this replica does not know.
-// One confirmation by the majority, that it knows all that was agreed, serves all
-// that wait for it: nothing of them is logged.
+// lookUp finds out about a session that this replica does not know. One confirmation by
+// the majority that this replica has applied everything agreed serves all requests that
+// wait for it. None of them is logged.
 func (s *System) lookUp(caller sessionCaller) {
 	s.hmu.Lock()
 	u := &s.asked
@@ -216,7 +216,7 @@ func (s *System) resolveUnknown() {
 	}
 }
 
-// takeAsks takes what the next entry carries. hmu is held.
+// takeAsks takes the asks that the next entry carries. hmu is held.
 func (s *System) takeAsks() []*sessionAsk {
 	u := &s.asked
 	n := mutantKeepBound(min(len(u.asks), systemstate.MaxKeep), len(u.asks))
@@ -230,8 +230,8 @@ func (s *System) takeAsks() []*sessionAsk {
 	return taken
 }
 
-// poke has tick called if it may have something to do: it does nothing on a
-// leader of a grid without sessions, nor on a follower that has never led.
+// poke calls tick if there may be something to do. It does nothing on a leader of a
+// grid without sessions, nor on a follower that has never led.
 func (s *System) poke() {
 	leads := s.Leader().Self
 	s.hmu.Lock()
@@ -250,8 +250,8 @@ func (s *System) wakeTick() {
 	}
 }
 
-// tick claims the clock if this replica has become the leader, logs what clients ask
-// of their sessions, and lets time pass if a session may be over.
+// tick claims the clock if this replica has become the leader, logs the requests on
+// sessions, and logs the time if a session may be over.
 func (s *System) tick() {
 	for more := true; more; {
 		if !s.Leader().Self {
@@ -345,13 +345,13 @@ func setOf(ids []protocol.SessionID) map[protocol.SessionID]bool {
 	return set
 }
 
-// sessionPart is lifetimePart for sessions. Those that live are kept five times in
-// their TTL, and that logs the time as well: the part is so large that the time is
-// logged more often only while all living sessions are silent.
+// sessionPart is lifetimePart for sessions. A session that lives is kept five times in
+// its TTL, and that logs the time as well. The fraction is so large that the time is
+// logged in addition only while all living sessions are silent.
 const sessionPart = 4
 
-// fullWaitHint is after how many milliseconds a session that was refused may be
-// asked for again: others have to end first.
+// fullWaitHint is how many milliseconds a client should wait before it asks again for a
+// session that was refused because there are too many: others have to end first.
 const fullWaitHint = 1000
 
 func stateBody(id protocol.SessionID, ttl time.Duration) []byte {
@@ -390,8 +390,8 @@ func (s *System) proposeHere(c systemstate.Command) (a systemstate.Answer, code 
 	}
 }
 
-// awaitEntry logs an entry and waits for its answer as long as this replica
-// leads in the term. Its code tells whether the entry was logged.
+// awaitEntry proposes an entry and waits for its answer as long as this replica leads
+// in the term. Its code says whether the entry was logged.
 func (s *System) awaitEntry(entry []byte, term uint64) ([]byte, protocol.Code) {
 	rs, err := s.host.nh.Propose(s.host.nh.GetNoOPSession(uint64(protocol.SystemGroup)), entry, proposeTimeout)
 	if err != nil {

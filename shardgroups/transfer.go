@@ -14,13 +14,13 @@ var (
 	errLags     = errors.New("the next leader has not caught up")
 )
 
-// TransferLeader transfers the leadership to another replica, and returns when the
-// next leader is known. It gates the group's entries, waits until none is in flight,
-// logs the time, and asks the engine: under writes a transfer fails half of the time,
+// TransferLeader transfers the leadership to another replica, and returns when the next
+// leader is known. It gates the group's entries, waits until none is in flight, logs
+// the time, and asks the engine: under writes a transfer fails half of the time,
 // because a replica that has something left to apply does not campaign, and then the
-// group has no leader for an election timeout. ready, if it is not nil, finds out
-// whether the other replica has applied as much as this one; its error ends the
-// transfer before it has begun.
+// group has no leader for an election timeout. ready, if not nil, checks whether the
+// other replica has applied as much as this one; if it returns an error the transfer
+// does not begin.
 //
 // Requests that are refused during the transfer are answered with the next leader:
 // until that is known they are gated, too.
@@ -71,8 +71,8 @@ func (p *proposer) drained() bool {
 	return len(p.inFlight) == 0
 }
 
-// logTime logs an entry with nothing but the time, if anything has a deadline, and
-// waits until it is applied: the next leader goes on from there.
+// logTime logs an entry with only the time, if anything has a deadline, and waits until
+// it is applied: the next leader continues from that time.
 func (p *proposer) logTime(ctx context.Context) error {
 	p.group.mu.RLock()
 	_, has := p.group.state.NextDue()
@@ -95,7 +95,7 @@ func (h *Host) logTransfer(id protocol.GroupID, to protocol.ReplicaID, began tim
 	h.cfg.Logger.Info("leadership transferred", "group", uint64(id), "replica", uint64(to), "gated", time.Since(began))
 }
 
-// until waits for a condition, or for the group to be stopped.
+// until waits until a condition is met, or the group is stopped.
 func (g *Group) until(ctx context.Context, met func() bool) error {
 	return poll(ctx, func() (bool, error) {
 		select {
@@ -123,14 +123,14 @@ func poll(ctx context.Context, met func() (bool, error)) error {
 	}
 }
 
-// electionTime is how long a leader must be missed, at least, and how long a
-// transfer may take.
+// electionTime is the shortest time after which a leader is missed, and the longest
+// that a transfer may take.
 func (h *Host) electionTime() time.Duration {
 	return time.Duration(h.cfg.ElectionRTT) * h.cfg.RTT
 }
 
-// transferTime is how long a transfer may take. A leader whose disk is slow
-// needs several syncs for one, and its callers wait for those anyway.
+// transferTime is how long a transfer may take. A leader with a slow disk needs several
+// syncs for a transfer, and its callers wait for those anyway.
 func (h *Host) transferTime() time.Duration {
 	if h.SlowDisk() {
 		return slowTransfer
@@ -165,9 +165,9 @@ func (h *Host) AwaitApplied(ctx context.Context, id protocol.GroupID, index uint
 	return poll(ctx, func() (bool, error) { return applied() >= index, nil })
 }
 
-// gate keeps a request that was not carried out while the leadership is transferred
-// and the next leader is not known: the caller would only come again, and not know
-// to whom. It reports whether it did.
+// gate keeps a request that was refused while the leadership is transferred and the
+// next leader is not known, because its caller would only repeat it, without knowing to
+// whom. It reports whether it kept the request.
 func (p *proposer) gate(q *Request) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -178,7 +178,7 @@ func (p *proposer) gate(q *Request) bool {
 	return true
 }
 
-// release answers the gated requests, or takes them in if this replica leads again.
+// release answers the gated requests, or queues them if this replica leads again.
 func (p *proposer) release() {
 	p.mu.Lock()
 	gated := p.gated

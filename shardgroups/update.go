@@ -93,10 +93,10 @@ type appliedState struct {
 	ends       uint64
 	owned      int
 	index      uint64
-	own        uint64 // number of the last entry of this process's; 0: none was applied
+	own        uint64 // number of the last entry that this process proposed; 0: none was applied
 }
 
-// afterApply keeps what the leader knows of the state up to date.
+// afterApply updates what the proposer knows of the state.
 func (p *proposer) afterApply(a appliedState) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -105,8 +105,8 @@ func (p *proposer) afterApply(a appliedState) {
 		case a.clock.Holder == p.claim.nonce && p.claim.epoch == 0:
 			p.claim.epoch, p.claim.base = a.clock.Epoch, p.host.mono.now()
 		case a.clock.Holder != p.claim.nonce && (p.claim.epoch != 0 || a.own >= p.claim.entry):
-			// Another has claimed since, perhaps in the very batch of entries that
-			// brought this claim: a deposed leader's may lie behind it. Claim again.
+			// Another leader has claimed the clock since, perhaps in the same batch of
+			// entries: a deposed leader's claim may follow this one. Claim again.
 			p.claim = claim{}
 		}
 	}
@@ -165,9 +165,9 @@ func (s *applySink) Granted(p protocol.PartitionID, c protocol.Caller, r structu
 	}
 }
 
-// finish answers the entry's callers, then the reads that rode on it. The
-// reads see a state that is not older than the entry: no other Update of this
-// group runs before this one returns.
+// finish answers the entry's callers, then its piggybacked reads. The reads see a state
+// that is not older than the entry, and no other Update of this group runs before this
+// one returns.
 func (s *applySink) finish(began, applied time.Time) {
 	var proposed time.Time
 	if s.e != nil {
@@ -193,8 +193,8 @@ func (s *applySink) finish(began, applied time.Time) {
 // Lookup is not used: reads go to the state after ReadIndex.
 func (m *groupMachine) Lookup(any) (any, error) { return nil, errors.ErrUnsupported }
 
-// PrepareSnapshot copies the trees. Update does not run at the same time, and reads
-// are kept out.
+// PrepareSnapshot copies the trees. Update does not run at the same time, and the lock
+// excludes reads.
 func (m *groupMachine) PrepareSnapshot() (any, error) {
 	m.g.mu.Lock()
 	defer m.g.mu.Unlock()

@@ -10,11 +10,11 @@ import (
 // maxWaitingPerCall bounds how many repeats of one waiting call are kept.
 const maxWaitingPerCall = 4
 
-// await keeps a call until it is granted. Of too many repeats of it the oldest is
-// returned, to be answered "unknown"; nil: none. mu is held.
+// await keeps a call until it is granted. If there are too many repeats of it, it
+// returns the oldest, to be answered "unknown"; nil: none. mu is held.
 func (g *Group) await(q *Request) *Request {
-	// A call may wait for days. What it was sent in need not, nor the requests that
-	// were allocated with it, nor the frames that these came in.
+	// A call may wait for days. It must not keep alive the frame that it arrived in,
+	// nor the requests that were allocated with it, nor their frames.
 	kept := &Request{Request: q.Request, Arrived: q.Arrived, Done: q.Done, group: q.group}
 	kept.Body, kept.Name = nil, strings.Clone(q.Name)
 	key := waitKey{q.Partition, q.Caller}

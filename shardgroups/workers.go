@@ -2,9 +2,9 @@ package shardgroups
 
 import "sync"
 
-// workers counts the goroutines that Close waits for. In contrast to a
-// sync.WaitGroup more may be started while Close waits, and afterwards: a
-// request that is already in the Host when it closes is still answered.
+// workers counts the goroutines that Close waits for. Unlike with a sync.WaitGroup,
+// more may be started while Close waits, and afterwards: a request that is in the Host
+// when it closes is still answered.
 type workers struct {
 	mu   sync.Mutex
 	n    int
@@ -31,8 +31,8 @@ func (w *workers) done() {
 	}
 }
 
-// wait returns when no goroutine runs. It does not wait for those that are
-// started later.
+// wait returns when no goroutine runs. It does not wait for goroutines that are started
+// later.
 func (w *workers) wait() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -25,7 +25,7 @@ import (
 	"github.com/quorate/quorate/structures"
 )
 
-// Config says which member, that does not run, to read.
+// Config says which member to read. The member must not run.
 type Config struct {
 	// Dir is a copy of the member's engine directory. It is written to.
 	Dir         string
@@ -34,7 +34,8 @@ type Config struct {
 	Incarnation protocol.UUID
 	Kinds       []structures.Kind
 	Logger      *slog.Logger // nil: discards
-	// Progress is called now and then with how far a replica has been read; nil: not.
+	// Progress, if not nil, is called from time to time with how far a replica has been
+	// read.
 	Progress func(group protocol.GroupID, index, last uint64)
 }
 
@@ -47,9 +48,9 @@ type Replica struct {
 	Last     uint64 // of the log
 	Term     uint64 // of the last entry
 	Tail     int    // entries beyond Commit that change state; they are taken in
-	// Unreadable is the first entry that no replica can apply; 0: there is none. It
-	// and those behind it, Left in all, are left out: no replica has applied them, so
-	// that none was acknowledged. Reason says why.
+	// Unreadable is the first entry that no replica can apply; 0: there is none. It and
+	// the entries after it, Left in all, are left out: no replica has applied them, so
+	// none was acknowledged. Reason says why it cannot be applied.
 	Unreadable uint64
 	Left       int
 	Reason     string
@@ -71,11 +72,11 @@ func (x *Replica) SavedCluster(has func(protocol.GroupID) bool) *systemstate.Sav
 // LongestTTL returns the longest TTL of the sessions of a system group.
 func (x *Replica) LongestTTL() time.Duration { return x.system.LongestTTL() }
 
-// Extractor reads the replicas of a member that does not run: the newest
-// snapshot, and every entry of the log, those beyond the commit index that the
-// replica knew of too. Such an entry may have been acknowledged, because the lost
-// majority had it, or not: to take it in loses nothing that was acknowledged, and
-// can at most carry out what a client was answered may have been carried out.
+// Extractor reads the replicas of a member that does not run: the newest snapshot, and
+// every entry of the log, including those beyond the commit index that the replica
+// knew. Such an entry may have been acknowledged, because the lost majority had it, or
+// not. Including it loses nothing that was acknowledged. At most it carries out an
+// operation whose client was told that the outcome is unknown.
 type Extractor struct {
 	cfg Config
 	nh  *dragonboat.NodeHost
@@ -127,8 +128,8 @@ func (s *Extractor) Read(group protocol.GroupID, replica protocol.ReplicaID, non
 	if !errors.As(err, &bad) {
 		return r, err
 	}
-	// What could not be applied may have been applied in part: once more, and not as
-	// far.
+	// The entry that could not be applied may have been applied in part: read again, up
+	// to the one before it.
 	if r, err = s.read(group, replica, nonVoting, bad.index-1); err != nil {
 		return nil, err
 	}
@@ -171,7 +172,7 @@ func (s *Extractor) read(group protocol.GroupID, replica protocol.ReplicaID, non
 	}
 	err = start()
 	for began := time.Now(); errors.Is(err, dragonboat.ErrShardAlreadyExist) && time.Since(began) < unloadTimeout; err = start() {
-		time.Sleep(time.Millisecond) // it was read before, and the engine still closes it
+		time.Sleep(time.Millisecond) // the replica was read before, and the engine is still closing it
 	}
 	if err != nil {
 		return nil, err
@@ -312,8 +313,8 @@ func (x *Replica) writeSystem(w io.Writer, h archive.Header) (archive.Footer, er
 	return a.Close()
 }
 
-// extractMachine takes a replica's snapshot and none of its entries: those are
-// read from the log, beyond what the replica may apply by itself.
+// extractMachine takes a replica's snapshot and none of its entries. The entries are
+// read from the log, beyond those that the replica may apply by itself.
 type extractMachine struct {
 	r     *Replica
 	kinds []structures.Kind

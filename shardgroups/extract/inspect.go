@@ -23,9 +23,9 @@ import (
 	"github.com/quorate/quorate/shardgroups/raftnet"
 )
 
-// DamagedError is the error of a log or a snapshot that does not hold what was
-// written. Its replicas must not run again: they may have promised what they
-// no longer know.
+// DamagedError is the error of a log or a snapshot that does not hold what was written.
+// Its replicas must not run again, because they may have forgotten votes and entries
+// that they had acknowledged.
 type DamagedError struct {
 	Path string // what is damaged
 	Err  error
@@ -35,19 +35,17 @@ func (e *DamagedError) Error() string { return fmt.Sprintf("%s is damaged: %v", 
 
 func (e *DamagedError) Unwrap() error { return e.Err }
 
-// inspectReport is how often a long inspection logs how far it is.
+// inspectReport is how often a long inspection logs its progress.
 const inspectReport = 5 * time.Second
 
-// Inspect reads all that the engine has stored in dir and compares it with its
-// checksums, before the engine opens: dragonboat ends the process if it meets
-// damage, or goes on with less than was there. It changes nothing. It returns
-// what each replica has; a *DamagedError says that something was there and is
-// not as it was written. What is missing without a trace (the end of the newest
-// write-ahead log, a whole directory) only other members know: see
-// [raftnet.ObservedProgress].
+// Inspect reads everything that the engine has stored in dir, and verifies the
+// checksums, before the engine opens: if dragonboat meets damage it ends the process,
+// or continues with less than was there. Inspect changes nothing. It returns what each
+// replica has. A *DamagedError says that something is not as it was written. What is
+// missing without a trace (the end of the newest write-ahead log, a whole directory)
+// only other members can know: see [raftnet.ObservedProgress].
 //
-// need says which replicas matter: one that is forgotten already may be half
-// removed.
+// need says which replicas matter: one that is no longer needed may be half removed.
 //
 // It relies on three formats of dragonboat's pinned version: its keys in Pebble,
 // its flag files and its snapshot files.
@@ -103,8 +101,8 @@ func (in *inspection) classify(err error) error {
 	return &DamagedError{in.at, err}
 }
 
-// progress counts bytes read, logs from time to time how far it is, and ends
-// with the context.
+// progress counts bytes read, logs the progress from time to time, and returns an error
+// when the context ends.
 func (in *inspection) progress(n int64) error {
 	in.read += n
 	if time.Since(in.last) > inspectReport {

@@ -9,14 +9,14 @@ import (
 	"github.com/quorate/quorate/structures"
 )
 
-// WriteArchive writes the copied state as an archive, and returns its footer. Of h
-// the cluster, the group and the index are the caller's, the rest is filled in. It
-// stops early, with io.ErrClosedPipe, when stop is closed.
+// WriteArchive writes the copied state as an archive, and returns its footer. The
+// caller sets the cluster, the group and the index in h; WriteArchive fills in the
+// rest. It stops early, with io.ErrClosedPipe, when stop is closed.
 //
-// What is written is what a group that takes the data over begins with: structures
-// and their rows. Records, waiting calls and events belong to sessions and watchers
-// that are over; rows of destroyed structures are clean-up that is left. Of sessions
-// there is what they own.
+// It writes what a group needs that takes the data over: structures and their rows,
+// including the rows that sessions own. It leaves out records, waiting calls and
+// events, because they belong to sessions and watchers that are over, and the rows of
+// destroyed structures, which would be removed anyway.
 func (c *Snapshot) WriteArchive(w io.Writer, h archive.Header, stop <-chan struct{}) (archive.Footer, error) {
 	s := &c.s
 	if s.load != nil {

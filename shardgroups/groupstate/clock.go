@@ -5,11 +5,11 @@ import (
 	"github.com/quorate/quorate/protocol"
 )
 
-// clock is the replicated clock of a group (TIME-1). A leader claims it with
-// its first entry; the claim, applied, opens a new epoch whose base is the time
-// of that moment. Entries of the epoch in force move time to base + elapsed,
-// all others leave it standing: time never moves faster than the one monotonic
-// clock it is read from, and stands while nobody leads.
+// clock is the replicated clock of a group (TIME-1). A leader claims it with its first
+// entry. When the claim is applied it opens a new epoch, whose base is the log time at
+// that moment. Entries of the present epoch move time to base + elapsed; all others do
+// not move it. So time never moves faster than the one monotonic clock that it is read
+// from, and it stops while nobody leads.
 type clock struct {
 	Now    protocol.LogTime
 	Epoch  uint64

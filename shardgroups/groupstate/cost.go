@@ -8,56 +8,54 @@ import (
 	"github.com/quorate/quorate/structures"
 )
 
-// An entry's work is bounded by its cost, which every replica counts alike
-// (APPLY-5, decision 0011). A row or a waiting call that is looked at, a row that
-// is written, an event and a record are one each, a grant is two, and so is
-// each KiB of a value that is written or returned one. An entry of MaxEntryCost
-// takes some ten milliseconds.
+// An entry's work is bounded by its cost, which every replica counts alike (APPLY-5,
+// decision 0011). A row or a waiting call that is looked at, a row that is written, an
+// event, a record, and each KiB of a value that is written or returned cost one each; a
+// grant costs two. An entry of MaxEntryCost takes some ten milliseconds.
 //
-// A leader puts requests into an entry up to what they may cost at most. What
-// one request brings about for others, the grants beyond its first, has one
-// allowance for the whole entry; the rest goes on by a row that is due at once.
-// Clean-up has a budget for each of its classes, in this order: what ended
-// sessions held, waiting calls that time out and work that goes on, rows that
-// expire, rows of destroyed structures.
+// A leader puts requests into an entry up to the most that they may cost. The grants of
+// all requests beyond the first of each have one allowance for the whole entry; the
+// rest continue in later entries, by a row that is due at once. Clean-up has a budget
+// for each of its classes, in this order: what ended sessions held, waiting calls that
+// time out and work that continues, rows that expire, rows of destroyed structures.
 const (
-	// MaxEntryCost bounds what the requests of an entry may cost together, unless
-	// it has one request only.
+	// MaxEntryCost bounds what the requests of an entry may cost together, unless it
+	// has only one request.
 	MaxEntryCost = 64 << 10
 
-	// plainCost is what an operation costs at most of which its kind says nothing
-	// else.
+	// plainCost is the most that an operation costs, unless its kind says otherwise.
 	plainCost = 16
 
-	// maxSpent is where an entry's further requests are refused, not entered:
-	// what they cost also depends on values that a leader does not look at.
+	// maxSpent is the cost from which an entry's further requests are refused as not
+	// entered. It can be reached, because what requests cost also depends on values
+	// that a leader does not look at.
 	maxSpent = 2 * MaxEntryCost
 
 	// maxGrants bounds the grants of an entry's requests, beside one of each.
 	maxGrants = 1000
 
-	// grantCost is what a grant costs a Machine and the state, as a rule.
+	// grantCost is what a grant usually costs a Machine and the state.
 	grantCost = 8
 
 	// cleanupCost is the budget of each class of clean-up in an entry. It grows by
-	// itemCost, what the clean-up of a row costs as a rule, for each row that the
-	// entry has written for the class: no backlog grows for ever.
+	// itemCost, which is what the clean-up of a row usually costs, for each row that
+	// the entry has written for the class. So no backlog grows for ever.
 	cleanupCost = 8 << 10
 	itemCost    = 8
 
-	// quantum is what a session or a partition may spend before the next has its
-	// turn.
+	// quantum is how much a session or a partition may spend before it is the next
+	// one's turn.
 	quantum = 1 << 10
 
-	// maxPassed is how many rows that are due an iteration passes over.
+	// maxPassed is how many due rows an iteration may skip.
 	maxPassed = 1000
 
-	// maxCounted is how many due rows are counted after an entry, for those who
-	// ask how many there are.
+	// maxCounted is how many due rows at most are counted after an entry, so that
+	// operations know how many there are.
 	maxCounted = 64 << 10
 )
 
-// Work says what the last entry has cost.
+// Work is the cost of the last entry.
 type Work struct {
 	Requests int
 	Release  int // of what ended sessions held
@@ -69,22 +67,21 @@ type Work struct {
 // Total is the cost of the whole entry.
 func (w Work) Total() int { return w.Requests + w.Release + w.Timeouts + w.Expiry + w.Garbage }
 
-// work counts while an entry is applied.
+// work counts the cost while an entry is applied.
 type work struct {
 	spent    int // so far
 	stop     int // where the class of clean-up that is at work stops
 	cleaning bool
 	grants   int  // of requests, beside one of each
-	standing bool // the entry does not move time: it is not of the clock epoch in force
+	standing bool // the entry does not move time, because it is not of the present clock epoch
 
-	// Rows that requests have written, by the class of clean-up that they will be
-	// work for.
+	// Rows that requests have written, by the class of clean-up that will remove them.
 	owned, waits, due, rows int
 
 	by Work
 }
 
-// turns says where clean-up goes on. It is replicated.
+// turns says where clean-up continues. It is replicated.
 type turns struct {
 	session                   protocol.SessionID // that was last released from
 	timeouts, expiry, garbage protocol.PartitionID
@@ -93,8 +90,8 @@ type turns struct {
 // Worked returns what the last entry has cost.
 func (s *State) Worked() Work { return s.work.by }
 
-// Cost returns what a checked request may cost at most, but for the sizes of
-// the values that it finds.
+// Cost returns the most that a checked request may cost, apart from the sizes of the
+// values that it finds.
 func Cost(kinds *Kinds, q *protocol.Request) int {
 	cost := plainCost
 	if k := kinds[q.Kind]; k != nil && k.Cost != nil {
@@ -105,7 +102,7 @@ func Cost(kinds *Kinds, q *protocol.Request) int {
 
 func kib(bytes int) int { return bytes >> 10 }
 
-// overspent is the answer to a request that its entry has no room for.
+// overspent is the answer to a request that its entry cannot afford any more.
 func overspent() structures.Result {
 	p := protocol.Problem{Detail: "the requests before it cost more than an entry may", Wait: 1}
 	return structures.Result{Code: protocol.CodeBusy, Body: p.Append(nil)}
@@ -122,11 +119,11 @@ func (t *tx) GrantsLeft() int {
 	return min(max(mutantGrantsLeft(left), 1), maxGrants)
 }
 
-// cleaner does what an entry leaves behind after its requests: it releases what
-// ended sessions held, ends what is due, and clears rows of destroyed structures.
+// cleaner does the clean-up after an entry's requests: it releases what ended sessions
+// held, ends what is due, and removes the rows of destroyed structures.
 type cleaner struct{ applying }
 
-// cleanUp does a bounded piece of the work that entries leave behind.
+// cleanUp does a bounded part of the clean-up that is left by now.
 func (s cleaner) cleanUp() {
 	w := &s.work
 	w.by = Work{Requests: w.spent}
@@ -147,8 +144,8 @@ func (s cleaner) cleanUp() {
 	}
 }
 
-// spend runs a class of clean-up and returns what it has cost. written is how
-// many rows the entry has written for the class.
+// spend runs a class of clean-up and returns its cost. written is how many rows the
+// entry has written for the class.
 func (s cleaner) spend(written int, run func()) int {
 	w := &s.work
 	before := w.spent
@@ -157,10 +154,10 @@ func (s cleaner) spend(written int, run func()) int {
 	return w.spent - before
 }
 
-// inTurn lets partitions do up to a quantum of work each, round after round,
-// until the budget is spent or none has work left. It begins behind the one
-// that worked last. Who has no work leaves no trace in the turn: whether it was
-// asked depends on what is not replicated.
+// inTurn lets partitions do up to a quantum of work each, round after round, until the
+// budget is spent or none has work left. It begins after the partition that worked
+// last. A partition without work does not change the turn, because whether it was asked
+// depends on state that is not replicated.
 func (s cleaner) inTurn(turn *protocol.PartitionID, work func(*partition, int) bool) {
 	w := &s.work
 	n := len(s.partitions)
@@ -178,8 +175,8 @@ func (s cleaner) inTurn(turn *protocol.PartitionID, work func(*partition, int) b
 	}
 }
 
-// setNextDue looks up when the next row is due. Where some are and are left for
-// the next entry, it counts them.
+// setNextDue looks up when the next row is due. If rows are due and left for the next
+// entry, it counts them.
 func (s cleaner) setNextDue() {
 	next, count := never, maxCounted
 	for _, p := range s.partitions {
@@ -194,8 +191,8 @@ func (s cleaner) setNextDue() {
 	s.nextDue = next
 }
 
-// timeOut handles a partition's waiting calls whose time has run out, and the
-// rows by which work goes on. It reports whether there were any.
+// timeOut handles a partition's waiting calls whose time has run out, and the rows by
+// which work continues. It reports whether there were any.
 func (s cleaner) timeOut(p *partition, stop int) bool {
 	worked, now := false, p.time(s.clock.Now)
 	var lines []uint64 // that calls have left
@@ -251,8 +248,8 @@ func (s cleaner) expireRow(p *partition, key, indexed string) {
 	s.drop(p, key, row, structures.EventExpired)
 }
 
-// drop ends a row that a Machine's hook has left as it was, or could not handle: in
-// a mutation of its own, and watchers are told what has happened to it.
+// drop removes a row that a Machine's hook has left as it was, or could not handle.
+// That is a mutation of its own, and an event for watchers.
 func (s applying) drop(p *partition, key string, row structures.Row, what structures.EventType) {
 	left, ok := p.rows.Get(key)
 	if !ok || left.Version != row.Version || left.Deadline != row.Deadline || left.Owner != row.Owner {
@@ -271,8 +268,8 @@ func (s applying) drop(p *partition, key string, row structures.Row, what struct
 	t.commit(s.sink)
 }
 
-// release gives back what ended sessions held, one after the other in turn, and
-// forgets those that have given all back.
+// release releases what ended sessions held, one session after the other in turn, and
+// forgets sessions with nothing left.
 func (s cleaner) release() {
 	w := &s.work
 	for w.spent < w.stop {
@@ -285,12 +282,12 @@ func (s cleaner) release() {
 	}
 }
 
-// releaseSome gives back what an ended session held, up to a cost.
+// releaseSome releases what an ended session held, up to a cost.
 func (s cleaner) releaseSome(id protocol.SessionID, stop int) {
 	for {
 		parts := s.sessions.touched[id]
-		// A partition where nothing is left is passed over before the cost is
-		// looked at: a restored replica does not know of it.
+		// A partition where nothing is left is skipped before the cost is checked,
+		// because a restored replica does not know of it.
 		for len(parts) > 0 && !s.partitions[parts[0]].has(id) {
 			parts = parts[1:]
 		}
@@ -324,10 +321,10 @@ func (p *partition) has(id protocol.SessionID) bool {
 	return found
 }
 
-// releaseIn gives back what an ended session held in a partition, up to a cost.
+// releaseIn releases what an ended session held in a partition, up to a cost.
 func (s cleaner) releaseIn(p *partition, id protocol.SessionID, stop int) {
-	// A hook may have put further rows for the session, so look again until it owns
-	// nothing.
+	// A hook may have written further rows for the session, so repeat this until it
+	// owns nothing.
 	for s.releaseRows(p, id, stop) > 0 {
 		if s.work.spent >= stop {
 			return
@@ -352,8 +349,8 @@ func (s cleaner) releaseIn(p *partition, id protocol.SessionID, stop int) {
 // releaseBatch is how many rows are looked up at a time.
 const releaseBatch = 64
 
-// releaseRows gives back rows an ended session owns, up to a cost, and returns
-// how many.
+// releaseRows releases rows that an ended session owns, up to a cost, and returns how
+// many.
 func (s cleaner) releaseRows(p *partition, id protocol.SessionID, stop int) int {
 	var rows []string
 	p.owned.Ascend(indexKey(uint64(id), ""), func(k string, _ struct{}) bool {

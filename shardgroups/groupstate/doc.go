@@ -2,10 +2,10 @@
 // it owns with their rows, exactly-once records, waiting calls, deadlines and
 // history, the sessions it knows, and the replicated clock.
 //
-// It is deterministic: the same entries in the same order give the same state,
-// byte for byte, on every replica and in every later version. It has no clock,
-// no goroutine and no lock; the caller serialises Apply, Prepare and Restore,
-// and may read beside other reads.
+// It is deterministic: the same entries in the same order give the same state, byte for
+// byte, on every replica and in every later version. It has no clock, no goroutine and
+// no lock. The caller serialises Apply, Prepare and Restore; reads may run at the same
+// time as other reads.
 //
 //	entry = header, commands          one entry of the group's log
 //	  clock                           TIME-1: time moves, or stands

@@ -15,26 +15,26 @@ import (
 // entryVersion is the first byte of every entry.
 const entryVersion = 1
 
-// ErrEntry is the error of an entry this version cannot read: a broken
+// ErrEntry is the error of an entry that this version cannot read. It means a broken
 // invariant, since only members write entries.
 var ErrEntry = errors.New("unreadable log entry")
 
-// Header opens an entry. Proposer and Number let the member that proposed it
-// find its callers again; they mean nothing to the state.
+// Header begins an entry. Proposer and Number let the member that proposed the entry
+// find its callers; the state does not use them.
 type Header struct {
 	Proposer   uint64 // a random number of the proposing Host's instance
 	Number     uint64 // of the entry, among those of Proposer
 	ClockEpoch uint64 // the claim under which Elapsed was measured
 	Elapsed    int64  // nanoseconds since the claim was applied at the leader
 
-	// Level is that of the state that the entry is for, as the leader knew it: the
-	// shape of all that follows. 0 stands for 1.
+	// Level is the level of the state that the entry is for, as the leader knew it, and
+	// decides the shape of everything that follows. 0 stands for 1.
 	Level uint32
 }
 
 const headerSize = 1 + 4 + 4*8
 
-// command numbers what an entry holds. Numbers are never used again.
+// command is the number of a command in an entry. Numbers are never reused.
 type command byte
 
 const (
@@ -45,12 +45,12 @@ const (
 	commandOwn     command = 5  // the group's partitions and limits, once
 	commandLevel   command = 6  // raises the level
 	commandLoad    command = 7  // a frame of the archive that the group takes over
-	commandPass    command = 9  // ends are passed over that are listed no more
+	commandPass    command = 9  // the cursor moves over ends that are no longer listed
 	commandEnded   command = 10 // which of the sessions known before it have ended
 )
 
-// What the commands carry, in the shape of the entry's level. A request is carried as
-// it came, or as its proposer encodes it anew.
+// The payloads of commands, in the shape of the entry's level. A request is carried as
+// it came, or as its proposer has encoded it anew.
 type (
 	claim  struct{ Nonce uint64 }
 	attach struct {
@@ -81,7 +81,7 @@ type Builder struct {
 	commands int
 }
 
-// Reset starts an entry, in a buffer of its own with room for size bytes.
+// Reset starts an entry, in a new buffer with a capacity of size bytes.
 func (b *Builder) Reset(h Header, size int) {
 	h.Level = max(h.Level, 1)
 	buf := make([]byte, 0, headerSize+size)
@@ -124,8 +124,8 @@ func (b *Builder) Claim(nonce uint64) {
 	b.addShaped(commandClaim, claim{nonce})
 }
 
-// Attach makes session s known. The leader has read in the system group that s
-// lived when end had been the number of the last ended session.
+// Attach makes session s known. The leader has read in the system group that s was
+// alive when end was the number of the last ended session.
 func (b *Builder) Attach(s protocol.SessionID, end uint64) {
 	b.addShaped(commandAttach, attach{s, end})
 }
@@ -135,37 +135,37 @@ func (b *Builder) Ends(from uint64, ids []protocol.SessionID) {
 	b.addShaped(commandEnds, ends{from, ids})
 }
 
-// PassOver moves the cursor of the ends to end, over ends that are listed no
-// more. Sessions that were known before, up to the one before next, may have
-// ended with one of them: Ended has to say of each.
+// PassOver moves the cursor of the ends to end, over ends that are no longer listed.
+// Any session below next that was known before may have ended with one of these; Ended
+// must tell for each.
 func (b *Builder) PassOver(end uint64, next protocol.SessionID) {
 	b.addShaped(commandPass, passOver{end, next})
 }
 
-// Ended says which sessions of a part, its IDs, have ended, after ends were passed
+// Ended tells which sessions of a range have ended (its IDs), after ends were passed
 // over.
 func (b *Builder) Ended(c Checked) { b.addShaped(commandEnded, c) }
 
-// Ownership is what a new group is told, once.
+// Ownership is what a new group is told once.
 type Ownership struct {
 	Partitions int                    // of the cluster
 	Owned      []protocol.PartitionID // by the group
 	Limits     protocol.Limits
 	// History is how many bytes the group keeps of events; 0: DefaultHistory.
 	History int
-	// Generation of the partitions: it has risen where data was lost.
+	// Generation is that of the partitions. It has risen if data was lost.
 	Generation uint16
 	// Revision is where the partitions' revisions begin.
 	Revision protocol.Revision
-	// GracePeriod is how long, in log time from the moment the group serves, nothing
-	// is granted that a session holds: who held it before the group was there may
-	// not know yet that it is lost.
+	// GracePeriod is how long the group refuses operations that hold something, in log
+	// time from the moment it serves: former holders may not know yet that they have
+	// lost what they held.
 	GracePeriod time.Duration
-	// Ends is the number of the last ended session when the group was made: none
-	// of those is ever known to it.
+	// Ends is the number of the last ended session when the group was made. The group
+	// never knows any of the sessions up to it.
 	Ends uint64
-	// Loading makes the group refuse requests until Load commands have brought it
-	// a state.
+	// Loading makes the group refuse requests until Load commands have loaded its
+	// state.
 	Loading bool
 }
 
@@ -190,8 +190,7 @@ const (
 	maxHistory       = 1 << 40
 )
 
-// Load adds the n-th frame of an archive, counted from 0, to a group that was told
-// to load one.
+// Load adds the n-th frame of an archive, counted from 0, for a group that is loading.
 func (b *Builder) Load(n uint64, f archive.Frame) {
 	b.addShaped(commandLoad, frame{n, uint8(f.Type), f.Content})
 }

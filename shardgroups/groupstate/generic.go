@@ -62,7 +62,7 @@ func (t *tx) applyGeneric(k *structures.Kind, op protocol.Op, body []byte) struc
 	panic("groupstate: bug: unchecked operation")
 }
 
-// configure agrees settings, once.
+// configure agrees a structure's settings, once.
 func (t *tx) configure(k *structures.Kind, body []byte) structures.Result {
 	s, err := k.ReadConfigure(structures.OpConfigure, body)
 	if err != nil {
@@ -115,8 +115,8 @@ func (v *reader) readGeneric(k *structures.Kind, op protocol.Op, body []byte) st
 	panic("groupstate: bug: unchecked operation")
 }
 
-// readNames reads the body of protocol.OpNames: a kind, from which name on, and how
-// many at most.
+// readNames reads the body of protocol.OpNames: a kind, the name to begin with, and the
+// most names to return.
 func readNames(body []byte) (kind protocol.KindID, from string, most uint64, err error) {
 	r := protocol.NewReader(body)
 	r.Array(3)
@@ -128,8 +128,8 @@ func readNames(body []byte) (kind protocol.KindID, from string, most uint64, err
 	return protocol.KindID(n), from, most, r.Done()
 }
 
-// names lists the structures of a kind in a partition, with their length and bytes,
-// as many as were asked for and fit in a page.
+// names lists structures of a kind in a partition, with their length and bytes, as many
+// as the request allows and a page holds.
 func (v *reader) names(s *State, p *partition, body []byte) structures.Result {
 	kind, from, most, err := readNames(body)
 	if err != nil {

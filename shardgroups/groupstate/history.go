@@ -8,34 +8,35 @@ import (
 	"github.com/quorate/quorate/structures"
 )
 
-// event is an element of a partition's history: a change that watchers see, of the
-// kinds whose Watch is structures.WatchEntries.
+// event is an element of a partition's history: a change of a structure whose kind has
+// the Watch mode structures.WatchEntries.
 type event struct {
-	// version is that of the mutation, end the last version of what is applied as one
-	// with it: the mutation itself.
+	// version is that of the mutation. end is the last version of the mutations that
+	// are applied as one with it; today that is the mutation itself.
 	version, end protocol.Version
 	previous     protocol.Version // of the entry; 0: it was not there
 	name         string           // of the structure, shared with its instance
-	key          string           // the row's own memory, as value is, where it was just put
+	key          string           // shares the row's memory, as value does, if the row was just put
 	value        string
 	old          string
 	kind         protocol.KindID
 	typ          structures.EventType
 }
 
-// eventSize is what an event counts for beside its key and values: about what it
-// takes. It decides what is dropped, so it is the same in every version.
+// eventSize is what an event counts in addition to its key and values; that is roughly
+// its size in memory. It decides what is dropped, so it must be the same in every
+// version.
 const eventSize = 96
 
 func (e *event) bytes() int { return eventSize + len(e.key) + len(e.value) + len(e.old) }
 
-// history is the last events of a partition, of whole mutations, oldest first
-// (decision 0015). It is a queue of chunks rather than a tree, which took a third of
-// the time of applying a write. A copy shares the events: one is written once, at a
-// place that no copy made before looks at. So an event that is dropped stays in its
-// chunk, and holds its memory, until all of the chunk is dropped: a chunk takes no
-// more events when it has chunkBytes of them. Where chunks begin is not replicated,
-// and decides nothing.
+// history holds the last events of a partition, of whole mutations, oldest first
+// (decision 0015). It is a queue of chunks rather than a tree, because a tree took a
+// third of the time of applying a write. Copies share the events: an event is written
+// once, at an index that no earlier copy reads. A dropped event stays in its chunk, and
+// keeps its memory, until the whole chunk is dropped; so a chunk takes no more events
+// when it has chunkBytes of them. Where chunks begin is not replicated, and decides
+// nothing.
 type history struct {
 	chunks []chunk
 	head   int // how many events of the first chunk are dropped
@@ -46,7 +47,7 @@ type history struct {
 	newest protocol.Version // the end of the newest mutation that is there
 
 	// floor is the end of the last mutation that was dropped, or where the history
-	// began: of what came after it all events are there (HISTORY-2).
+	// began. All events after it are there (HISTORY-2).
 	floor protocol.Version
 }
 
@@ -87,9 +88,8 @@ func (h *history) append(e *event) {
 	h.newest = e.end
 }
 
-// spare is what may be dropped: nothing of the newest mutation, whose values are
-// those of the rows; where there are older ones it is all that the partition has.
-// A partition that is on the move will have none.
+// spare returns how many bytes may be dropped: none if there is only the newest
+// mutation, whose values are those of the rows, else all bytes of the history.
 func (h *history) spare() int {
 	if h.events == 0 || h.oldest == h.newest {
 		return 0
@@ -97,7 +97,7 @@ func (h *history) spare() int {
 	return h.bytes
 }
 
-// drop forgets the oldest mutation and returns how many bytes it had.
+// drop drops the oldest mutation and returns its bytes.
 func (h *history) drop() int {
 	before, end := h.bytes, h.oldest
 	for h.events > 0 && h.first().end == end {
@@ -111,16 +111,16 @@ func (h *history) drop() int {
 	return before - h.bytes
 }
 
-// first is the oldest event, of which there is one.
+// first returns the oldest event. The history must not be empty.
 func (h *history) first() *event { return &h.chunks[0].events[h.head] }
 
-// dropFirst forgets the oldest event, of which there is one.
+// dropFirst drops the oldest event. The history must not be empty.
 func (h *history) dropFirst() {
 	h.events--
 	h.bytes -= h.first().bytes()
 	c := &h.chunks[0]
 	if h.head++; h.head == c.n {
-		*c = chunk{} // the array goes on holding it otherwise
+		*c = chunk{} // else the array keeps it alive
 		h.chunks, h.head = h.chunks[1:], 0
 	}
 }
@@ -128,7 +128,7 @@ func (h *history) dropFirst() {
 // each calls f for the events, oldest first, until it returns false.
 func (h *history) each(f func(e *event) bool) { h.from(0, h.head, f) }
 
-// from calls f for the events from one of a chunk on.
+// from calls f for the events from an index of a chunk on, until it returns false.
 func (h *history) from(chunk, at int, f func(e *event) bool) {
 	for ; chunk < len(h.chunks); chunk, at = chunk+1, 0 {
 		for c := h.chunks[chunk]; at < c.n; at++ {
@@ -162,29 +162,29 @@ func (h *history) after(v protocol.Version, f func(e *event) bool) {
 	h.from(i, start+at, f)
 }
 
-// Position is where a reader of a partition's history stands: it has the events of
-// all mutations whose end is at most Version, and the first Skip behind them.
+// Position is the position of a reader in a partition's history: it has read the events
+// of all mutations whose end is at most Version, and Skip events after them.
 type Position struct {
 	Version protocol.Version
 	Skip    int
 }
 
-// Change is an event as a reader of the history gets it. Its slices must not be
-// changed, and may be kept.
+// Change is an event for a reader of the history. Its slices must not be changed, and
+// may be kept.
 type Change struct {
 	structures.Event
 	Kind    protocol.KindID
 	Name    string           // of the structure
 	Version protocol.Version // of the mutation
-	// End is the last version of what was applied as one with it. Events with the same
-	// one belong together.
+	// End is the last version of the mutations that were applied as one with it. Events
+	// with the same End belong together.
 	End protocol.Version
 }
 
-// Changes returns the events of a partition behind a position, at most most, and
-// the position behind them: that of the state if there are no more. It is false if
-// the position is before what the history still has, or the group does not own the
-// partition or is loading it. A position ahead of the state is its own.
+// Changes returns at most most events of a partition after a position, and the position
+// after them, which is the state's own if there are no more. It is false if the history
+// no longer reaches back to the position, if the group does not own the partition, or
+// if it is loading. A position ahead of the state is returned unchanged.
 func (s *State) Changes(id protocol.PartitionID, at Position, most int) (changes []Change, next Position, ok bool) {
 	p := s.partition(id)
 	if p == nil || s.load != nil || at.Version < p.history.floor {
@@ -226,23 +226,25 @@ func (e *event) change() Change {
 	}
 }
 
-// DefaultHistory is the budget of a group's history that was told none, in bytes.
+// DefaultHistory is the budget of a group's history, in bytes, if its Ownership has
+// none.
 const DefaultHistory = 16 << 20
 
 // histories keeps the histories of a group's partitions within its budget.
 //
-// Above it the partition with the most loses its oldest mutation, until the budget
-// holds. A partition loses nothing while it has no more than its fair share, the
-// budget divided by the partitions of the group: a busy one has the room that the
-// others leave. Nor does it lose its newest mutation, however large. What is dropped
-// depends only on the events and the budget, so that a replica that was restored
-// from a snapshot drops what all others do (HISTORY-1).
+// Above the budget the partition with the most bytes loses its oldest mutation, until
+// the budget holds. A partition loses nothing while it has no more than its fair share,
+// which is the budget divided by the partitions of the group; so a busy partition can
+// use what the others leave. It never loses its newest mutation, however large that is.
+// What is dropped depends only on the events and the budget, so a replica that was
+// restored from a snapshot drops the same as all others (HISTORY-1).
 type histories struct {
 	budget int // replicated
 	bytes  int // of all partitions
 
-	// heap has the partition that may lose most at its top, of several the one with
-	// the lowest id. place says where each is, from 1; 0: it is not in.
+	// heap has the partition with the most bytes to spare at its top; of several, the
+	// one with the lowest id. place is the index of each partition plus one; 0: it is
+	// not in the heap.
 	heap  []heaped
 	place []int
 }
@@ -256,7 +258,7 @@ func (a heaped) before(b heaped) bool {
 	return a.spare > b.spare || a.spare == b.spare && a.id < b.id
 }
 
-// set says what a partition may lose.
+// set sets how many bytes a partition may lose.
 func (g *histories) set(id protocol.PartitionID, spare int) {
 	for int(id) >= len(g.place) {
 		g.place = append(g.place, 0)
@@ -283,14 +285,15 @@ func (g *histories) set(id protocol.PartitionID, spare int) {
 	g.heap[at], g.place[id] = v, at+1
 }
 
-// put moves an element of the heap and returns where it was.
+// put moves an element of the heap and returns its former index.
 func (g *histories) put(to, from int) int {
 	g.heap[to] = g.heap[from]
 	g.place[g.heap[to].id] = to + 1
 	return from
 }
 
-// appended notes that a partition's history has grown, and makes the group's fit.
+// appended records that a partition's history has grown, and drops events until the
+// budget holds.
 func (s *State) appended(p *partition, bytes int) {
 	g := &s.history
 	g.bytes += bytes
@@ -303,13 +306,13 @@ func (s *State) appended(p *partition, bytes int) {
 	}
 }
 
-// restored notes the history of a partition that was read from a snapshot.
+// restored adds the history of a partition that was read from a snapshot.
 func (g *histories) restored(p *partition) {
 	g.bytes += p.history.bytes
 	g.set(p.id, p.history.spare())
 }
 
-// history writes the events; each run of the same structure's has its name once.
+// history writes the events. Consecutive events of one structure share its name.
 func (e *encoder) history(h *history) {
 	e.uint(uint64(h.events))
 	var last *event
@@ -353,8 +356,8 @@ func (d *decoder) history(p *partition) {
 	}
 }
 
-// sharedName returns the name of a structure, the memory of its instance where it has
-// one.
+// sharedName returns the name of a structure. It shares the memory of its instance if
+// there is one.
 func (p *partition) sharedName(kind protocol.KindID, name string) string {
 	if id, ok := p.names.Get(string(append([]byte{byte(kind)}, name...))); ok {
 		if l, ok := p.instances.Get(id); ok {

@@ -8,14 +8,13 @@ import (
 	"github.com/quorate/quorate/structures"
 )
 
-// Every kind with operations that hold keeps its holds in rows of one form
-// (structures.Hold), so the group lists and revokes them without the Machine, which
-// is told by Ended that one has ended.
+// Every kind with operations that hold keeps its holds in rows of the same form
+// (structures.Hold). So the group can list and revoke them without the Machine, and
+// calls the Machine's Ended when one ends.
 //
-// A hold that is revoked with a grace goes on until its holder has released it, its
-// session has ended, or both hold: the grace is over, and the holder's client has
-// acknowledged that the hold's context has ended. These are the interleavings
-// (decision 0018):
+// A hold that is revoked with a grace lasts until its holder releases it, or its
+// session ends, or the grace is over and the holder's client has acknowledged that the
+// hold's context has ended. These are the interleavings (decision 0018):
 //
 //   - The holder cannot reach the group, while its heartbeats reach the system group:
 //     it does not learn of the revocation. If the grace alone counted, the next would
@@ -73,12 +72,13 @@ func (t *tx) acknowledge(k *structures.Kind, id protocol.HoldID) structures.Resu
 	return truth(true)
 }
 
-// truth is a result that says whether.
+// truth returns a result with a boolean.
 func truth(v bool) structures.Result {
 	return structures.OK(protocol.AppendBool(protocol.AppendArray(nil, 1), v))
 }
 
-// putHold writes a hold again. It is due only if its holder has acknowledged.
+// putHold writes a changed hold. It has a deadline only if its holder has acknowledged
+// the revocation.
 func (t *tx) putHold(key []byte, row structures.Row, h *structures.Hold) {
 	row.Value, row.Deadline = h.Append(nil), 0
 	if mutantHoldEnds(h.Mark, h.Mark == structures.HoldAcknowledged) {
@@ -87,13 +87,14 @@ func (t *tx) putHold(key []byte, row structures.Row, h *structures.Hold) {
 	t.Put(key, row)
 }
 
-// endHold lets the Machine give a hold back.
+// endHold lets the Machine release a hold.
 func (t *tx) endHold(k *structures.Kind, key []byte, row structures.Row) {
-	t.caller = protocol.Caller{} // as ever when a Machine is told that something ends
+	t.caller = protocol.Caller{} // there is no caller when something ends by itself
 	k.Machine.Ended(t, key, row)
 }
 
-// due lets the Machine handle a row that is due: a hold ends, as by its session.
+// due lets the Machine handle a row that is due. A hold that is due ends as if its
+// session had ended.
 func (s applying) due(m structures.Machine, t *tx, key []byte, row structures.Row) {
 	if _, ok := structures.HoldOf(key); ok && s.kinds[t.instance.kind].Holds() {
 		m.Ended(t, key, row)
@@ -102,7 +103,7 @@ func (s applying) due(m structures.Machine, t *tx, key []byte, row structures.Ro
 	m.Due(t, key, row)
 }
 
-// holdState says how it is with a hold.
+// holdState returns the state of a hold.
 func (v *reader) holdState(id protocol.HoldID) structures.Result {
 	state := structures.HoldState{Mark: structures.HoldAbsent}
 	var h structures.Hold
@@ -112,7 +113,7 @@ func (v *reader) holdState(id protocol.HoldID) structures.Result {
 	return structures.OK(state.Append(nil))
 }
 
-// inspect shows what the structure is in this partition.
+// inspect describes the structure in this partition.
 func (v *reader) inspect(k *structures.Kind, q structures.InspectRequest) structures.Result {
 	i := structures.Inspected{Length: k.Machine.Len(v), Waiting: uint64(v.instance.waiters)}
 	if v.id != 0 {
@@ -143,7 +144,7 @@ func (v *reader) inspect(k *structures.Kind, q structures.InspectRequest) struct
 	return structures.OK(i.Append(nil))
 }
 
-// holders adds holds from a number on, and where to go on.
+// holders adds holds from a number on, and where to continue.
 func (v *reader) holders(i *structures.Inspected, from protocol.HoldID, most int, now protocol.LogTime) {
 	rest := v.Ascend(structures.HoldKey(from), func(key []byte, row structures.Row) bool {
 		id, ok := structures.HoldOf(key)

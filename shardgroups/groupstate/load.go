@@ -9,16 +9,16 @@ import (
 	"github.com/quorate/quorate/structures"
 )
 
-// load is how far a group has come in taking over what another has left, as an
+// load is how far a group has come in loading what another group has left, as an
 // archive (LOSS-1). The archive comes through the log frame by frame, so that every
-// replica builds the same state whether it applies them all or begins with a
-// snapshot in the middle. Until the footer is in, and fits what was taken, the group
-// refuses requests; then its partitions have the data, under the generation they
-// were given.
+// replica builds the same state, whether it applies all frames or begins with a
+// snapshot in between. The group refuses requests until the footer is applied, and
+// matches what was loaded. Then its partitions have the data, under their new
+// generation.
 //
 // All sessions that own something in the archive count as ended; what they own is
-// released after the load, a bounded piece an entry. Each partition's time goes on,
-// once the load is over, from what it was in the archive, so that deadlines stay as
+// released after the load, a bounded part in each entry. After the load each
+// partition's time continues from its value in the archive, so that deadlines stay as
 // far ahead as they were.
 type load struct {
 	generation  uint16
@@ -28,14 +28,14 @@ type load struct {
 	progress    archive.Progress
 }
 
-// Loading is how far a group has come in taking over an archive.
+// Loading is how far a group has come in loading an archive.
 type Loading struct {
 	Frames   uint64 // taken
 	Sum      archive.Sum
 	Failures uint64 // how often an archive was refused, and the load began anew
 }
 
-// Loading reports whether the group takes over an archive, and how far it has come.
+// Loading reports whether the group is loading an archive, and how far it has come.
 func (s *State) Loading() (Loading, bool) {
 	if s.load == nil {
 		return Loading{}, false
@@ -43,11 +43,11 @@ func (s *State) Loading() (Loading, bool) {
 	return Loading{s.load.progress.Frames(), s.load.progress.Sum(), s.load.failures}, true
 }
 
-// take applies the n-th frame of an archive. One that does not follow what was taken
-// is a repeat, or of a leader that has not seen what another has logged: it is left
-// alone. So is a footer in an entry that does not move time: the partitions' times
-// would go on from a moment that has long passed. A frame that the archive cannot have
-// makes the load begin anew.
+// take applies the n-th frame of an archive. It ignores a frame that is not the next:
+// that is a repeat, or comes from a leader that has not seen what another has logged.
+// It also ignores a footer in an entry that does not move time, because the partitions'
+// times would continue from a moment that has long passed. An invalid frame makes the
+// load begin anew.
 func (s *State) take(n uint64, f archive.Frame) {
 	l := s.load
 	if l == nil || n != l.progress.Frames() || f.Type == archive.FrameFooter && s.work.standing {
@@ -68,13 +68,13 @@ func (s *State) finishLoad() {
 	for _, p := range s.partitions {
 		if p != nil {
 			p.offset -= s.clock.Now
-			p.history.floor = p.current() // what came before is not known
+			p.history.floor = p.current() // earlier events are not known
 			s.nextDue = min(s.nextDue, p.next())
 		}
 	}
 }
 
-// loadFailed forgets what was taken: the load begins anew.
+// loadFailed discards what was loaded: the load begins anew.
 func (s *State) loadFailed() {
 	l := s.load
 	s.load = &load{generation: l.generation, revision: l.revision, gracePeriod: l.gracePeriod, failures: l.failures + 1}
@@ -97,7 +97,7 @@ func (l *load) empty(id protocol.PartitionID, distinct map[string]int) *partitio
 // loader is the archive.Visitor that fills a State.
 type loader State
 
-// errRefused is the error of what a State does not take over.
+// errRefused is the error of an archive that a State does not accept.
 var errRefused = errors.New("not an archive for this group")
 
 func (d *loader) partition() *partition {

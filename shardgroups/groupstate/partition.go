@@ -21,19 +21,19 @@ type partition struct {
 	generation uint16
 	revision   protocol.Revision
 
-	// offset is what the partition's time is ahead of its group's log time
-	// (TIME-3, decision 0016). All times in the partition are its own: deadlines, since when
-	// calls wait, what structures keep in values. They stay as they are when the
-	// partition goes on in another group, whose log time has nothing to do with the
-	// first one's; only offset changes. While the group loads its state, the
-	// partition's time stands, and offset is that time.
+	// offset is how far the partition's time is ahead of its group's log time (TIME-3,
+	// decision 0016). All times in the partition are in its own time: deadlines, the
+	// start of waiting calls, times that structures keep in values. They do not change
+	// when the partition moves to another group, whose log time is unrelated; only
+	// offset changes. While the group loads its state, the partition's time does not
+	// move, and offset is that time.
 	offset protocol.LogTime
 
 	names     *btree.Map[string, uint64]         // kind byte and name -> instance
 	instances *btree.Map[uint64, instance]       // the structures, by the revision that created them
 	rows      *btree.Map[string, structures.Row] // instance, row type, key
 	due       *btree.Map[string, struct{}]       // deadline, row key
-	urgent    *btree.Map[string, struct{}]       // the same of waiting calls and of work that goes on
+	urgent    *btree.Map[string, struct{}]       // the same for waiting calls and for work that continues
 	owned     *btree.Map[string, struct{}]       // session, row key
 	records   *btree.Map[uint64, record]         // session and slot
 	history   history
@@ -48,23 +48,24 @@ type partition struct {
 	replyBytes int
 	rowBytes   int
 
-	// lastID and last are a structure that was looked up lately: most requests in
-	// a row are for the same. Derived; changed under the lock of Apply only.
+	// lastID and last cache a structure that was looked up lately, because many
+	// requests in a row are for the same one. Derived; changed under the lock of Apply
+	// only.
 	lastID uint64
 	last   instance
 
-	// nextDue and nextUrgent are not after the first deadline in due and urgent, in
-	// the partition's time. Derived, not replicated.
+	// nextDue and nextUrgent are lower bounds of the first deadlines in due and urgent,
+	// in the partition's time. Derived, not replicated.
 	nextDue, nextUrgent protocol.LogTime
 
-	// overdue counts the rows in due by instance, those whose deadline is not after
-	// counted. Derived; changed under the lock of Apply only.
+	// overdue counts, by instance, the rows in due whose deadline is not after counted.
+	// Derived; changed under the lock of Apply only.
 	overdue map[uint64]int
 	counted protocol.LogTime
 
-	// lines says of structures where calls wait, by instance: those before that order
-	// are out of sight for good, because their session has ended or their time has
-	// run out, and will be withdrawn. Derived; changed under the lock of Apply only.
+	// lines holds, by instance, an order below which all waiting calls are hidden for
+	// good, because their session has ended or their time has run out; they will be
+	// withdrawn. Derived; changed under the lock of Apply only.
 	lines map[uint64]uint64
 
 	distinct map[string]int // of the State. Derived; changed under the lock of Apply only
@@ -76,23 +77,23 @@ type instance struct {
 	name     string
 	settings *structures.Settings // nil: none were agreed
 	waiters  int
-	// waiterBytes is the size of the waiting calls' rows: a Put that waits brings
-	// its element along.
+	// waiterBytes is the size of the waiting calls' rows, which include the element of
+	// a Put that waits.
 	waiterBytes int
 	// bytes is the size of the structure's rows in the partition, keys and values.
-	// Derived, and shared by all copies of the instance: not read in a snapshot.
+	// Derived, and shared by all copies of the instance; a snapshot must not read it.
 	bytes *int
 }
 
-// Row types: the byte between instance and key. Waiting calls come first, so that
-// of an ended session they are withdrawn before what it held is given back:
-// else it could be granted to itself.
+// Row types: the byte between instance and key. Waiting calls come first, so that those
+// of an ended session are withdrawn before what it held is released: otherwise it could
+// be granted to the same session.
 const (
 	rowWaiter  byte = 0 // a waiting call, keyed by its order
 	rowMachine byte = 1 // a row of the structure's Machine
 )
 
-// instanceSize is the length of a row key's head: instance and row type.
+// instanceSize is the length of a row key's prefix: instance and row type.
 const instanceSize = 9
 
 const never = protocol.LogTime(math.MaxInt64)
@@ -125,7 +126,7 @@ func (p *partition) copy() *partition {
 	plantSnapshotAliased(p, &c)
 	c.records, c.garbage = p.records.Copy(), p.garbage.Copy()
 	c.history = p.history.copy()
-	// What is derived is not written.
+	// Derived fields are not written.
 	c.due, c.urgent, c.owned, c.kept, c.overdue, c.lines, c.distinct = nil, nil, nil, nil, nil, nil, nil
 	c.shares, c.largest = nil, nil
 	return &c
@@ -140,14 +141,14 @@ func (p *partition) setInstance(id uint64, l instance) {
 	}
 }
 
-// setName says which instance has a name.
+// setName sets the instance of a name.
 func (p *partition) setName(name string, id uint64) {
 	if _, had := p.names.Set(name, id); !had {
 		p.distinct[name]++
 	}
 }
 
-// endInstance forgets a structure.
+// endInstance removes a structure's instance.
 func (p *partition) endInstance(id uint64, l instance) {
 	name := string(append([]byte{byte(l.kind)}, l.name...))
 	if _, had := p.names.Delete(name); had {
@@ -164,8 +165,8 @@ func (p *partition) endInstance(id uint64, l instance) {
 }
 
 // vanish ends the instance of a structure of which nothing is left: no row, no
-// settings, no waiting call. Those that are out of sight count, too: they have
-// not been told. Nobody can tell it from a structure that is empty.
+// settings, no waiting call. Hidden waiting calls count, too, because they are not
+// answered yet. Nobody can tell the result from an empty structure.
 func (p *partition) vanish(id uint64) {
 	l, ok := p.instances.Get(id)
 	if !ok || l.settings != nil || l.waiters > 0 && !mutants.On(mutants.VanishEarly) {
@@ -179,13 +180,13 @@ func (p *partition) vanish(id uint64) {
 // current is the version of the last mutation (OWN-2).
 func (p *partition) current() protocol.Version { return p.version(p.revision) }
 
-// time is the partition's time when its group's log time is now.
+// time returns the partition's time for a log time of its group.
 func (p *partition) time(group protocol.LogTime) protocol.LogTime {
 	return group + mutantOffset(p.offset)
 }
 
-// next is when something is due in the partition, in its group's log time. It is
-// not after the first deadline; never stays never.
+// next returns a lower bound of the partition's first deadline, in its group's log
+// time; never if there is none.
 func (p *partition) next() protocol.LogTime {
 	next := min(p.nextDue, p.nextUrgent)
 	if next == never {
@@ -198,7 +199,7 @@ func (p *partition) version(r protocol.Revision) protocol.Version {
 	return protocol.Version(uint64(p.generation)<<48 | uint64(r))
 }
 
-// setRow writes a row and keeps the indexes.
+// setRow writes a row and updates the indexes.
 func (p *partition) setRow(key string, row structures.Row) {
 	old, had := p.rows.Set(key, row)
 	if had {
@@ -215,7 +216,7 @@ func (p *partition) setRow(key string, row structures.Row) {
 	}
 }
 
-// deleteRow removes a row and keeps the indexes.
+// deleteRow removes a row and updates the indexes.
 func (p *partition) deleteRow(key string) (structures.Row, bool) {
 	old, had := p.rows.Delete(key)
 	if had {
@@ -225,8 +226,8 @@ func (p *partition) deleteRow(key string) (structures.Row, bool) {
 	return old, had
 }
 
-// grow counts n bytes more in the row under key. Rows of a destroyed structure are
-// counted with the partition only.
+// grow counts n more bytes for the row under key. The rows of a destroyed structure are
+// counted for the partition only.
 func (p *partition) grow(key string, n int) {
 	p.rowBytes += n
 	id, _, _ := splitRowKey(key)
@@ -241,7 +242,7 @@ func (p *partition) grow(key string, n int) {
 	*l.bytes += n
 }
 
-// unindex removes old's index entries that row does not have.
+// unindex removes the index entries of old that row does not have.
 func (p *partition) unindex(key string, old, row structures.Row) {
 	if old.Deadline != 0 && old.Deadline != row.Deadline {
 		p.unsetDue(key, old.Deadline)
@@ -251,7 +252,7 @@ func (p *partition) unindex(key string, old, row structures.Row) {
 	}
 }
 
-// isUrgent reports whether a row is handled before those that only expire.
+// isUrgent reports whether a due row is handled before rows that only expire.
 func isUrgent(key string, deadline protocol.LogTime) bool {
 	return deadline == structures.AtOnce || key[instanceSize-1] == rowWaiter
 }
@@ -286,8 +287,8 @@ func (p *partition) unsetDue(key string, deadline protocol.LogTime) {
 	}
 }
 
-// firstDue returns the first row of an index whose deadline has come, and notes
-// in next when the first will.
+// firstDue returns the first row of an index whose deadline has come. If there is none
+// it sets next to the first deadline.
 func (p *partition) firstDue(index *btree.Map[string, struct{}], next *protocol.LogTime, now protocol.LogTime) (indexed, key string, ok bool) {
 	if *next > now {
 		return "", "", false
@@ -302,9 +303,9 @@ func (p *partition) firstDue(index *btree.Map[string, struct{}], next *protocol.
 	return indexed, key, *next <= now
 }
 
-// countOverdue goes on counting the rows that are due and not cleaned up, at
-// most as many of them and those with the same deadline as the last, and returns
-// how many.
+// countOverdue continues to count the rows that are due and not cleaned up, and returns
+// how many there are. It counts most rows at a time, and those with the same deadline
+// as the last.
 func (p *partition) countOverdue(now protocol.LogTime, most int) int {
 	n := 0
 	if p.counted >= now {
@@ -324,8 +325,8 @@ func (p *partition) countOverdue(now protocol.LogTime, most int) int {
 	return n
 }
 
-// dueAfter calls f for the rows in due whose deadline is after one time and not
-// after another, until f returns false.
+// dueAfter calls f for the rows in due whose deadline is after after and not after
+// until, until f returns false.
 func (p *partition) dueAfter(after, until protocol.LogTime, f func(at protocol.LogTime, instance uint64) bool) {
 	p.due.Ascend(indexKey(uint64(after)+1, ""), func(indexed string, _ struct{}) bool {
 		n, key := splitIndexKey(indexed)
@@ -338,7 +339,7 @@ func (p *partition) dueAfter(after, until protocol.LogTime, f func(at protocol.L
 	})
 }
 
-// indexKey is a number and a row key, in the order of the number.
+// indexKey encodes a number and a row key, in the order of the number.
 func indexKey(n uint64, key string) string {
 	b := make([]byte, 8+len(key))
 	binary.BigEndian.PutUint64(b, n)
@@ -351,7 +352,7 @@ func splitIndexKey(s string) (n uint64, key string) {
 	return binary.BigEndian.Uint64([]byte(s[:8])), s[8:]
 }
 
-// appendInstance appends the head of a row key.
+// appendInstance appends the prefix of a row key.
 func appendInstance(dst []byte, instance uint64, rowType byte) []byte {
 	return append(binary.BigEndian.AppendUint64(dst, instance), rowType)
 }
@@ -371,8 +372,8 @@ func newRow(instance uint64, rowType byte, key, value []byte) (string, []byte) {
 	return unsafe.String(unsafe.SliceData(b), n), b[n:len(b):len(b)]
 }
 
-// view returns b as a string that is only looked at while b lives.
+// view returns b as a string without copying it. The string must not outlive b.
 func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
-// viewBytes returns s as bytes that must not be changed.
+// viewBytes returns s as bytes without copying it. They must not be changed.
 func viewBytes(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }

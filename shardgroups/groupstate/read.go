@@ -10,21 +10,21 @@ import (
 	"github.com/quorate/quorate/structures"
 )
 
-// Gate is what a leader knows of its group when it decides whether a request may
-// be logged or read.
+// Gate is what a leader needs to know of its group's state to decide whether a request
+// may be logged or read.
 type Gate struct {
 	Kinds  *Kinds
 	Limits protocol.Limits
 	Level  uint32 // of the group's state
-	// Partitions is how many the cluster has. 0: which of them a request names is
-	// not checked, because the group has not been told, and owns none then.
+	// Partitions is how many the cluster has. With 0 the group does not know that yet,
+	// and owns none: then the partition of a request is not checked.
 	Partitions int
-	// Panicked is told of a structure that has panicked; nil: nobody is.
+	// Panicked, if not nil, is called when a structure has panicked.
 	Panicked func(Panic)
 }
 
-// Panic is what is known of a structure that has panicked. It is for the log of
-// this member only: what a panic says may differ from one replica to another.
+// Panic describes the panic of a structure. It is for this member's log only, because
+// the panic's value may differ from one replica to another.
 type Panic struct {
 	Kind  protocol.KindID
 	Name  string
@@ -32,14 +32,13 @@ type Panic struct {
 	Value any
 }
 
-// panicked is the reply for all of them.
+// panicked returns the reply for any panic.
 func panicked() structures.Result {
 	return structures.Refuse(protocol.CodePanic, "the operation has failed, and has changed nothing: the log of the member that leads the group says why")
 }
 
-// Check validates a request completely, against nothing but itself and what the
-// Gate has. The leader calls it before the request is logged or read; it may run
-// beside anything.
+// Check validates a request completely, from the request and the Gate alone. The leader
+// calls it before the request is logged or read. It is safe for concurrent use.
 func (g *Gate) Check(q *protocol.Request) structures.Result {
 	limits := &g.Limits
 	read := q.Flags&protocol.FlagRead != 0
@@ -59,7 +58,7 @@ func (g *Gate) Check(q *protocol.Request) structures.Result {
 		if (q.Op != protocol.OpCancel && q.Op != protocol.OpConfirm) || len(q.Body) != 0 {
 			return structures.Refuse(protocol.CodeInvalid, "unknown control operation")
 		}
-		if q.Name != "" { // nobody looks at it, and it is logged all the same
+		if q.Name != "" { // nobody reads it, and yet it would be logged
 			if err := structures.CheckName(q.Name, *limits); err != nil {
 				return refuseError(err)
 			}
@@ -91,8 +90,8 @@ func (g *Gate) Check(q *protocol.Request) structures.Result {
 	return g.checkPartition(op.Route, q)
 }
 
-// checkPartition refuses a request that came with a partition to which what it
-// names does not belong.
+// checkPartition refuses a request with a partition to which its structure or key does
+// not belong.
 func (g *Gate) checkPartition(route structures.Route, q *protocol.Request) structures.Result {
 	if g.Partitions == 0 {
 		return structures.Result{}
@@ -108,9 +107,9 @@ func (g *Gate) checkPartition(route structures.Route, q *protocol.Request) struc
 		fmt.Sprintf("the request came with partition %d, and what it names belongs to partition %d of %d", q.Partition, belongs, g.Partitions))
 }
 
-// PartitionOf returns the partition that a request belongs to, also if it came with
-// another. What acts on the record of a call belongs where the structure is whose
-// name it has: those without keys alone have calls that wait.
+// PartitionOf returns the partition that a request belongs to, whatever partition it
+// names. A control operation belongs to the partition of its name, because only
+// structures without keys have waiting calls.
 func (k *Kinds) PartitionOf(q *protocol.Request, partitions int) protocol.PartitionID {
 	of := func(key []byte) protocol.PartitionID { return routing.Of(partitions, q.Name, key) }
 	kind := k[q.Kind]
@@ -127,7 +126,7 @@ func (k *Kinds) PartitionOf(q *protocol.Request, partitions int) protocol.Partit
 	return op.Route.Partition(q.Partition, q.Body, of)
 }
 
-// refuseError keeps the condition of an error that a check returned.
+// refuseError returns the refusal for an error that a check has returned.
 func refuseError(err error) structures.Result {
 	code := protocol.CodeInvalid
 	switch {
@@ -139,7 +138,7 @@ func refuseError(err error) structures.Result {
 	return structures.Refuse(code, err.Error())
 }
 
-// checkBody asks the structure. A body it panics on is malformed.
+// checkBody asks the structure's Machine. A body that makes it panic is malformed.
 func (g *Gate) checkBody(k *structures.Kind, q *protocol.Request) (r structures.Result) {
 	defer func() {
 		if e := recover(); e != nil {
@@ -164,19 +163,19 @@ func (g *Gate) checkBody(k *structures.Kind, q *protocol.Request) (r structures.
 // Kinds returns the kinds of structures by number.
 func (s *State) Kinds() *Kinds { return s.kinds }
 
-// Reader reads a State; it holds scratch memory, so each goroutine has its own.
+// Reader reads a State. It holds scratch memory, so each goroutine needs its own.
 type Reader struct {
-	// Time is the group's log time of an entry that would be proposed now, where the
-	// replica can tell; 0: it cannot.
+	// Time is the log time that an entry proposed now would have, if the replica knows
+	// it, else 0.
 	Time protocol.LogTime
 
 	view reader
 }
 
-// Cost returns the cost of the reads so far: as many rows as were looked at.
+// Cost returns the cost of the reads so far: how many rows were looked at.
 func (r *Reader) Cost() int { return r.view.cost }
 
-// Read answers a checked read. It may run beside other reads.
+// Read answers a checked read. It may run at the same time as other reads.
 func (r *Reader) Read(s *State, q *protocol.Request) (res structures.Result, v protocol.Version) {
 	p := s.partition(q.Partition)
 	if p == nil {
@@ -207,7 +206,7 @@ func (r *Reader) Read(s *State, q *protocol.Request) (res structures.Result, v p
 	return k.Machine.Read(&r.view, q.Op, q.Body), p.current()
 }
 
-// Info describes one structure of a group, or its part in a group.
+// Info describes a structure of a group, or the part of it that is in the group.
 type Info struct {
 	Kind protocol.KindID
 	Name string
@@ -221,7 +220,7 @@ func (s *State) Structures() []Info {
 	var infos []Info
 	var v reader
 	if s.load != nil {
-		return nil // its counts are not right yet
+		return nil // its counts are not complete yet
 	}
 	for _, p := range s.partitions {
 		if p == nil {
@@ -266,7 +265,7 @@ type Totals struct {
 	Records    int
 	Events     int
 	History    int // bytes of the events
-	MaxHistory int // above which the oldest events go, as the group's log says
+	MaxHistory int // bytes above which the oldest events are dropped
 	Sessions   int
 }
 

@@ -8,9 +8,9 @@ import (
 	"github.com/quorate/quorate/structures"
 )
 
-// record is what a partition keeps of the last call in a client's slot (ONCE-1
-// to ONCE-3). There is at most one waiting call and one reply a slot, and
-// nobody's record is evicted by others.
+// record is what a partition keeps of the last call in a client's slot (ONCE-1 to
+// ONCE-3). A slot has at most one waiting call or reply, and no client's record is
+// evicted because of others.
 //
 //	                 apply                     grant                confirm
 //	(none, lower) ---------> done          waiting -----> done     reserved -----> done
@@ -18,9 +18,9 @@ import (
 //	              \- cancel -> cancelled <--' cancel     cancel, ---'
 //	                                                     session's end
 //
-// Replies have a budget in each partition. Where it is exceeded the session that
-// has most of it loses its largest; that one, and one that the client no longer
-// asks for, becomes dropped: its sequence stays.
+// Replies have a budget in each partition. If it is exceeded, the session with the most
+// bytes loses its largest reply. Such a record, and one whose reply the client no
+// longer needs, becomes "dropped": its sequence stays.
 type record struct {
 	seq      uint64
 	state    recordState
@@ -38,8 +38,8 @@ const (
 	stateWaiting
 	stateReserved
 	stateCancelled
-	// stateHolds is stateDone of an operation that holds: its
-	// reply is neither counted nor dropped.
+	// stateHolds is stateDone for an operation that holds: its reply is neither counted
+	// nor dropped.
 	stateHolds
 )
 
@@ -56,11 +56,11 @@ func recordKey(s protocol.SessionID, slot uint16) uint64 {
 	return uint64(s)<<slotBits | uint64(slot)
 }
 
-// tinyReply is the size up to which replies are neither counted nor dropped:
-// they cost no more than the record, and most mutations have no other.
+// tinyReply is the size up to which replies are neither counted nor dropped: they cost
+// no more than the record, and most replies are that small.
 const tinyReply = 16
 
-// counted returns what a reply counts for.
+// counted returns how many bytes a reply counts.
 func (r *record) counted() int {
 	if len(r.reply) <= tinyReply || r.state == stateHolds {
 		return 0
@@ -88,8 +88,8 @@ func (r *record) droppable() int {
 	return r.counted()
 }
 
-// setKept keeps the index of the replies that may be dropped, and how many bytes
-// of them each session has.
+// setKept updates the index of the replies that may be dropped, and how many bytes each
+// session has.
 func (p *partition) setKept(key uint64, was, is int) {
 	if was == is {
 		return
@@ -117,10 +117,10 @@ func shareKey(session uint64) string {
 	return string(binary.BigEndian.AppendUint64(nil, session))
 }
 
-// fitReplies drops replies until the partition's budget holds: the largest of the
-// session that has most, of several the one in the lowest slot. That session has
-// more than the budget divided by all, so nobody loses a reply to others who has
-// less than a fair share.
+// fitReplies drops replies until the partition's budget holds: each time the largest
+// reply of the session with the most bytes; of several, the one in the lowest slot.
+// That session has more than its fair share of the budget, so a session with less loses
+// nothing because of others.
 func (p *partition) fitReplies() {
 	for p.replyBytes > maxReplyBytes {
 		share, _, ok := p.largest.Max()
@@ -196,9 +196,9 @@ func (s *State) Seen(id protocol.PartitionID, c protocol.Caller) bool {
 	return ok && r.seq >= c.Sequence
 }
 
-// Recorded returns what Apply would answer to a repeat of a call of which the
-// partition has a record, and the record's revision. It is false where Apply would
-// do anything else than to look at that record.
+// Recorded returns what Apply would answer to a repeat of a call that the partition has
+// a record of, and the record's revision. It is false if Apply would do anything other
+// than answer from that record.
 func (s *State) Recorded(q *protocol.Request) (structures.Result, protocol.Version, bool) {
 	p := s.partition(q.Partition)
 	if p == nil || q.Kind == protocol.KindControl || !s.sessions.Knows(q.Caller.Session) || mutants.On(mutants.RepeatsApplied) {

@@ -9,14 +9,14 @@ import (
 	"github.com/quorate/quorate/protocol"
 )
 
-// session is what a group knows of a client's session. A session is known from
-// Attach until it has ended and all it held here is released.
+// session is what a group knows of a client's session. A session is known from Attach
+// until it has ended and everything it held here is released.
 type session struct {
 	ended bool
 }
 
-// Sessions are the sessions that a group knows, and how far it has followed the list of
-// those that have ended. The zero value is not usable.
+// Sessions are the sessions that a group knows, and how far the group has followed the
+// list of ended sessions. The zero value is not usable.
 type Sessions struct {
 	known  *btree.Map[protocol.SessionID, session]
 	ends   uint64                                 // number of the last ended session applied
@@ -27,9 +27,9 @@ type Sessions struct {
 	// Derived, not replicated.
 	endings uint64                                   // see Endings
 	ending  *btree.Map[protocol.SessionID, struct{}] // that have ended and still have something here
-	// touched are the partitions where a session has something, ascending.
+	// touched are the partitions where a session has a record or a row, ascending.
 	touched map[protocol.SessionID][]protocol.PartitionID
-	// last is a session that is known and lives, so that most requests need no
+	// last is a known session that has not ended, cached so that most requests need no
 	// look-up; 0: none.
 	last protocol.SessionID
 }
@@ -53,8 +53,8 @@ func (s *Sessions) Ends() uint64 { return s.ends }
 // maxRecentEnds is how far back the ring of ended sessions reaches.
 const maxRecentEnds = 64 << 10
 
-// attach makes a session known, unless it may have ended since it was read to
-// live at end number (SESSION-2).
+// attach makes a session known, unless it may have ended since the system group was
+// read, when end was the number of the last ended session (SESSION-2).
 func (s *Sessions) attach(id protocol.SessionID, end uint64) {
 	if id == 0 {
 		return
@@ -65,7 +65,7 @@ func (s *Sessions) attach(id protocol.SessionID, end uint64) {
 	if end < s.ends && !mutants.On(mutants.AttachAfterEnd) {
 		oldest, _, ok := s.recent.Min()
 		if !ok || end+1 < oldest {
-			return // the ring does not reach back: read again
+			return // the ring does not reach back far enough: the system group must be read again
 		}
 		if _, gone := s.ended.Get(id); gone {
 			return
@@ -132,20 +132,19 @@ func (s *Sessions) endOne(id protocol.SessionID) {
 	}
 }
 
-// Endings counts the known sessions that have ended since this replica was
-// started or has taken a snapshot over.
+// Endings counts the known sessions that have ended since this replica was started or
+// restored from a snapshot.
 func (s *Sessions) Endings() uint64 { return s.endings }
 
-// check is what is left to look up after ends were passed over: the sessions that
-// were known then, from one to before another. It is zero if nothing is left.
+// check is what is left to look up after ends were passed over: a range of the sessions
+// that were known then. It is zero if nothing is left.
 //
-// A group falls off the list of ended sessions if more end than are listed while
-// it follows none. Then it is told, by passOver, how far it goes on, to end E, and
-// which session N was not given out yet when E was the last end; and after that, a
-// part at a time, by endChecked, which of the sessions below N that it knew have
-// ended. Each of these is said by a leader, of the system group's state as its own
-// member knows it, which may be old, but not older than E. These are the
-// interleavings:
+// A group falls off the list of ended sessions if more sessions end than are listed
+// while it does not follow. Then passOver moves it to an end E, together with N, the
+// first session that was not given out when E was the last end. After that endChecked
+// tells, range by range, which of the sessions below N that the group knew have ended.
+// Both are logged by a leader, from the system group's state as its own member knows
+// it, which may be old, but not older than E. These are the interleavings:
 //
 //   - Of a session below N that the system group does not list any more it is true
 //     for ever that it has ended: ids are given out once, in order. So a part that
@@ -170,7 +169,7 @@ type check struct {
 	at, below protocol.SessionID
 }
 
-// passOver moves the cursor to an end, over some that are listed no more.
+// passOver moves the cursor to an end, over ends that are no longer listed.
 func (s *Sessions) passOver(end uint64, next protocol.SessionID) {
 	if end <= s.ends {
 		return
@@ -184,7 +183,7 @@ func (s *Sessions) passOver(end uint64, next protocol.SessionID) {
 	}
 }
 
-// endChecked ends those of a part of the known sessions that have ended.
+// endChecked ends the sessions of a range that have ended.
 func (s *Sessions) endChecked(c Checked) {
 	if s.check.below == 0 || c.End != s.check.end || c.From != s.check.at || c.To <= c.From {
 		return
@@ -197,16 +196,16 @@ func (s *Sessions) endChecked(c Checked) {
 	}
 }
 
-// Checked is a part of the sessions that a group knows, from one to before
-// another, for the look-up of those that have ended after ends were passed over.
+// Checked is a range of the sessions that a group knows, for the look-up of those that
+// have ended after ends were passed over.
 type Checked struct {
 	End      uint64 // that the cursor was moved to
 	From, To protocol.SessionID
 	IDs      []protocol.SessionID
 }
 
-// Unchecked returns the next sessions that have to be looked up after ends were
-// passed over, at most limit. It is false if there is nothing to look up.
+// Unchecked returns the next sessions to look up after ends were passed over, at most
+// limit. It is false if there is nothing to look up.
 func (s *Sessions) Unchecked(limit int) (Checked, bool) {
 	c := Checked{End: s.check.end, From: s.check.at, To: s.check.below}
 	if c.To == 0 {
@@ -230,8 +229,7 @@ func (s *Sessions) Unchecked(limit int) (Checked, bool) {
 // Len returns how many sessions the group knows.
 func (s *Sessions) Len() int { return s.known.Len() }
 
-// IDs returns the sessions the group knows that have not ended, in
-// their order.
+// IDs returns the sessions that the group knows and that have not ended, in order.
 func (s *Sessions) IDs() []protocol.SessionID {
 	var ids []protocol.SessionID
 	s.known.Scan(func(id protocol.SessionID, v session) bool {
@@ -255,7 +253,7 @@ func (s *Sessions) nextEnding(after protocol.SessionID) (id protocol.SessionID, 
 	return id, ok
 }
 
-// touch notes that a session has something in a partition: a record or a row.
+// touch records that a session has a record or a row in a partition.
 func (s *Sessions) touch(id protocol.SessionID, p protocol.PartitionID) {
 	parts := s.touched[id]
 	if i, ok := slices.BinarySearch(parts, p); !ok {
@@ -263,7 +261,7 @@ func (s *Sessions) touch(id protocol.SessionID, p protocol.PartitionID) {
 	}
 }
 
-// forget forgets an ended session that has nothing left here.
+// forget removes an ended session that has nothing left here.
 func (s *Sessions) forget(id protocol.SessionID) {
 	s.known.Delete(id)
 	s.ending.Delete(id)
@@ -276,13 +274,13 @@ func (s *Sessions) restoreEnded(id protocol.SessionID) {
 	s.ending.Set(id, struct{}{})
 }
 
-// clear forgets all sessions, but not how far the ends were followed.
+// clear removes all sessions, and keeps how far the ends were followed.
 func (s *Sessions) clear() {
 	n := newSessions()
 	s.known, s.ending, s.touched, s.last = n.known, n.ending, n.touched, 0
 }
 
-// copy returns what is replicated of the sessions, and shares the trees.
+// copy returns a copy of the replicated fields, which shares the trees.
 func (s *Sessions) copy() Sessions {
 	return Sessions{known: s.known.Copy(), ends: s.ends, recent: s.recent.Copy(), check: s.check}
 }

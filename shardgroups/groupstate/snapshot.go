@@ -20,14 +20,14 @@ const snapshotVersion = 1
 // damaged snapshot is an error and not an allocation.
 const maxSnapshotItem = 64 << 20
 
-// Snapshot is a copy of a State at one entry. Writing it may run beside
-// further entries.
+// Snapshot is a copy of a State at one entry. It may be written while further entries
+// are applied.
 type Snapshot struct {
 	s State
 }
 
-// Prepare copies the state in O(partitions). It writes to the trees, so
-// nothing may read the state meanwhile.
+// Prepare copies the state in O(partitions). It writes to the trees, so the state must
+// not be read meanwhile.
 func (s *State) Prepare() *Snapshot {
 	c := &Snapshot{s: State{
 		level: s.level, limits: s.limits, clock: s.clock, total: s.total, owned: s.owned,
@@ -309,14 +309,14 @@ func (d *decoder) partition(s *State, p *partition) {
 type encoder struct {
 	w     *bufio.Writer
 	stop  <-chan struct{}
-	level uint32 // of the state; what has come with a later one is not written
+	level uint32 // of the state; fields of a later level are not written
 	err   error
 	n     int
 	buf   [binary.MaxVarintLen64]byte
 }
 
-// end ends an item: what is new of it under a level comes before, if e.level is not
-// below that.
+// end ends an item. A field that is new in a level is written before it, unless e.level
+// is below that level.
 func (e *encoder) end() bool {
 	for range levels.MadeUp(e.level) {
 		e.uint(uint64(e.level))
@@ -398,7 +398,7 @@ func (d *decoder) uint() uint64 {
 		return 0
 	}
 	u, err := binary.ReadUvarint(d.r)
-	if err != nil { // u is what there was before it
+	if err != nil { // u is the bytes before it
 		d.err = err
 		return 0
 	}

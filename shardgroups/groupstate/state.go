@@ -17,14 +17,14 @@ const MaxLevel = levels.Max
 // maxPartitions bounds the partitions of a cluster.
 const maxPartitions = 1 << 20
 
-// Sink is told the outcomes of an entry while it is applied. Bodies must not be
+// Sink receives the outcomes of an entry while it is applied. Bodies must not be
 // changed.
 type Sink interface {
-	// Replied gives the answer to the i-th request of the entry, and the version of
-	// its partition that it is of; a waiting result means that Granted will follow, in
-	// this entry or a later one.
+	// Replied receives the answer to the i-th request of the entry, and the version of
+	// its partition. A waiting result means that Granted will follow, in this entry or
+	// a later one.
 	Replied(i int, q *protocol.Request, r structures.Result, v protocol.Version)
-	// Granted gives the answer to a call that was waiting.
+	// Granted receives the answer to a call that was waiting.
 	Granted(p protocol.PartitionID, c protocol.Caller, r structures.Result, v protocol.Version)
 }
 
@@ -33,13 +33,13 @@ type Kinds [256]*structures.Kind
 
 // State is the replicated state of one group.
 type State struct {
-	kinds *Kinds // an object of its own: who has it holds no state
+	kinds *Kinds // an object of its own, so that a reference to it does not keep the state alive
 
 	maxLevel   uint32 // that this version understands; MaxLevel outside tests
 	level      uint32
 	limits     protocol.Limits
 	clock      clock
-	total      int          // partitions of the cluster; 0: not told yet
+	total      int          // partitions of the cluster; 0: not known yet
 	partitions []*partition // by id; nil: not owned
 	owned      int
 	holdUntil  protocol.LogTime // until then operations that hold are refused
@@ -53,11 +53,11 @@ type State struct {
 	answered uint64           // repeats answered from records since the start
 	nextDue  protocol.LogTime // not after the first deadline of any partition, in log time
 	garbage  int              // destroyed instances that still have rows
-	// distinct are the structures by kind byte and name, and in how many partitions
-	// each is.
+	// distinct counts, by kind byte and name of a structure, the partitions that have
+	// it.
 	distinct map[string]int
 
-	onPanic func(Panic) // nil: nobody is told
+	onPanic func(Panic) // nil: it is ignored
 
 	tx   tx
 	work work // of the entry that is being applied
@@ -85,12 +85,11 @@ func New(kinds []structures.Kind) *State {
 	}
 }
 
-// SetMaxLevel makes the state that of an earlier or later version, for tests
-// only.
+// SetMaxLevel makes the state simulate an earlier or later version, for tests only.
 func (s *State) SetMaxLevel(level uint32) { s.maxLevel = level }
 
-// OnPanic has f told of structures that panic, while it happens. It may be told
-// of several reads at a time.
+// OnPanic makes f be called when a structure panics. Reads may call it from several
+// goroutines at a time.
 func (s *State) OnPanic(f func(Panic)) { s.onPanic = f }
 
 func (s *State) report(p Panic) {
@@ -99,17 +98,17 @@ func (s *State) report(p Panic) {
 	}
 }
 
-// Gate returns what decides whether a request may be applied to this state, apart
-// from whether its partition is right.
+// Gate returns the Gate of this state, without Partitions: it does not check the
+// partition of a request.
 func (s *State) Gate() Gate { return Gate{Kinds: s.kinds, Limits: s.limits, Level: s.level} }
 
-// Partitions returns how many partitions the cluster has; 0: not told yet.
+// Partitions returns how many partitions the cluster has; 0: not known yet.
 func (s *State) Partitions() int { return s.total }
 
 // Clock returns the replicated clock.
 func (s *State) Clock() Clock { return Clock(s.clock) }
 
-// Owned returns how many partitions the group owns; none before it was told.
+// Owned returns how many partitions the group owns; 0 before it has its Ownership.
 func (s *State) Owned() int { return s.owned }
 
 // Answered returns how many repeats this replica has answered from records
@@ -122,8 +121,8 @@ func (s *State) Level() uint32 { return s.level }
 // Limits returns the limits in force.
 func (s *State) Limits() protocol.Limits { return s.limits }
 
-// NextDue returns a log time not after the group's next deadline, and false
-// where nothing is due. The end of a grace period is a deadline.
+// NextDue returns a lower bound of the group's next deadline, and false if there is no
+// deadline. The end of a grace period is a deadline.
 func (s *State) NextDue() (protocol.LogTime, bool) {
 	due := s.nextDue
 	if s.holdUntil > s.clock.Now {
@@ -145,8 +144,8 @@ func (s *State) partition(id protocol.PartitionID) *partition {
 	return s.partitions[id]
 }
 
-// Apply applies one entry of the log. Its error is a broken invariant: the
-// replica must stop, and stops again at each restart. So nothing that it refuses is
+// Apply applies one entry of the log. An error means a broken invariant: the replica
+// must stop, and would stop again at each restart. So nothing that Apply refuses may be
 // logged (TestBuiltIsApplied, FuzzAccepted). It refuses
 //
 //   - what is not an entry of this version, or a command that is not whole, not known,
@@ -157,7 +156,7 @@ func (s *State) partition(id protocol.PartitionID) *partition {
 //   - a level above what this version knows. It is logged when the system group has
 //     taken it on, which it does once every member understands it.
 //
-// All else that a request can bring about is its reply (APPLY-1, APPLY-2).
+// Everything else that a request can cause is its reply (APPLY-1, APPLY-2).
 func (s *State) Apply(entry []byte, sink Sink) error {
 	h, rest, err := ReadHeader(entry)
 	if err == nil {
@@ -233,7 +232,7 @@ func (s *State) applyCommand(c command, payload []byte, level uint32) error {
 	return fmt.Errorf("%w: command %d", ErrEntry, c)
 }
 
-// shaped does with a command what it is for.
+// shaped decodes a command's payload and passes it to do.
 func shaped[T any](c command, payload []byte, level uint32, do func(T)) error {
 	var v T
 	if err := decode(c, payload, level, &v); err != nil {
@@ -274,8 +273,8 @@ func (s *State) own(o Ownership) {
 	}
 }
 
-// Refuses reports whether the group refuses, for now, an operation (OWN-3), and says why:
-// its state is being loaded, or it is an operation that holds and the group's
+// Refuses reports whether the group refuses an operation for now (OWN-3), with the
+// reason: its state is being loaded, or the operation holds something and the group's
 // grace period is not over (HOLD-3).
 func (s *State) Refuses(kind protocol.KindID, op protocol.Op) (structures.Result, bool) {
 	if s.load != nil {
@@ -287,7 +286,7 @@ func (s *State) Refuses(kind protocol.KindID, op protocol.Op) (structures.Result
 	return structures.Result{}, false
 }
 
-// holding reports whether an operation hands out what somebody holds.
+// holding reports whether an operation gives its caller something to hold.
 func (s *State) holding(kind protocol.KindID, op protocol.Op) bool {
 	k := s.kinds[kind]
 	if k == nil {
@@ -297,7 +296,7 @@ func (s *State) holding(kind protocol.KindID, op protocol.Op) bool {
 	return info != nil && info.Holds
 }
 
-// Refusing reports whether Refuses refuses anything.
+// Refusing reports whether Refuses refuses any operation.
 func (s *State) Refusing() bool { return s.load != nil || s.holdUntil > s.clock.Now }
 
 const gracePeriodDetail = "the group is in its grace period, since its majority's data was lost: it grants nothing until every former holder must know"
@@ -307,7 +306,7 @@ func frozen(detail string, wait time.Duration) structures.Result {
 	return structures.Result{Code: protocol.CodeFrozen, Body: p.Append(nil)}
 }
 
-// applying is the state while an entry is applied, and who is told of the answers.
+// applying is the state while an entry is applied, and the sink for its answers.
 type applying struct {
 	*State
 	sink Sink
@@ -374,7 +373,7 @@ func (s applying) applyRequest(q *protocol.Request) (structures.Result, protocol
 	return r, p.current()
 }
 
-// done is the state of the record of a call that has its answer.
+// done returns the state of the record of a call that is answered.
 func (s *State) done(kind protocol.KindID, op protocol.Op) recordState {
 	if s.holding(kind, op) {
 		return stateHolds
@@ -388,8 +387,8 @@ func (s *State) watched(kind protocol.KindID) bool {
 	return k != nil && k.Watch == structures.WatchEntries
 }
 
-// runMachine lets the structure decide. A panic is a reply, and changes
-// nothing, since nothing has been committed.
+// runMachine runs the structure's Machine. A panic becomes a reply, and changes
+// nothing, since nothing is committed yet.
 func (s applying) runMachine(t *tx, q *protocol.Request) (r structures.Result) {
 	defer func() {
 		if e := recover(); e != nil {
@@ -407,8 +406,8 @@ func (s applying) runMachine(t *tx, q *protocol.Request) (r structures.Result) {
 	return k.Machine.Apply(t, q.Op, q.Body)
 }
 
-// control acts on the record of a call: WAIT-2 and WAIT-3. What is answered from
-// the record has its revision.
+// control carries out a control operation, which acts on the record of a call (WAIT-2,
+// WAIT-3). An answer from the record has the record's revision.
 func (s applying) control(p *partition, q *protocol.Request) (structures.Result, protocol.Version) {
 	c := q.Caller
 	key := recordKey(c.Session, c.Slot)
@@ -427,7 +426,7 @@ func (s applying) control(p *partition, q *protocol.Request) (structures.Result,
 			p.setRecord(key, rec)
 		}
 		if rec.state == stateDropped {
-			return structures.Result{}, p.version(rec.revision) // who confirms has the reply
+			return structures.Result{}, p.version(rec.revision) // the client that confirms has the reply
 		}
 		return rec.answer(), p.version(rec.revision)
 	case q.Op != protocol.OpCancel:
@@ -445,8 +444,8 @@ func (s applying) control(p *partition, q *protocol.Request) (structures.Result,
 	return structures.Result{Code: protocol.CodeCancelled}, p.current()
 }
 
-// abandon withdraws what a record's call waits for or has reserved, in favour
-// of c, which came after it in the same slot or cancels it.
+// abandon withdraws what a record's call waits for or has reserved, in favour of c, a
+// later call in the same slot or a cancel.
 func (s applying) abandon(p *partition, c protocol.Caller, rec *record) {
 	switch rec.state {
 	case stateWaiting:
@@ -460,8 +459,8 @@ func (s applying) abandon(p *partition, c protocol.Caller, rec *record) {
 	}
 }
 
-// leave answers a waiting call that gets nothing and removes its row. withdrawn
-// follows, once for any number of calls that leave a structure.
+// leave answers a waiting call that gets nothing, and removes its row. The caller calls
+// withdrawn afterwards, once for any number of calls that leave a structure.
 func (s applying) leave(p *partition, key string, code protocol.Code) {
 	row, ok := p.rows.Get(key)
 	if !ok {
@@ -473,9 +472,8 @@ func (s applying) leave(p *partition, key string, code protocol.Code) {
 	s.unqueue(p, key)
 }
 
-// unqueue removes a waiting call's row, and returns the structure's instance, if it
-// has not been destroyed. The record is the caller's to change, and already is no
-// longer waiting or will not be when this entry is done.
+// unqueue removes a waiting call's row, and returns the structure's instance, if it has
+// not been destroyed. The caller changes the record, within the same entry.
 func (s applying) unqueue(p *partition, row string) (id uint64, ok bool) {
 	id, _, _ = splitRowKey(row)
 	s.work.spent += 2
@@ -493,14 +491,13 @@ func (s applying) unqueue(p *partition, row string) (id uint64, ok bool) {
 	return id, true
 }
 
-// withdrawn lets a structure look at those who were behind the calls that have
-// left it.
+// withdrawn lets a structure grant to calls that were behind those that have left it.
 func (s applying) withdrawn(p *partition, id uint64) {
 	s.callback(p, id, func(m structures.Machine, t *tx) { m.Withdrawn(t) })
 	p.vanish(id)
 }
 
-// settle ends a reservation: confirmed, or given back.
+// settle ends a reservation: it is confirmed, or given back.
 func (s applying) settle(p *partition, rec *record, confirmed bool) {
 	row, ok := p.rows.Get(rec.row)
 	if !ok {

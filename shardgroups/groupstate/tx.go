@@ -9,8 +9,8 @@ import (
 	"github.com/quorate/quorate/structures"
 )
 
-// reader is the structures.View of one structure in one partition. It is used
-// for one operation at a time; Group reads have one each.
+// reader is the structures.View of one structure in one partition. It is used for one
+// operation at a time.
 type reader struct {
 	s        *State
 	p        *partition
@@ -19,7 +19,7 @@ type reader struct {
 	key      []byte           // scratch for row keys
 	now      protocol.LogTime // of the partition
 	time     protocol.LogTime // see Reader.Time; the group's
-	cost     int              // of what was looked at, and by a tx written
+	cost     int              // rows looked at, and in a tx also written
 }
 
 // open looks a structure up.
@@ -93,8 +93,7 @@ func (v *reader) Ascend(from []byte, f func(key []byte, row structures.Row) bool
 	return rest
 }
 
-// ascend calls f for the rows of a type from a key on, those that are due among
-// them.
+// ascend calls f for the rows of a type from a key on, including those that are due.
 func (v *reader) ascend(rowType byte, from []byte, f func(key []byte, row structures.Row) bool) {
 	if v.id == 0 {
 		return
@@ -123,8 +122,8 @@ func (v *reader) Overdue() int {
 
 func (v *reader) Waiters(f func(w structures.Waiter) bool) { v.waiters(f) }
 
-// waiters returns an order before which nobody is in sight, and how many that
-// are not it has passed over to find that.
+// waiters calls f for the visible waiting calls. It returns an order below which all
+// calls are hidden, and how many hidden calls it has skipped.
 func (v *reader) waiters(f func(w structures.Waiter) bool) (first uint64, passed int) {
 	if v.instance.waiters == 0 {
 		return 0, 0
@@ -132,8 +131,8 @@ func (v *reader) waiters(f func(w structures.Waiter) bool) (first uint64, passed
 	first = uint64(v.p.revision) + 1
 	found := false
 	v.ascend(rowWaiter, waiterKey(v.p.lines[v.id]), func(key []byte, row structures.Row) bool {
-		// The calls of an ended session are out of sight until they are withdrawn:
-		// nothing may be granted to it.
+		// The calls of an ended session are hidden until they are withdrawn: nothing
+		// may be granted to it.
 		if _, gone := v.s.sessions.ending.Get(row.Owner); gone || !v.live(row) {
 			if !found {
 				passed++
@@ -154,8 +153,8 @@ func (v *reader) waiters(f func(w structures.Waiter) bool) (first uint64, passed
 // operation, when it began to wait and the Machine's payload, the owner its session.
 const waiterHead = 2 + 8 + 1 + 8
 
-// maxWaiterBytes bounds the waiting calls of one structure, beside their
-// number, which is one of the limits of the cluster.
+// maxWaiterBytes bounds the bytes of one structure's waiting calls. Their number has a
+// limit of its own, which is one of the cluster's.
 const maxWaiterBytes = 16 << 20
 
 func waiterValue(c protocol.Caller, op protocol.Op, since protocol.LogTime, payload []byte) []byte {
@@ -224,7 +223,7 @@ func (t *tx) begin(c protocol.Caller, op protocol.Op, flags protocol.Flags) {
 	t.rollback()
 }
 
-// rollback forgets what was written. Its cost stays.
+// rollback discards the writes. Their cost stays.
 func (t *tx) rollback() {
 	clear(t.writes)
 	clear(t.events)
@@ -234,14 +233,14 @@ func (t *tx) rollback() {
 	t.lastKey, t.lastValue = nil, nil
 }
 
-// reading holds a Machine to the rule that decisions come before writes.
+// reading enforces the rule that a Machine decides before it writes.
 func (t *tx) reading() {
 	if t.wrote {
 		panic("groupstate: bug: a Machine reads after it has written")
 	}
 }
 
-// writing opens the structure's instance on the first write.
+// writing creates the structure's instance on the first write.
 func (t *tx) writing() {
 	t.wrote = true
 	if t.id == 0 {
@@ -304,7 +303,7 @@ func (t *tx) Destroy() {
 	t.destroyed = true
 }
 
-// same reports whether two slices are one.
+// same reports whether two slices share their memory.
 func same(a, b []byte) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
@@ -317,7 +316,7 @@ func (t *tx) Emit(e structures.Event) {
 	t.cost += 1 + kib(len(e.Old))
 	v := event{typ: e.Type, previous: e.Previous, old: string(e.Old)}
 	if n := len(t.writes); n > 0 && !t.writes[n-1].delete && same(e.Key, t.lastKey) && same(e.Value, t.lastValue) {
-		w := &t.writes[n-1] // the event is of the row just put: it shares the copy
+		w := &t.writes[n-1] // the event is about the row just put: it shares the copy
 		v.key, v.value = w.key[instanceSize:], view(w.row.Value)
 	} else {
 		t.cost += kib(len(e.Value))
@@ -363,7 +362,7 @@ func (t *tx) Reserve(w structures.Waiter, r structures.Result, key []byte) {
 	t.grants = append(t.grants, grant{waiter: w, result: r, row: k})
 }
 
-// commit makes what was written true. It cannot fail.
+// commit applies the writes. It cannot fail.
 func (t *tx) commit(sink Sink) {
 	if !t.wrote {
 		return
@@ -459,8 +458,8 @@ func (t *tx) grant(g *grant, sink Sink) {
 	})
 }
 
-// answerWaiter turns a waiting call's record into an answered one and tells
-// the sink.
+// answerWaiter turns a waiting call's record into an answered one, and passes the
+// answer to the sink.
 func (s applying) answerWaiter(p *partition, c protocol.Caller, rec record) {
 	key := recordKey(c.Session, c.Slot)
 	if old, ok := p.records.Get(key); !ok || old.seq != c.Sequence || old.state != stateWaiting {

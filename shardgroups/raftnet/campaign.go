@@ -31,9 +31,9 @@ type Groups interface {
 	Leader(protocol.GroupID) Leader
 	// Voters returns the replicas of a group that vote, in any order.
 	Voters(protocol.GroupID) []protocol.ReplicaID
-	// Address returns where a replica lives.
+	// Address returns the address of a replica's member.
 	Address(protocol.GroupID, protocol.ReplicaID) (string, bool)
-	// Deliver hands the engine messages as if they had arrived, unless the member
+	// Deliver passes messages to the engine as if they had arrived, unless the member
 	// shuts down.
 	Deliver(raftpb.MessageBatch)
 	// Spawn runs f in a goroutine that the member waits for, with a context that ends
@@ -41,18 +41,17 @@ type Groups interface {
 	Spawn(f func(context.Context))
 }
 
-// A Campaigner replaces a leader whose process has ended without waiting for the
-// election timeout. The leader's machine closes its connections and refuses new
-// ones, which no process that lives does; so a member that loses a connection to
-// another dials it once, and if it is refused, campaigns in the groups that the
-// other led, as if the leader itself had asked for it (TimeoutNow). A replica that
-// votes for it votes for a log that has all that was acknowledged, as always: a
-// member that is wrong about the other's end has cost the group an election, and
-// nothing else.
+// A Campaigner replaces a leader whose process has ended, without waiting for the
+// election timeout. The leader's machine then closes its connections and refuses new
+// ones, which no live process does. So a member that loses a connection to another
+// dials it once, and if it is refused it campaigns in the groups that the other led, as
+// if the leader itself had asked for it (TimeoutNow). The rules of votes stay the same,
+// so the next leader has every acknowledged entry: a member that is wrong about the
+// other's end costs the group an election, and nothing else.
 //
-// All remaining members notice it at the same time. They take turns, in the order
+// All remaining members notice the end at the same time. They take turns, in the order
 // of their replicas' numbers, as long as there is no leader. After that the election
-// timeout decides, as if nothing had been noticed.
+// timeout decides as usual.
 //
 // It is safe for concurrent use.
 type Campaigner struct {
@@ -74,7 +73,7 @@ type campaignKey struct {
 	dead  Leader
 }
 
-// ProcessEnded has the groups led at an address elect another leader.
+// ProcessEnded makes the groups that were led at an address elect another leader.
 func (c *Campaigner) ProcessEnded(address string) {
 	for id, me := range c.groups.Replicas() {
 		l := c.groups.Leader(id)
@@ -99,8 +98,8 @@ func (c *Campaigner) ProcessEnded(address string) {
 	}
 }
 
-// turn returns this replica's position among the remaining voters of a group, and
-// how many these are. A replica that has no vote has no position: -1.
+// turn returns this replica's position among the remaining voters of a group, and how
+// many they are. The position of a replica without a vote is -1.
 func (c *Campaigner) turn(id protocol.GroupID, me, dead protocol.ReplicaID) (turn, of int) {
 	var remaining []protocol.ReplicaID
 	for _, r := range c.groups.Voters(id) {
@@ -112,7 +111,7 @@ func (c *Campaigner) turn(id protocol.GroupID, me, dead protocol.ReplicaID) (tur
 	return slices.Index(remaining, me), len(remaining)
 }
 
-// campaign has this replica campaign whenever it is its turn, until there is a
+// campaign makes this replica campaign whenever it is its turn, until there is a
 // leader.
 func (c *Campaigner) campaign(ctx context.Context, id protocol.GroupID, me protocol.ReplicaID, dead Leader, turn, of int) {
 	for range campaignRounds {

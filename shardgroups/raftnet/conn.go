@@ -17,12 +17,12 @@ import (
 
 // raftConn sends frames. dragonboat uses each from one goroutine.
 //
-// dragonboat has several connections to a member, most of them idle until another
-// member leads. If a write fails on one, dragonboat drops whatever else it has for
-// that member for half a second and more. A member that has started again would
-// lose its followers, or leaders, that way when it is needed most: when a third
-// member dies, and a connection from before the start is used for the first time.
-// So a connection that the other end has closed is opened again before it is used.
+// dragonboat has several connections to a member, and most of them are idle until
+// another member leads. If a write on one fails, dragonboat drops all messages for that
+// member for half a second and more. A member that was restarted would be cut off that
+// way when it is needed most: when a third member dies, and connections from before the
+// restart are used again for the first time. So a connection that the other end has
+// closed is reopened before it is used.
 type raftConn struct {
 	dial     func(context.Context) (net.Conn, error)
 	lost     func() // the other end has closed a connection

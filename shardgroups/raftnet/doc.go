@@ -1,5 +1,5 @@
-// Package raftnet carries Raft messages between members, and finds out what the
-// messages say of other members.
+// Package raftnet carries Raft messages between members, and derives from them what
+// other members have on disk, and whether their processes have ended.
 //
 // A [Transport] is dragonboat's transport on the member's one port. It keeps its
 // connections usable when a member starts again, keeps two replicas from

@@ -17,9 +17,9 @@ import (
 // frame is written with one write and read through a buffer; dragonboat's own
 // transport needs three of each.
 //
-// The header has a checksum of its own, because the reader must trust the length
-// before the payload is there: a damaged length would swallow all that follows, for
-// frameLimit, and nobody would notice.
+// The header has a checksum of its own, because the reader must trust the length before
+// the payload has arrived: with a damaged length it would swallow everything that
+// follows, for frameLimit, and nobody would notice.
 const (
 	headerSize    = headerSum + 4
 	headerSum     = 9              // where the header's own checksum is

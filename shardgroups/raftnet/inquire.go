@@ -16,9 +16,9 @@ const (
 	lastsLimit   = 100 * time.Millisecond
 )
 
-// inquire finds out whether the process at an address has ended. While its
-// machine closes its open connections it may still accept one, which does not
-// last. A connection that lasts belongs to a process that lives.
+// inquire finds out whether the process at an address has ended. While the machine
+// closes the connections of a dead process it may still accept a new one, but that does
+// not last. A connection that lasts belongs to a live process.
 func (t *Transport) inquire(address string) {
 	ctx, cancel := context.WithTimeout(t.ctx, inquireLimit)
 	defer cancel()

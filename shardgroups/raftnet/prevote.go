@@ -9,15 +9,15 @@ import (
 
 // preVoteFilter keeps two replicas that miss their leader at the same time from
 // campaigning against each other. Each would win its pre-vote, vote for itself, and
-// wait for an election timeout to try again, with the same prospects: on a busy
-// machine, where a pre-vote takes a twentieth of that timeout and more, several
-// times in a row.
+// have to wait for an election timeout before it tries again, with the same prospects.
+// On a busy machine, where a pre-vote takes a twentieth of that timeout and more, this
+// would happen several times in a row.
 //
-// So if two ask for pre-votes at the same time, the one with the longer log, or else
-// with the lower number, does not hear the other; and a replica that has granted a
-// pre-vote does not ask for any right afterwards. The filter drops messages for
-// that, as any network may: no replica votes for another for which it would not
-// have voted.
+// So if two replicas ask for pre-votes at the same time, the one with the longer log,
+// or else with the lower number, does not hear the other. And a replica that has
+// granted a pre-vote does not ask for one right afterwards. The filter only drops
+// messages, as any network may: no replica gives a vote that it would not have given
+// anyway.
 type preVoteFilter struct {
 	window time.Duration // how long a pre-vote may take
 	now    func() time.Time
@@ -27,7 +27,7 @@ type preVoteFilter struct {
 	granted map[uint64]preVote // to others; only term and at are set
 }
 
-// preVote is a replica's question whether it may campaign in a term.
+// preVote is a replica's request for a pre-vote in a term.
 type preVote struct {
 	replica, term     uint64
 	logTerm, logIndex uint64
@@ -42,7 +42,7 @@ func isPreVote(m *raftpb.Message) bool {
 	return m.Type == raftpb.RequestPreVote || m.Type == raftpb.RequestPreVoteResp
 }
 
-// out returns the messages that are to be sent.
+// out returns the messages to send.
 func (f *preVoteFilter) out(messages []raftpb.Message) []raftpb.Message {
 	return f.filter(messages, func(m *raftpb.Message) bool {
 		if m.Type == raftpb.RequestPreVoteResp {
@@ -59,7 +59,7 @@ func (f *preVoteFilter) out(messages []raftpb.Message) []raftpb.Message {
 	})
 }
 
-// in returns the messages that the engine is to get.
+// in returns the messages to pass to the engine.
 func (f *preVoteFilter) in(messages []raftpb.Message) []raftpb.Message {
 	return f.filter(messages, func(m *raftpb.Message) bool {
 		if m.Type != raftpb.RequestPreVote {
@@ -70,7 +70,7 @@ func (f *preVoteFilter) in(messages []raftpb.Message) []raftpb.Message {
 	})
 }
 
-// beats decides which of two campaigns. Both replicas come to the same answer.
+// beats decides which of two replicas campaigns. Both replicas come to the same answer.
 func (p preVote) beats(m *raftpb.Message) bool {
 	switch {
 	case p.logTerm != m.LogTerm:

@@ -9,9 +9,9 @@ import (
 	"github.com/quorate/quorate/protocol"
 )
 
-// ObservedProgress is what this member has observed of another's replica since this
-// member started: what that replica had on its disk before it sent. A replica whose
-// log holds less has lost data.
+// ObservedProgress is what this member, since its start, has observed of another's
+// replica: what that replica must have had on disk before it sent its messages. A
+// replica whose log holds less has lost data.
 type ObservedProgress struct {
 	_       struct{} `cbor:",toarray"`
 	Group   protocol.GroupID
@@ -40,8 +40,8 @@ type Stored struct {
 	Last     uint64 // index of the last entry, or of the snapshot
 }
 
-// Lost reports whether the replica had more than is stored. alone: its group has no
-// other voter.
+// Lost reports whether the replica had more than is stored. alone says that its group
+// has no other voter.
 func (p ObservedProgress) Lost(s Stored, alone bool) bool {
 	switch {
 	case s.Term < p.Term,
@@ -53,7 +53,7 @@ func (p ObservedProgress) Lost(s Stored, alone bool) bool {
 	return false
 }
 
-// progressLog notes what arrives from other replicas.
+// progressLog records the progress of other replicas from their messages.
 type progressLog struct {
 	mu   sync.Mutex // guards seen
 	seen map[progressKey]*ObservedProgress
@@ -61,9 +61,9 @@ type progressLog struct {
 
 type progressKey struct{ group, replica uint64 }
 
-// note looks at messages before the engine does. Messages that are sent before
-// their sender has written (Replicate, except for what it says of the past;
-// pre-votes) prove nothing and are passed over.
+// note reads messages before the engine does. Messages that are sent before their
+// sender has written to disk prove nothing and are skipped: pre-votes, and Replicate
+// except for what it says of the past.
 func (l *progressLog) note(messages []raftpb.Message) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -113,10 +113,10 @@ func (p *ObservedProgress) vote(term, replica uint64) {
 	}
 }
 
-// maxObserved bounds what is noted: far more replicas than a cluster has.
+// maxObserved bounds how many replicas are recorded. It is far more than a cluster has.
 const maxObserved = 1 << 16
 
-// of returns the note of a message's sender. mu is held.
+// of returns the record of a message's sender. mu is held.
 func (l *progressLog) of(m *raftpb.Message) *ObservedProgress {
 	key := progressKey{m.ShardID, m.From}
 	s := l.seen[key]

@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// remindAfter is how long an address that stays unreached is not logged again.
+// remindAfter is how often an address that stays unreachable is logged again.
 const remindAfter = time.Minute
 
-// maxUnreached bounds how many addresses are remembered that are not reached.
+// maxUnreached bounds how many unreachable addresses are remembered.
 const maxUnreached = 1024
 
-// reach logs addresses that are not reached: once when it begins, every minute while
-// it lasts, and once when it is over. The engine tries about once a second. It is
-// safe for concurrent use.
+// reach logs unreachable addresses: when one becomes unreachable, every minute while it
+// is, and when it is reachable again. The engine tries about once a second. It is safe
+// for concurrent use.
 type reach struct {
 	log *slog.Logger
 
@@ -24,7 +24,7 @@ type reach struct {
 
 type unreached struct{ since, logged time.Time }
 
-// failed notes that an address was not reached.
+// failed records that an address was not reached.
 func (r *reach) failed(address string, err error) {
 	now := time.Now()
 	r.mu.Lock()
@@ -49,7 +49,7 @@ func (r *reach) failed(address string, err error) {
 	}
 }
 
-// reached notes that an address was reached.
+// reached records that an address was reached.
 func (r *reach) reached(address string) {
 	r.mu.Lock()
 	u, known := r.lost[address]

@@ -14,10 +14,10 @@ import (
 
 var errNoAddress = errors.New("address not known")
 
-// Registry knows for dragonboat where replicas are: a replica belongs to an
-// incarnation, which the Registry learns from the tables and from the messages that
-// arrive, and an incarnation has an address, which the member knows. A suspicion
-// never makes an address unknown. It is safe for concurrent use.
+// Registry resolves replicas to addresses for dragonboat. A replica belongs to an
+// incarnation, which the Registry learns from the tables and from arriving messages;
+// the member knows the address of an incarnation. A suspicion never removes an address.
+// It is safe for concurrent use.
 type Registry struct {
 	resolve  func(protocol.UUID) (string, bool)
 	replicas sync.Map // raftio.NodeInfo -> *location
@@ -29,7 +29,7 @@ func NewRegistry(resolve func(protocol.UUID) (address string, ok bool)) *Registr
 	return &Registry{resolve: resolve}
 }
 
-// location is where a replica lives. dragonboat resolves it for every message that
+// location is the location of a replica. dragonboat resolves it for every message that
 // it sends, so the key is made only if the address has changed.
 type location struct {
 	member protocol.UUID
@@ -40,7 +40,7 @@ type target struct{ address, key string }
 
 var _ raftio.INodeRegistry = (*Registry)(nil)
 
-// Create makes a Registry its own factory.
+// Create returns the Registry: it is its own factory.
 func (r *Registry) Create(string, uint64, config.TargetValidator) (raftio.INodeRegistry, error) {
 	return r, nil
 }
@@ -48,8 +48,8 @@ func (r *Registry) Create(string, uint64, config.TargetValidator) (raftio.INodeR
 // Close has nothing to do.
 func (r *Registry) Close() error { return nil }
 
-// Add notes where a replica lives. dragonboat calls it for every message that
-// arrives; for a replica that is known it costs one look-up.
+// Add sets the location of a replica. dragonboat calls it for every message that
+// arrives; for a known replica it costs one look-up.
 func (r *Registry) Add(shard, replica uint64, target string) {
 	key := raftio.NodeInfo{ShardID: shard, ReplicaID: replica}
 	if _, ok := r.replicas.Load(key); ok {

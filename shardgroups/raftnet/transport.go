@@ -24,7 +24,7 @@ type Config struct {
 	Dial func(ctx context.Context, address string, p protocol.Purpose) (net.Conn, error)
 	// Ended is called when the process at an address has ended. It must not block.
 	Ended func(address string)
-	// ElectionTime is how long a leader must be missed, at least.
+	// ElectionTime is the shortest time after which a leader is missed.
 	ElectionTime time.Duration
 	Logger       *slog.Logger
 }
@@ -79,7 +79,7 @@ func (t *Transport) Name() string { return transportName }
 // Start has nothing to do.
 func (t *Transport) Start() error { return nil }
 
-// Close ends what [Transport.Serve] reads and waits for it.
+// Close ends the calls of [Transport.Serve] and waits for them.
 func (t *Transport) Close() error {
 	t.cancel()
 	t.mu.Lock()
@@ -92,7 +92,7 @@ func (t *Transport) Close() error {
 	return nil
 }
 
-// Deliver hands the engine messages as if they had arrived.
+// Deliver passes messages to the engine as if they had arrived.
 func (t *Transport) Deliver(b raftpb.MessageBatch) { t.messages(b) }
 
 // Serve reads Raft frames from a connection until it ends. r reads from conn, and
@@ -118,8 +118,9 @@ func (t *Transport) Serve(conn net.Conn, r io.Reader) error {
 	var buf []byte
 	limit := time.Now().Add(firstLimit)
 	for {
-		// A member that opens a connection has something to send, and a frame that was
-		// begun goes on: a stranger takes up neither a connection nor memory for long.
+		// A member that opens a connection has something to send, and continues a frame
+		// that it has begun. So with these limits a stranger cannot occupy a connection
+		// or memory for long.
 		if err := conn.SetReadDeadline(limit); err != nil {
 			return err
 		}
@@ -194,7 +195,7 @@ func (t *Transport) connect(ctx context.Context, target string) (*raftConn, erro
 	return c, nil
 }
 
-// dialRaft opens a connection, and notes whether the address is reached.
+// dialRaft opens a connection, and records whether the address is reachable.
 func (t *Transport) dialRaft(ctx context.Context, address string) (net.Conn, error) {
 	c, err := t.cfg.Dial(ctx, address, protocol.PurposeRaft)
 	switch {

@@ -17,21 +17,21 @@ type Kind uint8
 const (
 	Claim         Kind = 1  // the leader takes the clock: Nonce
 	Found         Kind = 2  // the cluster: Cluster, Name, Settings, Member
-	AddMember     Kind = 3  // an incarnation: Member; answers its id. That which it Replaces is gone
-	SetAddress    Kind = 4  // of an incarnation, with its name and level: Member
-	AddReplica    Kind = 5  // a place in a group: Group, Member.ID; answers the replica's id
+	AddMember     Kind = 3  // an incarnation: Member; answers its id. The one that it Replaces is removed
+	SetAddress    Kind = 4  // an incarnation's address, name and level: Member
+	AddReplica    Kind = 5  // a replica of a group on a member: Group, Member.ID; answers the replica's id
 	SetReplica    Kind = 6  // a replica's kind: Group, Replica
 	RemoveReplica Kind = 7  // Group, Replica.ID
-	Form          Kind = 8  // the cluster is real
+	Form          Kind = 8  // the cluster is formed
 	CreateGroups  Kind = 9  // Groups, Partitions
-	KeepSessions  Kind = 10 // what is asked of sessions: Keeps, Renews, Closes, Opens; empty, it lets time pass
+	KeepSessions  Kind = 10 // requests on sessions: Keeps, Renews, Closes, Opens; empty, it only logs the time
 	RemoveMember  Kind = 13 // Member.ID
 	ReplaceGroup  Kind = 14 // lost its majority's data: Group, and in Groups its successor's Replicas and Backup; answers its id
 	Restored      Kind = 15 // a group has been restored from its backup: Group
 	RaiseLevel    Kind = 16 // to Member.Level, where every member understands it
 )
 
-// Command is one change of the cluster state. Which fields count depends on its Kind.
+// Command is one change of the cluster state. Its Kind decides which fields are used.
 type Command struct {
 	Kind       Kind
 	Nonce      uint64
@@ -47,25 +47,25 @@ type Command struct {
 	Keeps      []protocol.SessionID // heartbeats
 	Closes     []protocol.SessionID
 	Saved      *SavedCluster // of Found
-	// Replaces is the incarnation that has the name of the one which AddMember
-	// lists, and is known to be over. Zero: the name is free.
+	// Replaces is the incarnation that has the name of the one that AddMember adds, and
+	// is known to be dead. Zero: the name is free.
 	Replaces protocol.UUID
-	Floor    Floor // in memory: of Found, AddMember before the cluster is formed, and ReplaceGroup
+	Floor    Floor // in memory only: for Found, for AddMember before the cluster is formed, and for ReplaceGroup
 	// Renews are sessions that members keep, as their clients have sent something.
 	Renews []protocol.SessionID
 }
 
-// MaxKeep bounds the Keeps, Renews, Closes and Opens of one command together: what an
-// entry costs is bounded, and it is far below what can be decoded.
+// MaxKeep bounds the Keeps, Renews, Closes and Opens of one command together, so that
+// the cost of an entry is bounded. It is far below what can be decoded.
 const MaxKeep = 4096
 
 // Opening opens the session of a client, or finds the one it has.
 type Opening struct {
 	Client protocol.UUID
 	TTL    time.Duration
-	Source string // whence it comes: no source may have more sessions than are left for the others
-	// Greets says that it came with the client's Hello: members keep the session
-	// until the client does.
+	Source string // where it comes from: no source may have more sessions than are left for the others
+	// Greets is set if it came with the client's Hello: members keep the session until
+	// the client does.
 	Greets bool
 }
 
@@ -77,28 +77,28 @@ type Opened struct {
 	Problem string // why there is none; empty: there is
 }
 
-// SavedCluster is what a cluster that is founded anew keeps of the one that was lost.
+// SavedCluster is what a cluster that is founded anew takes from the one that was lost.
 type SavedCluster struct {
 	Epoch      protocol.Epoch
 	Level      uint32             // of the state
 	Next       protocol.SessionID // the first session that was not given out
-	Ends       uint64             // number of the last session that had ended, all of them counted
+	Ends       uint64             // number of the last ended session
 	NextGroup  protocol.GroupID
 	Groups     []Group // without replicas; those with a Backup are restored from it
 	Partitions []protocol.GroupID
 }
 
-// Answer is what a Command comes to.
+// Answer is the result of a Command.
 type Answer struct {
 	_       struct{} `cbor:",toarray"`
 	Problem string   // why nothing was done; empty: it was
 	Member  protocol.MemberID
 	Replica protocol.ReplicaID
 	Opened  []Opened             // one for each of Opens, in their order
-	Gone    []protocol.SessionID // of Keeps: those that do not live
+	Gone    []protocol.SessionID // those of Keeps that have ended
 	Group   protocol.GroupID
-	// Dropped are those of Renews that members are not to renew any more: they do not
-	// live, or their clients keep them.
+	// Dropped are those of Renews that members must not renew any more: they have
+	// ended, or their clients keep them.
 	Dropped []protocol.SessionID
 }
 
@@ -121,8 +121,9 @@ func (s *State) run(c *Command) Answer {
 	return r
 }
 
-// agree changes a, a copy of the cluster state. Every command is idempotent: the
-// coordinator repeats what it is not sure of.
+// agree carries out a command on a, a copy of the cluster state. Every command is
+// idempotent, because the coordinator repeats a command if it does not know its
+// outcome.
 func (s *State) agree(a *ClusterState, c *Command) Answer {
 	switch c.Kind {
 	case Found:
@@ -201,10 +202,10 @@ func (s *State) agree(a *ClusterState, c *Command) Answer {
 	return refuse("an unknown command")
 }
 
-// addMember lists an incarnation. The one that it replaces has lost its data:
-// names are unique, and its places are to be filled anew. Whoever proposed it has
-// found out that the replaced one is over; another one that has the name by now
-// may live, so a command that comes late, or twice, replaces nobody else.
+// addMember adds an incarnation. The one that it replaces is marked as having lost its
+// data: names are unique, and its replicas must be replaced. The proposer has found out
+// that the replaced incarnation is dead. By now another incarnation may have the name,
+// and may live, so a command that is applied late, or twice, replaces no other.
 func (a *ClusterState) addMember(m Member, replaces protocol.UUID) Answer {
 	if old, ok := a.Incarnation(m.Incarnation); ok {
 		if old.Gone {
@@ -232,7 +233,7 @@ func (a *ClusterState) addMember(m Member, replaces protocol.UUID) Answer {
 	return Answer{Member: m.ID}
 }
 
-// setAddress notes where a member is, and what it is called and understands.
+// setAddress sets a member's address, name and level.
 func (a *ClusterState) setAddress(m Member) Answer {
 	i := slices.IndexFunc(a.Members, func(o Member) bool { return o.Incarnation == m.Incarnation })
 	if i < 0 {

@@ -11,12 +11,11 @@ import (
 	"github.com/quorate/quorate/protocol"
 )
 
-// replaceGroup gives the partitions of a group that has lost the data of its
-// majority to a new one (LOSS-1). Nothing that was replicated by the old group
-// is asked any more: what it held, who held it and which calls it had applied
-// are lost, or come back from a backup that may lack the last of them. So every
-// session is over, whoever it belongs to: its client learns with its next
-// heartbeat or call that it holds nothing.
+// replaceGroup gives the partitions of a group that has lost the data of its majority
+// to a new group (LOSS-1). The old group is not asked any more: its rows, its holders
+// and its exactly-once records are lost, or come back from a backup that may lack the
+// latest. So all sessions end: their clients learn with the next heartbeat or call that
+// they hold nothing.
 func (s *State) replaceGroup(a *ClusterState, c *Command) Answer {
 	i := slices.IndexFunc(a.Groups, func(g Group) bool { return g.ID == c.Group })
 	switch {
@@ -32,8 +31,8 @@ func (s *State) replaceGroup(a *ClusterState, c *Command) Answer {
 		GracePeriod: s.longestTTL(), Ends: s.ends, Backup: c.Groups[0].Backup,
 	}
 	if c.Floor > FloorOf(a.Groups[i].Generation, a.Groups[i].Revision) {
-		// Above all that it can have handed out, and not above what the clock says
-		// after the whole grid is lost.
+		// Above everything that the group can have given out, and not above the clock's
+		// time after the whole grid is lost.
 		g.Generation, g.Revision = c.Floor.Generation(), c.Floor.Revision()
 	}
 	for _, r := range c.Groups[0].Replicas {
@@ -56,8 +55,8 @@ func (s *State) replaceGroup(a *ClusterState, c *Command) Answer {
 	return Answer{Group: g.ID}
 }
 
-// longestTTL is how long it takes at most until everybody who holds something
-// now knows that it does not any more.
+// longestTTL returns the longest time until every present holder knows that it holds
+// nothing any more.
 func (s *State) longestTTL() time.Duration {
 	longest := time.Duration(0)
 	for _, v := range s.sessions {
@@ -66,7 +65,7 @@ func (s *State) longestTTL() time.Duration {
 	return longest
 }
 
-// restore lets a cluster that is founded begin with what is left of a lost one.
+// restore makes a new cluster start with what is left of a lost one.
 func (s *State) restore(a *ClusterState, saved *SavedCluster) {
 	a.Epoch, a.NextGroup, a.Partitions = saved.Epoch+1, max(a.NextGroup, saved.NextGroup), saved.Partitions
 	a.Level = max(a.Level, saved.Level)
@@ -80,20 +79,18 @@ func (s *State) restore(a *ClusterState, saved *SavedCluster) {
 	}
 }
 
-// LongestTTL returns the longest TTL of a session that lives, or has not ended
-// for everybody yet.
+// LongestTTL returns the longest TTL of a session that has not ended in all groups yet.
 func (s *State) LongestTTL() time.Duration { return s.longestTTL() }
 
-// What the survivor of a lost cluster may not have seen any more: sessions that
-// were opened last, and their TTL.
+// Allowances for what the survivor of a lost cluster may not have seen: the last
+// sessions that were opened, and their TTL.
 const (
 	unseenSessions = 1 << 20
 	minGracePeriod = 10 * time.Second
 )
 
-// SavedCluster returns what a cluster that is founded anew, after this one is lost,
-// keeps of it. Of the groups those that has names have a backup; the others
-// begin empty.
+// SavedCluster returns what a cluster that is founded anew takes from this one, which
+// is lost. has reports whether a group has a backup; groups without one begin empty.
 func (s *State) SavedCluster(has func(protocol.GroupID) bool) *SavedCluster {
 	a := s.cluster
 	saved := &SavedCluster{
@@ -118,10 +115,10 @@ func (s *State) SessionIDs() []protocol.SessionID {
 	return slices.DeleteFunc(ids, func(id protocol.SessionID) bool { return id < s.over })
 }
 
-// LostMajority returns the members whose data is lost for ever where they hold
-// so many of a group's votes that it can never have a majority again, nil
-// otherwise. A member that was replaced and lives all the same has its data; nil:
-// none does.
+// LostMajority returns the members whose data is lost for ever, if they have so many of
+// a group's votes that it can never have a majority again; else nil. lives reports
+// whether a member that was replaced lives all the same, and so has its data; nil: none
+// does.
 func (a *ClusterState) LostMajority(g Group, lives func(Member) bool) []Member {
 	var gone []Member
 	voters := 0
@@ -140,8 +137,8 @@ func (a *ClusterState) LostMajority(g Group, lives func(Member) bool) []Member {
 	return gone
 }
 
-// LostDetail says that a group has lost the data of its majority, and the way
-// out; empty where it has not.
+// LostDetail says that a group has lost the data of its majority, and what to do; empty
+// if it has not.
 func (a *ClusterState) LostDetail(id protocol.GroupID) string {
 	g, ok := a.Group(id)
 	if !ok {

@@ -14,23 +14,23 @@ type Session struct {
 	Client   protocol.UUID
 	TTL      time.Duration
 	Deadline protocol.LogTime
-	Source   string // whence it was opened
-	// Kept says that the client has sent a heartbeat, or opened the session itself,
-	// and so counts its time to live. From then on nobody else renews it (SESSION-5).
+	Source   string // where it was opened from
+	// Kept is set once the client has sent a heartbeat, or has opened the session
+	// itself, and so counts the TTL. From then on nobody else renews it (SESSION-5).
 	Kept bool
 }
 
 const (
 	// maxSessions bounds the sessions of a cluster.
 	maxSessions = 100_000
-	// maxEnded is how many ended sessions are listed. A group that has followed
-	// the list for less far has its sessions looked up instead.
+	// maxEnded is how many ended sessions are listed. For a group that is further
+	// behind, its sessions are looked up instead.
 	maxEnded = 64 << 10
 	// maxExpired bounds the sessions that one entry ends by its time.
 	maxExpired = 1000
 )
 
-// keepSessions does what clients have asked of their sessions.
+// keepSessions carries out the requests of clients on their sessions.
 func (s *State) keepSessions(c *Command) Answer {
 	var a Answer
 	for _, id := range c.Keeps {
@@ -62,9 +62,9 @@ func (s *State) keepSessions(c *Command) Answer {
 	return a
 }
 
-// open opens a session, or finds it. A source may have as many sessions as are
-// left free: the first has half of all at most, the next half of the rest, and
-// one that has none finds room as long as there is any.
+// open opens a session, or finds it. A source may have as many sessions as are left
+// free: so the first source gets at most half of all, the next half of the rest, and a
+// source without sessions gets one as long as any is free.
 func (s *State) open(o *Opening) Opened {
 	if id, ok := s.clients[o.Client]; ok && id >= s.over {
 		v := s.sessions[id]
@@ -89,7 +89,7 @@ func (s *State) open(o *Opening) Opened {
 	return Opened{Session: v.ID, TTL: v.TTL}
 }
 
-// add lists a session. Of two of one client the later lives.
+// add adds a session. If a client has two the later one counts.
 func (s *State) add(v Session) {
 	s.setSession(v)
 	s.clients[v.Client] = v.ID
@@ -144,7 +144,7 @@ func (s *State) expire() {
 		}
 		return int(int64(a.ID) - int64(b.ID))
 	})
-	if len(due) <= maxExpired { // otherwise the rest go with the next entry
+	if len(due) <= maxExpired { // otherwise the rest ends with the next entry
 		s.soonest = later
 	}
 	for _, v := range due[:min(len(due), maxExpired)] {
@@ -171,12 +171,13 @@ type Keeper uint8
 // The keepers of a session.
 const (
 	KeeperUnknown Keeper = iota // this replica has not heard of the session
-	KeeperClient                // its client, which counts the time to live; or nobody, since it is over
-	KeeperMembers               // the members that its client speaks to
+	KeeperClient                // its client, which counts the TTL; or nobody, since it is over
+	KeeperMembers               // the members that its client is connected to
 )
 
-// Keeper returns who keeps a session. What a client keeps it keeps for ever; what
-// members keep according to this replica its client may have taken over since.
+// Keeper returns who keeps a session. If this replica says that the client keeps it,
+// that is true for ever. If it says that members do, the client may have taken over
+// since.
 func (s *State) Keeper(id protocol.SessionID) Keeper {
 	switch v, ok := s.sessions[id]; {
 	case id >= s.next:
@@ -190,23 +191,22 @@ func (s *State) Keeper(id protocol.SessionID) Keeper {
 // TTL returns the time to live of a session, 0 if it is not listed.
 func (s *State) TTL(id protocol.SessionID) time.Duration { return s.sessions[id].TTL }
 
-// Over reports whether nothing keeps a session alive any more. What is over
-// stays so, whatever this replica has not applied yet; one that is not over here
-// may be, and one that this replica has not heard of may live.
+// Over reports whether a session has ended, or certainly will. A session that is over
+// stays over, even if this replica lags. A session that is not over here may be over by
+// now, and one that this replica does not know may live.
 func (s *State) Over(id protocol.SessionID) bool {
 	return id < s.over || s.Ended(id)
 }
 
-// Ended reports whether the end of a session has a number. Ids are given out in
-// order and never again, so that one below the next that is not listed has
-// ended, for ever.
+// Ended reports whether the end of a session has a number. Ids are given out in order,
+// once each, so a session below the next id that is not listed has ended, for ever.
 func (s *State) Ended(id protocol.SessionID) bool {
 	_, listed := s.sessions[id]
 	return id < s.next && !listed
 }
 
-// UpTo returns how far this replica knows the sessions: the number of the last
-// end, and the first session that was not given out.
+// UpTo returns up to where this replica knows the sessions: the number of the last end,
+// and the first session id that was not given out.
 func (s *State) UpTo() (ends uint64, next protocol.SessionID) { return s.ends, s.next }
 
 // EndsAfter returns the sessions that ended with the numbers from+1 to at most
@@ -223,8 +223,8 @@ func (s *State) EndsAfter(from uint64, limit int) ([]protocol.SessionID, bool) {
 	return slices.Clone(rest[:min(limit, len(rest))]), true
 }
 
-// NextDeadline returns a time not after the first deadline of a session, and
-// false without sessions.
+// NextDeadline returns a lower bound of the sessions' first deadline, and false if
+// there is no session.
 func (s *State) NextDeadline() (protocol.LogTime, bool) {
 	return s.soonest, len(s.sessions) > 0
 }

@@ -32,21 +32,21 @@ type Member struct {
 	Name        string
 	Incarnation protocol.UUID
 	Address     string
-	Level       uint32 // highest level of group state it understands
-	// Gone says that its data is lost for ever. It keeps its number until no
-	// replica is listed on it.
-	// Invariant: of the members that are not gone no two have the same Name.
+	Level       uint32 // highest level of state that it understands
+	// Gone says that its data is lost for ever. It keeps its number until no replica is
+	// listed on it. Invariant: no two members that are not Gone have the same Name.
 	Gone bool
 }
 
-// Replica is a group's copy on a member.
+// Replica is a replica of a group on a member.
 type Replica struct {
 	ID        protocol.ReplicaID
 	Member    protocol.MemberID
 	NonVoting bool
 	// Initial marks one of the group's first replicas, as long as all of them are
-	// listed: one that has not run yet starts the group with them. After the first
-	// was removed it joins the group like one that was added.
+	// listed: a first replica that has not run yet starts the group together with the
+	// others. Once any of them was removed, it joins the group like a replica that was
+	// added.
 	Initial bool
 }
 
@@ -57,37 +57,36 @@ type Group struct {
 	NextReplica protocol.ReplicaID
 	Generation  uint16 // rises when data of the group's partitions was lost
 
-	// What the group is told when it begins.
+	// What follows is given to the group when it begins.
 
 	// Revision is where the revisions of its partitions begin.
 	Revision protocol.Revision
-	// GracePeriod is how long it hands out nothing that a session holds.
+	// GracePeriod is how long it refuses operations that hold something.
 	GracePeriod time.Duration
 	// Ends is the number of the last ended session when the group was made.
 	Ends uint64
-	// Backup is the group from whose backup it is restored, a file that the member of
-	// its only replica has; 0: it has its state.
+	// Backup is the group whose backup it is restored from, a file on the member with
+	// its only replica; 0: it has its state.
 	Backup protocol.GroupID
 }
 
-// ClusterState is what everybody reads: everything but the sessions. It is never
-// changed once it can be seen.
+// ClusterState is everything but the sessions. It is immutable.
 type ClusterState struct {
 	Cluster  protocol.UUID
 	Name     string
 	Formed   bool
 	Settings Settings
 	Epoch    protocol.Epoch
-	// Level is that of the system group's state, to which the data groups follow.
-	// Invariant: no member that is not gone has a lower one.
+	// Level is the level of the system group's state; the data groups follow it.
+	// Invariant: no member that is not Gone has a lower one.
 	Level      uint32
 	NextMember protocol.MemberID
 	Members    []Member // by ID
 	Groups     []Group  // by ID; the system group is one
 	Partitions []protocol.GroupID
-	// NextGroup is above the id of every group there ever was.
+	// NextGroup is above the id of every group that ever was.
 	NextGroup protocol.GroupID
-	// Floor is where the first groups and sessions begin.
+	// Floor is where the first groups and sessions start.
 	Floor Floor
 }
 
@@ -109,7 +108,7 @@ func (a *ClusterState) Incarnation(u protocol.UUID) (Member, bool) {
 	return a.Members[i], true
 }
 
-// Named returns the member with a name, whose data is not lost.
+// Named returns the member with a name that is not Gone.
 func (a *ClusterState) Named(name string) (Member, bool) {
 	i := slices.IndexFunc(a.Members, func(m Member) bool { return m.Name == name && !m.Gone })
 	if i < 0 {
@@ -127,8 +126,8 @@ func (a *ClusterState) Group(id protocol.GroupID) (Group, bool) {
 	return a.Groups[i], true
 }
 
-// MemberOf returns the member that has a group's replica, 0 where none is
-// listed for it.
+// MemberOf returns the member that has a group's replica, 0 if the replica is not
+// listed.
 func (a *ClusterState) MemberOf(group protocol.GroupID, replica protocol.ReplicaID) protocol.MemberID {
 	g, _ := a.Group(group)
 	for _, r := range g.Replicas {
@@ -161,21 +160,20 @@ type State struct {
 	ended    []protocol.SessionID // the last of them, oldest first
 	ends     uint64               // number of the last of them
 
-	// over is above the sessions that ReplaceGroup has ended. They are kept alive
-	// by nothing, and nobody is told that they live; but they get their number
-	// when their TTL has passed, so that what they hold in groups that have lost
-	// nothing is not given to others before its holder can know.
+	// over is above the sessions that ReplaceGroup has ended. Nothing keeps them alive,
+	// and they count as ended in answers. But their ends get their numbers only when
+	// their TTL has passed: so what they hold in groups that have lost nothing is not
+	// granted to others before the holders can know.
 	over protocol.SessionID
-	// leaving is how many of sessions are below over. Derived, not replicated.
+	// leaving is how many sessions are below over. Derived, not replicated.
 	leaving int
-	// sources is how many of the others there are by source. Derived, not
-	// replicated.
+	// sources counts the other sessions by source. Derived, not replicated.
 	sources map[string]int
 
 	maxEnded int // ended sessions that are listed; maxEnded outside tests
 
-	// soonest is not after the first deadline of a session, so that sessions are
-	// looked through only when one may be over. Derived, not replicated.
+	// soonest is a lower bound of the first deadline of a session, so that sessions are
+	// scanned only when one may be over. Derived, not replicated.
 	soonest protocol.LogTime
 }
 
@@ -195,7 +193,7 @@ func New() *State {
 
 const never = protocol.LogTime(math.MaxInt64)
 
-// ClusterState returns what is agreed. It must not be changed.
+// ClusterState returns the cluster state. It must not be changed.
 func (s *State) ClusterState() *ClusterState { return s.cluster }
 
 // SetMaxLevel makes the state that of an earlier or later version, for tests
@@ -205,10 +203,9 @@ func (s *State) SetMaxLevel(level uint32) { s.maxLevel = level }
 // Clock returns the replicated clock.
 func (s *State) Clock() groupstate.Clock { return s.clock }
 
-// Apply applies one entry and returns the answer to its command, which Decode
-// of the command's answer type reads. Its error is a broken invariant: an entry that
-// Check would not have let be proposed, or a level that a member of the list
-// does not understand, which raiseLevel refuses. All else is in the answer.
+// Apply applies one entry and returns the encoded Answer to its command. An error means
+// a broken invariant: an entry that Check refuses, or a level that a listed member does
+// not understand, which raiseLevel refuses. Everything else is in the answer.
 func (s *State) Apply(entry []byte) (answer []byte, changed bool, err error) {
 	h, c, err := decode(entry, s.maxLevel)
 	if err != nil {
@@ -220,7 +217,7 @@ func (s *State) Apply(entry []byte) (answer []byte, changed bool, err error) {
 	before := s.cluster
 	a := s.run(&c)
 	if level := s.cluster.Level; level > s.maxLevel {
-		return nil, false, levels.TooNew("the system group's state", level, s.maxLevel) // it was raised: every member of the list understands it
+		return nil, false, levels.TooNew("the system group's state", level, s.maxLevel) // it was raised because every listed member understands it
 	}
 	s.expire()
 	return protocol.Encode(a), s.cluster != before, nil
@@ -249,17 +246,17 @@ func decode(entry []byte, maxLevel uint32) (h groupstate.Header, c Command, err 
 	return h, c, nil
 }
 
-// Bounds of what members say of themselves.
+// Bounds of what members report of themselves.
 const (
 	maxName    = 255
 	maxAddress = 512
 
-	maxPartitions = 64 << 10 // that a table has room for
+	maxPartitions = 64 << 10 // that a table can hold
 )
 
-// Check reports why an entry must not be logged: whatever is logged is applied
-// by every replica, now and at each restart, so that one which Apply cannot read
-// would end them all. The proposer asks (APPLY-2).
+// Check returns an error if an entry must not be logged. Every replica applies what is
+// logged, now and at each restart, so an entry that Apply cannot read would stop them
+// all. The proposer calls it (APPLY-2).
 func Check(entry []byte) error {
 	_, c, err := decode(entry, math.MaxUint32)
 	switch n := len(c.Keeps) + len(c.Renews) + len(c.Closes) + len(c.Opens); {
@@ -277,8 +274,7 @@ func Check(entry []byte) error {
 	return nil
 }
 
-// snapshot is the encoding of a State. The version of the form and the level come
-// before it.
+// snapshot is the encoding of a State. The format version and the level precede it.
 type snapshot struct {
 	ClusterState ClusterState
 	Now, Base    protocol.LogTime
@@ -337,7 +333,7 @@ func (s *State) Restore(r io.Reader) error {
 		return fmt.Errorf("the system group's snapshot: %w: the state has another level", protocol.ErrMalformed)
 	}
 	n := New()
-	cluster := v.ClusterState // a copy: who keeps it does not hold the sessions beside it
+	cluster := v.ClusterState // a copy, so that a reference to it does not keep the sessions alive
 	n.cluster, n.maxLevel, n.maxEnded = &cluster, s.maxLevel, s.maxEnded
 	n.over = v.Over
 	n.clock = groupstate.Clock{Now: v.Now, Base: v.Base, Epoch: v.Epoch, Holder: v.Holder}
