@@ -96,7 +96,7 @@ func Commit() string {
 // WriteJSON writes r as one line.
 func (r *Result) WriteJSON(w io.Writer) error { return json.NewEncoder(w).Encode(r) }
 
-// WriteTable writes r for people.
+// WriteTable writes r as a human-readable table.
 func (r *Result) WriteTable(w io.Writer) error {
 	loop := "closed loop"
 	if r.Rate > 0 {

@@ -29,7 +29,7 @@ const bodiesHead = `# The bodies and results of all operations, as members and t
 #
 # A comment before it says what was done, and has both in CBOR's diagnostic notation (RFC
 # 8949, section 8). What a code other than 0 and 60 comes with is a problem, whose detail
-# is for people and may change. The lines of each kind follow each other in one structure.
+# is human-readable and may change. The lines of each kind follow each other in one structure.
 # At the end each code below 1000 has a problem as an example: code, name: body.
 #
 # Versions, holds and tokens are those of a grid that has just begun.

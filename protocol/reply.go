@@ -41,7 +41,7 @@ func (p *Reply) Decode(b []byte) error {
 
 // Problem is the body of a reply whose code is not OK. It may be absent.
 type Problem struct {
-	Detail string   // for people
+	Detail string   // human-readable
 	Wait   uint32   // milliseconds after which another attempt is worth while
 	Leader MemberID // with CodeNotLeader: who leads, 0 if unknown
 }

@@ -61,7 +61,7 @@ func CheckElements(e Elements) error {
 		}
 	}
 	if len(missing) > e.TakesUnknown {
-		errs = append(errs, fmt.Errorf("%d acknowledged elements are gone, and only %d takes are unknown: %.20q",
+		errs = append(errs, fmt.Errorf("%d acknowledged elements are lost, and only %d takes are unknown: %.20q",
 			len(missing), e.TakesUnknown, missing))
 	}
 	return errors.Join(errs...)

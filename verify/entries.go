@@ -33,7 +33,7 @@ func CheckEntries(expected Entries, present func(key string) bool) error {
 	}
 	var errs []error
 	if len(lost) > 0 {
-		errs = append(errs, fmt.Errorf("%d of %d entries are gone although their writes were acknowledged: %.200q", len(lost), len(expected), lost))
+		errs = append(errs, fmt.Errorf("%d of %d entries are lost although their writes were acknowledged: %.200q", len(lost), len(expected), lost))
 	}
 	if len(back) > 0 {
 		errs = append(errs, fmt.Errorf("%d of %d entries are back although their deletion was acknowledged: %.200q", len(back), len(expected), back))
@@ -53,12 +53,12 @@ const LateBound = 2 * time.Second
 
 // CheckLife reports whether an entry may have been there, or not, when it was
 // read between asked and answered. Log time moves no more than real time, so it
-// is never gone early; it stands still while a group has no leader, so that
+// is never removed early; it stands still while a group has no leader, so that
 // only undisturbed time counts against an entry that is still there.
 func CheckLife(l Life, there bool, asked, answered time.Time, quiet func(from, to time.Time) time.Duration) error {
 	if !there {
 		if lived := answered.Sub(l.Called); lived < l.TTL {
-			return fmt.Errorf("it was gone %v after its write was called, with a time to live of %v", lived, l.TTL)
+			return fmt.Errorf("it was removed %v after its write was called, with a time to live of %v", lived, l.TTL)
 		}
 		return nil
 	}

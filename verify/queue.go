@@ -163,7 +163,7 @@ func (q *Queue) took(ctx context.Context, call int64, v string, ok bool, err err
 		return // it never had anything
 	}
 	// A head that was reserved for it is back when the call has been withdrawn,
-	// else when its session has ended, or is gone.
+	// else when its session has ended.
 	end := int64(Pending)
 	if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) && !unknown(err) {
 		end = q.history.now()
@@ -319,7 +319,7 @@ func (e elements) step(in queueInput, out queueOutput, known bool) (bool, elemen
 	case queueReturn:
 		return true, e.giveBack(in.take)
 	default: // destroy
-		return true, elements{next: e.next, over: e.over, reserved: gone(e.reserved)}
+		return true, elements{next: e.next, over: e.over, reserved: voided(e.reserved)}
 	}
 }
 
@@ -359,8 +359,8 @@ func (e elements) giveBack(take int) elements {
 	return e
 }
 
-// gone returns reservations of elements that are no more.
-func gone(reserved []element) []element {
+// voided returns reservations whose elements no longer exist.
+func voided(reserved []element) []element {
 	list := slices.Clone(reserved)
 	for i := range list {
 		list[i] = element{number: -1, take: list[i].take}

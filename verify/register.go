@@ -150,7 +150,7 @@ var registerModel = porcupine.Model{
 		out, known := output.(registerOutput)
 		before := !known || out.existed == now.exists && (!out.hasValue || out.value == now.value)
 		write := register{exists: true, value: in.value, last: now.last}
-		gone := register{last: now.last}
+		destroyed := register{last: now.last}
 		switch in.op {
 		case registerGet:
 			if !before || !now.exists {
@@ -167,7 +167,7 @@ var registerModel = porcupine.Model{
 			}
 			return before, write
 		case registerDelete:
-			return before, gone
+			return before, destroyed
 		}
 		matches := now.exists && now.version != 0 && now.version == in.version
 		switch {
@@ -176,7 +176,7 @@ var registerModel = porcupine.Model{
 		case known && out.conflict:
 			return false, now
 		case in.op == registerDeleteVersion:
-			return true, gone
+			return true, destroyed
 		case !known:
 			return true, write
 		}

@@ -191,13 +191,8 @@ func (s *source) next() *source {
 	s.replace("grid/internal/gossip/meta.go", "return f\n", "return f | 1<<40\n", 1)
 	s.replace("client/conn.go", "q.Append(", "q.AppendLater(", 2) // also c.req.Append
 	s.replace("client/batch.go", "c.req.Append(", "c.req.AppendLater(", 1)
-<<<<<<< ours
-	s.replace("grid/internal/server/writer.go", "r.Append(", "r.AppendLater(", 1)
-	s.replace("grid/internal/server/peer.go", "r.Append(", "r.AppendLater(", 1)
-=======
 	s.replace("grid/internal/server/traffic.go", "r.Append(", "r.AppendLater(", 1)
-	s.replace("grid/internal/server/server.go", "r.Append(", "r.AppendLater(", 1)
->>>>>>> theirs
+	s.replace("grid/internal/server/peer.go", "r.Append(", "r.AppendLater(", 1)
 	s.replace("grid/internal/server/client.go", "p.Append(", "p.AppendLater(", 3)
 	s.replace("shardgroups/group.go", "p.Append(", "p.AppendLater(", 2)
 

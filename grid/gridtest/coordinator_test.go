@@ -20,7 +20,7 @@ import (
 // QUORATE_SOAK.
 func TestCoordinatorDies(t *testing.T) {
 	for name, points := range map[string][]string{
-		"adding":    {tune.CopyAgreed, tune.CopyAdded},
+		"adding":    {tune.ReplicaAgreed, tune.ReplicaAdded},
 		"dropping":  {tune.DropMade, tune.DropAgreed},
 		"promoting": {tune.PromotionMade, tune.PromotionDone},
 	} {

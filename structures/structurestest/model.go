@@ -15,7 +15,7 @@ type Op struct {
 	Op    protocol.Op
 	Flags protocol.Flags
 	Body  []byte
-	Text  string // for people: "acquire 3"
+	Text  string // human-readable: "acquire 3"
 }
 
 // CallID numbers the mutations of a run, from 1.

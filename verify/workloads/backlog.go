@@ -16,7 +16,7 @@ import (
 
 // Backlog writes far more entries with a short time to live than anybody reads,
 // into every group: what is due must not keep what waits, and what an ended
-// session held, from their turn, and must be gone afterwards.
+// session held, from their turn, and must be removed afterwards.
 type Backlog struct {
 	clients []*client.Client
 	name    string

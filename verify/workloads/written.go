@@ -161,7 +161,7 @@ func (o *owned) reader(_ int, c *client.Client) worker {
 	}
 }
 
-// lives writes entries with a time to live and looks when they are gone: never
+// lives writes entries with a time to live and looks when they are removed: never
 // before their time, and after it within a bound of undisturbed time.
 func (r *Run) lives(id int, c *client.Client) worker {
 	m := dmap.New[string, int64](c, r.cfg.Name+"-lives")

@@ -450,7 +450,7 @@ func (s *script) leaders() string {
 var points = map[string]string{
 	"founder-noted": tune.FounderNoted, "cluster-founded": tune.ClusterFounded, "enlisted": tune.Enlisted,
 	"member-listed": tune.MemberListed, "formed-logged": tune.FormedLogged, "formed-noted": tune.FormedNoted,
-	"groups-agreed": tune.GroupsAgreed, "copy-agreed": tune.CopyAgreed, "copy-added": tune.CopyAdded,
+	"groups-agreed": tune.GroupsAgreed, "copy-agreed": tune.ReplicaAgreed, "copy-added": tune.ReplicaAdded,
 	"promotion-made": tune.PromotionMade, "promotion-done": tune.PromotionDone, "drop-made": tune.DropMade,
 	"drop-agreed": tune.DropAgreed, "transferred": tune.Transferred, "leave-granted": tune.LeaveGranted,
 }

@@ -8,10 +8,10 @@ import (
 
 // The points between the steps of giving a replica back to a member, in their order.
 const (
-	CopyAgreed    = "a copy is agreed, its group does not know"
-	CopyAdded     = "the group knows the copy, which may not have caught up"
+	ReplicaAgreed = "a replica is agreed, and its group does not know it"
+	ReplicaAdded  = "the group knows the replica, which may not have caught up"
 	DropMade      = "the group has dropped the lost replica, which is not agreed"
-	DropAgreed    = "the drop is agreed, the copy has no vote"
+	DropAgreed    = "the drop is agreed, and the new replica has no vote"
 	PromotionMade = "the group counts the vote, which is not agreed"
 	PromotionDone = "the vote is agreed"
 )
@@ -22,7 +22,7 @@ const (
 	FounderNoted   = "a member has noted that it founds"
 	ClusterFounded = "the cluster is in the founder's log"
 	Enlisted       = "a member has enlisted, and is not listed"
-	MemberListed   = "a member is listed, and has no place"
+	MemberListed   = "a member is listed, and has no replica"
 	FormedLogged   = "formed is agreed, and nobody has noted it"
 	FormedNoted    = "a member has noted that the cluster is formed"
 	GroupsAgreed   = "the first groups are agreed, and not started"
@@ -37,7 +37,7 @@ const (
 // FormingPoints returns all points that a founder reaches.
 func FormingPoints() []string {
 	return []string{
-		FounderNoted, ClusterFounded, Enlisted, MemberListed, CopyAgreed, CopyAdded, PromotionMade, PromotionDone,
+		FounderNoted, ClusterFounded, Enlisted, MemberListed, ReplicaAgreed, ReplicaAdded, PromotionMade, PromotionDone,
 		FormedLogged, FormedNoted, GroupsAgreed,
 	}
 }

@@ -293,7 +293,7 @@ func (f *full) cycle(ctx context.Context) {
 	_ = contexts.Sleep(ctx, fullFullFor)
 	f.wanted.Store(false)
 	f.mu.Lock()
-	gone := f.keys[:len(f.keys)/2]
+	deleted := f.keys[:len(f.keys)/2]
 	f.keys = slices.Clone(f.keys[len(f.keys)/2:])
 	f.mu.Unlock()
 	began := time.Now()
@@ -308,7 +308,7 @@ func (f *full) cycle(ctx context.Context) {
 			}
 		})
 	}
-	for _, k := range gone {
+	for _, k := range deleted {
 		if ctx.Err() != nil {
 			break
 		}
@@ -322,7 +322,7 @@ func (f *full) cycle(ctx context.Context) {
 			f.cycles++
 			f.cleared = append(f.cleared, time.Since(began))
 			f.mu.Unlock()
-			f.Note("%d deleted; %v after the first delete writing works again", len(gone), time.Since(began).Round(time.Millisecond))
+			f.Note("%d deleted; %v after the first delete writing works again", len(deleted), time.Since(began).Round(time.Millisecond))
 			return
 		} else if time.Since(began) > 2*time.Minute {
 			f.did(ctx, "write after deletes", began, err)

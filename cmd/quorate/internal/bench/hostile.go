@@ -103,7 +103,7 @@ func (cmd *benchHostile) Run(ctx context.Context, a *cli.App) (err error) {
 	}
 	made := told.read()
 	enemy.Kill()
-	after, gone, err := cmd.cleared(ctx, g, before)
+	after, later, err := cmd.cleared(ctx, g, before)
 	if err != nil {
 		return err
 	}
@@ -116,7 +116,7 @@ func (cmd *benchHostile) Run(ctx context.Context, a *cli.App) (err error) {
 	left := 1 - with.enemy/float64(runtime.NumCPU())
 	cmd.print(a.Stdout, without, with, again, made, ratio, left)
 	fmt.Fprintf(a.Stdout, "resident   at most %s\n", watch.resident())
-	fmt.Fprintf(a.Stdout, "goroutines and descriptors by member: %v before, %v after (%v later)\n", before, after, gone.Round(time.Second))
+	fmt.Fprintf(a.Stdout, "goroutines and descriptors by member: %v before, %v after (%v later)\n", before, after, later.Round(time.Second))
 	var wrong []string
 	for _, d := range watch.dead() {
 		wrong = append(wrong, "process ended: "+d)

@@ -39,7 +39,7 @@ func (e *ExitError) Unwrap() error { return e.Err }
 // ErrSilent is the error of a command that has said all there is to say.
 var ErrSilent = errors.New("no")
 
-// No is the answer no: exit status 1, with a reason for people.
+// No is the answer no: exit status 1, with a human-readable reason.
 func No(err error) error { return &ExitError{Code: ExitNo, Err: err} }
 
 // exitCode returns the exit status that err stands for.

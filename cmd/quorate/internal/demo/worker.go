@@ -50,7 +50,7 @@ type demoReport struct {
 
 // Run runs the command.
 func (cmd *DemoWorkerCommand) Run(ctx context.Context, a *cli.App) error {
-	// The demo has gone when stdin closes.
+	// The demo has ended when stdin closes.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {

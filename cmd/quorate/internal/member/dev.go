@@ -23,7 +23,7 @@ type DevCommand struct {
 
 // Help is the long help of the command.
 func (DevCommand) Help() string {
-	return `All members are in this process, with durability memory: the data is gone when the command ends.
+	return `All members are in this process, with durability memory: the data is lost when the command ends.
 
   quorate dev
   quorate dev --members 1 --listen 127.0.0.1:0`
@@ -44,7 +44,7 @@ func (cmd *DevCommand) Run(ctx context.Context, a *cli.App) (err error) {
 	}
 	defer func() { err = errors.Join(err, g.Close()) }()
 	addresses := strings.Join(g.Addresses(), ",")
-	a.Note("A grid of %d in this process, in memory: the data is gone when it ends. To reach it:\n\n  export QUORATE_ENDPOINTS=%s\n  quorate map put greetings en hello\n",
+	a.Note("A grid of %d in this process, in memory: the data is lost when it ends. To reach it:\n\n  export QUORATE_ENDPOINTS=%s\n  quorate map put greetings en hello\n",
 		cmd.Members, addresses)
 	fmt.Fprintln(a.Stdout, readyLine(g.members[0].Status()))
 	<-ctx.Done()

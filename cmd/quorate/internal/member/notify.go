@@ -6,15 +6,15 @@ import (
 	"strings"
 )
 
-// notifier tells a service manager how the member is (sd_notify(3)). Where
-// nobody wants to know, it tells nobody.
+// notifier reports the state of the member to a service manager (sd_notify(3)), if
+// there is one.
 type notifier struct{ socket string }
 
 func newNotifier() notifier { return notifier{os.Getenv("NOTIFY_SOCKET")} }
 
-// tell sends states like READY=1. It is best effort: the manager has timeouts
-// of its own.
-func (n notifier) tell(states ...string) {
+// notify sends states such as READY=1. It is best effort: the manager has timeouts of
+// its own.
+func (n notifier) notify(states ...string) {
 	if n.socket == "" {
 		return
 	}

@@ -14,7 +14,7 @@ func TestNotify(t *testing.T) {
 	}
 	defer l.Close()
 	t.Setenv("NOTIFY_SOCKET", name)
-	newNotifier().tell("READY=1", "STATUS=waits")
+	newNotifier().notify("READY=1", "STATUS=waits")
 	b := make([]byte, 100)
 	n, err := l.Read(b)
 	if err != nil || string(b[:n]) != "READY=1\nSTATUS=waits" {
@@ -22,7 +22,7 @@ func TestNotify(t *testing.T) {
 	}
 	// Nobody there, and nobody named.
 	t.Setenv("NOTIFY_SOCKET", name+"none")
-	newNotifier().tell("READY=1")
+	newNotifier().notify("READY=1")
 	t.Setenv("NOTIFY_SOCKET", "")
-	newNotifier().tell("READY=1")
+	newNotifier().notify("READY=1")
 }

@@ -118,9 +118,9 @@ func (cmd *StartCommand) Run(ctx context.Context, parsed *kong.Context, a *cli.A
 	manager := newNotifier()
 	// The manager is not made to wait until the grid serves: the members of a new
 	// one may be started one after the other.
-	manager.tell("READY=1", "STATUS=not serving yet")
+	manager.notify("READY=1", "STATUS=not serving yet")
 	defer func() {
-		manager.tell("STOPPING=1", "STATUS=ending")
+		manager.notify("STOPPING=1", "STATUS=ending")
 		cfg.Logger.Info("shutting down", "member", cfg.EffectiveName(), "within", cmd.ShutdownTimeout)
 		if closing := closeWithin(m, cmd.ShutdownTimeout); err == nil {
 			err = closing
@@ -133,7 +133,7 @@ func (cmd *StartCommand) Run(ctx context.Context, parsed *kong.Context, a *cli.A
 		return err
 	}
 	fmt.Fprintln(a.Stdout, readyLine(m.Status()))
-	manager.tell("STATUS=serving")
+	manager.notify("STATUS=serving")
 	<-ctx.Done()
 	return nil
 }

@@ -342,7 +342,7 @@ func (v *statusView) hashOnce(ctx context.Context) (differ error, moving bool) {
 	return differ, moving
 }
 
-// table prints the view for people.
+// table prints the view, human-readable.
 func (v *statusView) table() string {
 	var b strings.Builder
 	if v.Formed {

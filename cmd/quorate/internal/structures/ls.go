@@ -117,7 +117,7 @@ type DestroyCommand struct{ structure }
 
 // Help is the long help of the command.
 func (DestroyCommand) Help() string {
-	return `Everything the structure holds is gone, and who waits for it is told so. The name can be used again at once. To destroy what does not exist is done at once, too.
+	return `Everything the structure holds is removed, and calls that wait for it fail. The name can be used again at once. Destroying a structure that does not exist succeeds.
 
   quorate destroy map users`
 }

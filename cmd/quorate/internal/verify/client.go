@@ -109,7 +109,7 @@ func (v *verification) checkHolder(ctx context.Context, name string, token uint6
 	got, err := q.Take(ctx)
 	switch {
 	case err != nil:
-		return nemesis.Violated("an element that a killed client waited for is gone: %v", err)
+		return nemesis.Violated("an element that a killed client waited for is lost: %v", err)
 	case got != "left":
 		return nemesis.Violated("took %q, and %q was put", got, "left")
 	}

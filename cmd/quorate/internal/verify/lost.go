@@ -16,21 +16,21 @@ import (
 )
 
 const (
-	witnessClients = 4
-	witnessesEach  = 2
-	witnessCalls   = 30               // acknowledged between two losses, at least
-	witnessPause   = time.Millisecond // between two rounds of them
-	witnessAgain   = time.Minute      // for clients of before to go on
+	observerClients = 4
+	observersEach   = 2
+	observerCalls   = 30               // acknowledged between two losses, at least
+	observerPause   = time.Millisecond // between two rounds of them
+	observerAgain   = time.Minute      // for clients of before to go on
 )
 
-// witnesses use a grid while it is lost and formed anew, each from one
-// goroutine, with a counter and an entry of its own. So each knows all that may
-// be true of them: what it was told, and what it was not. One call of each says
-// that the grid was lost; from then on nothing of before is there, and without
-// such a word nothing is missing.
-type witnesses struct {
+// observers use a grid while it is lost and formed anew, each from one goroutine, with
+// a counter and an entry of its own. So each knows which values are possible: those
+// that were acknowledged, and those whose outcome is unknown. After a loss exactly one
+// call of each observer fails with quorate.ErrGridLost; after it nothing from before
+// must be there, and without such an error nothing must be missing.
+type observers struct {
 	clients []*client.Client
-	all     []*witness
+	all     []*observer
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
 	calls   atomic.Int64
@@ -38,36 +38,36 @@ type witnesses struct {
 	broken  func(string)
 }
 
-// witness is one of them.
-type witness struct {
-	w       *witnesses
+// observer is one of them.
+type observer struct {
+	w       *observers
 	name    string
 	counter *dcounter.Counter
 	entries *dmap.Map[string, int64]
 
-	count int64          // of the counter, as last told
+	count int64          // of the counter, as last acknowledged
 	adds  int64          // of unknown outcome since
-	entry int64          // as last told; 0: none
+	entry int64          // as last acknowledged; 0: none
 	puts  map[int64]bool // of unknown outcome since
 	next  int64          // to put
 
-	done atomic.Int64 // calls acknowledged since the last loss was begun
-	told atomic.Int64 // how often it was told that the grid was lost
+	done     atomic.Int64 // calls acknowledged since the last loss was begun
+	reported atomic.Int64 // how often a call has returned quorate.ErrGridLost
 }
 
-// startWitnesses starts them; dial makes a client.
-func startWitnesses(ctx context.Context, name string, dial func(int) (*client.Client, error), broken func(string)) (*witnesses, error) {
-	w := &witnesses{broken: broken}
-	for i := range witnessClients {
+// startObservers starts them; dial makes a client.
+func startObservers(ctx context.Context, name string, dial func(int) (*client.Client, error), broken func(string)) (*observers, error) {
+	w := &observers{broken: broken}
+	for i := range observerClients {
 		c, err := dial(i)
 		if err != nil {
 			w.stop()
 			return nil, err
 		}
 		w.clients = append(w.clients, c)
-		for j := range witnessesEach {
-			own := fmt.Sprintf("%s-witness-%d-%d", name, i, j)
-			w.all = append(w.all, &witness{
+		for j := range observersEach {
+			own := fmt.Sprintf("%s-observer-%d-%d", name, i, j)
+			w.all = append(w.all, &observer{
 				w: w, name: own, counter: dcounter.New(c, own), entries: dmap.New[string, int64](c, own), puts: map[int64]bool{},
 			})
 		}
@@ -79,7 +79,7 @@ func startWitnesses(ctx context.Context, name string, dial func(int) (*client.Cl
 	return w, nil
 }
 
-func (w *witnesses) stop() {
+func (w *observers) stop() {
 	if w.cancel != nil {
 		w.cancel()
 	}
@@ -89,20 +89,20 @@ func (w *witnesses) stop() {
 	}
 }
 
-// begin tells them that the grid may be lost from now on.
-func (w *witnesses) begin() {
+// begin declares that the grid may be lost from now on.
+func (w *observers) begin() {
 	w.losses.Add(1)
 	for _, x := range w.all {
 		x.done.Store(0)
 	}
 }
 
-// await waits until each has been answered often again.
-func (w *witnesses) await(ctx context.Context, patience time.Duration) error {
+// await waits until each observer has had observerCalls acknowledged.
+func (w *observers) await(ctx context.Context, patience time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for _, x := range w.all {
-		for x.done.Load() < witnessCalls {
+		for x.done.Load() < observerCalls {
 			if err := contexts.Sleep(ctx, 10*time.Millisecond); err != nil {
 				return fmt.Errorf("the client of %s does not go on: %d calls answered within %v", x.name, x.done.Load(), patience)
 			}
@@ -111,27 +111,27 @@ func (w *witnesses) await(ctx context.Context, patience time.Duration) error {
 	return nil
 }
 
-// told returns how often they were told of a loss.
-func (w *witnesses) told() int64 {
+// reported returns how often a loss was reported to observers.
+func (w *observers) reported() int64 {
 	n := int64(0)
 	for _, x := range w.all {
-		n += x.told.Load()
+		n += x.reported.Load()
 	}
 	return n
 }
 
-func (x *witness) run(ctx context.Context) {
+func (x *observer) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		x.add(ctx)
 		x.put(ctx)
 		x.get(ctx)
-		_ = contexts.Sleep(ctx, witnessPause)
+		_ = contexts.Sleep(ctx, observerPause)
 	}
 }
 
-// heard notes what an error says. It reports whether the call may have been
-// carried out all the same.
-func (x *witness) heard(ctx context.Context, what string, err error) (unknown bool) {
+// record records the outcome of a call. It reports whether a call that failed may have
+// been carried out all the same.
+func (x *observer) record(ctx context.Context, what string, err error) (unknown bool) {
 	x.w.calls.Add(1)
 	switch {
 	case ctx.Err() != nil:
@@ -140,10 +140,10 @@ func (x *witness) heard(ctx context.Context, what string, err error) (unknown bo
 		x.done.Add(1)
 		return false
 	case errors.Is(err, quorate.ErrGridLost):
-		// Nothing of this call, nor of those before, reaches the next grid.
+		// Neither this call nor an earlier one reaches the next grid.
 		x.count, x.adds, x.entry = 0, 0, 0
 		clear(x.puts)
-		if x.told.Add(1) > x.w.losses.Load() {
+		if x.reported.Add(1) > x.w.losses.Load() {
 			x.w.broken(fmt.Sprintf("%s of %s: nothing was lost since: %v", what, x.name, err))
 		}
 		return false
@@ -153,9 +153,9 @@ func (x *witness) heard(ctx context.Context, what string, err error) (unknown bo
 	return !quorate.SafeToRetry(err)
 }
 
-func (x *witness) add(ctx context.Context) {
+func (x *observer) add(ctx context.Context) {
 	n, err := x.counter.Add(ctx, 1)
-	switch unknown := x.heard(ctx, "add", err); {
+	switch unknown := x.record(ctx, "add", err); {
 	case unknown:
 		x.adds++
 	case err != nil:
@@ -167,10 +167,10 @@ func (x *witness) add(ctx context.Context) {
 	}
 }
 
-func (x *witness) put(ctx context.Context) {
+func (x *observer) put(ctx context.Context) {
 	x.next++
 	err := x.entries.Put(ctx, "k", x.next)
-	switch unknown := x.heard(ctx, "put", err); {
+	switch unknown := x.record(ctx, "put", err); {
 	case unknown:
 		x.puts[x.next] = true
 	case err == nil:
@@ -179,9 +179,9 @@ func (x *witness) put(ctx context.Context) {
 	}
 }
 
-func (x *witness) get(ctx context.Context) {
+func (x *observer) get(ctx context.Context) {
 	n, ok, err := x.entries.Get(ctx, "k")
-	x.heard(ctx, "get", err)
+	x.record(ctx, "get", err)
 	switch {
 	case err != nil || ok && x.puts[n] || ok == (x.entry != 0) && n == x.entry:
 	default:

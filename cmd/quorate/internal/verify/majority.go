@@ -30,14 +30,14 @@ const (
 // what was there is half there, sessions are lost, tokens still grow.
 //
 // It is lost again and again, each kind of loss at least once, some just after
-// another fault, and witnesses go on using it all the time.
+// another fault, and observers go on using it all the time.
 func (v *verification) loseMajority(told context.Context, r *verifyReport) {
 	ctx := context.WithoutCancel(told)
 	if len(v.majority) == 0 {
 		return
 	}
-	w, err := startWitnesses(ctx, v.name, func(i int) (*client.Client, error) {
-		return v.dial(ctx, "verify witness", client.WithSessionTTL(time.Duration(3+7*(i%2))*time.Second))
+	w, err := startObservers(ctx, v.name, func(i int) (*client.Client, error) {
+		return v.dial(ctx, "verify observer", client.WithSessionTTL(time.Duration(3+7*(i%2))*time.Second))
 	}, func(what string) { v.breaks(what, nil, verify.Verdict{}) })
 	if err != nil {
 		v.breaks(fmt.Sprintf("before a loss: %v", err), nil, verify.Verdict{})
@@ -47,7 +47,7 @@ func (v *verification) loseMajority(told context.Context, r *verifyReport) {
 	until := time.Now().Add(v.losing())
 	for i := 0; told.Err() == nil && (i < len(v.majority) || time.Now().Before(until)); i++ {
 		f := v.majority[i%len(v.majority)]
-		if err := w.await(ctx, witnessAgain); err != nil {
+		if err := w.await(ctx, observerAgain); err != nil {
 			v.breaks(err.Error(), nil, verify.Verdict{})
 			return
 		}
@@ -65,10 +65,10 @@ func (v *verification) loseMajority(told context.Context, r *verifyReport) {
 		r.Lost = append(r.Lost, line)
 		v.Note("majority lost: %s", line)
 	}
-	if err := w.await(ctx, witnessAgain); err != nil {
+	if err := w.await(ctx, observerAgain); err != nil {
 		v.breaks(err.Error(), nil, verify.Verdict{})
 	}
-	r.LossCalls, r.LossTold = w.calls.Load(), w.told()
+	r.LossCalls, r.LossNotified = w.calls.Load(), w.reported()
 }
 
 // losing is how long the grid is lost again and again: a part of the time, or
@@ -207,7 +207,7 @@ func (v *verification) afterwards(ctx context.Context, old *doomed) (string, err
 	if before := old.held.Token(); token <= before {
 		return "", fmt.Errorf("token %d was granted after token %d", token, before)
 	}
-	return fmt.Sprintf("formed anew, empty: %d entries are gone, sessions lost, tokens went on", doomedEntries), nil
+	return fmt.Sprintf("formed anew, empty: %d entries are lost, sessions lost, tokens went on", doomedEntries), nil
 }
 
 func (v *verification) tokenAfter(ctx context.Context, c *client.Client) (protocol.Token, error) {
@@ -232,7 +232,7 @@ func (v *verification) sameOrNothing(ctx context.Context, now *client.Client, ol
 	case <-time.After(sessionGone):
 		return fmt.Errorf("a permit of before is still held %v later", sessionGone)
 	}
-	ctx, cancel := context.WithTimeout(ctx, witnessAgain)
+	ctx, cancel := context.WithTimeout(ctx, observerAgain)
 	defer cancel()
 	is, err := dcounter.New(now, old.name).Get(ctx)
 	if err != nil {

@@ -33,7 +33,7 @@ type verifyReport struct {
 	Hashes       bool               `json:"hashes_equal"`
 	Lost         []string           `json:"majority_lost,omitempty"`          // memory: what became of the grid
 	LossCalls    int64              `json:"majority_lost_calls,omitempty"`    // of clients that lived through it
-	LossTold     int64              `json:"majority_lost_notified,omitempty"` // how often they were notified
+	LossNotified int64              `json:"majority_lost_notified,omitempty"` // how often they were notified
 	Violations   []string           `json:"violations,omitempty"`
 }
 
@@ -68,7 +68,7 @@ var durabilityRules = map[string]string{
 	"memory": "an acknowledged write survives the loss of any minority of members; with a majority's memory all is lost, and said so",
 }
 
-// String is the verdict for people.
+// String returns the verdict, human-readable.
 func (r *verifyReport) String() string {
 	var b strings.Builder
 	line := func(name, format string, args ...any) {
@@ -122,7 +122,7 @@ func (r *verifyReport) String() string {
 		line("majority lost", "%s", what)
 	}
 	if len(r.Lost) > 0 {
-		line("", "%d calls of clients that lived through it, who were told %d times", r.LossCalls, r.LossTold)
+		line("", "%d calls of clients that lived through it, who were notified %d times", r.LossCalls, r.LossNotified)
 	}
 	if r.Hashes {
 		line("replicas", "equal hashes of all replicas at the end")

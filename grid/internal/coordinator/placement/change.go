@@ -20,7 +20,7 @@ func (c *Controller) addCopy(ctx context.Context, h membership.Engine, v *system
 	if err := c.change(ctx, h, v, q); err != nil {
 		return err
 	}
-	c.grid.Stepped(tune.CopyAdded, key.group)
+	c.grid.Stepped(tune.ReplicaAdded, key.group)
 	if key.group != protocol.SystemGroup {
 		return nil
 	}
@@ -56,7 +56,7 @@ func (c *Controller) takeStep(ctx context.Context, h membership.Engine, v *syste
 		_, err := system.Propose(ctx, systemstate.Command{
 			Kind: systemstate.AddReplica, Group: s.Group, Member: systemstate.Member{ID: s.Member},
 		})
-		c.grid.Stepped(tune.CopyAgreed, s.Group)
+		c.grid.Stepped(tune.ReplicaAgreed, s.Group)
 		return err
 	case partition.Promote:
 		// It may have been long since it had caught up.
