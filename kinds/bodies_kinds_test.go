@@ -2,6 +2,7 @@ package kinds_test
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/quorate/quorate/structures/dmap"
 	"github.com/quorate/quorate/structures/dqueue"
 	"github.com/quorate/quorate/structures/dsemaphore"
+	"github.com/quorate/quorate/structures/txn"
 )
 
 func mapBodies(r *recorder) {
@@ -197,6 +199,37 @@ func queueBodies(r *recorder) {
 	r.does("clear", q.Clear)
 	r.waits("take while it is destroyed", func(ctx context.Context) error { _, err := q.Take(ctx); return err }, q.Destroy)
 	r.does("configure again", func(ctx context.Context) error { return q.Configure(ctx, dqueue.Capacity(3)) })
+}
+
+// transactionBodies has each condition of each kind, and each outcome.
+func transactionBodies(r *recorder) {
+	m, c := dmap.New[string, string](r.client, name), dcounter.New(r.client, name)
+	s, q := dsemaphore.New(r.client, name), dqueue.New[string](r.client, name)
+	var held *structures.Held
+	r.does("prepare", func(ctx context.Context) error {
+		err := errors.Join(m.Put(ctx, "ada", "Lovelace"), c.Set(ctx, 5), s.Init(ctx, 3))
+		if err == nil {
+			held, err = s.Acquire(ctx, 1)
+		}
+		return err
+	})
+	commit := func(t *txn.Txn) func(ctx context.Context) error {
+		return func(ctx context.Context) error { _, err := t.Commit(ctx); return err }
+	}
+	u, n, g, j := m.Txn(), c.Txn(), s.Txn(), q.Txn()
+	r.does("a transaction without conditions", commit(txn.New(r.client).Then(n.Add(1))))
+	r.does("all conditions of a map hold", commit(txn.New(r.client).
+		If(u.IfVersion("ada", 1), u.IfAbsent("bob"), u.IfPresent("ada"), u.IfValue("ada", "Lovelace")).Then(u.Get("ada"), u.Put("bob", "Bob"))))
+	r.does("all conditions of a counter hold", commit(txn.New(r.client).If(n.IfEqual(6), n.IfAtLeast(6), n.IfAtMost(6)).Then(n.Get())))
+	r.does("all conditions of a semaphore hold", commit(txn.New(r.client).If(g.IfHeld(held), g.IfAvailable(2)).Then(g.Available())))
+	r.does("all conditions of a queue hold; a poll finds an element, and one finds none", commit(txn.New(r.client).
+		If(j.IfEmpty(), j.IfLen(0)).Then(j.Offer("job"), j.Poll(), j.Poll())))
+	r.does("condition 1 does not hold", commit(txn.New(r.client).If(n.IfAtLeast(0), n.IfAtLeast(7)).Then(n.Add(1)).Else(n.Add(-1), n.Get())))
+	r.fails("operation 1 of then is refused", commit(txn.New(r.client).Then(n.Add(1), u.Replace("ada", 99, "x"))))
+	r.fails("operation 0 of else is refused", commit(txn.New(r.client).If(n.IfEqual(0)).Else(n.Add(1<<63-1))))
+	r.does("add, if it is held", func(ctx context.Context) error { _, err := c.Add(ctx, 1, dcounter.IfHeld(held)); return err })
+	r.does("released, as part of it", commit(txn.New(r.client).If(g.IfHeld(held)).Then(u.Delete("bob"), g.Release(held))))
+	r.fails("add, and it is no longer held", func(ctx context.Context) error { _, err := c.Add(ctx, 1, dcounter.IfHeld(held)); return err })
 }
 
 // opOf returns the number of an operation by its name.

@@ -62,6 +62,13 @@ func TestBodies(t *testing.T) {
 		}
 		want += fmt.Sprintf("\n# %s (kind %d)\n%s", k.Name, k.ID, r.text.String())
 	}
+	transactions := structures.Transactions()
+	r := newRecorder(t, transactions, kinds.All()...)
+	transactionBodies(r)
+	for _, lack := range r.lacks() {
+		t.Errorf("transactions: %s", lack)
+	}
+	want += fmt.Sprintf("\n# %s (kind %d)\n%s", transactions.Name, transactions.ID, r.text.String())
 	for _, o := range structures.Control().Ops {
 		if !strings.Contains(want, "\ncontrol "+o.Name+": ") {
 			t.Errorf("%s is not carried out", o.Name)
@@ -116,9 +123,14 @@ type recorder struct {
 	seen   map[protocol.Op]map[protocol.Code]bool // of the kind
 }
 
-func newRecorder(t *testing.T, k structures.Kind) *recorder {
+// newRecorder returns a recorder of the operations of a kind, on a grid that serves some,
+// or only that one.
+func newRecorder(t *testing.T, k structures.Kind, served ...structures.Kind) *recorder {
+	if len(served) == 0 {
+		served = []structures.Kind{k}
+	}
 	r := &recorder{
-		T: t, kind: k, local: structurestest.NewLocal(t, k),
+		T: t, kind: k, local: structurestest.NewLocal(t, served...),
 		lines: map[string]bool{}, seen: map[protocol.Op]map[protocol.Code]bool{},
 	}
 	r.client = r.local.Client()
@@ -186,6 +198,8 @@ func (r *recorder) record(q *protocol.Request, result structures.Result) {
 	if q.Kind == protocol.KindControl {
 		control := structures.Control()
 		kind, info = control.Name, control.Op(q.Op)
+	} else if q.Kind != r.kind.ID {
+		return // what prepares
 	}
 	line := fmt.Sprintf("%s %s: %s -> %d %s\n", kind, info.Name, hexOrNone(q.Body), result.Code, hexOrNone(result.Body))
 	if r.lines[line] {

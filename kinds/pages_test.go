@@ -16,7 +16,7 @@ import (
 // TestPages: what stands in the pages between markers is what the kinds say. With
 // -rewrite it is written, and a kind without a section gets one.
 func TestPages(t *testing.T) {
-	made := map[string]string{"codes": codesTable(), "generic": genericTable(), "control": controlTable(), "structures": structuresTable()}
+	made := map[string]string{"codes": codesTable(), "generic": genericTable(), "control": controlTable(), "structures": structuresTable(), "transaction": transactionTable()}
 	for _, k := range kinds.All() {
 		made[k.Name] = kindTables(&k)
 	}
@@ -107,7 +107,7 @@ func marks(o *structures.OpInfo) (letters string) {
 	for _, m := range []struct {
 		is     bool
 		letter string
-	}{{o.Read, "R "}, {o.Waits, "W "}, {o.Grows, "G "}, {o.Holds, "H "}, {o.Admin, "A "}} {
+	}{{o.Read, "R "}, {o.Waits, "W "}, {o.Grows, "G "}, {o.Holds, "H "}, {o.Admin, "A "}, {o.Txn, "T "}} {
 		if m.is {
 			letters += m.letter
 		}
@@ -184,6 +184,18 @@ func controlTable() string {
 	return b.String()
 }
 
+func transactionTable() string {
+	transactions := structures.Transactions()
+	var b strings.Builder
+	b.WriteString("| op | | body | result |\n|---|---|---|---|\n")
+	for _, o := range transactions.Ops {
+		operationRow(&b, &o)
+	}
+	b.WriteByte('\n')
+	rulesTable(&b, transactions.Rules)
+	return b.String()
+}
+
 // kindTables are the operations, rules, codes and settings of a kind.
 func kindTables(k *structures.Kind) string {
 	var b strings.Builder
@@ -206,7 +218,17 @@ func kindTables(k *structures.Kind) string {
 	if len(k.Codes) > 0 {
 		b.WriteString("\n| code | name | meaning |\n|---|---|---|\n")
 		for _, c := range k.Codes {
-			fmt.Fprintf(&b, "| %d | `%s` | %s |\n", c.Code, c.Name, c.Help)
+			help := c.Help
+			if c.Answer {
+				help += "; an answer, which refuses no transaction"
+			}
+			fmt.Fprintf(&b, "| %d | `%s` | %s |\n", c.Code, c.Name, help)
+		}
+	}
+	if tests := k.AllTests(); len(tests) > 0 {
+		b.WriteString("\n| condition of a transaction | body | it holds if |\n|---|---|---|\n")
+		for _, c := range tests {
+			fmt.Fprintf(&b, "| %s | `%s` | %s |\n", c.Name, c.Body, c.Help)
 		}
 	}
 	if len(k.Settings) > 0 {

@@ -12,7 +12,7 @@ import (
 // and what each kind of structure says of itself. Keys that are missing are zero, as
 // in messages.
 func Protocol() []byte {
-	control := structures.Control()
+	control, transactions := structures.Control(), structures.Transactions()
 	doc := document{
 		About:     "The numbers of docs/protocol.md, made from the kinds of structures. What is missing is zero, false or empty.",
 		Version:   protocol.WireVersion,
@@ -31,6 +31,7 @@ func Protocol() []byte {
 		Codes:     codes(),
 		Rules:     rules(structures.CommonRules()),
 		Control:   describe(&control),
+		Txn:       describe(&transactions),
 		Generic:   generic(),
 	}
 	for _, k := range All() {
@@ -61,6 +62,7 @@ type document struct {
 	Codes     []code        `json:"codes"`
 	Rules     []rule        `json:"rules"`
 	Control   description   `json:"control"`
+	Txn       description   `json:"transaction"`
 	Generic   []operation   `json:"generic"`
 	Kinds     []description `json:"kinds"`
 }
@@ -102,6 +104,7 @@ type code struct {
 	Name   string        `json:"name"`
 	Class  string        `json:"class"`
 	Help   string        `json:"help"`
+	Answer bool          `json:"answer,omitempty"` // it says what was found, and refuses no transaction
 	Client string        `json:"client,omitempty"`
 }
 
@@ -117,6 +120,7 @@ type description struct {
 	Rules      []rule          `json:"rules,omitempty"`
 	Codes      []code          `json:"codes,omitempty"`
 	Settings   []setting       `json:"settings,omitempty"`
+	Conditions []condition     `json:"conditions,omitempty"`
 }
 
 type operation struct {
@@ -129,6 +133,7 @@ type operation struct {
 	Grows  bool            `json:"grows,omitempty"`
 	Holds  bool            `json:"holds,omitempty"`
 	Admin  bool            `json:"admin,omitempty"`
+	Txn    bool            `json:"transaction,omitempty"` // it may be part of one
 	Right  []string        `json:"right,omitempty"`
 	Route  routed          `json:"route"`
 	ByKeys *routed         `json:"keyed_route,omitempty"` // of kinds that have keys, if it is another
@@ -150,6 +155,14 @@ type routed struct {
 	Every int    `json:"every,omitempty"`
 }
 
+// condition is one that a transaction can have about a structure of the kind.
+type condition struct {
+	Number structures.Test `json:"number"`
+	Name   string          `json:"name"`
+	Body   string          `json:"body"`
+	Help   string          `json:"help"`
+}
+
 type setting struct {
 	Name    string `json:"name"`
 	Type    string `json:"type"`
@@ -166,7 +179,10 @@ func describe(k *structures.Kind) description {
 		d.Watch = k.Watch.String()
 	}
 	for _, c := range k.Codes {
-		d.Codes = append(d.Codes, code{Code: c.Code, Name: c.Name, Class: c.Code.Class().String(), Help: c.Help})
+		d.Codes = append(d.Codes, code{Code: c.Code, Name: c.Name, Class: c.Code.Class().String(), Help: c.Help, Answer: c.Answer})
+	}
+	for _, t := range k.AllTests() {
+		d.Conditions = append(d.Conditions, condition{t.Test, t.Name, t.Body, t.Help})
 	}
 	for _, s := range k.Settings {
 		described := setting{Name: s.Name, Type: s.Type.String(), Default: s.Default.Int, Help: s.Help}
@@ -182,7 +198,7 @@ func operations(infos []structures.OpInfo) (list []operation) {
 	for _, o := range infos {
 		list = append(list, operation{
 			Op: o.Op, Name: o.Name, Level: o.Level,
-			Read: o.Read, Waits: o.Waits, Grows: o.Grows, Holds: o.Holds, Admin: o.Admin, Right: o.Right.Names(),
+			Read: o.Read, Waits: o.Waits, Grows: o.Grows, Holds: o.Holds, Admin: o.Admin, Txn: o.Txn, Right: o.Right.Names(),
 			Route: routeOf(o.Route), Body: o.Body, Result: o.Result, Codes: o.Codes,
 		})
 	}

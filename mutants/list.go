@@ -33,6 +33,14 @@ const (
 	DestroyUntold        Bug = "destroy-untold"
 	HistoryByChunk       Bug = "history-by-chunk"
 
+	// Transactions.
+	TxnRepeatDecides Bug = "txn-repeat-decides"
+	TxnOneRevision   Bug = "txn-one-revision"
+	TxnHalfUndone    Bug = "txn-half-undone"
+	TxnGrantedEarly  Bug = "txn-granted-early"
+	TxnGrowsUnseen   Bug = "txn-grows-unseen"
+	GuardUnchecked   Bug = "guard-unchecked"
+
 	// Revocations.
 	RevokedAtOnce       Bug = "revoked-at-once"
 	GraceUnacknowledged Bug = "grace-unacknowledged"

@@ -39,8 +39,12 @@ func peekLong(b []byte) MessageType {
 // KindID numbers a kind of structure on the wire, for ever.
 type KindID uint8
 
-// KindControl is not a structure: its operations act on the record of a call.
-const KindControl KindID = 0
+// Kinds that are not structures. The operations of KindControl act on the record of a
+// call, and the one of KindTxn is a transaction.
+const (
+	KindControl KindID = 0
+	KindTxn     KindID = 255
+)
 
 // Op numbers an operation of a kind, for ever.
 type Op uint8

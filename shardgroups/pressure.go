@@ -32,14 +32,8 @@ func (g *Group) pressed(q *Request) bool {
 	if p == nil || q.Kind == protocol.KindControl {
 		return false
 	}
-	if !p.Everything {
-		k := g.kinds[q.Kind]
-		if k == nil {
-			return false
-		}
-		if op := k.Op(q.Op); op == nil || !op.Grows {
-			return false
-		}
+	if !p.Everything && !g.kinds.Grows(&q.Request) {
+		return false
 	}
 	if q.Flags&protocol.FlagRepeat != 0 {
 		g.proposer.mu.Lock()

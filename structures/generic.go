@@ -28,6 +28,9 @@ const (
 // Generic returns the operations that the kind has beside its own: those with
 // numbers from FirstGeneric on.
 func (k *Kind) Generic() []OpInfo {
+	if k.ID == protocol.KindTxn {
+		return nil // it is no structure
+	}
 	which := 0
 	if k.Keyed {
 		which |= genericKeyed
@@ -57,7 +60,7 @@ var generic = func() (by [4][]OpInfo) {
 			// The partition of the name agrees settings for all.
 			for i := range *ops {
 				if op := (*ops)[i].Op; op == OpDestroy || op == OpLength || op == OpInspect {
-					(*ops)[i].Route = RoutePart()
+					(*ops)[i].Route, (*ops)[i].Txn = RoutePart(), false
 				}
 			}
 			*ops = append(*ops, OpInfo{
@@ -73,7 +76,7 @@ var generic = func() (by [4][]OpInfo) {
 
 var genericOps = []OpInfo{
 	{Op: OpDestroy, Name: "destroy", Body: "[]", Result: "[]", Right: RightManage},
-	{Op: OpLength, Name: "length", Body: "[]", Result: "[n: int]", Read: true, Right: RightRead},
+	{Op: OpLength, Name: "length", Body: "[]", Result: "[n: int]", Read: true, Txn: true, Right: RightRead},
 	{Op: OpConfigure, Name: "configure", Body: "[* (name: tstr, setting)]", Result: "[version]", Codes: []protocol.Code{protocol.CodeSettings}, Grows: true, Right: RightManage},
 	{Op: OpSettings, Name: "settings", Body: "[]", Result: "[version, * (name: tstr, setting)]", Read: true, Right: RightRead},
 	{Op: OpInspect, Name: "inspect", Body: "[from: hold, most: uint]", Result: "[length: int, bytes: uint, waiting: uint, next: hold, [* holder], [* waiting-call]]", Read: true, Right: RightRead},

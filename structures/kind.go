@@ -26,6 +26,7 @@ type Kind struct {
 	Rules    []Rule        // what names in the operations mean, beyond CommonRules
 	Codes    []CodeInfo    // of its own, by number, ascending
 	Settings []SettingInfo // by name, ascending
+	Tests    []TestInfo    // conditions of transactions, by number, ascending; AllTests has the others
 	Watch    WatchMode
 
 	// Cost returns what an operation with a checked body may cost at most beyond a
@@ -61,6 +62,10 @@ type OpInfo struct {
 	// lost.
 	Holds bool
 	Admin bool // for operators: it takes something from others
+	// Txn says that it may be part of a transaction. Such an operation is plain, neither
+	// waits nor holds, and is about one key at most: the work of a transaction is bounded
+	// by the number of its operations (TXN-5).
+	Txn   bool
 	Right Right
 }
 
@@ -119,6 +124,9 @@ type CodeInfo struct {
 	Name string // as commands print it, for example "not_integer"
 	Err  error  // that a handle returns, or turns into an answer such as false
 	Help string // what it says, in a sentence without its full stop
+	// Answer says that it is an answer rather than a refusal: the operation has found
+	// nothing. In a transaction it refuses nothing.
+	Answer bool
 }
 
 // WatchMode says what watchers see of the changes of a kind's structures.

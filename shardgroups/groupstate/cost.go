@@ -94,7 +94,9 @@ func (s *State) Worked() Work { return s.work.by }
 // values that it finds.
 func Cost(kinds *Kinds, q *protocol.Request) int {
 	cost := plainCost
-	if k := kinds[q.Kind]; k != nil && k.Cost != nil {
+	if q.Kind == protocol.KindTxn {
+		cost += costOfTransaction(kinds, q.Body)
+	} else if k := kinds[q.Kind]; k != nil && k.Cost != nil {
 		cost += k.Cost(q.Op, q.Body)
 	}
 	return cost + kib(len(q.Body))

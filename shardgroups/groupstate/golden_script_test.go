@@ -71,6 +71,7 @@ func (s *script) play() {
 	s.playSemaphores()
 	s.playRevocations()
 	s.playQueues()
+	s.playTxns()
 	s.playTime()
 	s.playEnds()
 	s.playGarbage()
@@ -322,6 +323,43 @@ func (s *script) playQueues() {
 		s.waiting(slot{bob, elsewhere, 3}, queues, doomed, queueTake, ints(0, 0))
 		s.call(in, queues, doomed, structures.OpDestroy, items())
 		s.call(in, queues, doomed, queueOffer, items(text("again")))
+	})
+}
+
+// playTxns plays transactions: both branches, refusals, and what they do to who waits.
+func (s *script) playTxns() {
+	a, b := slot{ann, home, 2}, slot{dan, home, 2}
+	s.entry("a transaction of all kinds, and one whose condition does not hold", 100, func() {
+		s.call(a, semaphores, "gate", 1, ints(1))
+		s.txn(a, structures.TxnBody{
+			If: []structures.TxnItem{where(maps, "m", items(2, key("k"))), where(counters, "n", ints(3, 0)), where(semaphores, "gate", ints(1, 1)), where(queues, "q", ints(2))},
+			Then: []structures.TxnItem{
+				of(maps, "m", 2, items(key("k"), text("v"), 0)), of(maps, "m", 10, items(key("n"), 7, 64)), of(maps, "m", 1, items(key("k"))), of(counters, "n", 3, ints(5)),
+				of(queues, "q", 2, items(text("e"))), of(queues, "q", 4, ints(0)), of(queues, "q", 4, ints(0)), of(semaphores, "gate", 7, ints(1)), of(semaphores, "gate", 5, ints()),
+			},
+			Else: []structures.TxnItem{of(counters, "n", 2, ints(0))},
+		})
+		s.txn(a, structures.TxnBody{
+			If:   []structures.TxnItem{where(counters, "n", ints(1, 5)), where(counters, "n", ints(2, 6))},
+			Then: []structures.TxnItem{of(counters, "n", 2, ints(0))}, Else: []structures.TxnItem{of(counters, "n", 3, ints(1))},
+		})
+	})
+	s.entry("one is refused: who waits is told nothing, and waits on; the next one gives, once", 100, func() {
+		s.waiting(b, queues, "q", 3, ints(0, 0))
+		s.then(a, of(queues, "q", 2, items(text("never"))), of(maps, "m", 6, items(key("k"))), of(maps, "m", 5, items(key("k"), text("w"), 0, 1)))
+		s.then(a, of(queues, "q", 2, items(text("f"))), of(queues, "q", 2, items(text("g"))), of(maps, "m", 7, items(key("k"))))
+	})
+	s.entry("the last of a structure goes, and comes back", 100, func() {
+		s.then(a, of(queues, "q", 4, ints(0)), of(counters, full, 3, ints(1<<62)), of(counters, full, 3, ints(1<<62)))
+	})
+	s.entry("held, not held, and released", 100, func() {
+		s.call(a, semaphores, "gate", 3, ints(1)) // hold 22
+		for _, hold := range []int64{1, 22, 22} {
+			s.txn(slot{ann, home, 1}, structures.TxnBody{
+				If:   []structures.TxnItem{where(semaphores, "gate", ints(240, hold))},
+				Then: []structures.TxnItem{of(counters, "n", 3, ints(1000)), of(semaphores, "gate", 4, items(int(hold)))}, Else: []structures.TxnItem{of(counters, "n", 1, ints())},
+			})
+		}
 	})
 }
 

@@ -69,6 +69,9 @@ type partition struct {
 	lines map[uint64]uint64
 
 	distinct map[string]int // of the State. Derived; changed under the lock of Apply only
+
+	// journal notes what is changed while a transaction is applied; nil: none is.
+	journal *journal
 }
 
 // instance is one instance of a structure: from its first mutation to Destroy.
@@ -134,7 +137,10 @@ func (p *partition) copy() *partition {
 
 // setInstance writes an instance.
 func (p *partition) setInstance(id uint64, l instance) {
-	p.instances.Set(id, l)
+	old, had := p.instances.Set(id, l)
+	if p.journal != nil {
+		p.journal.note(change{what: changedInstance, id: id, instance: old, had: had})
+	}
 	p.lastID, p.last = id, l
 	if l.waiters == 0 {
 		delete(p.lines, id)
@@ -143,20 +149,36 @@ func (p *partition) setInstance(id uint64, l instance) {
 
 // setName sets the instance of a name.
 func (p *partition) setName(name string, id uint64) {
-	if _, had := p.names.Set(name, id); !had {
+	old, had := p.names.Set(name, id)
+	if !had {
 		p.distinct[name]++
+	}
+	if p.journal != nil {
+		p.journal.note(change{what: changedName, key: name, id: old, had: had})
+	}
+}
+
+// deleteName forgets which instance has a name.
+func (p *partition) deleteName(name string) {
+	old, had := p.names.Delete(name)
+	if !had {
+		return
+	}
+	if p.distinct[name]--; p.distinct[name] == 0 {
+		delete(p.distinct, name)
+	}
+	if p.journal != nil {
+		p.journal.note(change{what: changedName, key: name, id: old, had: true})
 	}
 }
 
 // endInstance removes a structure's instance.
 func (p *partition) endInstance(id uint64, l instance) {
-	name := string(append([]byte{byte(l.kind)}, l.name...))
-	if _, had := p.names.Delete(name); had {
-		if p.distinct[name]--; p.distinct[name] == 0 {
-			delete(p.distinct, name)
-		}
+	p.deleteName(string(append([]byte{byte(l.kind)}, l.name...)))
+	old, had := p.instances.Delete(id)
+	if p.journal != nil && had {
+		p.journal.note(change{what: changedInstance, id: id, instance: old, had: true})
 	}
-	p.instances.Delete(id)
 	if p.lastID == id {
 		p.lastID = 0
 	}
@@ -202,6 +224,9 @@ func (p *partition) version(r protocol.Revision) protocol.Version {
 // setRow writes a row and updates the indexes.
 func (p *partition) setRow(key string, row structures.Row) {
 	old, had := p.rows.Set(key, row)
+	if p.journal != nil {
+		p.journal.note(change{what: changedRow, key: key, row: old, had: had})
+	}
 	if had {
 		p.unindex(key, old, row)
 		p.grow(key, len(row.Value)-len(old.Value))
@@ -220,6 +245,9 @@ func (p *partition) setRow(key string, row structures.Row) {
 func (p *partition) deleteRow(key string) (structures.Row, bool) {
 	old, had := p.rows.Delete(key)
 	if had {
+		if p.journal != nil {
+			p.journal.note(change{what: changedRow, key: key, row: old, had: true})
+		}
 		p.unindex(key, old, structures.Row{})
 		p.grow(key, -len(key)-len(old.Value))
 	}

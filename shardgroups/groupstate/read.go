@@ -78,16 +78,24 @@ func (g *Gate) Check(q *protocol.Request) structures.Result {
 	case op.Level > g.Level:
 		return structures.Refuse(protocol.CodeUnsupported, "not every member knows this operation yet")
 	}
-	if err := structures.CheckName(q.Name, *limits); err != nil {
-		return refuseError(err)
-	}
 	if !op.Fits(q.Flags) {
 		return structures.Refuse(protocol.CodeInvalid, fmt.Sprintf("the flags %#x of %s", uint8(q.Flags), op.Name))
+	}
+	return g.checkContent(k, op.Route, q)
+}
+
+// checkContent checks the name, the body and the partition of an operation of a kind.
+func (g *Gate) checkContent(k *structures.Kind, route structures.Route, q *protocol.Request) structures.Result {
+	if err := structures.CheckName(q.Name, g.Limits); err != nil {
+		return refuseError(err)
+	}
+	if q.Kind == protocol.KindTxn {
+		return g.checkTransaction(q)
 	}
 	if r := g.checkBody(k, q); r.Code != protocol.CodeOK {
 		return r
 	}
-	return g.checkPartition(op.Route, q)
+	return g.checkPartition(route, q)
 }
 
 // checkPartition refuses a request with a partition to which its structure or key does
@@ -111,9 +119,11 @@ func (g *Gate) checkPartition(route structures.Route, q *protocol.Request) struc
 // names. A control operation belongs to the partition of its name, because only
 // structures without keys have waiting calls.
 func (k *Kinds) PartitionOf(q *protocol.Request, partitions int) protocol.PartitionID {
-	of := func(key []byte) protocol.PartitionID { return routing.Of(partitions, q.Name, key) }
+	of := routeIn(partitions, q.Name)
 	kind := k[q.Kind]
 	switch {
+	case q.Kind == protocol.KindTxn:
+		return k.partitionOf(q, partitions)
 	case q.Kind == protocol.KindControl && q.Name != "" && (q.Op == protocol.OpCancel || q.Op == protocol.OpConfirm):
 		return of(nil)
 	case kind == nil:
@@ -124,6 +134,11 @@ func (k *Kinds) PartitionOf(q *protocol.Request, partitions int) protocol.Partit
 		return q.Partition
 	}
 	return op.Route.Partition(q.Partition, q.Body, of)
+}
+
+// routeIn returns the partition of a key of a structure, for Route.
+func routeIn(partitions int, name string) func(key []byte) protocol.PartitionID {
+	return func(key []byte) protocol.PartitionID { return routing.Of(partitions, name, key) }
 }
 
 // refuseError returns the refusal for an error that a check has returned.
@@ -149,7 +164,9 @@ func (g *Gate) checkBody(k *structures.Kind, q *protocol.Request) (r structures.
 		}
 	}()
 	var err error
-	if q.Op >= structures.FirstGeneric {
+	if q.Op == structures.OpTest {
+		err = checkTest(k, q.Body)
+	} else if q.Op >= structures.FirstGeneric {
 		err = checkGeneric(k, q.Op, q.Body)
 	} else {
 		err = k.Machine.Check(q.Op, q.Body)

@@ -71,13 +71,27 @@ func (r *record) counted() int {
 // setRecord replaces a record and counts the reply's bytes. It reports whether
 // there was one.
 func (p *partition) setRecord(key uint64, r record) bool {
-	old, had := p.records.Set(key, r)
-	if n, was := r.counted(), old.counted(); n != 0 || was != 0 {
-		p.replyBytes += n - was
-		p.setKept(key, old.droppable(), r.droppable())
+	counted, had := p.putRecord(key, r)
+	if counted {
 		p.fitReplies()
 	}
 	return had
+}
+
+// putRecord replaces a record, and reports whether its reply or that of the one before
+// counts, and whether there was one.
+func (p *partition) putRecord(key uint64, r record) (counted, had bool) {
+	old, had := p.records.Set(key, r)
+	if p.journal != nil {
+		p.journal.note(change{what: changedRecord, id: key, record: old, had: had})
+	}
+	n, was := r.counted(), old.counted()
+	if n == 0 && was == 0 {
+		return false, had
+	}
+	p.replyBytes += n - was
+	p.setKept(key, old.droppable(), r.droppable())
+	return true, had
 }
 
 // droppable returns the size of a reply that may be dropped; 0: it may not.

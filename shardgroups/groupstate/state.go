@@ -60,12 +60,15 @@ type State struct {
 	onPanic func(Panic) // nil: it is ignored
 
 	tx   tx
+	txn  txn
 	work work // of the entry that is being applied
 }
 
-// KindsOf returns kinds of structures by number.
+// KindsOf returns kinds of structures by number, and that of transactions.
 func KindsOf(kinds []structures.Kind) *Kinds {
 	by := new(Kinds)
+	transactions := structures.Transactions()
+	by[transactions.ID] = &transactions
 	for i := range kinds {
 		by[kinds[i].ID] = &kinds[i]
 	}
@@ -337,7 +340,7 @@ func (s applying) applyRequest(q *protocol.Request) (structures.Result, protocol
 	key := recordKey(q.Caller.Session, q.Caller.Slot)
 	s.work.spent++
 	old, used := p.records.Get(key)
-	used = used && !mutants.On(mutants.RepeatsApplied)
+	used = used && !mutants.On(mutants.RepeatsApplied) && !(q.Kind == protocol.KindTxn && mutants.On(mutants.TxnRepeatDecides))
 	switch {
 	case used && q.Caller.Sequence == old.seq:
 		s.answered++
@@ -349,19 +352,7 @@ func (s applying) applyRequest(q *protocol.Request) (structures.Result, protocol
 	case used:
 		s.abandon(p, q.Caller, &old)
 	}
-	t := &s.tx
-	t.begin(q.Caller, q.Op, q.Flags)
-	t.open(s.State, p, q.Kind, q.Name)
-	if t.id != 0 {
-		p.lastID, p.last = t.id, t.instance
-	}
-	r := s.runMachine(t, q)
-	if r.Code == protocol.CodePanic {
-		t.rollback()
-	}
-	row := t.waitRow
-	s.work.spent += t.cost + kib(len(r.Body))
-	t.commit(s.sink)
+	r, row := s.mutate(p, q)
 	rec := record{seq: q.Caller.Sequence, state: s.done(q.Kind, q.Op), code: r.Code, revision: p.revision, reply: r.Body}
 	if r.IsWaiting() {
 		rec.state, rec.row = stateWaiting, row
@@ -371,6 +362,28 @@ func (s applying) applyRequest(q *protocol.Request) (structures.Result, protocol
 	}
 	p.trimAbove(q.Caller.Session, q.Highest)
 	return r, p.current()
+}
+
+// mutate carries a request out, and returns the row of the waiting call that it has become,
+// if it has.
+func (s applying) mutate(p *partition, q *protocol.Request) (r structures.Result, row string) {
+	if q.Kind == protocol.KindTxn {
+		return s.transact(p, q), ""
+	}
+	t := &s.tx
+	t.begin(q.Caller, q.Op, q.Flags)
+	t.open(s.State, p, q.Kind, q.Name)
+	if t.id != 0 {
+		p.lastID, p.last = t.id, t.instance
+	}
+	r = s.runMachine(t, q)
+	if r.Code == protocol.CodePanic {
+		t.rollback()
+	}
+	row = t.waitRow
+	s.work.spent += t.cost + kib(len(r.Body))
+	t.commit(s.sink)
+	return r, row
 }
 
 // done returns the state of the record of a call that is answered.

@@ -262,6 +262,9 @@ func (t *tx) Waiters(f func(w structures.Waiter) bool) {
 	t.reading()
 	if first, passed := t.reader.waiters(f); passed > 0 {
 		t.p.lines[t.id] = first
+		if t.p.journal != nil {
+			t.p.journal.note(change{what: changedLine, id: t.id})
+		}
 	}
 }
 
@@ -368,7 +371,9 @@ func (t *tx) commit(sink Sink) {
 		return
 	}
 	p := t.p
-	p.revision++
+	if p.journal == nil || p.revision == p.journal.revision || !mutants.On(mutants.TxnOneRevision) {
+		p.revision++
+	}
 	known := t.id == p.lastID
 	if !known {
 		_, known = p.instances.Get(t.id)
@@ -415,27 +420,44 @@ func (t *tx) commit(sink Sink) {
 	if t.destroyed && known && t.s.watched(t.instance.kind) && !mutants.On(mutants.DestroyUntold) {
 		t.events = append(t.events, event{typ: structures.EventDestroyed})
 	}
-	if len(t.events) > 0 {
-		before := p.history.bytes
-		for i := range t.events {
-			e := &t.events[i]
-			e.version, e.end, e.kind, e.name = p.current(), p.current(), t.instance.kind, t.instance.name
-			p.history.append(e)
-		}
-		t.s.appended(p, p.history.bytes-before)
-	}
+	t.publish()
 	t.s.nextDue = min(t.s.nextDue, p.next())
 	switch {
 	case t.destroyed && known:
 		p.endInstance(t.id, t.instance)
 		p.garbage.Set(t.id, t.instance.kind)
 		t.s.garbage++
+		if p.journal != nil {
+			p.journal.note(change{what: changedGarbage, id: t.id})
+		}
 		plantTokenReused(p)
 	case t.settings != nil || waiters != t.instance.waiters:
 		p.setInstance(t.id, t.instance)
 	}
 	if puts == 0 && !t.destroyed {
 		p.vanish(t.id)
+	}
+}
+
+// publish adds the events to the history, or to those of the transaction that the mutation
+// is part of.
+func (t *tx) publish() {
+	if len(t.events) == 0 {
+		return
+	}
+	p := t.p
+	before := p.history.bytes
+	for i := range t.events {
+		e := &t.events[i]
+		e.version, e.end, e.kind, e.name = p.current(), p.current(), t.instance.kind, t.instance.name
+		if p.journal != nil {
+			t.s.txn.events = append(t.s.txn.events, *e)
+			continue
+		}
+		p.history.append(e)
+	}
+	if p.journal == nil {
+		t.s.appended(p, p.history.bytes-before)
 	}
 }
 

@@ -25,8 +25,12 @@ func New(inv structures.Invoker, name string) *Counter {
 // Get returns the value; 0 if the counter was never written.
 func (c *Counter) Get(ctx context.Context, opts ...ReadOption) (int64, error) {
 	reading := structures.ReadWith(opts)
-	var n int64
-	reply, err := c.invoke(ctx, "get", opGet, reading.Flags, protocol.AppendInts(nil), &n)
+	const verb = "get"
+	reply, err := c.handle.Invoke(ctx, c.call(verb, opGet, reading.Flags, protocol.AppendInts(nil)))
+	if err != nil {
+		return 0, err
+	}
+	n, err := c.number(verb, reply)
 	if err == nil {
 		reading.Saw(reply)
 	}
@@ -34,22 +38,21 @@ func (c *Counter) Get(ctx context.Context, opts ...ReadOption) (int64, error) {
 }
 
 // Set sets the value.
-func (c *Counter) Set(ctx context.Context, n int64) error {
-	_, err := c.invoke(ctx, "set", opSet, 0, protocol.AppendInts(nil, n))
-	return err
+func (c *Counter) Set(ctx context.Context, n int64, opts ...WriteOption) error {
+	return c.write(ctx, "set", opSet, opts, protocol.AppendInts(nil, n))
 }
 
 // Add adds delta, which may be negative, and returns the new value. A sum that is not an
 // int64 is [ErrOverflow], and changes nothing.
-func (c *Counter) Add(ctx context.Context, delta int64) (int64, error) {
+func (c *Counter) Add(ctx context.Context, delta int64, opts ...WriteOption) (int64, error) {
 	var n int64
-	_, err := c.invoke(ctx, "add", opAdd, 0, protocol.AppendInts(nil, delta), &n)
+	err := c.write(ctx, "add", opAdd, opts, protocol.AppendInts(nil, delta), &n)
 	return n, err
 }
 
 // GetAndAdd adds delta and returns the value before. Its errors are those of [Counter.Add].
-func (c *Counter) GetAndAdd(ctx context.Context, delta int64) (int64, error) {
-	n, err := c.Add(ctx, delta)
+func (c *Counter) GetAndAdd(ctx context.Context, delta int64, opts ...WriteOption) (int64, error) {
+	n, err := c.Add(ctx, delta, opts...)
 	if err != nil {
 		return 0, err
 	}
@@ -58,8 +61,8 @@ func (c *Counter) GetAndAdd(ctx context.Context, delta int64) (int64, error) {
 
 // CompareAndSet sets the value to n if it is old, and reports whether it was. Another value
 // is no error.
-func (c *Counter) CompareAndSet(ctx context.Context, old, n int64) (bool, error) {
-	_, err := c.invoke(ctx, "compare and set", opCompareAndSet, 0, protocol.AppendInts(nil, old, n))
+func (c *Counter) CompareAndSet(ctx context.Context, old, n int64, opts ...WriteOption) (bool, error) {
+	err := c.write(ctx, "compare and set", opCompareAndSet, opts, protocol.AppendInts(nil, old, n))
 	if errors.Is(err, errDiffers) {
 		return false, nil
 	}
@@ -75,15 +78,26 @@ func (c *Counter) Destroy(ctx context.Context) error {
 // errDiffers is the error of codeDiffers, which CompareAndSet turns into false.
 var errDiffers = errors.New("another value")
 
-// invoke carries out an operation and reads its results.
-func (c *Counter) invoke(ctx context.Context, verb string, op protocol.Op, flags protocol.Flags, body []byte, results ...*int64) (structures.Reply, error) {
-	h := &c.handle
-	reply, err := h.Invoke(ctx, h.Call(verb, op, flags, h.Partition(nil), body))
+// write carries out a mutation and reads its results.
+func (c *Counter) write(ctx context.Context, verb string, op protocol.Op, opts []WriteOption, body []byte, results ...*int64) error {
+	reply, err := c.handle.InvokeIf(ctx, structures.WriteWith(opts), c.call(verb, op, 0, body))
 	if err != nil {
-		return reply, err
+		return err
 	}
 	if protocol.ReadInts(reply.Body, results...) != nil {
-		return reply, h.Garbled(verb, reply)
+		return c.handle.Garbled(verb, reply)
 	}
-	return reply, nil
+	return nil
+}
+
+// number reads a result that is a number.
+func (c *Counter) number(verb string, reply structures.Reply) (n int64, err error) {
+	if protocol.ReadInts(reply.Body, &n) != nil {
+		return 0, c.handle.Garbled(verb, reply)
+	}
+	return n, nil
+}
+
+func (c *Counter) call(verb string, op protocol.Op, flags protocol.Flags, body []byte) structures.Call {
+	return c.handle.Call(verb, op, flags, c.handle.Partition(nil), body)
 }

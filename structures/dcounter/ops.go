@@ -16,10 +16,10 @@ const (
 
 // ops describes the operations.
 var ops = []structures.OpInfo{
-	{Op: opGet, Name: "get", Body: "[]", Result: "[value: int]", Read: true, Right: structures.RightRead},
-	{Op: opSet, Name: "set", Body: "[value: int]", Result: "[]", Grows: true, Right: structures.RightWrite},
-	{Op: opAdd, Name: "add", Body: "[delta: int]", Result: "[value: int]", Codes: []protocol.Code{codeOverflow}, Grows: true, Right: structures.RightRead | structures.RightWrite},
-	{Op: opCompareAndSet, Name: "compare_and_set", Body: "[old: int, new: int]", Result: "[]", Codes: []protocol.Code{codeDiffers}, Grows: true, Right: structures.RightRead | structures.RightWrite},
+	{Op: opGet, Name: "get", Body: "[]", Result: "[value: int]", Read: true, Txn: true, Right: structures.RightRead},
+	{Op: opSet, Name: "set", Body: "[value: int]", Result: "[]", Grows: true, Txn: true, Right: structures.RightWrite},
+	{Op: opAdd, Name: "add", Body: "[delta: int]", Result: "[value: int]", Codes: []protocol.Code{codeOverflow}, Grows: true, Txn: true, Right: structures.RightRead | structures.RightWrite},
+	{Op: opCompareAndSet, Name: "compare_and_set", Body: "[old: int, new: int]", Result: "[]", Codes: []protocol.Code{codeDiffers}, Grows: true, Txn: true, Right: structures.RightRead | structures.RightWrite},
 }
 
 // The codes of a counter's own.
@@ -31,4 +31,17 @@ const (
 var codes = []structures.CodeInfo{
 	{Code: codeOverflow, Name: "overflow", Err: ErrOverflow, Help: "the sum is not an integer of 64 bits"},
 	{Code: codeDiffers, Name: "differs", Err: errDiffers, Help: "the counter does not have the old value"},
+}
+
+// The conditions of transactions about a counter. Numbers are never used again.
+const (
+	testEqual   structures.Test = 1 // [test, value]
+	testAtLeast structures.Test = 2 // [test, value]
+	testAtMost  structures.Test = 3 // [test, value]
+)
+
+var tests = []structures.TestInfo{
+	{Test: testEqual, Name: "equal", Body: "[test: 1, value: int]", Help: "the counter has the value"},
+	{Test: testAtLeast, Name: "at_least", Body: "[test: 2, value: int]", Help: "the counter has the value, or a larger one"},
+	{Test: testAtMost, Name: "at_most", Body: "[test: 3, value: int]", Help: "the counter has the value, or a smaller one"},
 }

@@ -15,7 +15,7 @@ func Kind() structures.Kind {
 		ID: 2, Name: "counter", Level: 1, Machine: machine{},
 		Doc:  "One integer of 64 bits, 0 before it is written",
 		Unit: "units", Watch: structures.WatchRow,
-		Ops: ops, Codes: codes,
+		Ops: ops, Codes: codes, Tests: tests,
 	}
 }
 
@@ -71,6 +71,26 @@ func (machine) Apply(env structures.Env, op protocol.Op, body []byte) structures
 // Read implements structures.Machine.
 func (machine) Read(view structures.View, _ protocol.Op, _ []byte) structures.Result {
 	return structures.OK(protocol.AppendInts(nil, value(view)))
+}
+
+// CheckTest implements structures.Tester.
+func (machine) CheckTest(_ structures.Test, body []byte) error {
+	var test, n int64
+	return protocol.ReadInts(body, &test, &n)
+}
+
+// Test implements structures.Tester.
+func (machine) Test(view structures.View, test structures.Test, body []byte) bool {
+	var number, n int64
+	_ = protocol.ReadInts(body, &number, &n)
+	now := value(view)
+	switch test {
+	case testEqual:
+		return now == n
+	case testAtLeast:
+		return now >= n
+	}
+	return now <= n
 }
 
 // Len returns the counter's value.

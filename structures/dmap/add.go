@@ -25,21 +25,32 @@ type Integer interface{ ~int | ~int32 | ~int64 }
 // Errors, which change nothing: [ErrNotInteger] for a value that is not an integer;
 // [ErrOverflow] for a sum that does not fit V; [quorate.ErrInvalid] for a map with another
 // codec than [structures.CBOR].
-func Add[K comparable, V Integer](ctx context.Context, m *Map[K, V], k K, delta V) (V, error) {
+func Add[K comparable, V Integer](ctx context.Context, m *Map[K, V], k K, delta V, opts ...WriteOption) (V, error) {
+	call, err := addCall(m, k, delta)
+	if err != nil {
+		return 0, err
+	}
+	reply, err := m.handle.InvokeIf(ctx, writeWith(opts), call)
+	if err != nil {
+		return 0, err
+	}
+	return readSum(m, call.Verb, reply)
+}
+
+// addCall returns a call that adds to a value.
+func addCall[K comparable, V Integer](m *Map[K, V], k K, delta V) (structures.Call, error) {
 	const verb = "add"
 	if err := m.canAdd(verb); err != nil {
-		return 0, err
+		return structures.Call{}, err
 	}
 	call, err := m.call(verb, opAdd, k, 3)
-	if err != nil {
-		return 0, err
-	}
 	call.Body = protocol.AppendInt(call.Body, int64(delta))
 	call.Body = protocol.AppendUint(call.Body, bitsOf[V]())
-	reply, err := m.handle.Invoke(ctx, call)
-	if err != nil {
-		return 0, err
-	}
+	return call, err
+}
+
+// readSum reads the result of opAdd.
+func readSum[K comparable, V Integer](m *Map[K, V], verb string, reply structures.Reply) (V, error) {
 	r := protocol.NewReader(reply.Body)
 	r.Array(1)
 	sum := r.Int()
@@ -97,7 +108,7 @@ func (m *Map[K, V]) Update(ctx context.Context, k K, f func(old V, exists bool) 
 		case errors.Is(err, DeleteEntry):
 			v, err = none, nil
 			if exists {
-				err = m.DeleteVersion(ctx, k, e.Version)
+				err = m.DeleteVersion(ctx, k, e.Version, writesOf(opts)...)
 			}
 		case err != nil:
 			return none, err
@@ -120,11 +131,11 @@ func (m *Map[K, V]) Update(ctx context.Context, k K, f func(old V, exists bool) 
 
 // create stores a value if there is none; else it returns ErrConflict.
 func (m *Map[K, V]) create(ctx context.Context, k K, v V, opts []PutOption) error {
-	call, err := m.putCall("update", opPutIfAbsent, k, v, opts)
+	call, guard, err := m.putCall("update", opPutIfAbsent, k, v, opts)
 	if err != nil {
 		return err
 	}
-	reply, err := m.handle.Invoke(ctx, call)
+	reply, err := m.handle.InvokeIf(ctx, guard, call)
 	if err != nil {
 		return err
 	}

@@ -289,12 +289,12 @@ func (m *Map[K, V]) GetAll(ctx context.Context, keys ...K) (map[K]V, error) {
 	return found, b.finish(ctx)
 }
 
-// PutAll stores many values, with the options of [Map.Put] for all of them. Of a key that
+// PutAll stores many values, with the same [TTL] or [KeepTTL] for all of them. Of a key that
 // comes twice it stores the later value. Its error is a [*PartialError], or
 // [quorate.ErrInvalid] for a bad TTL.
-func (m *Map[K, V]) PutAll(ctx context.Context, entries iter.Seq2[K, V], opts ...PutOption) error {
+func (m *Map[K, V]) PutAll(ctx context.Context, entries iter.Seq2[K, V], opts ...TTLOption) error {
 	const verb = "put all"
-	ttl, err := putTTL(opts)
+	ttl, err := ttlWith(opts)
 	if err != nil {
 		return m.handle.Fail(verb, err, "")
 	}

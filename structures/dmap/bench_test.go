@@ -115,7 +115,7 @@ func BenchmarkCall(b *testing.B) {
 	b.Run("put", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, err := m.putCall("put", opPut, "user:00042", value, nil); err != nil {
+			if _, _, err := m.putCall("put", opPut, "user:00042", value, nil); err != nil {
 				b.Fatal(err)
 			}
 		}

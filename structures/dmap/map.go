@@ -76,6 +76,11 @@ func (m *Map[K, V]) entry(ctx context.Context, verb string, k K, opts []ReadOpti
 	if err != nil {
 		return Entry[K, V]{}, false, err
 	}
+	return m.readGet(verb, k, reply, reading)
+}
+
+// readGet reads the result of opGet.
+func (m *Map[K, V]) readGet(verb string, k K, reply structures.Reply, reading structures.Reading) (Entry[K, V], bool, error) {
 	r := protocol.NewReader(reply.Body)
 	e, exists := Entry[K, V]{Key: k}, r.ArrayLen() > 0
 	var value []byte
@@ -109,11 +114,11 @@ func (m *Map[K, V]) readEntry(r *protocol.Reader, e *Entry[K, V]) []byte {
 // default); [quorate.ErrInvalid] for a value that the codec cannot encode, or a bad TTL;
 // [quorate.ErrMemoryFull] and [quorate.ErrReadOnly] if a member is short of memory or disk.
 func (m *Map[K, V]) Put(ctx context.Context, k K, v V, opts ...PutOption) error {
-	call, err := m.putCall("put", opPut, k, v, opts)
+	call, guard, err := m.putCall("put", opPut, k, v, opts)
 	if err != nil {
 		return err
 	}
-	_, err = m.handle.Invoke(ctx, call)
+	_, err = m.handle.InvokeIf(ctx, guard, call)
 	return err
 }
 
@@ -121,21 +126,21 @@ func (m *Map[K, V]) Put(ctx context.Context, k K, v V, opts ...PutOption) error 
 // one. If V cannot hold that, the error is [quorate.ErrCodec] and
 // [quorate.ErrOutcomeUnknown], and the new value is stored.
 func (m *Map[K, V]) Swap(ctx context.Context, k K, v V, opts ...PutOption) (old V, existed bool, err error) {
-	call, err := m.putCall("swap", opSwap, k, v, opts)
+	call, guard, err := m.putCall("swap", opSwap, k, v, opts)
 	if err != nil {
 		return old, false, err
 	}
-	return m.optional(ctx, call)
+	return m.optional(ctx, guard, call)
 }
 
 // PutIfAbsent stores a value as [Map.Put] does if the key has none, and reports whether it
 // did. If it did not, it returns the existing one.
 func (m *Map[K, V]) PutIfAbsent(ctx context.Context, k K, v V, opts ...PutOption) (existing V, stored bool, err error) {
-	call, err := m.putCall("put if absent", opPutIfAbsent, k, v, opts)
+	call, guard, err := m.putCall("put if absent", opPutIfAbsent, k, v, opts)
 	if err != nil {
 		return existing, false, err
 	}
-	existing, exists, err := m.optional(ctx, call)
+	existing, exists, err := m.optional(ctx, guard, call)
 	return existing, err == nil && !exists, err
 }
 
@@ -143,67 +148,85 @@ func (m *Map[K, V]) PutIfAbsent(ctx context.Context, k K, v V, opts ...PutOption
 // read, and returns the new version. If it has another version, or does not exist, the
 // error is [ErrConflict].
 func (m *Map[K, V]) Replace(ctx context.Context, k K, version Version, v V, opts ...PutOption) (Version, error) {
-	call, err := m.putCall("replace", opReplace, k, v, opts)
+	call, guard, err := m.putCall("replace", opReplace, k, v, opts)
 	if err != nil {
 		return 0, err
 	}
 	call.Body = protocol.AppendUint(call.Body, uint64(version))
-	reply, err := m.handle.Invoke(ctx, call)
+	reply, err := m.handle.InvokeIf(ctx, guard, call)
 	if err != nil {
 		return 0, err
 	}
+	return readVersion(&m.handle, call.Verb, reply)
+}
+
+// readVersion reads a result that is a version.
+func readVersion(h *structures.Handle, verb string, reply structures.Reply) (Version, error) {
 	r := protocol.NewReader(reply.Body)
 	r.Array(1)
-	version = Version(r.Uint())
-	return version, m.done(call.Verb, &r, reply)
+	version := Version(r.Uint())
+	if r.Done() != nil {
+		return 0, h.Garbled(verb, reply)
+	}
+	return version, nil
 }
 
 // Delete removes an entry, and reports whether there was one.
-func (m *Map[K, V]) Delete(ctx context.Context, k K) (bool, error) {
+func (m *Map[K, V]) Delete(ctx context.Context, k K, opts ...WriteOption) (bool, error) {
 	call, err := m.call("delete", opDelete, k, 1)
 	if err != nil {
 		return false, err
 	}
-	return m.yesOrNo(ctx, call)
+	return m.yesOrNo(ctx, writeWith(opts), call)
 }
 
 // Remove removes an entry and returns its value, and whether there was one. If V cannot
 // hold the value, the error is [quorate.ErrCodec] and [quorate.ErrOutcomeUnknown], and the
 // entry is removed.
-func (m *Map[K, V]) Remove(ctx context.Context, k K) (old V, existed bool, err error) {
+func (m *Map[K, V]) Remove(ctx context.Context, k K, opts ...WriteOption) (old V, existed bool, err error) {
 	call, err := m.call("remove", opRemove, k, 1)
 	if err != nil {
 		return old, false, err
 	}
-	return m.optional(ctx, call)
+	return m.optional(ctx, writeWith(opts), call)
 }
 
 // DeleteVersion removes an entry if it still has the version that was read. If it has
 // another version, or does not exist, the error is [ErrConflict].
-func (m *Map[K, V]) DeleteVersion(ctx context.Context, k K, version Version) error {
-	call, err := m.call("delete version", opDeleteVersion, k, 2)
+func (m *Map[K, V]) DeleteVersion(ctx context.Context, k K, version Version, opts ...WriteOption) error {
+	call, err := deleteVersionCall(m, k, version)
 	if err != nil {
 		return err
 	}
-	call.Body = protocol.AppendUint(call.Body, uint64(version))
-	_, err = m.handle.Invoke(ctx, call)
+	_, err = m.handle.InvokeIf(ctx, writeWith(opts), call)
 	return err
+}
+
+func deleteVersionCall[K comparable, V any](m *Map[K, V], k K, version Version) (structures.Call, error) {
+	call, err := m.call("delete version", opDeleteVersion, k, 2)
+	call.Body = protocol.AppendUint(call.Body, uint64(version))
+	return call, err
 }
 
 // SetTTL gives an entry another time to live from now on, or with [Never] no end, and
 // reports whether there was an entry. It is a write: the entry gets a new version. Less
 // than 100 ms is [quorate.ErrInvalid].
-func (m *Map[K, V]) SetTTL(ctx context.Context, k K, ttl time.Duration) (bool, error) {
-	const verb = "set TTL"
-	if err := checkTTL(ttl); err != nil {
-		return false, m.handle.Fail(verb, err, "")
-	}
-	call, err := m.call(verb, opSetTTL, k, 2)
+func (m *Map[K, V]) SetTTL(ctx context.Context, k K, ttl time.Duration, opts ...WriteOption) (bool, error) {
+	call, err := setTTLCall(m, k, ttl)
 	if err != nil {
 		return false, err
 	}
+	return m.yesOrNo(ctx, writeWith(opts), call)
+}
+
+func setTTLCall[K comparable, V any](m *Map[K, V], k K, ttl time.Duration) (structures.Call, error) {
+	const verb = "set TTL"
+	if err := checkTTL(ttl); err != nil {
+		return structures.Call{}, m.handle.Fail(verb, err, "")
+	}
+	call, err := m.call(verb, opSetTTL, k, 2)
 	call.Body = protocol.AppendInt(call.Body, wireTTL(ttl))
-	return m.yesOrNo(ctx, call)
+	return call, err
 }
 
 // call begins a call on one key whose body has that many fields. The caller appends those
@@ -230,11 +253,12 @@ func (m *Map[K, V]) callWithCapacity(verb string, op protocol.Op, k K, fields, v
 	return m.handle.Call(verb, op, 0, m.handle.Partition(key), body), nil
 }
 
-// putCall returns a call that stores a value; opReplace has a field more.
-func (m *Map[K, V]) putCall(verb string, op protocol.Op, k K, v V, opts []PutOption) (structures.Call, error) {
-	ttl, err := putTTL(opts)
+// putCall returns a call that stores a value, and what must be held; opReplace has a field
+// more.
+func (m *Map[K, V]) putCall(verb string, op protocol.Op, k K, v V, opts []PutOption) (structures.Call, structures.Guard, error) {
+	ttl, guard, err := putWith(opts)
 	if err != nil {
-		return structures.Call{}, m.handle.Fail(verb, err, "")
+		return structures.Call{}, guard, m.handle.Fail(verb, err, "")
 	}
 	fields := 3
 	if op == opReplace {
@@ -249,13 +273,13 @@ func (m *Map[K, V]) putCall(verb string, op protocol.Op, k K, v V, opts []PutOpt
 	}
 	call, err := m.callWithCapacity(verb, op, k, fields, size)
 	if err != nil {
-		return structures.Call{}, err
+		return structures.Call{}, guard, err
 	}
 	if call.Body, err = m.appendValue(call.Body, v); err != nil {
-		return structures.Call{}, m.handle.Fail(verb, err, "")
+		return structures.Call{}, guard, m.handle.Fail(verb, err, "")
 	}
 	call.Body = protocol.AppendInt(call.Body, ttl)
-	return call, nil
+	return call, guard, nil
 }
 
 // appendValue appends a value as a byte string.
@@ -278,11 +302,16 @@ func (m *Map[K, V]) done(verb string, r *protocol.Reader, reply structures.Reply
 }
 
 // optional carries out a call whose result is a value or nothing.
-func (m *Map[K, V]) optional(ctx context.Context, call structures.Call) (v V, ok bool, err error) {
-	reply, err := m.handle.Invoke(ctx, call)
+func (m *Map[K, V]) optional(ctx context.Context, guard structures.Guard, call structures.Call) (v V, ok bool, err error) {
+	reply, err := m.handle.InvokeIf(ctx, guard, call)
 	if err != nil {
 		return v, false, err
 	}
+	return m.found(call, reply)
+}
+
+// found reads a result that is a value or nothing.
+func (m *Map[K, V]) found(call structures.Call, reply structures.Reply) (v V, ok bool, err error) {
 	b, ok, err := readOptional(reply.Body)
 	if err != nil {
 		return v, false, m.handle.Garbled(call.Verb, reply)
@@ -299,15 +328,23 @@ func (m *Map[K, V]) optional(ctx context.Context, call structures.Call) (v V, ok
 }
 
 // yesOrNo carries out a call whose result is a boolean.
-func (m *Map[K, V]) yesOrNo(ctx context.Context, call structures.Call) (bool, error) {
-	reply, err := m.handle.Invoke(ctx, call)
+func (m *Map[K, V]) yesOrNo(ctx context.Context, guard structures.Guard, call structures.Call) (bool, error) {
+	reply, err := m.handle.InvokeIf(ctx, guard, call)
 	if err != nil {
 		return false, err
 	}
+	return readTruth(&m.handle, call.Verb, reply)
+}
+
+// readTruth reads a result that is a boolean.
+func readTruth(h *structures.Handle, verb string, reply structures.Reply) (bool, error) {
 	r := protocol.NewReader(reply.Body)
 	r.Array(1)
 	yes := r.Bool()
-	return yes, m.done(call.Verb, &r, reply)
+	if r.Done() != nil {
+		return false, h.Garbled(verb, reply)
+	}
+	return yes, nil
 }
 
 // checkSize returns ErrTooLarge for a key or a value over its limit.

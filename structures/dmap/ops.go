@@ -36,16 +36,16 @@ const (
 
 // ops describes the operations.
 var ops = []structures.OpInfo{
-	{Op: opGet, Name: "get", Body: "[key]", Result: "[] / [value, version, left]", Read: true, Right: structures.RightRead, Route: structures.RouteKey(0)},
-	{Op: opPut, Name: "put", Body: "[key, value, ttl]", Result: "[]", Grows: true, Right: structures.RightWrite, Route: structures.RouteKey(0)},
-	{Op: opSwap, Name: "swap", Body: "[key, value, ttl]", Result: "[] / [old: value]", Grows: true, Right: structures.RightRead | structures.RightWrite, Route: structures.RouteKey(0)},
-	{Op: opPutIfAbsent, Name: "put_if_absent", Body: "[key, value, ttl]", Result: "[] / [existing: value]", Grows: true, Right: structures.RightRead | structures.RightWrite, Route: structures.RouteKey(0)},
-	{Op: opReplace, Name: "replace", Body: "[key, value, ttl, version]", Result: "[new: version]", Codes: conflicts, Grows: true, Right: structures.RightWrite, Route: structures.RouteKey(0)},
-	{Op: opDelete, Name: "delete", Body: "[key]", Result: "[deleted: bool]", Right: structures.RightWrite, Route: structures.RouteKey(0)},
-	{Op: opRemove, Name: "remove", Body: "[key]", Result: "[] / [old: value]", Right: structures.RightRead | structures.RightWrite, Route: structures.RouteKey(0)},
-	{Op: opDeleteVersion, Name: "delete_version", Body: "[key, version]", Result: "[]", Codes: conflicts, Right: structures.RightWrite, Route: structures.RouteKey(0)},
-	{Op: opSetTTL, Name: "set_ttl", Body: "[key, ttl]", Result: "[existed: bool]", Right: structures.RightWrite, Route: structures.RouteKey(0)},
-	{Op: opAdd, Name: "add", Body: "[key, delta, bits]", Result: "[sum: int]", Codes: additions, Grows: true, Right: structures.RightRead | structures.RightWrite, Route: structures.RouteKey(0)},
+	{Op: opGet, Name: "get", Body: "[key]", Result: "[] / [value, version, left]", Read: true, Txn: true, Right: structures.RightRead, Route: structures.RouteKey(0)},
+	{Op: opPut, Name: "put", Body: "[key, value, ttl]", Result: "[]", Grows: true, Txn: true, Right: structures.RightWrite, Route: structures.RouteKey(0)},
+	{Op: opSwap, Name: "swap", Body: "[key, value, ttl]", Result: "[] / [old: value]", Grows: true, Txn: true, Right: structures.RightRead | structures.RightWrite, Route: structures.RouteKey(0)},
+	{Op: opPutIfAbsent, Name: "put_if_absent", Body: "[key, value, ttl]", Result: "[] / [existing: value]", Grows: true, Txn: true, Right: structures.RightRead | structures.RightWrite, Route: structures.RouteKey(0)},
+	{Op: opReplace, Name: "replace", Body: "[key, value, ttl, version]", Result: "[new: version]", Codes: conflicts, Grows: true, Txn: true, Right: structures.RightWrite, Route: structures.RouteKey(0)},
+	{Op: opDelete, Name: "delete", Body: "[key]", Result: "[deleted: bool]", Txn: true, Right: structures.RightWrite, Route: structures.RouteKey(0)},
+	{Op: opRemove, Name: "remove", Body: "[key]", Result: "[] / [old: value]", Txn: true, Right: structures.RightRead | structures.RightWrite, Route: structures.RouteKey(0)},
+	{Op: opDeleteVersion, Name: "delete_version", Body: "[key, version]", Result: "[]", Codes: conflicts, Txn: true, Right: structures.RightWrite, Route: structures.RouteKey(0)},
+	{Op: opSetTTL, Name: "set_ttl", Body: "[key, ttl]", Result: "[existed: bool]", Txn: true, Right: structures.RightWrite, Route: structures.RouteKey(0)},
+	{Op: opAdd, Name: "add", Body: "[key, delta, bits]", Result: "[sum: int]", Codes: additions, Grows: true, Txn: true, Right: structures.RightRead | structures.RightWrite, Route: structures.RouteKey(0)},
 	{Op: opGetAll, Name: "get_all", Body: "[*1000 key]", Result: "[next: uint, * (index: uint, value)]", Read: true, Right: structures.RightRead, Route: structures.RouteKeys(0, 1)},
 	{Op: opPutAll, Name: "put_all", Body: "[ttl, *1000 (key, value)]", Result: "[]", Grows: true, Right: structures.RightWrite, Route: structures.RouteKeys(1, 2)},
 	{Op: opDeleteAll, Name: "delete_all", Body: "[*1000 key]", Result: "[deleted: uint]", Right: structures.RightWrite, Route: structures.RouteKeys(0, 1)},
@@ -53,6 +53,21 @@ var ops = []structures.OpInfo{
 	{Op: opScan, Name: "scan", Body: "[from: bstr, to: bstr, most-bytes: uint]", Result: "[next: bstr, * (key, value, version, left)]", Read: true, Right: structures.RightRead, Route: structures.RoutePart()},
 	{Op: opScanKeys, Name: "scan_keys", Body: "[from: bstr, to: bstr, most-bytes: uint]", Result: "[next: bstr, * key]", Read: true, Right: structures.RightRead, Route: structures.RoutePart()},
 	{Op: opClear, Name: "clear", Body: "[from: bstr]", Result: "[next: bstr]", Right: structures.RightManage, Route: structures.RoutePart()},
+}
+
+// The conditions of transactions about a key. Numbers are never used again.
+const (
+	testVersion structures.Test = 1 // [test, key, version]
+	testAbsent  structures.Test = 2 // [test, key]
+	testPresent structures.Test = 3 // [test, key]
+	testValue   structures.Test = 4 // [test, key, value]
+)
+
+var tests = []structures.TestInfo{
+	{Test: testVersion, Name: "version", Body: "[test: 1, key, version]", Help: "there is an entry, and it has the version"},
+	{Test: testAbsent, Name: "absent", Body: "[test: 2, key]", Help: "there is no entry"},
+	{Test: testPresent, Name: "present", Body: "[test: 3, key]", Help: "there is an entry"},
+	{Test: testValue, Name: "value", Body: "[test: 4, key, value]", Help: "there is an entry, and its value has these bytes"},
 }
 
 // rules are what names in the operations are.
@@ -137,6 +152,26 @@ func readArgs(op protocol.Op, body []byte) (args, error) {
 	case opAdd:
 		r.Array(3)
 		a.key, a.delta, a.bits = readKey(&r), r.Int(), readBits(&r)
+	}
+	return a, r.Done()
+}
+
+// readTest reads and checks the body of a condition.
+func readTest(test structures.Test, body []byte) (args, error) {
+	var a args
+	r := protocol.NewReader(body)
+	fields := 2
+	if test == testVersion || test == testValue {
+		fields = 3
+	}
+	r.Array(fields)
+	r.Uint()
+	a.key = readKey(&r)
+	switch test {
+	case testVersion:
+		a.version = Version(r.Uint())
+	case testValue:
+		a.value = readValue(&r)
 	}
 	return a, r.Done()
 }

@@ -33,32 +33,80 @@ func Seen(v *Version) ReadOption { return structures.Seen(v) }
 // over a hundred years is Never.
 const Never time.Duration = math.MaxInt64
 
-// PutOption changes how a value is stored. Without one the entry gets the map's
-// [DefaultTTL], even if it had another. The zero PutOption changes nothing; of several
-// the last one holds.
-type PutOption struct {
+// PutOption changes how a value is stored: [TTL], [KeepTTL] or [IfHeld]. Without one the
+// entry gets the map's [DefaultTTL], even if it had another. Of several of a kind the last
+// one counts, and nil changes nothing.
+type PutOption interface{ putOption() }
+
+// TTLOption says when an entry that is stored ends. The zero TTLOption changes nothing.
+type TTLOption struct {
 	ttl int64 // as on the wire
 	err error
 	set bool
 }
 
+func (TTLOption) putOption() {}
+
 // TTL ends the entry after d, which is rounded up to a millisecond; [Never] gives it no
 // end. Less than 100 ms is [quorate.ErrInvalid].
-func TTL(d time.Duration) PutOption { return PutOption{ttl: wireTTL(d), err: checkTTL(d), set: true} }
+func TTL(d time.Duration) TTLOption { return TTLOption{ttl: wireTTL(d), err: checkTTL(d), set: true} }
 
 // KeepTTL leaves the end of an existing entry as it is. A new entry gets the map's
 // [DefaultTTL].
-func KeepTTL() PutOption { return PutOption{ttl: ttlKeep, set: true} }
+func KeepTTL() TTLOption { return TTLOption{ttl: ttlKeep, set: true} }
 
-// putTTL returns the TTL that options ask for, as on the wire.
-func putTTL(opts []PutOption) (int64, error) {
-	o := PutOption{ttl: ttlDefault}
-	for _, opt := range opts {
-		if opt.set {
-			o = opt
+// WriteOption changes how the map is written. The zero WriteOption changes nothing.
+type WriteOption struct{ option structures.WriteOption }
+
+func (WriteOption) putOption() {}
+
+// IfHeld is [structures.IfHeld]: the map is written only if h is held. Operations on many
+// keys do not take it.
+func IfHeld(h *structures.Held) WriteOption { return WriteOption{structures.IfHeld(h)} }
+
+// ttlWith returns the TTL that options ask for, as on the wire.
+func ttlWith(opts []TTLOption) (int64, error) {
+	last := TTLOption{ttl: ttlDefault}
+	for _, o := range opts {
+		if o.set {
+			last = o
 		}
 	}
-	return o.ttl, o.err
+	return last.ttl, last.err
+}
+
+// putWith returns the TTL that options ask for, as on the wire, and what must be held.
+func putWith(opts []PutOption) (ttl int64, guard structures.Guard, err error) {
+	last := TTLOption{ttl: ttlDefault}
+	for _, opt := range opts {
+		switch o := opt.(type) {
+		case TTLOption:
+			if o.set {
+				last = o
+			}
+		case WriteOption:
+			guard = guard.With(o.option)
+		}
+	}
+	return last.ttl, guard, last.err
+}
+
+// writesOf returns those of the options that are for all mutations.
+func writesOf(opts []PutOption) (writes []WriteOption) {
+	for _, opt := range opts {
+		if o, ok := opt.(WriteOption); ok {
+			writes = append(writes, o)
+		}
+	}
+	return writes
+}
+
+// writeWith returns what must be held.
+func writeWith(opts []WriteOption) (guard structures.Guard) {
+	for _, o := range opts {
+		guard = guard.With(o.option)
+	}
+	return guard
 }
 
 func checkTTL(d time.Duration) error {

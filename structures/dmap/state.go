@@ -1,6 +1,7 @@
 package dmap
 
 import (
+	"bytes"
 	"fmt"
 	"time"
 
@@ -16,7 +17,7 @@ func Kind() structures.Kind {
 		ID: 1, Name: "map", Level: 1, Machine: machine{}, Cost: cost,
 		Doc:  "Keys with values, spread over the partitions, each with a version and, if wanted, a time to live",
 		Unit: "entries", Keyed: true, Watch: structures.WatchEntries,
-		Ops: ops, Rules: rules, Codes: codes, Settings: settingInfos,
+		Ops: ops, Rules: rules, Codes: codes, Settings: settingInfos, Tests: tests,
 	}
 }
 
@@ -111,6 +112,27 @@ func (machine) Read(view structures.View, op protocol.Op, body []byte) structure
 		return scan(view, op, a)
 	}
 	panic("dmap: bug: unchecked operation")
+}
+
+// CheckTest implements structures.Tester.
+func (machine) CheckTest(test structures.Test, body []byte) error {
+	_, err := readTest(test, body)
+	return err
+}
+
+// Test implements structures.Tester.
+func (machine) Test(view structures.View, test structures.Test, body []byte) bool {
+	a, _ := readTest(test, body)
+	row, ok := view.Get(a.key)
+	switch test {
+	case testAbsent:
+		return !ok
+	case testVersion:
+		return ok && row.Version == a.version
+	case testValue:
+		return ok && bytes.Equal(row.Value, a.value)
+	}
+	return ok
 }
 
 // Due removes an entry whose time has passed.

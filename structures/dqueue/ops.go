@@ -31,10 +31,10 @@ const anyCodec = 0
 // ops describes the operations. A Put that waits grows: it brings its element along.
 var ops = []structures.OpInfo{
 	{Op: opPut, Name: "put", Body: "[value, wait]", Result: "[]", Codes: []protocol.Code{protocol.CodeTimedOut}, Waits: true, Grows: true, Right: structures.RightWrite},
-	{Op: opOffer, Name: "offer", Body: "[value]", Result: "[]", Codes: []protocol.Code{codeFull}, Grows: true, Right: structures.RightWrite},
+	{Op: opOffer, Name: "offer", Body: "[value]", Result: "[]", Codes: []protocol.Code{codeFull}, Grows: true, Txn: true, Right: structures.RightWrite},
 	{Op: opTake, Name: "take", Body: "[wait, codec]", Result: "[value]", Codes: []protocol.Code{protocol.CodeTimedOut, codeCodec}, Waits: true, Right: structures.RightRead | structures.RightWrite},
-	{Op: opPoll, Name: "poll", Body: "[codec]", Result: "[value]", Codes: []protocol.Code{codeEmpty, codeCodec}, Right: structures.RightRead | structures.RightWrite},
-	{Op: opPeek, Name: "peek", Body: "[]", Result: "[value]", Codes: []protocol.Code{codeEmpty}, Read: true, Right: structures.RightRead},
+	{Op: opPoll, Name: "poll", Body: "[codec]", Result: "[value]", Codes: []protocol.Code{codeEmpty, codeCodec}, Txn: true, Right: structures.RightRead | structures.RightWrite},
+	{Op: opPeek, Name: "peek", Body: "[]", Result: "[value]", Codes: []protocol.Code{codeEmpty}, Read: true, Txn: true, Right: structures.RightRead},
 	{Op: opDrain, Name: "drain", Body: "[most: 1..1000, codec]", Result: "[* value]", Codes: []protocol.Code{codeCodec}, Right: structures.RightRead | structures.RightWrite},
 	{Op: opClear, Name: "clear", Body: "[mark: int]", Result: "[next: int]", Right: structures.RightManage},
 	{Op: opPutAll, Name: "put_all", Body: "[1*1000 value]", Result: "[put: 0..1000]", Grows: true, Right: structures.RightWrite},
@@ -49,7 +49,7 @@ const (
 )
 
 var codes = []structures.CodeInfo{
-	{Code: codeEmpty, Name: "empty", Err: quorate.ErrNotInTime, Help: "the queue is empty"},
+	{Code: codeEmpty, Name: "empty", Err: quorate.ErrNotInTime, Help: "the queue is empty", Answer: true},
 	{Code: codeFull, Name: "full", Err: quorate.ErrNotInTime, Help: "the queue is full, or others wait for room"},
 	{Code: codeCodec, Name: "codec", Err: quorate.ErrCodec, Help: "another codec wrote the head"},
 }
@@ -127,4 +127,15 @@ func readReserved(b []byte) []element {
 		elements[i] = element{r.Int(), r.Bytes()}
 	}
 	return elements
+}
+
+// The conditions of transactions about a queue. Numbers are never used again.
+const (
+	testLength structures.Test = 1 // [test, elements]
+	testEmpty  structures.Test = 2 // [test]
+)
+
+var tests = []structures.TestInfo{
+	{Test: testLength, Name: "length", Body: "[test: 1, length: int]", Help: "the queue has so many elements, without those that are reserved"},
+	{Test: testEmpty, Name: "empty", Body: "[test: 2]", Help: "the queue has no element, but for those that are reserved"},
 }

@@ -31,3 +31,10 @@ type WaitOption = structures.WaitOption
 // Wait is [structures.Wait]: the operation waits for d at most, with 0 not at all; without
 // it until the context ends.
 func Wait(d time.Duration) WaitOption { return structures.Wait(d) }
+
+// WriteOption changes how an operation that never waits is done.
+type WriteOption = structures.WriteOption
+
+// IfHeld is [structures.IfHeld]: the queue is changed only if h is held. Operations that
+// wait do not take it: what they wait for could be lost by then.
+func IfHeld(h *structures.Held) WriteOption { return structures.IfHeld(h) }

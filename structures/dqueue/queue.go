@@ -37,12 +37,21 @@ func (q *Queue[T]) Put(ctx context.Context, v T, opts ...WaitOption) error {
 
 // Offer adds v at the tail and reports whether it could. It never waits: it returns false
 // if the queue is full or Puts wait. Its other errors are those of [Queue.Put].
-func (q *Queue[T]) Offer(ctx context.Context, v T) (bool, error) {
-	err := q.put(ctx, "offer to", v, never)
+func (q *Queue[T]) Offer(ctx context.Context, v T, opts ...WriteOption) (bool, error) {
+	const verb = "offer to"
+	value, err := q.encode(verb, v)
+	if err == nil {
+		_, err = q.handle.InvokeIf(ctx, structures.WriteWith(opts), q.call(verb, opOffer, 0, offered(value)))
+	}
 	if errors.Is(err, quorate.ErrNotInTime) {
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// offered returns the body of opOffer.
+func offered(value []byte) []byte {
+	return appendPut(make([]byte, 0, len(value)+16), opOffer, value, 0)
 }
 
 // never is the bound of the operations that never wait.
@@ -81,8 +90,8 @@ func (q *Queue[T]) Take(ctx context.Context, opts ...WaitOption) (T, error) {
 
 // Poll takes the head and reports whether there was one. It never waits. Its errors are
 // those of [Queue.Take].
-func (q *Queue[T]) Poll(ctx context.Context) (T, bool, error) {
-	v, err := q.take(ctx, "poll", never)
+func (q *Queue[T]) Poll(ctx context.Context, opts ...WriteOption) (T, bool, error) {
+	v, err := q.poll(ctx, "poll", structures.WriteWith(opts))
 	if errors.Is(err, quorate.ErrNotInTime) {
 		return v, false, nil
 	}
@@ -91,8 +100,7 @@ func (q *Queue[T]) Poll(ctx context.Context) (T, bool, error) {
 
 func (q *Queue[T]) take(ctx context.Context, verb string, wait structures.WaitBound) (T, error) {
 	if wait.Never() {
-		v, _, err := q.element(ctx, q.call(verb, opPoll, 0, protocol.AppendInts(nil, q.reads())))
-		return v, err
+		return q.poll(ctx, verb, structures.Guard{})
 	}
 	call := q.call(verb, opTake, protocol.FlagWait, protocol.AppendInts(nil, structures.WaitMilliseconds(wait.Time()), q.reads()))
 	call.Wait = wait.Time()
@@ -100,7 +108,13 @@ func (q *Queue[T]) take(ctx context.Context, verb string, wait structures.WaitBo
 		_, err := q.read(verb, reply)
 		return err
 	}
-	v, _, err := q.element(ctx, call)
+	v, _, err := q.element(ctx, structures.Guard{}, call)
+	return v, err
+}
+
+// poll takes the head; the error is quorate.ErrNotInTime if there is none.
+func (q *Queue[T]) poll(ctx context.Context, verb string, guard structures.Guard) (T, error) {
+	v, _, err := q.element(ctx, guard, q.call(verb, opPoll, 0, protocol.AppendInts(nil, q.reads())))
 	return v, err
 }
 
@@ -140,7 +154,7 @@ func (q *Queue[T]) reads() int64 { return int64(q.codec.ID()) }
 // another codec or type is [quorate.ErrCodec].
 func (q *Queue[T]) Peek(ctx context.Context, opts ...ReadOption) (T, bool, error) {
 	reading := structures.ReadWith(opts)
-	v, reply, err := q.element(ctx, q.call("peek at", opPeek, reading.Flags, protocol.AppendInts(nil)))
+	v, reply, err := q.element(ctx, structures.Guard{}, q.call("peek at", opPeek, reading.Flags, protocol.AppendInts(nil)))
 	none := errors.Is(err, quorate.ErrNotInTime)
 	if none || err == nil {
 		reading.Saw(reply)
@@ -276,16 +290,22 @@ func (q *Queue[T]) read(verb string, reply structures.Reply) (T, error) {
 }
 
 // element carries out an operation whose result is an element.
-func (q *Queue[T]) element(ctx context.Context, call structures.Call) (T, structures.Reply, error) {
-	reply, err := q.handle.Invoke(ctx, call)
+func (q *Queue[T]) element(ctx context.Context, guard structures.Guard, call structures.Call) (T, structures.Reply, error) {
+	reply, err := q.handle.InvokeIf(ctx, guard, call)
 	if err != nil {
 		return *new(T), reply, err
 	}
+	v, err := q.result(call, reply)
+	return v, reply, err
+}
+
+// result reads the result of an operation that returns an element.
+func (q *Queue[T]) result(call structures.Call, reply structures.Reply) (T, error) {
 	v, err := q.read(call.Verb, reply)
 	if err != nil && call.Op != opPeek && errors.Is(err, quorate.ErrCodec) {
 		err = q.handle.Unreadable(call.Verb, err, "the element has been taken")
 	}
-	return v, reply, err
+	return v, err
 }
 
 // number carries out an operation whose result is a number.

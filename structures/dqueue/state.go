@@ -19,7 +19,7 @@ func Kind() structures.Kind {
 		ID: 4, Name: "queue", Level: 1, Machine: machine{}, Cost: cost,
 		Doc:  "Elements in order, put at the tail and taken from the head",
 		Unit: "elements",
-		Ops:  ops, Codes: codes, Settings: settingInfos,
+		Ops:  ops, Codes: codes, Settings: settingInfos, Tests: tests,
 	}
 }
 
@@ -263,6 +263,24 @@ func (machine) Confirmed(env structures.Env, key []byte, row structures.Row) {
 
 // Withdrawn has nothing to do: all waiting calls wait for the same.
 func (machine) Withdrawn(structures.Env) {}
+
+// CheckTest implements structures.Tester.
+func (machine) CheckTest(test structures.Test, body []byte) error {
+	var number, n int64
+	if test == testEmpty {
+		return protocol.ReadInts(body, &number)
+	}
+	return protocol.ReadInts(body, &number, &n)
+}
+
+// Test implements structures.Tester.
+func (machine) Test(view structures.View, test structures.Test, body []byte) bool {
+	var number, n int64
+	if test == testLength {
+		_ = protocol.ReadInts(body, &number, &n)
+	}
+	return load(view).free == n
+}
 
 // Len returns how many elements are free to take.
 func (machine) Len(view structures.View) int64 { return load(view).free }

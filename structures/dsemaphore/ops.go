@@ -34,10 +34,10 @@ var ops = []structures.OpInfo{
 	{Op: opInit, Name: "init", Body: "[permits]", Result: "[]", Codes: []protocol.Code{protocol.CodeSettings}, Grows: true, Right: structures.RightManage},
 	{Op: opAcquire, Name: "acquire", Body: "[permits, wait]", Result: "[hold, token]", Codes: []protocol.Code{protocol.CodeTimedOut, codeNotInitialized, codeTooMany}, Waits: true, Holds: true, Right: structures.RightHold},
 	{Op: opTryAcquire, Name: "try_acquire", Body: "[permits]", Result: "[hold, token]", Codes: []protocol.Code{codeNotInitialized, codeTooMany, codeNone}, Holds: true, Right: structures.RightHold},
-	{Op: opRelease, Name: "release", Body: "[hold]", Result: "[]", Codes: []protocol.Code{codeNotHeld}, Right: structures.RightHold},
-	{Op: opAvailable, Name: "available", Body: "[]", Result: "[permits]", Codes: initialized, Read: true, Right: structures.RightRead},
+	{Op: opRelease, Name: "release", Body: "[hold]", Result: "[]", Codes: []protocol.Code{codeNotHeld}, Txn: true, Right: structures.RightHold},
+	{Op: opAvailable, Name: "available", Body: "[]", Result: "[permits]", Codes: initialized, Read: true, Txn: true, Right: structures.RightRead},
 	{Op: opDrain, Name: "drain", Body: "[]", Result: "[drained: permits]", Codes: initialized, Holds: true, Right: structures.RightRead | structures.RightManage},
-	{Op: opAddPermits, Name: "add_permits", Body: "[more: permits]", Result: "[]", Codes: initialized, Right: structures.RightManage},
+	{Op: opAddPermits, Name: "add_permits", Body: "[more: permits]", Result: "[]", Codes: initialized, Txn: true, Right: structures.RightManage},
 }
 
 // rules are what names in the operations are.
@@ -63,3 +63,10 @@ var codes = []structures.CodeInfo{
 
 // MaxPermits is how many permits a semaphore may have.
 const MaxPermits = math.MaxInt32
+
+// The condition of transactions about a semaphore. Numbers are never used again.
+const testAvailable structures.Test = 1 // [test, permits]
+
+var tests = []structures.TestInfo{
+	{Test: testAvailable, Name: "available", Body: "[test: 1, permits]", Help: "so many permits are free, or more"},
+}

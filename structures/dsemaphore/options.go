@@ -24,3 +24,9 @@ type WaitOption = structures.WaitOption
 // Wait is [structures.Wait]: the operation waits for d at most, with 0 not at all; without
 // it until the context ends.
 func Wait(d time.Duration) WaitOption { return structures.Wait(d) }
+
+// WriteOption changes how an operation that never waits is done.
+type WriteOption = structures.WriteOption
+
+// IfHeld is [structures.IfHeld]: permits are added only if h is held.
+func IfHeld(h *structures.Held) WriteOption { return structures.IfHeld(h) }

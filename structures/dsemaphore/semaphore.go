@@ -85,13 +85,20 @@ func (s *Semaphore) Drain(ctx context.Context) (int64, error) {
 // than are held grants nothing until enough have returned. Errors: [ErrNotInitialized];
 // [quorate.ErrInvalid] if there would be more than [MaxPermits] in all, or fewer than
 // -MaxPermits free.
-func (s *Semaphore) AddPermits(ctx context.Context, n int64) error {
+func (s *Semaphore) AddPermits(ctx context.Context, n int64, opts ...WriteOption) error {
+	call, err := s.addCall(n)
+	if err == nil {
+		_, err = s.handle.InvokeIf(ctx, structures.WriteWith(opts), call)
+	}
+	return err
+}
+
+func (s *Semaphore) addCall(n int64) (structures.Call, error) {
 	const verb = "add permits to"
 	if n < -MaxPermits || n > MaxPermits {
-		return s.invalid(verb, n, -MaxPermits)
+		return structures.Call{}, s.invalid(verb, n, -MaxPermits)
 	}
-	_, err := s.invoke(ctx, verb, opAddPermits, 0, protocol.AppendInts(nil, n))
-	return err
+	return s.call(verb, opAddPermits, 0, protocol.AppendInts(nil, n)), nil
 }
 
 // Destroy removes the semaphore. The contexts of its holds end, with [structures.ErrRevoked]

@@ -17,7 +17,7 @@ func Kind() structures.Kind {
 		ID: 3, Name: "semaphore", Level: 1, Machine: machine{},
 		Doc:  "A number of permits, which sessions acquire and release",
 		Unit: "permits",
-		Ops:  ops, Rules: rules, Codes: codes,
+		Ops:  ops, Rules: rules, Codes: codes, Tests: tests,
 	}
 }
 
@@ -143,6 +143,20 @@ func (machine) Withdrawn(env structures.Env) {
 	if c, ok := load(env); ok {
 		c.serve(env, nil)
 	}
+}
+
+// CheckTest implements structures.Tester.
+func (machine) CheckTest(_ structures.Test, body []byte) error {
+	var test, n int64
+	return protocol.ReadInts(body, &test, &n)
+}
+
+// Test implements structures.Tester.
+func (machine) Test(view structures.View, _ structures.Test, body []byte) bool {
+	var test, n int64
+	_ = protocol.ReadInts(body, &test, &n)
+	c, ok := load(view)
+	return ok && c.free >= n
 }
 
 // Len returns how many permits are free.

@@ -25,6 +25,16 @@ func (m *panicking) Apply(env structures.Env, op protocol.Op, body []byte) struc
 	return m.Machine.Apply(&panickingEnv{env, m}, op, body)
 }
 
+// CheckTest implements structures.Tester.
+func (m *panicking) CheckTest(test structures.Test, body []byte) error {
+	return m.Machine.(structures.Tester).CheckTest(test, body)
+}
+
+// Test implements structures.Tester.
+func (m *panicking) Test(view structures.View, test structures.Test, body []byte) bool {
+	return m.Machine.(structures.Tester).Test(view, test, body)
+}
+
 func (m *panicking) fire() {
 	m.fired = true
 	panic(planted)

@@ -33,7 +33,7 @@ type replica struct {
 
 // newReplica returns a replica that knows its partitions and keeps time.
 func newReplica(kind structures.Kind) (*replica, error) {
-	r := &replica{state: groupstate.New([]structures.Kind{kind})}
+	r := &replica{state: groupstate.New([]structures.Kind{kind, refuser})}
 	r.state.OnPanic(func(p groupstate.Panic) { r.panicked = p.Value })
 	var b groupstate.Builder
 	b.Reset(groupstate.Header{}, 0)
@@ -50,9 +50,10 @@ func (r *replica) apply(entry []byte) error {
 
 // Replied implements groupstate.Sink.
 func (r *replica) Replied(_ int, q *protocol.Request, res structures.Result, at protocol.Version) {
-	if !res.IsWaiting() {
-		r.replies = append(r.replies, reply{q.Caller, res.Code, bytes.Clone(res.Body), at})
+	if res.IsWaiting() {
+		return
 	}
+	r.replies = append(r.replies, reply{q.Caller, res.Code, bytes.Clone(res.Body), at})
 }
 
 // Granted implements groupstate.Sink.
@@ -68,7 +69,7 @@ func (r *replica) reborn(kind structures.Kind) (*replica, error) {
 	if err := r.state.Prepare().WriteTo(&b, nil); err != nil {
 		return nil, err
 	}
-	n := &replica{state: groupstate.New([]structures.Kind{kind})}
+	n := &replica{state: groupstate.New([]structures.Kind{kind, refuser})}
 	return n, n.state.Restore(&b, nil)
 }
 

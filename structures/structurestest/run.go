@@ -56,6 +56,7 @@ type call struct {
 	Call
 	caller   protocol.Caller
 	raw      []byte
+	txn      bool // it is a transaction of its own
 	answered bool // what is the model's answer, or was the reply
 	answer   Answer
 	reply    reply
@@ -145,6 +146,9 @@ func (r *run) mutate(t *rapid.T) {
 		Partition: home, Flags: op.Flags, Kind: r.kind.ID, Op: op.Op, Name: name,
 		Caller: c.caller, Highest: groupstate.MaxSlots - 1, Body: op.Body,
 	}
+	if c.txn = drawTxn(t, r, op); c.txn {
+		q.Kind, q.Op, q.Body = protocol.KindTxn, structures.OpCommit, txnOf(itemOf(r, op))
+	}
 	gate := r.steady.state.Gate()
 	if res := gate.Check(&q); res.Code != protocol.CodeOK {
 		t.Fatalf("%v: the Machine's Check refuses it: %d %s", c, res.Code, res.Body)
@@ -152,6 +156,7 @@ func (r *run) mutate(t *rapid.T) {
 	c.raw = q.Append(nil)
 	r.calls = append(r.calls, c)
 	r.planted(t, c)
+	undone(t, r, c)
 	r.request(c.raw)
 	r.expect(t, r.apply(c.Call))
 	if !c.answered {
@@ -218,6 +223,7 @@ func (r *run) compareRead(t *rapid.T, op Op) {
 			t.Fatalf("%s: %v", op.Text, err)
 		}
 	}
+	readInTxn(t, r, op, r.steady.read(r.kind, op))
 }
 
 // repeat sends a call again, which must change nothing.
@@ -365,6 +371,9 @@ func (r *run) settle() error {
 	for _, p := range r.steady.replies {
 		if p.caller.Session == r.ending && p.code != protocol.CodeSessionEnded {
 			return fmt.Errorf("%v: to an ended session", p)
+		}
+		if i := slices.IndexFunc(r.calls, func(c *call) bool { return c.caller == p.caller }); i >= 0 && r.calls[i].txn {
+			p = unwrapped(p)
 		}
 		said[p.caller] = append(said[p.caller], p)
 	}
