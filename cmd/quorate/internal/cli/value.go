@@ -52,6 +52,12 @@ func (f Form) Read(a *App, arg string) (any, error) {
 	}
 }
 
+// ParseValue returns the value of a JSON text.
+func ParseValue(s string) (any, error) {
+	v, _, err := parseJSON(s)
+	return v, err
+}
+
 // parseJSON returns the value of a JSON text with integers as int64, as a handle
 // for any returns them, and whether it prints all of its numbers and letters as
 // they are in the text.
