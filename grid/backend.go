@@ -198,7 +198,7 @@ func (b *backend) hash(ctx context.Context) (protocol.HashReport, error) {
 func (b *backend) kinds() protocol.KindReport {
 	r := protocol.KindReport{Member: uint64(b.Self()), Kinds: []protocol.KindInfo{}}
 	for _, k := range b.m.kinds {
-		if k != nil {
+		if k != nil && k.ID != protocol.KindTxn { // that is no structure
 			r.Kinds = append(r.Kinds, k.Info())
 		}
 	}

@@ -252,6 +252,8 @@ type meters struct {
 	latency    map[classKey]shardgroups.Histogram
 	refused    map[protocol.Code]uint64
 
+	transactions map[structures.TxnOutcome]uint64
+
 	sizes, replicate, apply shardgroups.Histogram
 }
 
@@ -270,6 +272,10 @@ func (m *meters) add(g shardgroups.Meters) {
 		m.operations = map[opKey]uint64{}
 		m.latency = map[classKey]shardgroups.Histogram{}
 		m.refused = map[protocol.Code]uint64{}
+		m.transactions = map[structures.TxnOutcome]uint64{}
+	}
+	for o, n := range g.Transactions {
+		m.transactions[structures.TxnOutcome(o)] += n
 	}
 	for _, o := range g.Operations {
 		m.operations[opKey{o.Kind, o.Op}] += o.Count
@@ -305,6 +311,9 @@ func (m *meters) show(out web.Metrics, kinds *groupstate.Kinds) {
 	}
 	for labels, n := range operations {
 		out.Add("operations_total", float64(n), labels[0], labels[1])
+	}
+	for o, n := range m.transactions {
+		out.Add("transactions_total", float64(n), o.String())
 	}
 	for key, h := range m.latency {
 		kind, _ := describe(key.kind, 0)

@@ -21,6 +21,7 @@ import (
 	"github.com/quorate/quorate/structures/dcounter"
 	"github.com/quorate/quorate/structures/dmap"
 	"github.com/quorate/quorate/structures/dqueue"
+	"github.com/quorate/quorate/structures/txn"
 )
 
 // fetch gets a path of a member's HTTP listener.
@@ -108,6 +109,12 @@ func TestMetricsAreDocumented(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	hits := dcounter.New(m.Client(), "hits").Txn()
+	for _, n := range []int64{1, 1, 5} {
+		if _, err := txn.New(m.Client()).If(hits.IfEqual(n)).Then(hits.Add(1)).Else(hits.Get()).Commit(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
 	// A request that is turned down.
 	if _, err := net.Dial("tcp", m.Addr()); err != nil {
 		t.Fatal(err)
@@ -121,6 +128,8 @@ func TestMetricsAreDocumented(t *testing.T) {
 		`quorate_operations_total{kind="map",op="put"} 10`, `quorate_operations_total{kind="map",op="get"} 10`,
 		`quorate_operations_total{kind="counter",op="add"} 4`, `quorate_operation_seconds_count{class="write",kind="map"} 10`,
 		`quorate_operation_seconds_count{class="read",kind="map"} 10`,
+		`quorate_operations_total{kind="transaction",op="commit"} 3`,
+		`quorate_transactions_total{outcome="then"} 1`, `quorate_transactions_total{outcome="else"} 2`,
 	} {
 		if !strings.Contains(body, "\n"+line+"\n") {
 			t.Errorf("metrics have no line %q in\n%s", line, body)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups/histogram"
+	"github.com/quorate/quorate/structures"
 )
 
 // Class is how an operation was carried out, for measurements.
@@ -41,6 +42,8 @@ type meter struct {
 	kinds   [256]*kindMeter // nil: not a kind
 	refused [protocol.NumCodes]atomic.Uint64
 
+	transactions [numOutcomes]atomic.Uint64 // by outcome
+
 	entrySizes histogram.Recorder // requests an entry
 	replicate  histogram.Recorder // from proposing an entry to its turn to be applied here
 	apply      histogram.Recorder // one call of Update
@@ -60,6 +63,8 @@ type Meters struct {
 	Operations []OperationCount
 	Latency    []LatencyOf // nanoseconds from arrival to answer
 	Refused    map[protocol.Code]uint64
+	// Transactions are how many were carried out or refused, by outcome.
+	Transactions [numOutcomes]uint64
 
 	EntrySizes Histogram // requests an entry
 	Replicate  Histogram // nanoseconds from proposing an entry to its turn to be applied
@@ -109,7 +114,20 @@ func (g *Group) Meters() Meters {
 			r.Refused[protocol.Code(c)] = n
 		}
 	}
+	for o := range m.transactions {
+		r.Transactions[o] = m.transactions[o].Load()
+	}
 	return r
+}
+
+// numOutcomes is how many outcomes transactions have.
+const numOutcomes = int(structures.TxnElseRefused) + 1
+
+// transaction counts the outcome of one that was applied.
+func (m *meter) transaction(r *protocol.Reply) {
+	if o, ok := structures.TxnOutcomeOf(r.Body); ok && r.Code == protocol.CodeOK {
+		m.transactions[o].Add(1)
+	}
 }
 
 // measure counts an answer and returns how long it took since the request

@@ -179,6 +179,9 @@ func (s *applySink) finish(began, applied time.Time) {
 		if a.reply.Code == protocol.CodeSessionUnknown {
 			s.g.proposer.forgetSession(a.q.Caller.Session)
 		}
+		if a.q.Kind == protocol.KindTxn {
+			s.g.meter.transaction(&a.reply)
+		}
 		took := s.g.measure(a.q, a.class, a.reply.Code, applied)
 		if a.class == ClassWrite && s.g.slow.is(took) {
 			s.g.slow.warn(s.g, a.q, stages{proposed, began, applied})

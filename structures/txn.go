@@ -182,6 +182,28 @@ const (
 	TxnElseRefused            // nothing has changed
 )
 
+// String names the outcome: "then", "else", "then_refused", "else_refused".
+func (o TxnOutcome) String() string {
+	switch o {
+	case TxnThen:
+		return "then"
+	case TxnElse:
+		return "else"
+	case TxnThenRefused:
+		return "then_refused"
+	}
+	return "else_refused"
+}
+
+// TxnOutcomeOf returns the outcome in the result of a transaction, and false if there is
+// none.
+func TxnOutcomeOf(result []byte) (TxnOutcome, bool) {
+	r := protocol.NewReader(result)
+	r.Array(3)
+	n := r.Uint()
+	return TxnOutcome(n), r.Err() == nil && n <= uint64(TxnElseRefused)
+}
+
 // TxnAnswer is what an operation of a transaction was answered.
 type TxnAnswer struct {
 	Code protocol.Code

@@ -371,7 +371,7 @@ func (t *tx) commit(sink Sink) {
 		return
 	}
 	p := t.p
-	if p.journal == nil || p.revision == p.journal.revision || !mutants.On(mutants.TxnOneRevision) {
+	if p.journal == nil || !mutants.On(mutants.TxnOneRevision) {
 		p.revision++
 	}
 	known := t.id == p.lastID

@@ -220,6 +220,9 @@ func (s applying) undo(p *partition, before work) {
 func (s applying) publish(p *partition) {
 	x := &s.txn
 	x.journal.end(p)
+	if mutants.On(mutants.TxnOneRevision) {
+		p.revision++
+	}
 	if len(x.events) > 0 {
 		before := p.history.bytes
 		for i := range x.events {

@@ -11,6 +11,7 @@ var Definitions = []Definition{
 	{"operations_total", Counter, "Operations answered: carried out, or refused for good.", []string{"kind", "op"}},
 	{"operation_seconds", Histogram, "From the arrival of an operation to its answer. Class wait: calls that waited for a grant.", []string{"kind", "class"}},
 	{"refused_total", Counter, "Requests refused, by reason. Clients repeat most of them by themselves.", []string{"reason"}},
+	{"transactions_total", Counter, "Transactions applied, by outcome: the branch that was carried out, or whose operation was refused.", []string{"outcome"}},
 	{"repeats_total", Counter, "Repeats of requests that were not carried out again.", nil},
 	{"reads_total", Counter, "Reads, by how they were confirmed: index (a round of their own) or piggybacked (on an entry).", []string{"path"}},
 	{"slow_operations_total", Counter, "Operations that took longer than --slow-op.", nil},
