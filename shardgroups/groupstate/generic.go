@@ -16,6 +16,8 @@ func checkGeneric(k *structures.Kind, op protocol.Op, body []byte) error {
 		return err
 	case structures.OpDestroy, structures.OpLength, structures.OpSettings:
 		return protocol.ReadInts(body)
+	case structures.OpTest: // of a transaction
+		return checkTest(k, body)
 	case structures.OpInspect:
 		return new(structures.InspectRequest).Read(body)
 	case structures.OpRevoke:

@@ -78,16 +78,11 @@ func (g *Gate) Check(q *protocol.Request) structures.Result {
 	case op.Level > g.Level:
 		return structures.Refuse(protocol.CodeUnsupported, "not every member knows this operation yet")
 	}
+	if err := structures.CheckName(q.Name, *limits); err != nil {
+		return refuseError(err)
+	}
 	if !op.Fits(q.Flags) {
 		return structures.Refuse(protocol.CodeInvalid, fmt.Sprintf("the flags %#x of %s", uint8(q.Flags), op.Name))
-	}
-	return g.checkContent(k, op.Route, q)
-}
-
-// checkContent checks the name, the body and the partition of an operation of a kind.
-func (g *Gate) checkContent(k *structures.Kind, route structures.Route, q *protocol.Request) structures.Result {
-	if err := structures.CheckName(q.Name, g.Limits); err != nil {
-		return refuseError(err)
 	}
 	if q.Kind == protocol.KindTxn {
 		return g.checkTransaction(q)
@@ -95,7 +90,7 @@ func (g *Gate) checkContent(k *structures.Kind, route structures.Route, q *proto
 	if r := g.checkBody(k, q); r.Code != protocol.CodeOK {
 		return r
 	}
-	return g.checkPartition(route, q)
+	return g.checkPartition(op.Route, q)
 }
 
 // checkPartition refuses a request with a partition to which its structure or key does
@@ -164,9 +159,7 @@ func (g *Gate) checkBody(k *structures.Kind, q *protocol.Request) (r structures.
 		}
 	}()
 	var err error
-	if q.Op == structures.OpTest {
-		err = checkTest(k, q.Body)
-	} else if q.Op >= structures.FirstGeneric {
+	if q.Op >= structures.FirstGeneric {
 		err = checkGeneric(k, q.Op, q.Body)
 	} else {
 		err = k.Machine.Check(q.Op, q.Body)

@@ -390,6 +390,17 @@ func (g *Gate) checkItem(q *protocol.Request, condition bool) structures.Result 
 	return g.checkContent(k, op.Route, q)
 }
 
+// checkContent checks the name, the body and the partition of an item.
+func (g *Gate) checkContent(k *structures.Kind, route structures.Route, q *protocol.Request) structures.Result {
+	if err := structures.CheckName(q.Name, g.Limits); err != nil {
+		return refuseError(err)
+	}
+	if r := g.checkBody(k, q); r.Code != protocol.CodeOK {
+		return r
+	}
+	return g.checkPartition(route, q)
+}
+
 // checkTest checks the body of a condition.
 func checkTest(k *structures.Kind, body []byte) error {
 	test, err := structures.ReadTest(body)
