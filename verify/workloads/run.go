@@ -129,13 +129,13 @@ type worker func(ctx context.Context, e *epoch, rng *rand.Rand)
 // each way of counting.
 func (r *Run) all() []worker {
 	sums, elements, written, owned := r.newSums(), r.newElements(), r.newWritten(), r.newOwned()
-	permits := r.newPermits()
+	permits, transfers := r.newPermits(), r.newTransfers()
 	var all []worker
 	for i, c := range r.cfg.Clients {
 		all = append(all,
 			r.registers(i, c), r.registers(i, c), r.counters(i, c), r.semaphores(i, c), r.puts(i, c), r.takes(i, c),
 			sums.worker(c), sums.worker(c), elements.puts(i, c), elements.takes(i, c), written.worker(i, c),
-			owned.writer(i, c), owned.reader(i, c), r.lives(i, c), permits.worker(c),
+			owned.writer(i, c), owned.reader(i, c), r.lives(i, c), permits.worker(c), transfers.worker(i, c),
 		)
 	}
 	return all
