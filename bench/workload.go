@@ -13,6 +13,7 @@ import (
 	"github.com/quorate/quorate/structures/dmap"
 	"github.com/quorate/quorate/structures/dqueue"
 	"github.com/quorate/quorate/structures/dsemaphore"
+	"github.com/quorate/quorate/structures/txn"
 )
 
 // workload is a mix of operations.
@@ -48,6 +49,7 @@ var workloads = map[string]workload{
 	"put":       mapWorkload("100 % put", 100, opPut),
 	"counter":   {about: "add 1", operations: []string{"add"}, prepare: prepareCounters},
 	"queue":     {about: "put, then take", operations: []string{"put", "take"}, prepare: prepareQueues},
+	"txn":       {about: "put 3 keys of one tag in a transaction", mapped: true, operations: []string{"commit"}, prepare: prepareTxns},
 	"semaphore": {about: "acquire, then release", operations: []string{"acquire", "release"}, prepare: prepareSemaphores},
 }
 
@@ -179,6 +181,20 @@ func prepareQueues(ctx context.Context, inv structures.Invoker, c Config, loaded
 			}
 			_, err = q.Take(ctx)
 			lap(1, err)
+		}
+	}, nil
+}
+
+// prepareTxns writes three entries together, whose keys have one tag.
+func prepareTxns(_ context.Context, _ structures.Invoker, c Config, _ func(int)) (newWorker, error) {
+	return func(inv structures.Invoker, stream uint64) turn {
+		m := benchMap(inv, c).Txn()
+		choose := newChooser(c.Distribution, c.Keys, c.Seed, stream)
+		value := randomBytes(rand.New(rand.NewPCG(c.Seed, ^stream)), c.ValueSize)
+		return func(ctx context.Context, lap lap) {
+			tag := fmt.Sprintf("{%s}", key(choose.next()))
+			_, err := txn.New(inv).Then(m.Put(tag+"a", value), m.Put(tag+"b", value), m.Put(tag+"c", value)).Commit(ctx)
+			lap(0, err)
 		}
 	}, nil
 }

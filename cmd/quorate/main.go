@@ -1,5 +1,5 @@
 // Command quorate is the one binary of the grid: a member (start, dev), the
-// client commands (map, counter, semaphore, queue, status, ls, destroy), a
+// client commands (map, counter, semaphore, queue, txn, status, ls, destroy), a
 // demonstration (demo) and a benchmark (bench).
 //
 // The command families are in internal/: member, structures, bench, verify and demo;

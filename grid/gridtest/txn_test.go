@@ -11,11 +11,13 @@ import (
 	"time"
 
 	"github.com/quorate/quorate"
+	"github.com/quorate/quorate/client"
 	"github.com/quorate/quorate/grid/gridtest"
 	"github.com/quorate/quorate/structures"
 	"github.com/quorate/quorate/structures/dcounter"
 	"github.com/quorate/quorate/structures/dmap"
 	"github.com/quorate/quorate/structures/dqueue"
+	"github.com/quorate/quorate/structures/dsemaphore"
 	"github.com/quorate/quorate/structures/txn"
 )
 
@@ -189,4 +191,52 @@ func sum(all [accounts]int64) (total int64) {
 		total += n
 	}
 	return total
+}
+
+// TestIfHeld_Late: a write of a holder that has lost what it held, and does not know, is not
+// carried out, though it arrives; the next holder's is.
+func TestIfHeld_Late(t *testing.T) {
+	t.Parallel()
+	c := gridtest.Start(t, 3)
+	ctx := testContext(t)
+	late, next := c.Client(t, client.WithSessionTTL(10*time.Second)), c.Client(t) // it asks every 2 s
+	gates := dsemaphore.New(late, "{report}writer")
+	if err := gates.Init(ctx, 1); err != nil {
+		t.Fatal(err)
+	}
+	held, err := gates.Acquire(ctx, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := dmap.New[string, string](late, "{report}lines")
+	if err := lines.Put(ctx, "first", "late", dmap.IfHeld(held)); err != nil {
+		t.Fatal(err)
+	}
+	if existed, err := dsemaphore.New(next, "{report}writer").Revoke(ctx, held.ID(), structures.Grace(0)); !existed || err != nil {
+		t.Fatal(existed, err)
+	}
+	// Its client has not been told: the context lives, and what it sends arrives.
+	err = lines.Put(ctx, "second", "late", dmap.IfHeld(held))
+	if !errors.Is(err, structures.ErrNotHeld) {
+		t.Errorf("a late write: %v", err)
+	}
+	mine, err := dsemaphore.New(next, "{report}writer").Acquire(ctx, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := dmap.New[string, string](next, "{report}lines").Put(ctx, "second", "next", dmap.IfHeld(mine)); err != nil {
+		t.Error(err)
+	}
+	if err := late.Session().Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := lines.Put(ctx, "third", "late", dmap.IfHeld(held)); !errors.Is(err, quorate.ErrSessionLost) && !errors.Is(err, quorate.ErrClosed) {
+		t.Errorf("after its session: %v", err)
+	}
+	if v, _, err := lines.Get(ctx, "second"); v != "next" || err != nil {
+		t.Errorf("the second line is of %q: %v", v, err)
+	}
+	if _, ok, err := lines.Get(ctx, "third"); ok || err != nil {
+		t.Errorf("there is a third line: %v", err)
+	}
 }

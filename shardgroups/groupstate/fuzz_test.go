@@ -48,6 +48,13 @@ func seedEntry() []byte {
 	b.Level(1)
 	q := protocol.Request{Kind: counters, Op: counterAdd, Name: "hits", Caller: protocol.Caller{Session: 1, Sequence: 1}, Body: []byte{0x81, 1}}
 	b.Request(q.Append(nil))
+	q = protocol.Request{Kind: protocol.KindTxn, Op: structures.OpCommit, Name: "hits", Caller: protocol.Caller{Session: 1, Sequence: 2}}
+	q.Body = (&structures.TxnBody{
+		If:   []structures.TxnItem{where(counters, "hits", ints(1, 1))},
+		Then: []structures.TxnItem{of(counters, "hits", 3, ints(1)), of(maps, "m", 2, items(key("k"), text("v"), 0))},
+		Else: []structures.TxnItem{of(queues, "q", 4, ints(0))},
+	}).Append(nil)
+	b.Request(q.Append(nil))
 	return b.Bytes()
 }
 

@@ -261,10 +261,12 @@ func (t *tx) Ascend(from []byte, f func(key []byte, row structures.Row) bool) []
 func (t *tx) Waiters(f func(w structures.Waiter) bool) {
 	t.reading()
 	if first, passed := t.reader.waiters(f); passed > 0 {
-		t.p.lines[t.id] = first
-		if t.p.journal != nil {
-			t.p.journal.note(change{what: changedLine, id: t.id})
+		if t.p.journal != nil { // if that is undone, they are passed over again
+			old, had := t.p.lines[t.id]
+			t.p.journal.note(change{what: changedLine, id: t.id, line: old, had: had})
+			t.cost += passed
 		}
+		t.p.lines[t.id] = first
 	}
 }
 

@@ -49,10 +49,10 @@ func (x *txn) Granted(_ protocol.PartitionID, c protocol.Caller, r structures.Re
 // transact carries out a transaction.
 func (s applying) transact(p *partition, q *protocol.Request) structures.Result {
 	x := &s.txn
-	if x.body.Read(q.Body) != nil {
-		panic("groupstate: bug: an unchecked transaction")
-	}
 	defer x.forget()
+	if x.body.Read(q.Body) != nil || !s.carriesOut(x.body.Then) || !s.carriesOut(x.body.Else) {
+		return structures.Refuse(protocol.CodeUnsupported, "a transaction that no leader has checked")
+	}
 	branch := x.body.Then
 	switch first, code := s.test(p, q.Caller); {
 	case code == protocol.CodePanic:
@@ -66,6 +66,20 @@ func (s applying) transact(p *partition, q *protocol.Request) structures.Result 
 		s.publish(p)
 	}
 	return r
+}
+
+// carriesOut reports whether all operations are known, as a leader has checked.
+func (s *State) carriesOut(ops []structures.TxnItem) bool {
+	for i := range ops {
+		k := s.kinds[ops[i].Kind]
+		if k == nil {
+			return false
+		}
+		if op := k.Op(ops[i].Op); op == nil || !op.Txn {
+			return false
+		}
+	}
+	return true
 }
 
 // forget keeps the memory, and nothing that is in it.
@@ -253,6 +267,7 @@ type change struct {
 	row      structures.Row
 	instance instance
 	record   record
+	line     uint64
 }
 
 // changed says what a change is of.
@@ -318,7 +333,11 @@ func (j *journal) undo(p *partition) (garbage int) {
 			p.garbage.Delete(c.id)
 			garbage++
 		case changedLine:
-			delete(p.lines, c.id) // they are looked for from the first on
+			if c.had {
+				p.lines[c.id] = c.line
+			} else {
+				delete(p.lines, c.id)
+			}
 		}
 	}
 	p.revision = j.revision
@@ -414,7 +433,7 @@ func checkTest(k *structures.Kind, body []byte) error {
 	return k.Machine.(structures.Tester).CheckTest(test, body)
 }
 
-// each calls f for the operations of a transaction, those of both branches, until it
+// eachOperation calls f for the operations of a transaction, those of both branches, until it
 // returns false. A body that is malformed has none.
 func eachOperation(body []byte, f func(op *structures.TxnItem) bool) {
 	var b structures.TxnBody

@@ -3,6 +3,7 @@ package groupstate_test
 import (
 	"bytes"
 	"fmt"
+	gomaps "maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -508,10 +509,7 @@ func TestTxn_AsOneByOne(t *testing.T) {
 func (s *spoken) copied(t *testing.T) *spoken {
 	c := *s.script
 	c.golden = golden{state: restored(t, s.snapshot(t)).state}
-	c.sequences = map[slot]uint64{}
-	for k, v := range s.sequences {
-		c.sequences[k] = v
-	}
+	c.sequences = gomaps.Clone(s.sequences)
 	return &spoken{script: &c}
 }
 
@@ -592,6 +590,37 @@ func drawnOperation(reads bool) *rapid.Generator[structures.TxnItem] {
 		}
 		return rapid.SampledFrom(all).Draw(t, "operation")
 	})
+}
+
+// TestTxn_Unchecked: what no leader would log is refused where it is applied, too, and
+// changes nothing.
+func TestTxn_Unchecked(t *testing.T) {
+	s := newSpoken(t)
+	add := of(counters, hits, 3, ints(1))
+	for what, body := range map[string][]byte{
+		"no bytes":                   nil,
+		"other bytes":                {0x83, 0x80, 0x81, 0x01},
+		"an unknown kind":            (&structures.TxnBody{Then: []structures.TxnItem{add, of(99, "x", 1, nil)}}).Append(nil),
+		"an unknown operation":       (&structures.TxnBody{Then: []structures.TxnItem{add, of(counters, hits, 99, nil)}}).Append(nil),
+		"a transaction":              (&structures.TxnBody{Then: []structures.TxnItem{add, of(protocol.KindTxn, hits, 1, nil)}}).Append(nil),
+		"what waits":                 (&structures.TxnBody{Then: []structures.TxnItem{add, of(queues, jobs, 3, ints(0, 0))}}).Append(nil),
+		"a condition of what is not": (&structures.TxnBody{If: []structures.TxnItem{where(99, "x", ints(1))}, Then: []structures.TxnItem{add}}).Append(nil),
+		"an unknown condition":       (&structures.TxnBody{If: []structures.TxnItem{where(protocol.KindTxn, "x", ints(1))}, Then: []structures.TxnItem{add}}).Append(nil),
+	} {
+		rows := s.state.Rows()
+		results, _ := s.says(func() {
+			in := slot{ann, home, 0}
+			s.sequences[in]++
+			q := protocol.Request{
+				Partition: home, Kind: protocol.KindTxn, Op: structures.OpCommit, Name: "{t}", Body: body, Highest: 3,
+				Caller: protocol.Caller{Session: ann, Sequence: s.sequences[in]},
+			}
+			s.b.Request(q.Append(nil))
+		})
+		if len(results) != 1 || results[0].Code.Class() != protocol.ClassRefused || s.state.Rows() != rows {
+			t.Errorf("%s: %v", what, results)
+		}
+	}
 }
 
 // TestTxn_Cost: what a transaction costs is within what a leader expects, also where it is

@@ -54,9 +54,6 @@ func offered(value []byte) []byte {
 	return appendPut(make([]byte, 0, len(value)+16), opOffer, value, 0)
 }
 
-// never is the bound of the operations that never wait.
-var never = structures.WaitWith([]WaitOption{Wait(0)})
-
 func (q *Queue[T]) put(ctx context.Context, verb string, v T, wait structures.WaitBound) error {
 	value, err := q.encode(verb, v)
 	if err != nil {

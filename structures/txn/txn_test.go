@@ -217,8 +217,10 @@ func TestMistakes(t *testing.T) {
 		"no client":               {txn.New(nil).Then(n.Add(1)), quorate.ErrInvalid, "another client's handle"},
 		"not ready":               {txn.New(nil).Then(dcounter.New(nil, "c").Txn().Add(1)), quorate.ErrUnavailable, "not ready"},
 		"committed before":        {committed, quorate.ErrInvalid, "committed before"},
-		"apart": {txn.New(c).If(dmap.New[string, int](c, "m").Txn().IfAbsent("one")).Then(dcounter.New(c, "two").Txn().Add(1), dcounter.New(c, "{o}three").Txn().Add(1)),
-			structures.ErrNotCollocated, `map m "one" is in partition`},
+		"apart": {
+			txn.New(c).If(dmap.New[string, int](c, "m").Txn().IfAbsent("one")).Then(dcounter.New(c, "two").Txn().Add(1), dcounter.New(c, "{o}three").Txn().Add(1)),
+			structures.ErrNotCollocated, `map m "one" is in partition`,
+		},
 	} {
 		yes, err := test.txn.Commit(ctx)
 		if yes || !errors.Is(err, test.want) || !strings.Contains(fmt.Sprint(err), test.says) || !quorate.SafeToRetry(err) {
@@ -414,8 +416,10 @@ func TestLost(t *testing.T) {
 // IfHeld panic.
 func FuzzResult(f *testing.F) {
 	for _, r := range []structures.TxnResult{
-		{}, {Answers: []structures.TxnAnswer{{Body: protocol.AppendInts(nil, 5)}, {Code: protocol.CodeKindBase}}},
-		{Outcome: structures.TxnElse}, {Outcome: structures.TxnThenRefused, Index: 1, Answers: []structures.TxnAnswer{{Code: protocol.CodeKindBase}}},
+		{},
+		{Answers: []structures.TxnAnswer{{Body: protocol.AppendInts(nil, 5)}, {Code: protocol.CodeKindBase}}},
+		{Outcome: structures.TxnElse},
+		{Outcome: structures.TxnThenRefused, Index: 1, Answers: []structures.TxnAnswer{{Code: protocol.CodeKindBase}}},
 		{Outcome: structures.TxnElseRefused, Index: 9, Answers: []structures.TxnAnswer{{Code: protocol.CodeInvalid}}},
 	} {
 		f.Add(r.Append(nil))

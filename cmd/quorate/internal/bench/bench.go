@@ -26,7 +26,7 @@ type BenchCommands struct {
 
 type benchRun struct {
 	cli.Connection
-	Workload  string        `help:"What to do: ${enum}." enum:"a,b,c,f,put,counter,queue,semaphore" default:"a" placeholder:"W"`
+	Workload  string        `help:"What to do: ${enum}." enum:"a,b,c,f,put,counter,queue,semaphore,txn" default:"a" placeholder:"W"`
 	InFlight  int           `help:"Operations in flight." default:"64" placeholder:"N"`
 	Duration  time.Duration `help:"How long to measure." default:"10s" placeholder:"D"`
 	Warmup    time.Duration `help:"How long to run before that." default:"3s" placeholder:"D"`
@@ -42,7 +42,7 @@ type benchRun struct {
 
 // Help is the long help of the command.
 func (benchRun) Help() string {
-	return `Workloads: a 50 % put, 50 % get; b 5 % put; c gets only; f 50 % read-modify-write, 50 % get; put; counter: add; queue: put and take; semaphore: acquire and release.
+	return `Workloads: a 50 % put, 50 % get; b 5 % put; c gets only; f 50 % read-modify-write, 50 % get; put; counter: add; queue: put and take; semaphore: acquire and release; txn: three puts in a transaction.
 
   quorate bench --dev
   quorate bench --workload b --in-flight 256 --keys 1000000 -o json
