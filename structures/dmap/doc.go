@@ -27,6 +27,12 @@
 // those of deleted entries and maps included. So if a Replace succeeds, nobody has written
 // the entry since it was read.
 //
+// # Together with others
+//
+// Txn makes conditions and operations for a transaction with other keys and structures of
+// one partition: see package txn. The option IfHeld has an entry written only if the caller
+// still holds something, such as the permits of a semaphore, in that partition.
+//
 // # Iteration
 //
 // All and Keys return every entry that exists throughout exactly once. They may return an
