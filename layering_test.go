@@ -77,7 +77,7 @@ var layers = []struct {
 	{"verify/workloads", []string{".", "client", "internal/contexts", "protocol", "structures", "structures/...", "verify"}},
 
 	// Layer 5: the command.
-	{"cmd/quorate/internal/cli", []string{".", "bench", "client", "internal/contexts", "protocol", "structures", "structures/..."}},
+	{"cmd/quorate/internal/cli", []string{".", "bench", "client", "internal/contexts", "kinds", "protocol", "structures"}},
 	{"cmd/quorate/internal/structures", []string{".", "client", "cmd/quorate/internal/cli", "internal/child", "internal/contexts", "internal/nearest", "kinds", "partition", "protocol", "structures", "structures/..."}},
 	{"cmd/quorate/internal/...", []string{".", "bench", "client", "cmd/quorate/internal/...", "conform", "conform/...", "grid", "internal/contexts", "internal/flood", "internal/nearest", "internal/ports", "internal/procgrid", "kinds", "partition", "protocol", "shardgroups/baseline", "structures", "structures/...", "verify", "verify/..."}},
 	{"cmd/quorate", []string{"client", "cmd/quorate/internal/...", "kinds", "protocol", "structures"}},

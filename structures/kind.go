@@ -127,6 +127,9 @@ type CodeInfo struct {
 	// Answer says that it is an answer rather than a refusal: the operation has found
 	// nothing. In a transaction it refuses nothing.
 	Answer bool
+	// Unusable says that the structure cannot be used until something was done to it,
+	// such as setting its size. Commands end with a status of its own.
+	Unusable bool
 }
 
 // WatchMode says what watchers see of the changes of a kind's structures.

@@ -81,7 +81,7 @@ func Check(h *History, limit time.Duration) Verdict {
 	})
 	verdict := Verdict{Outcome: Linearizable, Checked: total}
 	for _, o := range objects {
-		model := models[o.kind]
+		model := checkers[o.kind].model
 		left := max(time.Until(deadline), time.Millisecond)
 		result, info := porcupine.CheckOperationsVerbose(model, byObject[o], left)
 		if result == porcupine.Ok || result == porcupine.Unknown && verdict.Outcome == Undecided {
@@ -96,42 +96,44 @@ func Check(h *History, limit time.Duration) Verdict {
 	return verdict
 }
 
-// context adds to an operation what it needs to know of others: whether there
-// may have been a line that it was not allowed to pass.
+// context adds to an operation what it needs to know of others: whether there may
+// have been waiting calls that it was not allowed to overtake.
 func (h *History) context(op *Operation) any {
-	overlaps := func(puts bool) bool {
+	check := checkers[op.Object.kind]
+	if check.contended == nil {
+		return op.Input
+	}
+	return check.contended(op, func(puts bool) bool {
 		return slices.ContainsFunc(h.line, func(w wait) bool {
 			return w.object == op.Object && w.puts == puts && w.call <= op.Return && op.Call <= w.end
 		})
-	}
-	switch in := op.Input.(type) {
-	case semaphoreInput:
-		if out, ok := op.Output.(semaphoreOutput); ok && in.op == semaphoreAcquire && !out.granted && out.err == nil {
-			in.contended = overlaps(false)
-		}
-		return in
-	case queueInput:
-		if out, ok := op.Output.(queueOutput); ok && (in.op == queuePut && !out.ok || in.op == queuePutAll && out.n < int64(len(in.values))) {
-			in.contended = overlaps(true)
-		}
-		return in
-	}
-	return op.Input
+	})
 }
 
-// models by kind of object.
-var models = map[kind]porcupine.Model{
-	counters:   counterModel,
-	registers:  registerModel,
-	semaphores: semaphoreModel,
-	queues:     queueModel,
+// checker is how the objects of a kind are checked.
+type checker struct {
+	name  string // of the kind
+	keyed bool   // each key is an object of its own
+	model porcupine.Model
+	// contended, if not nil, returns the input of an operation. It marks the input if
+	// the operation gave way to waiting calls; overlaps reports whether some waited at
+	// the time, of a queue to put or to take.
+	contended func(op *Operation, overlaps func(puts bool) bool) any
+}
+
+// checkers by kind of object.
+var checkers = map[kind]*checker{
+	counters:   &counterChecker,
+	registers:  &registerChecker,
+	semaphores: &semaphoreChecker,
+	queues:     &queueChecker,
 }
 
 // String names the object.
 func (o object) String() string {
-	names := map[kind]string{counters: "counter", registers: "map", semaphores: "semaphore", queues: "queue"}
-	s := names[o.kind] + " " + o.name
-	if o.kind == registers {
+	check := checkers[o.kind]
+	s := check.name + " " + o.name
+	if check.keyed {
 		s += fmt.Sprintf(" key %q", o.key)
 	}
 	return s

@@ -96,6 +96,8 @@ func (r *recorder) answer(call int64, input, output any, err error) {
 	r.record(call, input, output, err)
 }
 
+var counterChecker = checker{name: "counter", model: counterModel}
+
 // counterModel is an int64.
 var counterModel = porcupine.Model{
 	Init: func() any { return int64(0) },

@@ -33,5 +33,5 @@ func (h *History) WriteJSON(w io.Writer) error {
 
 // String says what was called and what came back.
 func (op Operation) String() string {
-	return models[op.Object.kind].DescribeOperation(op.Input, op.Output)
+	return checkers[op.Object.kind].model.DescribeOperation(op.Input, op.Output)
 }

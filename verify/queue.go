@@ -238,6 +238,17 @@ type element struct {
 
 func (e elements) full() bool { return e.capacity > 0 && int64(len(e.free)) >= e.capacity }
 
+var queueChecker = checker{
+	name: "queue", model: queueModel,
+	contended: func(op *Operation, overlaps func(puts bool) bool) any {
+		in := op.Input.(queueInput)
+		if out, ok := op.Output.(queueOutput); ok && (in.op == queuePut && !out.ok || in.op == queuePutAll && out.n < int64(len(in.values))) {
+			in.contended = overlaps(true)
+		}
+		return in
+	},
+}
+
 // queueModel is a list, and what failed Takes keep of it for a while.
 var queueModel = porcupine.Model{
 	Init: func() any { return elements{} },

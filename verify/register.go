@@ -139,6 +139,8 @@ type register struct {
 	last    dmap.Version // the largest that was seen
 }
 
+var registerChecker = checker{name: "map", keyed: true, model: registerModel}
+
 // registerModel is one entry. A version is learned by the first operation that
 // returns it; it must be larger than all seen before, also over a deletion. A
 // version that nobody has seen since the last write is no client's, so what

@@ -240,6 +240,17 @@ func (p permits) most() int64 {
 	return max(p.init, all)
 }
 
+var semaphoreChecker = checker{
+	name: "semaphore", model: semaphoreModel,
+	contended: func(op *Operation, overlaps func(puts bool) bool) any {
+		in := op.Input.(semaphoreInput)
+		if out, ok := op.Output.(semaphoreOutput); ok && in.op == semaphoreAcquire && !out.granted && out.err == nil {
+			in.contended = overlaps(false)
+		}
+		return in
+	},
+}
+
 // semaphoreModel is a set of grants. That nobody is overtaken shows in the numbers
 // of holds, which grow from grant to grant; tokens never fall.
 var semaphoreModel = porcupine.Model{

@@ -55,7 +55,7 @@ const (
 )
 
 var codes = []structures.CodeInfo{
-	{Code: codeNotInitialized, Name: "not_initialized", Err: ErrNotInitialized, Help: "the semaphore is not initialized"},
+	{Code: codeNotInitialized, Name: "not_initialized", Err: ErrNotInitialized, Help: "the semaphore is not initialized", Unusable: true},
 	{Code: codeTooMany, Name: "too_many", Err: ErrTooMany, Help: "more than the semaphore has"},
 	{Code: codeNone, Name: "none", Err: quorate.ErrNotInTime, Help: "too few permits are free, or others wait"},
 	{Code: codeNotHeld, Name: "not_held", Err: structures.ErrNotHeld, Help: "the session has no such hold"},

@@ -5,7 +5,7 @@ import (
 	"errors"
 
 	"github.com/quorate/quorate"
-	"github.com/quorate/quorate/structures/dsemaphore"
+	"github.com/quorate/quorate/kinds"
 )
 
 // Exit statuses. A command that semaphore acquire runs has its own, and these
@@ -16,7 +16,7 @@ const (
 	ExitUsage       = 2
 	ExitUnavailable = 3
 	exitUnknown     = 4
-	exitUnreadable  = 5  // or another codec, or not initialized: there is something, but not what was asked for
+	exitUnreadable  = 5  // or another codec, or not usable yet: there is something, but not what was asked for
 	ExitConfig      = 78 // of start, in place of exitUsage: Go's own status after a panic is 2, too, and that start is worth another try
 
 	ExitInterrupted = 130 // verify: a signal came before it was done
@@ -54,13 +54,26 @@ func exitCode(err error) int {
 		return exitUnknown
 	case errors.Is(err, quorate.ErrInvalid):
 		return ExitUsage
-	case errors.Is(err, quorate.ErrCodec), errors.Is(err, dsemaphore.ErrNotInitialized):
+	case errors.Is(err, quorate.ErrCodec), unusable(err) != "":
 		return exitUnreadable
 	case unavailable(err):
 		return ExitUnavailable
 	default:
 		return ExitNo
 	}
+}
+
+// unusable returns the name of the code of a kind by which a structure says that it
+// cannot be used as it is; "": the error is no such code's.
+func unusable(err error) string {
+	for _, k := range kinds.All() {
+		for _, c := range k.Codes {
+			if c.Unusable && errors.Is(err, c.Err) {
+				return c.Name
+			}
+		}
+	}
+	return ""
 }
 
 // unavailable reports whether err says that the grid could not answer.
@@ -91,7 +104,6 @@ func reason(err error) string {
 		{quorate.ErrReadOnly, "read_only"},
 		{quorate.ErrMemoryFull, "memory_full"},
 		{quorate.ErrCodec, "codec"},
-		{dsemaphore.ErrNotInitialized, "not_initialized"},
 		{quorate.ErrSettings, "settings"},
 		{quorate.ErrDestroyed, "destroyed"},
 		{quorate.ErrNotInTime, "not_in_time"},
@@ -102,6 +114,9 @@ func reason(err error) string {
 		if errors.Is(err, r.err) {
 			return r.name
 		}
+	}
+	if name := unusable(err); name != "" {
+		return name
 	}
 	switch exitCode(err) {
 	case ExitNo:
