@@ -23,6 +23,7 @@
 //	ErrSettings         the structure exists with other settings        no                 use the settings in force
 //	ErrDestroyed        the structure was destroyed while waiting       no                 the name can be used again at once
 //	ErrNotInTime        not within the time of the option Wait          no                 wait for longer, or do without
+//	ErrCompacted        events of a watch are no longer kept            no                 read anew, and watch from then on
 //	ErrInvalid          a bad name, key, value, option or address       no                 correct the call
 //	ErrUnsupported      not every member knows this operation yet       no                 upgrade the members
 //

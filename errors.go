@@ -22,6 +22,7 @@ var (
 	ErrSettings       = errors.New("other settings")
 	ErrDestroyed      = errors.New("destroyed")
 	ErrNotInTime      = errors.New("not in time")
+	ErrCompacted      = errors.New("compacted")
 	ErrInvalid        = errors.New("invalid")
 	ErrUnsupported    = errors.New("unsupported")
 )

@@ -46,6 +46,7 @@ var errorRows = map[string]struct {
 	"ErrDestroyed":      {quorate.ErrDestroyed, provokeDestroyed},
 	"ErrInvalid":        {quorate.ErrInvalid, provokeInvalid},
 	"ErrNotInTime":      {quorate.ErrNotInTime, provokeNotInTime},
+	"ErrCompacted":      {quorate.ErrCompacted, provokeCompacted},
 	"ErrUnsupported":    {quorate.ErrUnsupported, provokeUnsupported},
 }
 
@@ -410,6 +411,24 @@ func provokeNotInTime(t *testing.T, g *errorGrid) (bool, error) {
 		t.Fatal(lenErr)
 	}
 	return n != 1, err
+}
+
+// provokeCompacted watches from a version whose successors have left the history.
+func provokeCompacted(t *testing.T, g *errorGrid) (bool, error) {
+	ctx := t.Context()
+	m := dmap.New[string, []byte](g.plain, "{old}m")
+	for range 25 {
+		if err := m.Put(ctx, "large", make([]byte, 900<<10)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for e, err := range m.Watch(ctx, dmap.Prefix("{old}"), dmap.AfterVersion(1)) {
+		if err != nil {
+			return false, err
+		}
+		t.Logf("%v", e.Type)
+	}
+	return false, nil
 }
 
 // acquireWithin asks for a permit that somebody else holds.

@@ -48,7 +48,7 @@ var layers = []struct {
 	{"shardgroups/levels", []string{"protocol"}}, // the shapes of what is logged
 	{"shardgroups/groupstate", []string{"mutants", "archive", ".", "partition", "protocol", "structures", "shardgroups/levels"}},
 	{"shardgroups/systemstate", []string{"mutants", "partition", "protocol", "shardgroups/groupstate", "shardgroups/levels"}},
-	{"structures/structurestest", []string{".", "internal/contexts", "partition", "protocol", "structures", "shardgroups/groupstate"}},
+	{"structures/structurestest", []string{".", "internal/contexts", "partition", "protocol", "structures", "structures/watch", "shardgroups/groupstate", "shardgroups/hub"}},
 	{"structures/...", []string{"mutants", ".", "internal/contexts", "protocol", "structures"}},
 
 	// Layer 3: Raft, and the list of all structures.
@@ -59,15 +59,16 @@ var layers = []struct {
 	{"shardgroups/engine", []string{"protocol", "shardgroups/memlog", "shardgroups/walfs"}},
 	{"shardgroups/raftnet", []string{"mutants", "protocol"}},
 	{"shardgroups/extract", []string{"archive", "partition", "protocol", "structures", "shardgroups/engine", "shardgroups/groupstate", "shardgroups/raftnet", "shardgroups/systemstate", "shardgroups/walfs"}},
-	{"shardgroups/baseline", []string{"protocol", "shardgroups/engine"}}, // for the configuration of a member only
-	{"shardgroups", []string{"mutants", "archive", ".", "partition", "protocol", "structures", "shardgroups/engine", "shardgroups/extract", "shardgroups/groupstate", "shardgroups/histogram", "shardgroups/raftnet", "shardgroups/systemstate", "shardgroups/walfs"}},
+	{"shardgroups/hub", []string{"mutants", "protocol", "structures", "shardgroups/groupstate"}}, // serves watches; it knows no engine
+	{"shardgroups/baseline", []string{"protocol", "shardgroups/engine"}},                         // for the configuration of a member only
+	{"shardgroups", []string{"mutants", "archive", ".", "partition", "protocol", "structures", "shardgroups/engine", "shardgroups/extract", "shardgroups/groupstate", "shardgroups/histogram", "shardgroups/hub", "shardgroups/raftnet", "shardgroups/systemstate", "shardgroups/walfs"}},
 
 	// Layer 4: members and clients. A client never imports grid: an embedded
 	// member hands out a client with links inside the process.
-	{"client", []string{"mutants", ".", "internal/contexts", "partition", "protocol", "structures"}},
-	{"grid/internal/...", []string{"mutants", "archive", ".", "client", "internal/contexts", "kinds", "partition", "protocol", "structures", "shardgroups", "shardgroups/extract", "shardgroups/groupstate", "shardgroups/systemstate", "grid/internal/..."}},
+	{"client", []string{"mutants", ".", "internal/contexts", "partition", "protocol", "structures", "structures/watch"}},
+	{"grid/internal/...", []string{"mutants", "archive", ".", "client", "internal/contexts", "kinds", "partition", "protocol", "structures", "shardgroups", "shardgroups/extract", "shardgroups/groupstate", "shardgroups/hub", "shardgroups/systemstate", "grid/internal/..."}},
 	{"grid/gridtest", []string{".", "client", "grid", "grid/internal/...", "internal/ports", "partition", "protocol", "shardgroups", "shardgroups/systemstate", "structures"}}, // breaks and tunes members for tests
-	{"grid", []string{"archive", ".", "client", "internal/contexts", "kinds", "partition", "protocol", "structures", "shardgroups", "shardgroups/extract", "shardgroups/groupstate", "shardgroups/systemstate", "grid/internal/..."}},
+	{"grid", []string{"archive", ".", "client", "internal/contexts", "kinds", "partition", "protocol", "structures", "shardgroups", "shardgroups/extract", "shardgroups/groupstate", "shardgroups/hub", "shardgroups/systemstate", "grid/internal/..."}},
 	{"bench", []string{".", "client", "internal/contexts", "kinds", "protocol", "structures", "structures/..."}},
 	{"verify", []string{".", "client", "internal/contexts", "kinds", "protocol", "structures", "structures/..."}},
 	{"conform", []string{"kinds", "partition", "protocol", "shardgroups/groupstate", "structures"}}, // plays the members for a client under test

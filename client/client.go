@@ -39,6 +39,7 @@ type Client struct {
 	conns     connections
 	sessions  sessions
 	admission admission // of waiting calls
+	watchers  watchers
 	calls     sync.Pool // of *call
 	budget    budget    // of repeats
 	closeOnce sync.Once
@@ -186,3 +187,32 @@ func (c *Client) attach(l *link, g greeted) error {
 	}
 	return nil
 }
+
+// tasks are the goroutines of a client. The zero value is ready for use.
+type tasks struct {
+	mu     sync.Mutex
+	closed bool
+	wg     sync.WaitGroup
+}
+
+// spawn runs f in a goroutine that wait waits for. It reports false, and runs
+// nothing, if the client is closed.
+func (t *tasks) spawn(f func()) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return false
+	}
+	t.wg.Go(f)
+	return true
+}
+
+// close lets no further goroutine start.
+func (t *tasks) close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closed = true
+}
+
+// wait returns when every goroutine has ended.
+func (t *tasks) wait() { t.wg.Wait() }

@@ -89,6 +89,8 @@ type conn struct {
 	lost           error // why the connection is lost; nil: it is not
 	attempts       uint64
 	repeats        uint64
+	watches        map[uint64]protocol.GroupID  // by ID of the registration
+	watched        map[protocol.GroupID]*served // the same by group
 }
 
 // entry is an entry of a connection's table. A request ID consists of its generation
@@ -460,6 +462,10 @@ func (n *conn) control(frame []byte) error {
 			return fmt.Errorf("read goodbye: %w", err)
 		}
 		n.leave(g.Reason)
+	case protocol.TypeWatchEvents:
+		return n.watchEvents(frame)
+	case protocol.TypeWatchNote:
+		return n.watchNote(frame)
 	default:
 		return fmt.Errorf("unexpected message of type %d", t)
 	}
@@ -521,6 +527,7 @@ func (n *conn) fail(err error) {
 		a.done <- struct{}{}
 	}
 	endUnsent(unsent, errConnClosed)
+	n.loseWatches()
 	n.client.refresher.search()
 }
 
@@ -561,7 +568,7 @@ func (n *conn) sweep(now time.Duration) bool {
 	case probe:
 		n.requestTable(now)
 	}
-	return busy
+	return n.sweepWatches(now) || busy
 }
 
 // requestTable asks the member for its table. The answer also shows that the member is

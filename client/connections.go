@@ -152,6 +152,10 @@ type Stats struct {
 	Backlog      int    // calls that wait until they may be sent; none of them was sent
 	HeldBack     int    // waiting calls queued in the client: too many of the same wait at the grid
 	SessionsLost uint64 // sessions that were lost
+	Watches      int
+	WatchResumes uint64 // registrations of watches that have ended, and were made anew elsewhere
+	WatchGaps    uint64 // partitions of watches in which events were missing,
+	WatchRelists uint64 // and those whose entries came anew then
 	Epoch        protocol.Epoch
 }
 
@@ -159,5 +163,6 @@ type Stats struct {
 func (c *Client) Stats() Stats {
 	s := Stats{SessionsLost: c.sessions.lost.Load(), Epoch: c.table.epoch(), HeldBack: c.admission.heldBack()}
 	c.conns.count(&s)
+	c.watchers.count(&s)
 	return s
 }

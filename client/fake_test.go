@@ -39,6 +39,7 @@ type fakeMember struct {
 	keep     bool
 	asked    int  // for the table
 	silent   bool // such questions are not answered
+	controls []protocol.WatchControl
 }
 
 type fakeConn struct {
@@ -295,6 +296,14 @@ func (c *fakeConn) take(frame []byte) error {
 		if !silent {
 			c.send(protocol.Encode(&table))
 		}
+	case protocol.TypeWatchControl:
+		var w protocol.WatchControl
+		if err := w.Decode(frame); err != nil {
+			return err
+		}
+		m.mu.Lock()
+		m.controls = append(m.controls, w)
+		m.mu.Unlock()
 	case protocol.TypeAdmin:
 		var q protocol.AdminRequest
 		if err := protocol.Decode(frame, &q); err != nil {

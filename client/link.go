@@ -17,11 +17,13 @@ type member struct {
 	id       protocol.MemberID // 0: the seeds
 	ordinary link
 	waiting  [waitLanes]link // by lane
+	watching link            // for watches
 }
 
 func newMember(c *Client, id protocol.MemberID) *member {
 	m := &member{id: id}
 	m.ordinary = link{client: c, member: id}
+	m.watching = link{client: c, member: id}
 	for i := range m.waiting {
 		m.waiting[i] = link{client: c, member: id, waiting: true}
 	}

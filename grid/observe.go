@@ -14,6 +14,7 @@ import (
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups"
 	"github.com/quorate/quorate/shardgroups/groupstate"
+	"github.com/quorate/quorate/shardgroups/hub"
 	"github.com/quorate/quorate/shardgroups/systemstate"
 	"github.com/quorate/quorate/structures"
 )
@@ -216,6 +217,7 @@ func (m *Member) addGroups(out web.Metrics, h *shardgroups.Host, refused map[pro
 	out.Add("group_applied", float64(h.System().Applied()), system)
 	out.Add("sessions", float64(h.System().Sessions()))
 	var sum meters
+	var watches hub.Stats
 	var repeats, reads, piggybacked, entries, snapshots uint64
 	for _, g := range h.Groups() {
 		s := g.Status()
@@ -233,7 +235,9 @@ func (m *Member) addGroups(out web.Metrics, h *shardgroups.Host, refused map[pro
 		repeats, entries, snapshots = repeats+s.Repeats, entries+s.Entries, snapshots+s.Snapshots
 		reads, piggybacked = reads+s.Reads, piggybacked+s.Piggybacked
 		sum.add(g.Meters())
+		watches.Add(g.Hub().Stats())
 	}
+	addWatches(out, &watches)
 	out.Add("repeats_total", float64(repeats))
 	out.Add("entries_total", float64(entries))
 	out.Add("snapshots_total", float64(snapshots))
@@ -357,5 +361,18 @@ func (m *Member) addProcess(out web.Metrics) {
 		out.Add("disk_free_bytes", float64(d.Free))
 		out.Add("disk_size_bytes", float64(d.Size))
 		out.Add("disk_level", float64(d.Level))
+	}
+}
+
+// addWatches adds what the hubs of this member's groups say together.
+func addWatches(out web.Metrics, s *hub.Stats) {
+	out.Add("watches", float64(s.Watches))
+	out.Add("watches_behind", float64(s.Behind))
+	out.Add("watch_events_total", float64(s.Events))
+	out.Add("watch_bytes_total", float64(s.Bytes))
+	out.Add("watch_frames_total", float64(s.Frames))
+	out.Add("watch_syncs_total", float64(s.Syncs))
+	for reason, n := range s.Gaps {
+		out.Add("watch_gaps_total", float64(n), reason)
 	}
 }

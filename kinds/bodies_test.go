@@ -70,6 +70,9 @@ func TestBodies(t *testing.T) {
 	}
 	want += fmt.Sprintf("\n# %s (kind %d)\n%s", transactions.Name, transactions.ID, r.text.String())
 	for _, o := range structures.Control().Ops {
+		if o.Op == protocol.OpWatch { // no group carries it out: golden.txt of package protocol has its messages
+			continue
+		}
 		if !strings.Contains(want, "\ncontrol "+o.Name+": ") {
 			t.Errorf("%s is not carried out", o.Name)
 		}

@@ -15,6 +15,9 @@ var messages = []message{
 	{protocol.TypeSession, "session", true, "opens, keeps or closes a session"},
 	{protocol.TypeAdmin, "admin", true, "an operator's question"},
 	{protocol.TypePeer, "peer", false, "a member's question to another; no part of the client protocol"},
+	{protocol.TypeWatchEvents, "watch_events", false, "events of watches"},
+	{protocol.TypeWatchNote, "watch_note", false, "what else there is to say of a watch"},
+	{protocol.TypeWatchControl, "watch_control", true, "credit, the end, or a probe of a watch"},
 }
 
 var helloFlags = []number{

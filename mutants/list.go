@@ -48,6 +48,21 @@ const (
 	AcknowledgedEarly   Bug = "acknowledged-early"
 	LateGrantKept       Bug = "late-grant-kept"
 
+	// Watches, at the member and at the client.
+	WatchSplitLost    Bug = "watch-split-lost"
+	WatchGapSilent    Bug = "watch-gap-silent"
+	LostUnnoticed     Bug = "lost-unnoticed"
+	WatchFromDeposed  Bug = "watch-from-deposed"
+	ListChangeLost    Bug = "list-change-lost"
+	ListDuplicate     Bug = "list-duplicate"
+	SyncUnconfirmed   Bug = "sync-unconfirmed"
+	SyncOvertakes     Bug = "sync-overtakes"
+	BookmarkForgotten Bug = "bookmark-forgotten"
+	RowGoneUntold     Bug = "row-gone-untold"
+	WatchTwoStreams   Bug = "watch-two-streams"
+	MoreIgnored       Bug = "more-ignored"
+	WatchResumeOff    Bug = "watch-resume-off-by-one"
+
 	// The structures.
 	PermitTwice      Bug = "permit-twice"
 	PermitLeaked     Bug = "permit-leaked"
@@ -146,6 +161,19 @@ var All = []Mutant{
 	{TxnGrantedEarly, "a call that waits is answered by a transaction that is then refused", "shardgroups/groupstate", "TestTxn_Undone", 0},
 	{TxnGrowsUnseen, "a transaction that grows passes while memory is short", "shardgroups/groupstate", "TestTxn_Grows", 0},
 	{GuardUnchecked, "a mutation with IfHeld is applied after the hold has ended", "structures/txn", "TestIfHeld", 0},
+	{WatchSplitLost, "a watch forgets how much of a split mutation it was sent", "shardgroups/hub", "TestWatch_ListWhileWriting", 0},
+	{WatchGapSilent, "a watch is not told that events are missing", "shardgroups/hub", "TestWatch_Gaps", 0},
+	{LostUnnoticed, "a position of before a loss is taken for one of now", "shardgroups/hub", "TestWatch_Gaps", 0},
+	{WatchFromDeposed, "a watch begins before its leader is confirmed", "shardgroups/hub", "TestWatch_Deposed", 0},
+	{ListChangeLost, "a change of an entry that was listed is left out", "shardgroups/hub", "TestWatch_ListWhileWriting", 0},
+	{ListDuplicate, "a change comes before the page that has it", "shardgroups/hub", "TestWatch_ListWhileWriting", 0},
+	{SyncUnconfirmed, "a probe is answered by a leader that is not confirmed", "shardgroups/hub", "TestWatch_Probe", 0},
+	{SyncOvertakes, "a probe is answered before what it is about", "shardgroups/hub", "TestWatch_Probe", 0},
+	{BookmarkForgotten, "a quiet watch is not told where it is", "grid/gridtest", "TestWatch_Quiet", 0},
+	{RowGoneUntold, "a watch of a row is not told that it is gone", "shardgroups/hub", "TestWatch_Row", 0},
+	{WatchTwoStreams, "late frames of an old leader are taken in", "structures/watch", "TestStream_Resumes", 0},
+	{MoreIgnored, "half of a mutation is yielded", "structures/watch", "TestStream_WholeMutations", 0},
+	{WatchResumeOff, "a watch goes on one version too early", "structures/watch", "TestStream_Resumes", 0},
 	{AckBeforeCommit, "a write is acknowledged before it is committed", "grid/gridtest", "TestMinoritySide", 0},
 	{LatePiggyback, "a read is piggybacked on an entry that was proposed before it arrived", "shardgroups", "TestGroup_LateRead_Entry", 0},
 	{ReadIndexReused, "a read is answered by a ReadIndex that was asked before it came", "shardgroups", "TestGroup_LateRead_Round", 0},

@@ -69,6 +69,17 @@ func hot[T any, P interface {
 	}
 }
 
+// message is hot for a message that is told from others by its type.
+func message[T any, P interface {
+	*T
+	Append([]byte) []byte
+	Decode([]byte) error
+}, M any](name string, v T, mirror func(T) M) sample {
+	s := hot[T, P](name, v, mirror)
+	s.typed = true
+	return s
+}
+
 // control is a message that Encode encodes.
 func control[T any](name string, v T) sample {
 	return sample{
@@ -152,6 +163,22 @@ func samples() []sample {
 				return &got, err
 			},
 		},
+		message("watch events", WatchEvents{IDs: []uint64{7, 1 << 20}, Sections: []WatchSection{
+			{Partition: 3, Version: 1<<48 | 70_000, Skip: 2, Events: []WatchEvent{
+				{Type: 1, Flags: WatchMore, Version: 70_000, Previous: 5, Key: []byte{KeyText, 'a'}, Value: []byte{1, 7}, Old: []byte{1, 6}},
+				{Type: 9, Version: 70_001},
+				{Type: 1, Flags: WatchListed, Version: 70_002, Previous: 1500, Key: []byte{KeyText, 'b'}, Value: []byte{1, 8}},
+			}},
+			{Partition: 270, Version: 9},
+		}}, mirrorWatchEvents),
+		message("watch note", WatchNote{
+			ID: 7, What: WatchGap, N: GapCompacted, Parts: []WatchPosition{{3, 70_000}}, Detail: (&Problem{Detail: "no", Leader: 2}).Append(nil),
+		}, mirrorWatchNote),
+		message("watch control", WatchControl{ID: 7, Action: WatchCredit, N: 65_536}, mirrorWatchControl),
+		hot("watch", Watch{
+			Kind: 1, Options: WatchKeysOnly, From: []byte{KeyText, 'a'}, To: []byte{KeyText, 'b'}, Types: 6, Credit: 65_536,
+			Parts: []WatchPart{{Partition: 3, Start: WatchCurrent, Version: 70_000, Skip: 1, Listed: []byte{KeyText, 'a', 'b'}}, {Partition: 4, Start: WatchNow}},
+		}, mirrorWatch),
 		control("hello", Hello{
 			Type: TypeHello, Oldest: 1, Newest: 1, Cluster: "prod", Client: client, Name: "billing",
 			Flags: HelloForward | HelloRoute | HelloNoTables, SessionTTL: 10_000,

@@ -4,7 +4,8 @@ package protocol
 // again.
 type MessageType uint8
 
-// The message types. A client sends the odd ones.
+// The message types. A client sends the odd ones. 15, 17 and 19, and 16, are kept for
+// logins.
 const (
 	TypeHello        MessageType = 1
 	TypeWelcome      MessageType = 2
@@ -17,6 +18,9 @@ const (
 	TypeSession      MessageType = 9
 	TypeAdmin        MessageType = 11
 	TypePeer         MessageType = 13
+	TypeWatchEvents  MessageType = 18
+	TypeWatchNote    MessageType = 20
+	TypeWatchControl MessageType = 21
 )
 
 // PeekType returns the type of an encoded message and 0 for anything else.
@@ -50,11 +54,13 @@ const (
 type Op uint8
 
 // The operations of KindControl. Of OpCancel and OpConfirm the request's Caller names
-// the call that is meant; both are idempotent. OpNames is a read.
+// the call that is meant; both are idempotent. OpNames is a read. So is OpWatch, which
+// registers a watch, and is not carried out by a group's state.
 const (
 	OpCancel  Op = 1 // withdraw a waiting call, or return the reply it has had
 	OpConfirm Op = 2 // take what was reserved for a call
 	OpNames   Op = 3 // list the structures of a kind in a partition
+	OpWatch   Op = 4 // register a watch
 )
 
 // Flags of a Request.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups/groupstate"
+	"github.com/quorate/quorate/shardgroups/hub"
 	"github.com/quorate/quorate/structures"
 	"github.com/quorate/quorate/structures/dcounter"
 	"github.com/quorate/quorate/structures/dmap"
@@ -29,6 +30,7 @@ func machineAlone() *groupMachine {
 		state: groupstate.New([]structures.Kind{dmap.Kind(), dcounter.Kind(), dsemaphore.Kind(), dqueue.Kind()}),
 	}
 	g.proposer.group, g.proposer.host = g, h
+	g.hub = hub.New(watchSource{g})
 	g.proposer.inFlight, g.proposer.wake = map[uint64]*entry{}, make(chan struct{}, 1)
 	g.leader.Store(&Leader{})
 	return &groupMachine{g}

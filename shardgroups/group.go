@@ -10,6 +10,7 @@ import (
 
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups/groupstate"
+	"github.com/quorate/quorate/shardgroups/hub"
 	"github.com/quorate/quorate/structures"
 )
 
@@ -42,6 +43,7 @@ type Group struct {
 
 	proposer proposer
 	restorer restorer
+	hub      *hub.Hub // of the watches that this replica serves
 	stats    groupStats
 }
 
@@ -69,6 +71,7 @@ func newGroup(h *Host, spec GroupSpec) *Group {
 	}
 	g.proposer.init(g)
 	g.restorer.group = g
+	g.hub = hub.New(watchSource{g})
 	g.onPanic = g.panicked
 	g.state = g.newState()
 	g.kinds = g.state.Kinds()
@@ -118,6 +121,10 @@ func (g *Group) Submit(q *Request) {
 	if q.Arrived.IsZero() {
 		q.Arrived = time.Now()
 	}
+	if q.confirms {
+		g.lead(q)
+		return
+	}
 	if r := g.check(&q.Request); r.Code != protocol.CodeOK {
 		q.answer(r, 0)
 		return
@@ -151,6 +158,15 @@ func (g *Group) Submit(q *Request) {
 		return
 	}
 	g.proposer.enter(q)
+}
+
+// lead takes in a request that asks for nothing but whether this replica leads.
+func (g *Group) lead(q *Request) {
+	if g.Leader().Self {
+		g.proposer.enter(q)
+		return
+	}
+	g.refuseFollower(q)
 }
 
 // check decides whether a request is well formed, and has reached the group that owns
@@ -210,6 +226,7 @@ func (g *Group) setLeader(l Leader) {
 		g.proposer.release()
 	}
 	g.proposer.poke()
+	g.hub.Applied()
 }
 
 // stepDown answers all callers that wait for this replica.
@@ -233,6 +250,7 @@ func (g *Group) close() {
 	}
 	g.leader.Store(&Leader{})
 	g.stepDown()
+	g.hub.Close()
 }
 
 var (

@@ -106,6 +106,8 @@ type Request struct {
 
 	group *Group // that it was submitted to
 	cost  int    // of a mutation: the most that it may cost
+	// confirms marks a read that asks for nothing but the confirmation that all reads need.
+	confirms bool
 }
 
 // Host is one member's Raft engine with its replicas.
@@ -273,6 +275,7 @@ func (h *Host) StartGroup(spec GroupSpec, fresh bool) error {
 	if g != nil {
 		h.groups[spec.Group] = g
 		g.proposer.start()
+		g.hub.Start()
 	}
 	h.events.again() // the leader may have been reported before the group was added
 	return nil

@@ -5,6 +5,7 @@ import (
 
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups/groupstate"
+	"github.com/quorate/quorate/shardgroups/hub"
 )
 
 // maxReadRounds is how many ReadIndex rounds of a group may be in progress.
@@ -131,6 +132,10 @@ func (g *Group) readSome(batch []*Request, asked time.Time) int {
 			answers = append(answers, protocol.Reply{ID: q.ID, Code: protocol.CodeExpired})
 			continue
 		}
+		if q.confirms {
+			answers = append(answers, protocol.Reply{ID: q.ID})
+			continue
+		}
 		res, v := r.Read(g.state, &q.Request)
 		answers = append(answers, protocol.Reply{ID: q.ID, Code: res.Code, Version: v, Body: res.Body})
 		if size += len(res.Body); size > maxAnswerBytes || r.Cost() > maxLooks {
@@ -146,4 +151,53 @@ func (g *Group) readSome(batch []*Request, asked time.Time) int {
 		q.Done(answers[i])
 	}
 	return len(answers)
+}
+
+// Watch registers a watch for a request with protocol.OpWatch, after a look at it. The
+// sink gets the answer, and what is watched until it is dropped or the watch has ended.
+func (g *Group) Watch(sink hub.Sink, q *protocol.Request) {
+	gate := groupstate.Gate{Kinds: g.kinds, Limits: g.host.cfg.Limits, Level: g.level.Load()}
+	w, r := gate.CheckWatch(q)
+	if r.Code != protocol.CodeOK {
+		sink.Reply(protocol.Reply{ID: q.ID, Code: r.Code, Body: r.Body})
+		sink.Forgotten(q.ID)
+		return
+	}
+	g.hub.Watch(sink, q, w)
+}
+
+// Hub returns what serves the group's watches.
+func (g *Group) Hub() *hub.Hub { return g.hub }
+
+// watchSource is the replica as its hub sees it.
+type watchSource struct{ g *Group }
+
+var _ hub.Source = watchSource{}
+
+func (s watchSource) View(f func(groupstate.Watched)) {
+	s.g.mu.RLock()
+	defer s.g.mu.RUnlock()
+	f(s.g.state.Watched())
+}
+
+func (s watchSource) Term() uint64 {
+	if l := s.g.Leader(); l.Self {
+		return l.Term
+	}
+	return 0
+}
+
+func (s watchSource) Leader() protocol.MemberID {
+	l := s.g.Leader()
+	if l.Replica == 0 || l.Self {
+		return 0
+	}
+	return s.g.host.memberOf(s.g.id, l.Replica)
+}
+
+func (s watchSource) Confirm(done func(protocol.Code)) {
+	s.g.Submit(&Request{
+		Request: protocol.Request{Flags: protocol.FlagRead, Kind: protocol.KindControl, Op: protocol.OpWatch},
+		Done:    func(r protocol.Reply) { done(r.Code) }, confirms: true,
+	})
 }

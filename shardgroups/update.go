@@ -82,6 +82,7 @@ func (m *groupMachine) Update(entries []sm.Entry) ([]sm.Entry, error) {
 		}
 	}
 	g.proposer.poke()
+	g.hub.Applied()
 	return entries, nil
 }
 
@@ -260,6 +261,7 @@ func (m *groupMachine) RecoverFromSnapshot(r io.Reader, _ []sm.SnapshotFile, sto
 	m.g.proposer.endsApplied, m.g.proposer.owned, m.g.proposer.endings = ends, owned, 0
 	m.g.proposer.sessions.forgetKnown()
 	m.g.proposer.mu.Unlock()
+	m.g.hub.Applied()
 	return nil
 }
 

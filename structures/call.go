@@ -70,6 +70,9 @@ type Invoker interface {
 	// InvokeAll carries out many calls, one frame a member. Each is an operation
 	// of its own; the i-th answer is that of calls[i].
 	InvokeAll(ctx context.Context, calls []Call) ([]Reply, []error)
+	// Watch begins a watch. It goes on by itself, at whichever member leads, until its
+	// stream is closed or has returned an error.
+	Watch(ctx context.Context, spec WatchSpec) (WatchStream, error)
 	// Partition returns the partition of a key of a structure, encoded as AppendKey
 	// does. For a structure without keys it is nil.
 	Partition(name string, key []byte) protocol.PartitionID

@@ -103,6 +103,10 @@ func Control() Kind {
 				Op: protocol.OpNames, Name: "names", Body: "[kind: u8, from: tstr, most: uint]", Result: "[next: tstr, * (name: tstr, length: int, bytes: uint)]",
 				Read: true, Right: RightRead, Route: RoutePart(),
 			},
+			{
+				Op: protocol.OpWatch, Name: "watch", Body: "[kind: u8, options: uint, from: bstr, to: bstr, types: uint, credit: uint, [* [partition: uint, start: uint, version: uint, skip: uint, listed: bstr]]]", Result: "[* [partition: uint, version: uint]]",
+				Read: true, Right: RightRead, Route: RoutePart(),
+			},
 		},
 	}
 }

@@ -48,6 +48,10 @@ func (notReady) InvokeAll(_ context.Context, calls []Call) ([]Reply, []error) {
 	return make([]Reply, len(calls)), errs
 }
 
+func (notReady) Watch(_ context.Context, spec WatchSpec) (WatchStream, error) {
+	return nil, &quorate.Error{Op: spec.Verb, Object: spec.Object(), Cause: errNotReady}
+}
+
 func (notReady) Partition(string, []byte) protocol.PartitionID { return 0 }
 
 func (notReady) Partitions() int { return 1 }

@@ -28,6 +28,9 @@ type Kind struct {
 	Settings []SettingInfo // by name, ascending
 	Tests    []TestInfo    // conditions of transactions, by number, ascending; AllTests has the others
 	Watch    WatchMode
+	// FirstEntry is, of a kind whose Watch is WatchEntries, the key of the first row
+	// that can be an entry: those before are the structure's own.
+	FirstEntry []byte
 
 	// Cost returns what an operation with a checked body may cost at most beyond a
 	// plain one: one for each row that it reads or writes, and for each event. A plain

@@ -1,6 +1,7 @@
 package structures
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/quorate/quorate/protocol"
@@ -185,6 +186,27 @@ const (
 	EventEvicted   EventType = 10 // to stay within the size of the structure
 )
 
+// What only watchers see, and no history has.
+const (
+	EventCurrent  EventType = 32 // an entry that is there, not a change
+	EventSynced   EventType = 33 // all that was there when the watch, or a list of it, began has come
+	EventProgress EventType = 34 // all that was acknowledged when its probe was sent has come
+	EventGap      EventType = 35 // changes of one partition are missing; its entries come anew
+)
+
+var eventNames = map[EventType]string{
+	EventPut: "put", EventRemoved: "removed", EventExpired: "expired", EventCleared: "cleared", EventSessionEnded: "ended",
+	EventDestroyed: "destroyed", EventEvicted: "evicted", EventCurrent: "current", EventSynced: "synced", EventProgress: "progress", EventGap: "gap",
+}
+
+// String names the type: "put", "removed".
+func (t EventType) String() string {
+	if name := eventNames[t]; name != "" {
+		return name
+	}
+	return fmt.Sprintf("event %d", uint8(t))
+}
+
 // Event is one change of an entry, as watchers see it. Its version is that of the
 // mutation that emitted it.
 type Event struct {
@@ -194,4 +216,31 @@ type Event struct {
 	Previous protocol.Version // of the entry before; 0: there was none
 	// Old is the value before, if the settings of the structure ask for it.
 	Old []byte
+}
+
+// Base is embedded by a Machine whose rows have no deadlines and no owners and
+// whose calls never wait. The methods that such a Machine never meets panic.
+type Base struct{}
+
+// Due panics: no row has a deadline.
+func (Base) Due(Env, []byte, Row) { panic("structures: bug: a row is due, none has a deadline") }
+
+// Ended panics: no row has an owner.
+func (Base) Ended(Env, []byte, Row) { panic("structures: bug: an owner has ended, no row has one") }
+
+// Confirmed panics: no row is reserved.
+func (Base) Confirmed(Env, []byte, Row) { panic("structures: bug: confirmed, no row is reserved") }
+
+// Withdrawn panics: no call waits.
+func (Base) Withdrawn(Env) { panic("structures: bug: withdrawn, no call waits") }
+
+// Len returns 0.
+func (Base) Len(View) int64 { return 0 }
+
+// MaxWait is the longest wait that has an end.
+const MaxWait = 10 * 365 * 24 * time.Hour
+
+// WaitMilliseconds returns d as a wait on the wire, where 0 has no end.
+func WaitMilliseconds(d time.Duration) int64 {
+	return int64((min(d, MaxWait) + time.Millisecond - 1) / time.Millisecond)
 }

@@ -76,3 +76,11 @@ func (c *Cluster) Snapshot(i int) {
 		}
 	}
 }
+
+// Watches returns how many watches a member serves.
+func (c *Cluster) Watches(i int) (n int) {
+	for _, g := range c.host(i).Groups() {
+		n += g.Hub().Stats().Watches
+	}
+	return n
+}

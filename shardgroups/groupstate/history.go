@@ -163,7 +163,7 @@ func (h *history) after(v protocol.Version, f func(e *event) bool) {
 }
 
 // Position is the position of a reader in a partition's history: it has read the events
-// of all mutations whose end is at most Version, and Skip events after them.
+// of all mutations whose end is at most Version, and Skip events after them (WATCH-1).
 type Position struct {
 	Version protocol.Version
 	Skip    int

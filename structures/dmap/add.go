@@ -123,7 +123,7 @@ func (m *Map[K, V]) Update(ctx context.Context, k K, f func(old V, exists bool) 
 		if !errors.Is(err, ErrConflict) {
 			return none, err
 		}
-		if err := m.backOff(ctx, try); err != nil {
+		if err := backOff(ctx, &m.handle, try); err != nil {
 			return none, err
 		}
 	}
@@ -150,10 +150,10 @@ func (m *Map[K, V]) create(ctx context.Context, k K, v V, opts []PutOption) erro
 }
 
 // backOff waits a random time before another try, longer on average each time.
-func (m *Map[K, V]) backOff(ctx context.Context, try int) error {
+func backOff(ctx context.Context, h *structures.Handle, try int) error {
 	const first, longest = time.Millisecond, 100 * time.Millisecond
 	if !contexts.Pause(ctx, rand.N(min(first<<min(try, 10), longest))) {
-		return m.handle.Fail("update", contexts.Err(ctx), "others wrote the entry meanwhile")
+		return h.Fail("update", contexts.Err(ctx), "others wrote the entry meanwhile")
 	}
 	return nil
 }

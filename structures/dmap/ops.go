@@ -98,10 +98,11 @@ var codes = []structures.CodeInfo{
 }
 
 var settingInfos = []structures.SettingInfo{
+	{Name: "keep-old", Type: structures.SettingInt, Help: "1: watches can ask for the values before; 0: they are not kept"},
 	{Name: "ttl", Type: structures.SettingDuration, Help: "time to live of entries that are written without one; 0: they do not end"},
 }
 
-var ttlSetting = &settingInfos[0]
+var oldSetting, ttlSetting = &settingInfos[0], &settingInfos[1]
 
 // A TTL on the wire is milliseconds, or one of these. Times left are
 // milliseconds, 0: no end.

@@ -119,6 +119,12 @@ func checkTTL(d time.Duration) error {
 // Setting is one of the settings of a map: see [Map.Configure].
 type Setting = structures.Setting
 
+// KeepOld keeps the value before in the history of the map, for watches with [OldValues],
+// up to 1 MiB a mutation. They take room that older changes would have.
+func KeepOld() Setting {
+	return Setting{Name: oldSetting.Name, Value: structures.SettingValue{Int: 1}}
+}
+
 // DefaultTTL is the TTL of entries that are written without a TTL option. The default,
 // 0, gives them no end. Anything else below 100 ms is [quorate.ErrInvalid].
 func DefaultTTL(d time.Duration) Setting {

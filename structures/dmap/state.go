@@ -16,7 +16,7 @@ func Kind() structures.Kind {
 	return structures.Kind{
 		ID: 1, Name: "map", Level: 1, Machine: machine{}, Cost: cost,
 		Doc:  "Keys with values, spread over the partitions, each with a version and, if wanted, a time to live",
-		Unit: "entries", Keyed: true, Watch: structures.WatchEntries,
+		Unit: "entries", Keyed: true, Watch: structures.WatchEntries, FirstEntry: firstEntry,
 		Ops: ops, Rules: rules, Codes: codes, Settings: settingInfos, Tests: tests,
 	}
 }
@@ -75,6 +75,9 @@ func (machine) Check(op protocol.Op, body []byte) error {
 
 // CheckSettings implements structures.Configurer.
 func (machine) CheckSettings(s *structures.Settings) error {
+	if n := s.Value(oldSetting).Int; n != 0 && n != 1 {
+		return fmt.Errorf("%w: keep-old is 0 or 1, not %d", quorate.ErrInvalid, n)
+	}
 	switch ms := s.Value(ttlSetting).Int; {
 	case ms == ttlDefault, ms >= minTTL.Milliseconds() && ms <= maxTTL.Milliseconds():
 		return nil
@@ -229,6 +232,19 @@ type edit struct {
 	loaded bool
 	count  uint64 // of rows before, once loaded
 	more   int64  // rows put less rows removed
+	old    int    // bytes of old values that events have
+}
+
+// maxOld bounds the old values of the events of a mutation, in bytes.
+const maxOld = 1 << 20
+
+// before returns the value of an entry for the event of its change, if the map keeps it.
+func (e *edit) before(s slot) []byte {
+	if set := e.env.Settings(); set == nil || !s.live || set.Value(oldSetting).Int == 0 || e.old+len(s.row.Value) > maxOld {
+		return nil
+	}
+	e.old += len(s.row.Value)
+	return s.row.Value
 }
 
 func (e *edit) look(key []byte) slot {
@@ -256,14 +272,16 @@ func (e *edit) put(s slot, value []byte, deadline protocol.LogTime) {
 	if !s.live && !s.due {
 		e.more++
 	}
+	old := e.before(s)
 	e.env.Put(s.key, structures.Row{Value: value, Deadline: deadline})
-	e.env.Emit(structures.Event{Type: structures.EventPut, Key: s.key, Value: value, Previous: previous})
+	e.env.Emit(structures.Event{Type: structures.EventPut, Key: s.key, Value: value, Previous: previous, Old: old})
 }
 
 func (e *edit) remove(s slot) {
 	e.more -= mutantRemoved(1)
+	old := e.before(s)
 	e.env.Delete(s.key)
-	e.env.Emit(structures.Event{Type: structures.EventRemoved, Key: s.key, Previous: s.row.Version})
+	e.env.Emit(structures.Event{Type: structures.EventRemoved, Key: s.key, Previous: s.row.Version, Old: old})
 }
 
 func (e *edit) finish() {

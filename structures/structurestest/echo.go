@@ -3,6 +3,7 @@ package structurestest
 import (
 	"context"
 
+	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
 )
@@ -23,6 +24,11 @@ func (e Echo) InvokeAll(_ context.Context, calls []structures.Call) ([]structure
 		replies[i] = structures.Reply(e)
 	}
 	return replies, make([]error, len(calls))
+}
+
+// Watch returns the answer's error: an Echo pushes nothing.
+func (e Echo) Watch(_ context.Context, spec structures.WatchSpec) (structures.WatchStream, error) {
+	return nil, &quorate.Error{Op: spec.Verb, Object: spec.Object(), Cause: quorate.ErrUnsupported}
 }
 
 // Partition returns 0.

@@ -17,6 +17,8 @@ type panics struct{ testing.TB }
 
 func (panics) Helper() {}
 
+func (panics) Cleanup(func()) {} // an example ends with its process
+
 func (panics) Errorf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
 
 func (panics) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }

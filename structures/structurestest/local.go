@@ -13,6 +13,7 @@ import (
 	"github.com/quorate/quorate/partition"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups/groupstate"
+	"github.com/quorate/quorate/shardgroups/hub"
 	"github.com/quorate/quorate/structures"
 )
 
@@ -33,6 +34,7 @@ type Local struct {
 	observe func(q *protocol.Request, r structures.Result)
 	last    localReply // to the request that is being applied
 	clients []*Client
+	hub     *hub.Hub // of watches; nil: nobody watches
 }
 
 // localCall is a mutation that has no answer yet.
@@ -68,6 +70,9 @@ func (l *Local) apply(fill func(*groupstate.Builder)) {
 	fill(&b)
 	if err := l.state.Apply(b.Bytes(), (*localSink)(l)); err != nil {
 		l.t.Errorf("apply: %v", err)
+	}
+	if l.hub != nil {
+		l.hub.Applied()
 	}
 }
 

@@ -40,6 +40,7 @@ type clientConn struct {
 	forward forwarder
 	now     time.Time // when the burst of requests that is read began
 
+	watches  watches
 	sessions atomic.Int64 // requests on sessions in flight
 	seen     seen         // of the server's sweep
 }
@@ -54,6 +55,7 @@ func newClientConn(s *Server, conn net.Conn) *clientConn {
 	}
 	c.frames = protocol.NewFrameReader(c.shake, protocol.MaxHandshakeFrame)
 	c.frames.Grow = s.grow
+	c.watches.c, t.watches = c, &c.watches
 	return c
 }
 
@@ -101,6 +103,7 @@ func (s *Server) serveClient(conn net.Conn) {
 	if c.kept != nil {
 		s.keeper.leave(c.client)
 	}
+	c.watches.end()
 	c.traffic.finish()
 	<-writer
 	_ = conn.Close() // perhaps a second time
@@ -268,6 +271,8 @@ func (c *clientConn) dispatch(b []byte) error {
 		return c.tables.slowDown()
 	case protocol.TypeAdmin:
 		return c.admin(b)
+	case protocol.TypeWatchControl:
+		return c.watchControl(b)
 	default:
 		return fmt.Errorf("%w: unknown message", protocol.ErrMalformed)
 	}
@@ -311,11 +316,16 @@ func (c *clientConn) submit(q *shardgroups.Request) {
 	}
 	q.Arrived = c.now
 	route := &routes.Partitions[q.Partition]
-	if c.forwards() && c.forward.forward(route, q.ID, q.Flags, q.Raw) {
+	asks := unanswered{flags: q.Flags, watch: q.Kind == protocol.KindControl && q.Op == protocol.OpWatch}
+	if c.forwards() && c.forward.forward(route, q.ID, asks, q.Raw) {
 		return
 	}
 	if route.Group == nil {
 		c.traffic.refuse(c.notLeader(protocol.Reply{ID: q.ID, Code: protocol.CodeNotLeader, Epoch: routes.Epoch}, route.ID))
+		return
+	}
+	if asks.watch {
+		c.watches.register(&q.Request, route.Group)
 		return
 	}
 	q.Done = c.doneFor(doneKey{route.ID, q.Flags&protocol.FlagRead != 0})
@@ -384,7 +394,7 @@ func (c *clientConn) session(b []byte) error {
 	}
 	c.traffic.begin(q.ID, 0)
 	route := Route{ID: protocol.SystemGroup}
-	if c.forwards() && c.forward.forward(&route, q.ID, 0, b) {
+	if c.forwards() && c.forward.forward(&route, q.ID, unanswered{}, b) {
 		return nil
 	}
 	if n := c.sessions.Load(); n >= maxSessions || n >= fairSessions && c.s.sessions.Load() >= crowdedSessions {

@@ -29,13 +29,15 @@ type pipe struct {
 	dead    bool
 	queue   [][]byte // requests not yet written
 	pending map[uint64]unanswered
-	bytes   int // of pending
+	bytes   int                 // of pending
+	watches map[uint64]struct{} // that the other member serves
 }
 
 // unanswered is a request without reply.
 type unanswered struct {
 	flags protocol.Flags
 	bytes int
+	watch bool // it registers a watch
 }
 
 // forwarder forwards the requests of one client connection, by a pipe to each
@@ -48,8 +50,8 @@ type forwarder struct {
 
 // forward sends a request to its group's leader if that is another member. It is
 // false if the request is to be handled here.
-func (f *forwarder) forward(route *Route, id uint64, flags protocol.Flags, raw []byte) bool {
-	if route.Group != nil && (route.Group.Leader().Self || flags&protocol.FlagStale != 0) {
+func (f *forwarder) forward(route *Route, id uint64, q unanswered, raw []byte) bool {
+	if route.Group != nil && (route.Group.Leader().Self || q.flags&protocol.FlagStale != 0) {
 		return false
 	}
 	b := f.s.cfg.Backend
@@ -76,7 +78,7 @@ func (f *forwarder) forward(route *Route, id uint64, flags protocol.Flags, raw [
 		f.pipes[leader] = p
 		go p.run(address)
 	}
-	p.send(id, flags, raw, len(f.pipes)+1)
+	p.send(id, q, raw, len(f.pipes)+1)
 	return true
 }
 
@@ -98,13 +100,14 @@ func (f *forwarder) await() {
 // groups. The pipes of a connection share what it may have in flight, and one share is
 // always left for further pipes: so a leader that does not answer does not keep
 // requests for other leaders from being read.
-func (p *pipe) send(id uint64, flags protocol.Flags, raw []byte, shares int) {
+func (p *pipe) send(id uint64, q unanswered, raw []byte, shares int) {
 	p.mu.Lock()
 	full := len(p.pending) >= int(p.s.cfg.Limits.InFlight)/shares ||
 		p.bytes > 0 && p.bytes+len(raw) > maxInboundConn/shares
 	dead := p.dead
 	if !full && !dead {
-		p.pending[id] = unanswered{flags, len(raw)}
+		q.bytes = len(raw)
+		p.pending[id] = q
 		p.bytes += len(raw)
 		p.queue = append(p.queue, raw)
 	}
@@ -138,15 +141,14 @@ func (p *pipe) take() []byte {
 	return raw
 }
 
-// answered removes a request from those without reply, and reports whether it was one
-// of them.
-func (p *pipe) answered(id uint64) bool {
+// answered removes a request from those without reply, if it is one of them.
+func (p *pipe) answered(id uint64) (q unanswered, ours bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	q, ours := p.pending[id]
+	q, ours = p.pending[id]
 	delete(p.pending, id)
 	p.bytes -= q.bytes
-	return ours
+	return q, ours
 }
 
 func (p *pipe) isDead() bool {
@@ -231,15 +233,26 @@ func (p *pipe) read(conn net.Conn) {
 		if err != nil {
 			return
 		}
-		if protocol.PeekType(b) != protocol.TypeReply {
+		switch protocol.PeekType(b) {
+		case protocol.TypeReply:
+		case protocol.TypeWatchEvents, protocol.TypeWatchNote:
+			if p.pushed(b) != nil {
+				return
+			}
+			continue
+		default:
 			continue
 		}
 		var r protocol.Reply
 		if r.Decode(b) != nil {
 			return
 		}
-		if !p.answered(r.ID) {
+		q, ours := p.answered(r.ID)
+		if !ours {
 			return // the refusal of our Hello
+		}
+		if q.watch && r.Code == protocol.CodeOK {
+			p.watch(r.ID)
 		}
 		p.out.replyEncoded(r.ID, b)
 	}
@@ -249,9 +262,10 @@ func (p *pipe) read(conn net.Conn) {
 func (p *pipe) fail(sent bool) {
 	p.mu.Lock()
 	p.dead = true
-	pending := p.pending
-	p.pending, p.queue = nil, nil
+	pending, watches := p.pending, p.watches
+	p.pending, p.queue, p.watches = nil, nil, nil
 	p.mu.Unlock()
+	p.endWatches(watches)
 	for id, q := range pending {
 		code := protocol.CodeNoLeader
 		if sent && q.flags&protocol.FlagRead == 0 {

@@ -15,6 +15,7 @@ import (
 	"github.com/quorate/quorate/grid/internal/network"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups"
+	"github.com/quorate/quorate/shardgroups/hub"
 )
 
 const (
@@ -29,6 +30,8 @@ const (
 type Group interface {
 	Submit(*shardgroups.Request)
 	Leader() shardgroups.Leader
+	Watch(hub.Sink, *protocol.Request)
+	Hub() *hub.Hub
 }
 
 // Backend is the member behind the listener. Its methods are safe for
@@ -103,6 +106,7 @@ type Server struct {
 	inbound   atomic.Int64  // bytes of large messages that arrive or are in flight
 	outbound  atomic.Int64  // bytes of replies not yet written, in coarse steps
 	sessions  atomic.Int64  // requests on sessions in flight
+	watches   atomic.Int64  // of all connections, that this member serves
 	tick      atomic.Int64  // counts the rounds of the sweep
 	questions chan struct{} // of operators, in flight
 	tables    tableMessage

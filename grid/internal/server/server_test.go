@@ -18,6 +18,7 @@ import (
 	"github.com/quorate/quorate/grid/internal/network"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups"
+	"github.com/quorate/quorate/shardgroups/hub"
 	"github.com/quorate/quorate/shardgroups/systemstate"
 )
 
@@ -25,6 +26,9 @@ const waitTimeout = 10 * time.Second
 
 // fakeGroup answers every request with its own body, at once or when told.
 type fakeGroup struct {
+	hubs sync.Once
+	hub  *hub.Hub
+
 	code protocol.Code
 	self bool
 
@@ -34,6 +38,14 @@ type fakeGroup struct {
 }
 
 func (g *fakeGroup) Leader() shardgroups.Leader { return shardgroups.Leader{Replica: 1, Self: g.self} }
+
+// Watch accepts a watch that is never sent anything.
+func (g *fakeGroup) Watch(sink hub.Sink, q *protocol.Request) {
+	g.hubs.Do(func() { g.hub = hub.New(nil) })
+	sink.Reply(protocol.Reply{ID: q.ID, Body: protocol.AppendPositions(nil, nil)})
+}
+
+func (g *fakeGroup) Hub() *hub.Hub { return g.hub }
 
 func (g *fakeGroup) Submit(q *shardgroups.Request) {
 	g.mu.Lock()

@@ -7,13 +7,15 @@ import (
 	"sync/atomic"
 
 	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups/hub"
 )
 
 // traffic is what is in flight on a client connection: the requests that are not
 // answered yet, and the frames on their way to the client.
 type traffic struct {
-	s    *Server
-	conn net.Conn
+	s       *Server
+	conn    net.Conn
+	watches hub.Sink // of the connection
 
 	inFlight atomic.Int64
 	squeezed atomic.Bool // there may be too many bytes in or out: mayRead must be asked before reading on
@@ -23,12 +25,13 @@ type traffic struct {
 	taken      int        // bytes the writer is writing
 	full       bool       // the reader waits for answers, or for frames to be written
 	closed     bool
-	large      map[uint64]int // bytes of large requests in flight, by id
-	inBytes    int            // sum of large
-	countedOut int            // of out and taken, in the server's count
-	written    uint64         // pieces written
-	more       sync.Cond      // out has grown, or closed
-	resume     sync.Cond      // a request in flight was answered, replies were written, or closed
+	large      map[uint64]int        // bytes of large requests in flight, by id
+	inBytes    int                   // sum of large
+	countedOut int                   // of out and taken, in the server's count
+	written    uint64                // pieces written
+	starved    map[*hub.Hub]struct{} // that have events which cannot be sent yet
+	more       sync.Cond             // out has grown, or closed
+	resume     sync.Cond             // a request in flight was answered, replies were written, or closed
 }
 
 func newTraffic(s *Server, conn net.Conn) *traffic {
@@ -201,7 +204,11 @@ func (t *traffic) writeAll(buf []byte) error {
 		if t.full {
 			t.resume.Signal()
 		}
+		hubs := t.fed()
 		t.mu.Unlock()
+		for h := range hubs {
+			h.Wake(t.watches)
+		}
 		if err != nil || len(buf) == 0 {
 			return err
 		}

@@ -107,6 +107,7 @@ func reason(err error) string {
 		{quorate.ErrSettings, "settings"},
 		{quorate.ErrDestroyed, "destroyed"},
 		{quorate.ErrNotInTime, "not_in_time"},
+		{quorate.ErrCompacted, "compacted"},
 		{quorate.ErrInvalid, "invalid"},
 		{quorate.ErrUnsupported, "unsupported"},
 		{context.DeadlineExceeded, "deadline"},

@@ -10,10 +10,11 @@ import (
 )
 
 type CounterCommands struct {
-	Get counterGet `cmd:"" help:"Print the value."`
-	Set counterSet `cmd:"" help:"Set the value."`
-	Add counterAdd `cmd:"" help:"Add to the value and print the sum."`
-	CAS counterCAS `cmd:"" name:"cas" help:"Set the value if it is what is expected."`
+	Get   counterGet   `cmd:"" help:"Print the value."`
+	Set   counterSet   `cmd:"" help:"Set the value."`
+	Add   counterAdd   `cmd:"" help:"Add to the value and print the sum."`
+	CAS   counterCAS   `cmd:"" name:"cas" help:"Set the value if it is what is expected."`
+	Watch counterWatch `cmd:"" help:"Print the value now, and whenever it has changed, or run a command with it."`
 }
 
 // Help is the long help of the family.
@@ -21,7 +22,8 @@ func (CounterCommands) Help() string {
 	return `A counter that nobody has set is 0.
 
   quorate counter add hits -3
-  quorate counter cas config-version 6 7 && deploy`
+  quorate counter cas config-version 6 7 && deploy
+  quorate counter watch config-version -- reload`
 }
 
 // counterName names a counter, on a grid.

@@ -24,6 +24,7 @@ type MapCommands struct {
 	Len    mapLen    `cmd:"" help:"Print how many keys there are."`
 	Add    mapAdd    `cmd:"" help:"Add to the integer of a key and print the sum."`
 	Clear  mapClear  `cmd:"" help:"Delete all keys."`
+	Watch  mapWatch  `cmd:"" help:"Print what changes, or run a command with it."`
 }
 
 // Help is the long help of the family.
@@ -36,7 +37,8 @@ get prints text as it is, bytes as h'00ff', the rest as JSON, or where JSON has 
   quorate map put leaders eu host-a --if-absent
   quorate map get users ada
   quorate map list users --prefix a
-  quorate map add hits 42 -5 --int-key`
+  quorate map add hits 42 -5 --int-key
+  quorate map watch users --prefix a --current`
 }
 
 // mapName names a map, on a grid.
