@@ -115,13 +115,6 @@ func (s *System) keeper(id protocol.SessionID) systemstate.Keeper {
 // isKept reports whether this member knows that a session's client keeps it.
 func (s *System) isKept(id protocol.SessionID) bool { return s.keeper(id) == systemstate.KeeperClient }
 
-// unkept holds the requests of a group that wait until it is known who keeps their
-// sessions.
-type unkept struct {
-	requests []*Request
-	asking   bool
-}
-
 // gives reports whether an operation gives its caller something to hold, until the
 // caller releases it or its session ends.
 func (g *Group) gives(q *Request) bool {
@@ -138,17 +131,12 @@ func (g *Group) gives(q *Request) bool {
 // that this member has applied everything agreed serves all requests that wait for it.
 func (p *proposer) askKeeper(q *Request) {
 	p.mu.Lock()
-	u := &p.unkept
-	if len(u.requests) >= maxUnkept {
-		p.mu.Unlock()
-		q.busy("too many requests wait for what is known of their sessions", busyWaitHint)
-		return
-	}
-	u.requests = append(u.requests, q)
-	begin := !u.asking
-	u.asking = true
+	start, ok := p.unkept.add(q, maxUnkept)
 	p.mu.Unlock()
-	if begin {
+	switch {
+	case !ok:
+		q.busy("too many requests wait for what is known of their sessions", busyWaitHint)
+	case start:
 		p.host.spawn(p.resolveKeepers)
 	}
 }
@@ -157,9 +145,7 @@ func (p *proposer) askKeeper(q *Request) {
 func (p *proposer) resolveKeepers() {
 	for {
 		p.mu.Lock()
-		requests := p.unkept.requests // closed before the system group is asked
-		p.unkept.requests = nil
-		p.unkept.asking = len(requests) > 0
+		requests := p.unkept.take() // before the system group is asked
 		p.mu.Unlock()
 		if len(requests) == 0 {
 			return

@@ -82,14 +82,14 @@ type proposer struct {
 	wantEntry    bool              // log an entry even without a request
 	claim        claim
 	sessions     sessions
-	unkept       unkept
-	endsApplied  uint64         // number of the last ended session applied
-	endings      uint64         // known sessions that had ended when known ones were last forgotten
-	endsInFlight uint64         // the entry that carries further ended sessions; 0: none
-	owned        int            // partitions owned, as applied
-	ownInFlight  uint64         // the entry that carries the partitions owned; 0: none
-	raiseTo      uint32         // a level to log; 0: none
-	restoreBatch *extract.Batch // of a backup, to log; nil: none
+	unkept       gathering[*Request] // until it is known who keeps their sessions
+	endsApplied  uint64              // number of the last ended session applied
+	endings      uint64              // known sessions that had ended when known ones were last forgotten
+	endsInFlight uint64              // the entry that carries further ended sessions; 0: none
+	owned        int                 // partitions owned, as applied
+	ownInFlight  uint64              // the entry that carries the partitions owned; 0: none
+	raiseTo      uint32              // a level to log; 0: none
+	restoreBatch *extract.Batch      // of a backup, to log; nil: none
 }
 
 // claim is this leader's claim to the group's clock.

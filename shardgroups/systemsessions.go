@@ -25,12 +25,11 @@ const (
 // heartbeats for a tick, the others until the entry before is applied. Identical
 // requests share one ask, so repeats cost no more than their answers.
 type sessionQueue struct {
-	asks      []*sessionAsk // in order of arrival
-	byKey     map[sessionKey]*sessionAsk
-	callers   int
-	urgent    bool            // more than heartbeats are asked
-	unknown   []sessionCaller // of sessions that this replica does not know
-	resolving bool            // they are being looked up
+	asks    []*sessionAsk // in order of arrival
+	byKey   map[sessionKey]*sessionAsk
+	callers int
+	urgent  bool                     // more than heartbeats are asked
+	unknown gathering[sessionCaller] // of sessions that this replica does not know
 }
 
 // The actions of members in the name of their clients, in addition to those of clients:
@@ -169,29 +168,21 @@ func (s *System) ask(key sessionKey, source string, caller sessionCaller) {
 // wait for it. None of them is logged.
 func (s *System) lookUp(caller sessionCaller) {
 	s.hmu.Lock()
-	u := &s.asked
-	if len(u.unknown) >= maxUnknown {
-		s.hmu.Unlock()
-		caller.busy("too many requests for sessions that are not known")
-		return
-	}
-	u.unknown = append(u.unknown, caller)
-	begin := !u.resolving
-	u.resolving = true
+	start, ok := s.asked.unknown.add(caller, maxUnknown)
 	s.hmu.Unlock()
-	if begin {
+	switch {
+	case !ok:
+		caller.busy("too many requests for sessions that are not known")
+	case start:
 		s.host.spawn(s.resolveUnknown)
 	}
 }
 
 func (s *System) resolveUnknown() {
 	for {
-		// The batch is closed before the group is asked.
 		sleep(s.host.ctx)
 		s.hmu.Lock()
-		callers := s.asked.unknown
-		s.asked.unknown = nil
-		s.asked.resolving = len(callers) > 0
+		callers := s.asked.unknown.take() // before the group is asked
 		s.hmu.Unlock()
 		if len(callers) == 0 {
 			return
@@ -427,10 +418,37 @@ func (s *System) awaitEntry(entry []byte, term uint64) ([]byte, protocol.Code) {
 func (s *System) stepDown() {
 	s.hmu.Lock()
 	asks := s.asked.asks
-	s.asked = sessionQueue{unknown: s.asked.unknown, resolving: s.asked.resolving}
+	s.asked = sessionQueue{unknown: s.asked.unknown}
 	s.claim = claim{}
 	s.hmu.Unlock()
 	for _, a := range asks {
 		a.reply(protocol.CodeNoLeader, nil)
 	}
+}
+
+// gathering holds what waits for one confirmation by the system group's majority, which
+// serves all that was gathered before it was asked for. Its owner's lock guards it; the
+// zero value is ready for use.
+type gathering[T any] struct {
+	waiting []T
+	asking  bool // a goroutine takes one batch after the other, until one is empty
+}
+
+// add adds v, unless most are waiting: then ok is false. start says that nobody is
+// asking: the caller starts the goroutine.
+func (g *gathering[T]) add(v T, most int) (start, ok bool) {
+	if len(g.waiting) >= most {
+		return false, false
+	}
+	g.waiting = append(g.waiting, v)
+	start = !g.asking
+	g.asking = true
+	return start, true
+}
+
+// take closes the batch and returns it. If it is empty the goroutine must end.
+func (g *gathering[T]) take() []T {
+	batch := g.waiting
+	g.waiting, g.asking = nil, len(batch) > 0
+	return batch
 }

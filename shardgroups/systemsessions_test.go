@@ -16,7 +16,7 @@ func leadingSystem(t *testing.T, n int) *System {
 	s := newSystem(h)
 	h.system = s
 	s.leader.Store(&Leader{Self: true, Replica: 1})
-	s.asked.resolving = true // nobody to ask
+	s.asked.unknown.asking = true // nobody to ask
 	apply := func(c systemstate.Command) {
 		if _, _, err := s.state.Apply(systemstate.Encode(groupstate.Header{}, c)); err != nil {
 			t.Fatal(err)

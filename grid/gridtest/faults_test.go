@@ -46,6 +46,16 @@ func counting(t *testing.T, c *gridtest.Cluster, opts ...client.Option) (acknowl
 	}
 }
 
+// exactly checks that as many adds were counted as were acknowledged, and that the
+// replicas have the same state.
+func exactly(t *testing.T, c *gridtest.Cluster, acknowledged int64) {
+	t.Helper()
+	if n := counted(t, c); n != acknowledged {
+		t.Errorf("%d counted, %d acknowledged", n, acknowledged)
+	}
+	sameHashes(t, c)
+}
+
 func counted(t *testing.T, c *gridtest.Cluster) int64 {
 	t.Helper()
 	total, cl := int64(0), c.Client(t)
@@ -74,11 +84,7 @@ func TestPowerLoss(t *testing.T) {
 		}
 		c.WaitReady()
 	}
-	want := stop()
-	if n := counted(t, c); n != want {
-		t.Errorf("%d counted, %d acknowledged", n, want)
-	}
-	sameHashes(t, c)
+	exactly(t, c, stop())
 }
 
 // TestFailingDisk lets disks fail at any write: the member dies there, and
@@ -100,11 +106,7 @@ func TestFailingDisk(t *testing.T) {
 		c.Restart(i)
 		c.WaitReady()
 	}
-	want := stop()
-	if n := counted(t, c); n != want {
-		t.Errorf("%d counted, %d acknowledged", n, want)
-	}
-	sameHashes(t, c)
+	exactly(t, c, stop())
 }
 
 // TestSlowDisk shows that a member whose disk has become slow hands over what it
@@ -145,11 +147,7 @@ func TestMoveLeadersUnderLoad(t *testing.T) {
 		}
 		c.Snapshot(i)
 	}
-	want := stop()
-	if n := counted(t, c); n != want {
-		t.Errorf("%d counted, %d acknowledged", n, want)
-	}
-	sameHashes(t, c)
+	exactly(t, c, stop())
 }
 
 // TestClock lets log time pass by hand: an entry lives exactly as long as the

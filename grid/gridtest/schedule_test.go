@@ -66,9 +66,5 @@ func TestSchedule(t *testing.T) {
 		}
 		c.WaitReady()
 	}
-	want := stop()
-	if n := counted(t, c); n != want {
-		t.Errorf("%d counted, %d acknowledged", n, want)
-	}
-	sameHashes(t, c)
+	exactly(t, c, stop())
 }

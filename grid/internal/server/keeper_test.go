@@ -27,15 +27,23 @@ type grid struct {
 	down    bool // answers nothing
 }
 
+// ask counts a question. If the grid is down it is not answered.
+func (g *grid) ask(ctx context.Context) error {
+	g.asked++
+	if !g.down {
+		return nil
+	}
+	g.Unlock()
+	defer g.Lock()
+	<-ctx.Done()
+	return ctx.Err()
+}
+
 func (g *grid) OpenSessions(ctx context.Context, cluster protocol.UUID, opens []systemstate.Opening) ([]systemstate.Opened, error) {
 	g.Lock()
 	defer g.Unlock()
-	g.asked++
-	if g.down {
-		g.Unlock()
-		<-ctx.Done()
-		g.Lock()
-		return nil, ctx.Err()
+	if err := g.ask(ctx); err != nil {
+		return nil, err
 	}
 	if cluster != g.cluster {
 		return nil, errors.New("another cluster")
@@ -52,12 +60,8 @@ func (g *grid) OpenSessions(ctx context.Context, cluster protocol.UUID, opens []
 func (g *grid) RenewSessions(ctx context.Context, cluster protocol.UUID, ids []protocol.SessionID) ([]protocol.SessionID, error) {
 	g.Lock()
 	defer g.Unlock()
-	g.asked++
-	if g.down {
-		g.Unlock()
-		<-ctx.Done()
-		g.Lock()
-		return nil, ctx.Err()
+	if err := g.ask(ctx); err != nil {
+		return nil, err
 	}
 	if cluster != g.cluster {
 		return ids, nil
