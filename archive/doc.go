@@ -9,8 +9,8 @@
 // makes it smaller. Content is a sequence of CBOR arrays. docs/archive.md describes
 // all of it, so that another program can read an archive.
 //
-// Nothing here knows how a group keeps its state. [Writer] and [Reader] hold one
-// frame in memory. [Progress] holds an archive to its rules, frame by frame, and is
-// small enough to be kept: who has it goes on in the middle of an archive, at the
-// beginning of any frame. Every damage is an [*Error], which names the frame.
+// Nothing here knows how a group keeps its state. [Writer] and [Reader] hold one frame
+// in memory. [Progress] holds an archive to its rules, frame by frame, and is small
+// enough to be kept: a reader that has it can continue in the middle of an archive, at
+// the beginning of any frame. Every damage is an [*Error], which names the frame.
 package archive

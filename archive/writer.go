@@ -108,7 +108,7 @@ func (w *Writer) Close() (Footer, error) {
 // Bytes returns how many bytes have been written.
 func (w *Writer) Bytes() uint64 { return w.frames.bytes }
 
-// open makes room for an item of that size in a frame of a type.
+// open makes sure that an item of that size fits in a frame of a type.
 func (w *Writer) open(t FrameType, size int) error {
 	if len(w.content) > 0 && (w.kind != t || len(w.content)+size > MaxContent) {
 		if err := w.flush(); err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/quorate/quorate"
 )
 
-// maxLatency is the largest latency told apart; longer ones count as it.
+// maxLatency is the largest latency that is distinguished; longer ones count as it.
 const maxLatency = 10 * time.Minute
 
 // recorder collects what the workers measured. Workers gather in buffers of

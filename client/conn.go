@@ -80,7 +80,7 @@ type conn struct {
 	inFlight       int
 	limit          int
 	window         window
-	backlog        backlog       // Invariant: empty where one more request may be queued
+	backlog        backlog       // Invariant: empty while one more request may be queued
 	awaiting       int           // on a connection for waiting calls, callers that wait until they may send
 	silentSince    time.Duration // when the first request since the last message from the member was sent; 0: none
 	probed         bool

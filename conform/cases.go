@@ -18,7 +18,7 @@ type testCase struct {
 	about   string
 	task    []string      // lines, or for how long nothing is asked of the client
 	members int           // 0: one
-	seeds   int           // endpoints that the client is told; 0: all
+	seeds   int           // endpoints that the client is given; 0: all
 	want    []string      // first words of the last reply that are right; none: ok
 	ttl     time.Duration // of sessions; 0: as the client asks
 	silent  bool          // sessions may end

@@ -6,7 +6,7 @@ import (
 )
 
 // Rule names something that a client must do. Docs/protocol.md, section Conformance,
-// lists the rules with where the page says so.
+// lists the rules with the section of the page.
 type Rule string
 
 // The rules.

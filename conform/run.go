@@ -48,7 +48,7 @@ type Options struct {
 	Level  Level    // 0: Full
 	Cases  []string // by name; none: all of the level
 	Driver Driver
-	Each   func(Result)  // called after each case; nil: nobody is told
+	Each   func(Result)  // called after each case; nil: it is not
 	Limit  time.Duration // of a case; 0: a minute
 }
 

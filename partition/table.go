@@ -11,7 +11,8 @@ import (
 // DefaultPartitions is how many partitions a cluster has that sets nothing.
 const DefaultPartitions = 271
 
-// Table says which group owns each partition, and who holds the groups.
+// Table says which group owns each partition, and which members have the groups'
+// replicas.
 type Table struct {
 	Epoch      protocol.Epoch
 	Partitions []protocol.GroupID  // the owner, by PartitionID

@@ -50,8 +50,8 @@ type StatusMemory struct {
 	Full  bool   `json:"full"`  // above the watermark
 }
 
-// StatusDisk is the file system of the answering member's data directory, in
-// bytes. It is zero where there is none.
+// StatusDisk is the file system of the answering member's data directory, in bytes. It
+// is zero if there is none.
 type StatusDisk struct {
 	Free  uint64 `json:"free"`
 	Size  uint64 `json:"size"`

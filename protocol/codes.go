@@ -22,7 +22,7 @@ const (
 	CodeSessionEnded   Code = 6  // the session has ended
 	CodeExpired        Code = 7  // the deadline passed in the queue
 	CodeMemoryFull     Code = 8  // a voter is short of memory
-	CodeReadOnly       Code = 9  // no room on disk
+	CodeReadOnly       Code = 9  // no free space on disk
 	CodeShutdown       Code = 10 // the member is going away
 	CodeNoLeader       Code = 11 // the group has no leader that this member knows
 
@@ -61,7 +61,7 @@ type CodeInfo struct {
 	Code    Code
 	Name    string // as metrics and logs have it
 	Meaning string // in a sentence without its full stop; sections are those of docs/protocol.md
-	Client  string // what a client does that gets it, "" where it reports it
+	Client  string // what a client does that gets it, "" if it reports it
 }
 
 // codeInfos describe the codes below CodeKindBase, by number, ascending.

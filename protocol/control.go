@@ -119,7 +119,7 @@ var (
 
 func encoder() cbor.EncMode {
 	options := cbor.CoreDetEncOptions()
-	options.NilContainers = cbor.NilContainerAsEmpty // no message has a null where a slice is empty
+	options.NilContainers = cbor.NilContainerAsEmpty // no message has a null for an empty slice
 	enc, err := options.EncMode()
 	if err != nil {
 		panic("protocol: bug: " + err.Error())

@@ -66,7 +66,7 @@ func ReadPreface(r io.Reader) (Purpose, error) {
 	return Purpose(b[len(prefaceMagic)]), nil
 }
 
-// BeginFrame reserves room for a frame's length; EndFrame fills it in.
+// BeginFrame reserves space for a frame's length; EndFrame fills it in.
 func BeginFrame(dst []byte) []byte { return append(dst, 0, 0, 0, 0) }
 
 // EndFrame writes the length of the frame that was begun at dst[start:].

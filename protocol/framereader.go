@@ -22,16 +22,16 @@ const (
 // as long as anything refers to it. It belongs to one goroutine, except for
 // Partial.
 type FrameReader struct {
-	// Grow, where it is set, is asked before a large frame takes so many bytes
-	// more of memory; its error ends the reading. A negative number gives back
-	// what a frame took, when it is handed out or given up.
+	// Grow, if it is set, is asked before a large frame takes so many bytes more of
+	// memory; its error ends the reading. A negative number gives back what a frame
+	// took, when it is handed out or given up.
 	Grow func(bytes int) error
 
 	src       io.Reader
 	max       int
 	buf       []byte
 	r, w      int  // buf[r:w] was read and not handed out
-	full      bool // the last read left no room in buf
+	full      bool // the last read filled buf
 	little    int  // reads in a row that needed little of it
 	chunk     []byte
 	chunkSize int

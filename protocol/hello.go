@@ -119,6 +119,6 @@ type Welcome struct {
 	Body       uint32 // bytes of the body of a request, as Limits.Body has it
 	Partitions uint32 // of the cluster, also where Table is empty because none is wanted; 0: not formed
 	Table      Table
-	Session    SessionID // of the client, where the Hello asked for one
+	Session    SessionID // of the client, if the Hello asked for one
 	SessionTTL uint32    // milliseconds in force; 0: the Hello asked for none
 }

@@ -15,7 +15,7 @@ import (
 // that hold keeps nothing else under such keys (HOLD-1).
 type Hold struct {
 	Token  protocol.Token   // version of the mutation that granted
-	Amount int64            // how much is held, for example permits; 1 where there is no more or less
+	Amount int64            // how much is held, for example permits; 1 if it has no amount
 	Mode   string           // how it is held, for example "read"; may be empty
 	Note   string           // of the caller, human-readable; may be empty
 	Since  protocol.LogTime // when it was granted

@@ -63,8 +63,8 @@ const AtOnce protocol.LogTime = 1
 // is due is absent. Keys are the structure's own: other structures, and an earlier
 // instance of the same name, are out of sight.
 type View interface {
-	// Now is the partition's time: log time, which goes on where it stood when the
-	// partition comes to another group.
+	// Now is the partition's time: log time, which continues from its value when the
+	// partition moves to another group.
 	Now() protocol.LogTime
 	// Time is Now, or later in a read at the leader, where the time since the last
 	// entry of the log counts as well. It is for the times left that are shown; Now

@@ -25,7 +25,7 @@ func ListCall(k *Kind, p protocol.PartitionID, from string, most int) Call {
 }
 
 // ReadListed reads the answer to a ListCall. next is the name from which on there are
-// more, empty where there are none.
+// more, empty if there are none.
 func ReadListed(body []byte) (list []Listed, next string, err error) {
 	r := protocol.NewReader(body)
 	n := r.ArrayLen()

@@ -34,7 +34,7 @@ func Seen(v *Version) ReadOption { return ReadOption{seen: v} }
 // Reading is what the options of a read ask for together: see [ReadWith].
 type Reading struct {
 	Flags protocol.Flags // of the call
-	Seen  *Version       // where the version goes; nil: nowhere
+	Seen  *Version       // the variable for the version; nil: none
 }
 
 // ReadWith returns what options ask for; of two Seen the later one holds.

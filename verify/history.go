@@ -23,7 +23,7 @@ type Operation struct {
 	Call   int64
 	Return int64 // Pending: the outcome is unknown
 	Input  any
-	Output any // nil where the outcome is unknown
+	Output any // nil if the outcome is unknown
 }
 
 // object is what is linearizable by itself.
@@ -169,7 +169,7 @@ func (r *recorder) record(call int64, input, output any, err error) {
 // unknown reports whether an operation may have taken effect although it failed.
 func unknown(err error) bool { return errors.Is(err, quorate.ErrOutcomeUnknown) }
 
-// is returns err where it Is one of the conditions, as that condition.
+// is returns the condition that err Is, nil if it Is none of them.
 func is(err error, conditions ...error) error {
 	for _, c := range conditions {
 		if errors.Is(err, c) && !unknown(err) {

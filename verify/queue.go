@@ -34,7 +34,7 @@ const (
 	queueReserve // a Take that failed may have held the head for a while
 	queueReturn  // and have given it back
 	queueDestroy
-	queuePutAll // into what room there is at once
+	queuePutAll // as many as the queue has capacity for at once
 	queueTakeN
 )
 
@@ -44,7 +44,7 @@ type queueInput struct {
 	values    []string // of put all
 	n         int64    // capacity
 	take      int      // of reserve and return: which Take
-	contended bool     // of a put that found no room: others waited
+	contended bool     // of a put that found the queue full: others waited
 }
 
 type queueOutput struct {
@@ -176,8 +176,8 @@ func (q *Queue) took(ctx context.Context, call int64, v string, ok bool, err err
 	q.history.add(op, back)
 }
 
-// Drain records dqueue.Queue.Drain, as a Take of each element: it is not one
-// operation where it takes several pages.
+// Drain records dqueue.Queue.Drain, as a Take of each element: it is not one operation
+// if it takes several pages.
 func (q *Queue) Drain(ctx context.Context, most int) ([]string, error) {
 	call := q.history.now()
 	taken, err := q.queue.Drain(ctx, most)

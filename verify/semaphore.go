@@ -276,8 +276,8 @@ var semaphoreModel = porcupine.Model{
 // errImpossible is what step says of an output that cannot be.
 var errImpossible = errors.New("impossible")
 
-// step returns the state after an operation, and its condition: nil where it
-// was carried out, or did what out says.
+// step returns the state after an operation, and its condition: nil if it was carried
+// out, or did what out says.
 func (p permits) step(in semaphoreInput, out semaphoreOutput, known bool) (permits, error) {
 	possible := func(ok bool) error {
 		if known && out.err == nil && !ok {

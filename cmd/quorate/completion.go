@@ -198,7 +198,7 @@ func candidates(ctx context.Context, root *kong.Node, words []string) []candidat
 	return all
 }
 
-// argument returns the i-th argument of a command, nil where it has fewer.
+// argument returns the i-th argument of a command, nil if it has fewer.
 func argument(node *kong.Node, i int) *kong.Positional {
 	n := len(node.Positional)
 	switch {

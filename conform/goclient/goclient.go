@@ -68,9 +68,9 @@ func perform(ctx context.Context, c *client.Client, what string, args []string) 
 	if n, known := want[what]; !known || len(args) != n {
 		return "", false, fmt.Errorf("%q with %d words: %w", what, len(args), errTask)
 	}
-	var n []int64 // the words after the name, where they are numbers
+	var n []int64 // the words after the name, if they are numbers
 	for _, word := range args[1:] {
-		v, _ := strconv.ParseInt(word, 10, 64) // 0 where it is none
+		v, _ := strconv.ParseInt(word, 10, 64) // 0 if it is none
 		n = append(n, v)
 	}
 	ms := func(i int) time.Duration { return time.Duration(n[i]) * time.Millisecond }

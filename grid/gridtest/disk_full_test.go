@@ -89,16 +89,16 @@ func TestDiskFull(t *testing.T) {
 		return n == 0 && known == 4
 	})
 	if n := running(c, full); n != 3 {
-		t.Errorf("%d replicas run, it has room for all 3", n)
+		t.Errorf("%d replicas run, it has space for all 3", n)
 	}
 	if err := putAll(ctx, cl, "1"); err != nil {
-		t.Fatalf("with one member short of room: %v", err)
+		t.Fatalf("with one member short of space: %v", err)
 	}
 
 	c.Sensors(full).FillDisk(gridtest.SpaceCritical)
 	c.Eventually("its replicas are stopped", func() bool { return running(c, full) == 0 })
 	if err := putAll(ctx, cl, "2"); err != nil {
-		t.Fatalf("with one member without room: %v", err)
+		t.Fatalf("with one member without space: %v", err)
 	}
 	checkAll(t, ctx, cl, "2")
 

@@ -128,7 +128,7 @@ func TestNoRoomToReceive(t *testing.T) {
 	}
 	c.Kill(returns)
 	limit.Store(1 << 30)
-	c.Sensors(returns).FillMemory(84) // room for 10 MiB, and it takes twice 8
+	c.Sensors(returns).FillMemory(84) // headroom for 10 MiB, and it takes twice 8
 	c.Restart(returns)
 	groups := c.Groups(0)
 	id := groups[slices.IndexFunc(groups, func(g protocol.GroupID) bool { return g != protocol.SystemGroup })]
@@ -140,7 +140,7 @@ func TestNoRoomToReceive(t *testing.T) {
 		}
 		return s.Groups[i], true
 	}
-	c.Eventually("the status tells that the group waits for room", func() bool {
+	c.Eventually("the status says that the group waits for headroom", func() bool {
 		g, ok := group()
 		if ok && slices.ContainsFunc(g.Replicas, func(r protocol.StatusReplica) bool { return r.State == protocol.ReplicaNonVoting }) {
 			t.Fatalf("it gets a copy: %+v", g)

@@ -11,7 +11,7 @@ import (
 	"github.com/quorate/quorate"
 )
 
-// Ended is why a context has ended, where its cause is another than its error.
+// Ended returns why a context has ended, if its cause is another than its error.
 type Ended struct {
 	Err   error // context.Canceled or context.DeadlineExceeded
 	Cause error // context.Cause of the context

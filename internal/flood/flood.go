@@ -155,7 +155,7 @@ func (h *hostile) attack(c net.Conn) {
 	}
 }
 
-// open opens a session of its own, and returns 0 where none is to be had.
+// open opens a session of its own, and returns 0 if it gets none.
 func (h *hostile) open(c net.Conn, frames *protocol.FrameReader) protocol.SessionID {
 	q := protocol.SessionRequest{Type: protocol.TypeSession, ID: 1, Action: protocol.SessionOpen, Client: h.uuid(), TTL: 2000}
 	if !h.write(c, appendFrame(nil, protocol.Encode(q))) {

@@ -1,4 +1,4 @@
-// Package nearest finds the name that somebody may have meant who has written another.
+// Package nearest finds the known name that is most like a mistyped one.
 package nearest
 
 import "strings"

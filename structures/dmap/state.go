@@ -43,8 +43,8 @@ var kind = Kind()
 // the tag: 1 to 127. What else a map keeps is under keys that begin with 0, now
 // the number of its entries.
 //
-// Invariant: the count row is the number of entry rows, due ones included; there
-// is none where that is 0.
+// Invariant: the count row is the number of entry rows, due ones included; there is no
+// count row if that is 0.
 type machine struct{ structures.Base }
 
 var (

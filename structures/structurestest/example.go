@@ -7,9 +7,9 @@ import (
 	"github.com/quorate/quorate/structures"
 )
 
-// Example returns a client of a grid that serves structures of the given kinds, for
-// an Example function, which has no testing.TB: where the grid fails it panics.
-// Client.Local has further clients, and lets time pass.
+// Example returns a client of a grid that serves structures of the given kinds, for an
+// Example function, which has no testing.TB: if the grid fails it panics. Client.Local
+// has further clients, and lets time pass.
 func Example(kinds ...structures.Kind) *Client { return NewLocal(panics{}, kinds...).Client() }
 
 // panics is what a Local needs of a test.

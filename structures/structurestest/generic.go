@@ -98,7 +98,7 @@ func (r *run) apply(call Call) []Answer {
 	return r.model.Apply(call, r.now)
 }
 
-// destroy empties the model: calls that wait are told so.
+// destroy empties the model and ends the calls that wait.
 func (r *run) destroy(call Call) []Answer {
 	answers := []Answer{OK(call.ID, protocol.AppendArray(nil, 0))}
 	for _, c := range r.calls {

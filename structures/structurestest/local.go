@@ -40,7 +40,7 @@ type Local struct {
 // localCall is a mutation that has no answer yet.
 type localCall struct {
 	request *protocol.Request
-	reply   chan localReply // has room for one
+	reply   chan localReply // of capacity 1
 }
 
 // localReply is a result, and the version of the partition in the state it is of.
@@ -100,7 +100,7 @@ func (l *Local) Observe(f func(q *protocol.Request, r structures.Result)) {
 	l.observe = f
 }
 
-// answered tells who observes of an answer; l.mu is held.
+// answered reports an answer to the observer. l.mu is held.
 func (l *Local) answered(q *protocol.Request, r structures.Result) {
 	if l.observe != nil {
 		l.observe(q, r)
@@ -121,7 +121,7 @@ func (l *Local) AwaitWaiting(n int) {
 	l.t.Fatalf("not %d calls wait", n)
 }
 
-// localSink is the Local as the state tells it outcomes.
+// localSink is the Local as the sink of the state's outcomes.
 type localSink Local
 
 func (l *localSink) Replied(_ int, _ *protocol.Request, r structures.Result, v protocol.Version) {

@@ -88,7 +88,7 @@ func (r *replica) read(kind structures.Kind, op Op) reply {
 	return reply{code: res.Code, body: bytes.Clone(res.Body), at: at}
 }
 
-// len returns the structure's length, 0 where it does not exist.
+// len returns the structure's length, 0 if it does not exist.
 func (r *replica) len() int64 {
 	for _, info := range r.state.Structures() {
 		if info.Name == name {

@@ -11,8 +11,8 @@
 //	err = injected.Heal(ctx)
 //	err = g.AwaitFull(ctx)
 //
-// All that one member sends another passes through a network.Network, which can be
-// told what to do with each direction between each two.
+// All that one member sends another passes through a network.Network, which can be set
+// for each direction between each two.
 //
 // One file holds one family of faults; a new fault is a value of Fault in it.
 package nemesis

@@ -64,7 +64,7 @@ func below(m *Member, file string) string {
 	return rel
 }
 
-// ballast is a file of a member that keeps room free: what it holds is nothing.
+// ballast is a file of a member that only reserves space: its content does not matter.
 const ballast = "ballast"
 
 // someFile returns a file with something in it, drawn by size.

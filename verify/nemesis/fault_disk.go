@@ -99,7 +99,7 @@ func (tr *tracer) stop() (int, error) {
 	if tr.process == nil {
 		return 0, nil
 	}
-	// A tracer that was told to end has done what it should, whatever it says.
+	// A tracer that was ended has done what it should, whatever it reports.
 	_ = tr.process.Terminate(5 * time.Second)
 	b, err := os.ReadFile(tr.output)
 	return bytes.Count(b, []byte("(INJECTED)")) + bytes.Count(b, []byte("(DELAYED)")), err

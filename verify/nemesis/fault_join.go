@@ -169,16 +169,16 @@ func (j *joiner) questionThatWaits(ctx context.Context, rng *rand.Rand) error {
 // strangerName is a member of no grid of ours.
 const strangerName = "stranger"
 
-// stranger starts a member of another cluster at the address of one that is
-// down. The grid and it hear of each other, and have nothing to do with each
-// other: it joins nothing that it was not told of, and nobody ends.
+// stranger starts a member of another cluster at the address of one that is down. The
+// grid and it hear of each other, and have nothing to do with each other: it joins
+// nothing that is not in its --join, and nobody ends.
 func stranger(ctx context.Context, t *Target) (Injected, error) {
 	g := t.Grid
 	m := shuffled(g.members, t.Rand)[0]
 	g.Kill(m)
 	dir, cluster := filepath.Join(g.cfg.Dir, strangerName), "strangers"
 	if t.Rand.IntN(2) == 0 {
-		cluster = clusterName // and another cluster all the same: nobody told it of ours
+		cluster = clusterName // and another cluster all the same: it does not know our addresses
 	}
 	flags := procgrid.Flags{Name: strangerName, Dir: dir, Cluster: cluster}
 	what := "a cluster of its own"

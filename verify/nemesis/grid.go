@@ -122,7 +122,7 @@ func (g *Grid) place() error {
 // Members returns the members.
 func (g *Grid) Members() []*Member { return g.members }
 
-// Network is what members' traffic passes through; nil where it does not.
+// Network is what members' traffic passes through; nil if it passes through nothing.
 func (g *Grid) Network() network.Network { return g.hosts.Network }
 
 // NetworkKind says through what members' traffic passes, and what of it cannot
@@ -193,7 +193,7 @@ func (g *Grid) launch(m *Member, flags procgrid.Flags, log io.Writer) (*procgrid
 	return g.hosts.Of(m.Index).Process(log, log, slices.Concat(g.cfg.Command, flags.Args(), g.cfg.Arguments)...)
 }
 
-// watch notes a process that ends although nobody has told it to.
+// watch records a process that ends unexpectedly.
 func (g *Grid) watch(m *Member, p *procgrid.Process) {
 	<-p.Done
 	m.mu.Lock()
@@ -213,8 +213,7 @@ func (g *Grid) allowEnd(m *Member, yes bool) {
 	m.mayEnd = yes
 }
 
-// Crashes returns the members that ended without being told, with the end of
-// their logs.
+// Crashes returns the members that ended unexpectedly, with the end of their logs.
 func (g *Grid) Crashes() []string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -344,7 +343,7 @@ func (g *Grid) Close() {
 	}
 }
 
-// Status asks every member that runs; nil where one did not answer.
+// Status asks every member that runs; nil for one that did not answer.
 func (g *Grid) Status(ctx context.Context) []*protocol.Status {
 	all := make([]*protocol.Status, len(g.members))
 	var asking sync.WaitGroup
@@ -362,7 +361,7 @@ func (g *Grid) Status(ctx context.Context) []*protocol.Status {
 	return all
 }
 
-// ask asks whoever listens where a member does how it is.
+// ask asks whatever process listens at a member's address for its status.
 func (g *Grid) ask(ctx context.Context, m *Member) (*protocol.Status, error) {
 	var s protocol.Status
 	err := g.Ask(ctx, m, protocol.AdminStatus, &s)
@@ -472,8 +471,8 @@ func (g *Grid) Leaders(ctx context.Context) [][]protocol.GroupID {
 	return led
 }
 
-// leader returns a member that leads a group, drawn among those that lead;
-// follower one of the others, or any where all lead.
+// leader returns a member that leads a group, drawn among those that lead; follower one
+// of the others, or any if all lead.
 func (g *Grid) leader(ctx context.Context, rng *rand.Rand) *Member {
 	return draw(g.members, rng, g.Leaders(ctx), func(led []protocol.GroupID) bool { return len(led) > 0 })
 }

@@ -67,7 +67,7 @@ func removeLeft(root string) {
 	for _, dir := range left {
 		owner, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), groupPrefix), "-")
 		if pid, err := strconv.Atoi(owner); err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
-			_ = os.Remove(dir) // refused where a process is in it
+			_ = os.Remove(dir) // refused if a process is in it
 		}
 	}
 }

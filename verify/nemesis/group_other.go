@@ -7,7 +7,7 @@ import "errors"
 // ControlGroup is a control group, which only Linux has.
 type ControlGroup struct{}
 
-// NewMemoryGroup makes a control group, where there are any.
+// NewMemoryGroup makes a control group, if the system has them.
 func NewMemoryGroup(string, int64) (*ControlGroup, error) {
 	return nil, errors.New("control groups are of Linux")
 }

@@ -12,7 +12,7 @@ import (
 
 // The kinds of network that a grid can be started in.
 const (
-	Auto       = "auto"   // namespaces where they work, else proxies
+	Auto       = "auto"   // namespaces if they work, else proxies
 	Namespaces = "netns"  // each member in a network namespace of its own
 	Proxy      = "proxy"  // all on loopback, a proxy in this process before each
 	Direct     = "direct" // all on loopback, nothing between them
@@ -23,7 +23,7 @@ const memberPort = 7170
 
 const dialPatience = 3 * time.Second
 
-// Hosts is where the members and their clients are.
+// Hosts are the hosts of the members and their clients.
 type Hosts struct {
 	Kind    string
 	why     error     // why they are not in namespaces

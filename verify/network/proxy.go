@@ -88,8 +88,8 @@ func (n *proxies) Close() {
 	n.wg.Wait()
 }
 
-// pass waits while the way is cut. It reports false where the network was
-// closed, or the way was cut for too long to keep a connection.
+// pass waits while the way is cut. It reports false if the network was closed, or the
+// way was cut for too long to keep a connection.
 func (n *proxies) pass(from, to int) (Way, bool) {
 	limit := time.NewTimer(longestHold)
 	defer limit.Stop()

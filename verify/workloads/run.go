@@ -24,8 +24,8 @@ type Config struct {
 	Seed    uint64
 	// Quiet returns how much of a span was free of faults and of recovery.
 	Quiet func(from, to time.Time) time.Duration
-	// Broken is told of each promise that was broken, at once; the history is nil
-	// where none shows it.
+	// Broken is called with each promise that was broken, at once; the history is nil
+	// if none shows it.
 	Broken func(what string, h *verify.History, v verify.Verdict)
 }
 
@@ -226,7 +226,7 @@ func (r *Run) decide(e *epoch, limit time.Duration) bool {
 	return true
 }
 
-// breaks notes a broken promise. The first of a kind are told in full.
+// breaks records a broken promise. The first of a kind are reported in full.
 func (r *Run) breaks(kind, what string, h *verify.History, v verify.Verdict) {
 	r.broken.Add(1)
 	r.mu.Lock()
@@ -267,10 +267,10 @@ func unknown(err error) bool { return errors.Is(err, quorate.ErrOutcomeUnknown) 
 
 // Progress is how far a run has come.
 type Progress struct {
-	Calls, Failed, Unknown int64
-	Counted, Searched      int64
-	Broken                 int64
-	Revoked, RevokedTold   int64 // holds, and holders that held until they were told
+	Calls, Failed, Unknown   int64
+	Counted, Searched        int64
+	Broken                   int64
+	Revoked, RevokedNotified int64 // holds, and holders that held until they were notified
 }
 
 // Progress returns how far the run has come.
@@ -278,7 +278,7 @@ func (r *Run) Progress() Progress {
 	return Progress{
 		Calls: r.calls.Load(), Failed: r.failed.Load(), Unknown: r.unknown.Load(),
 		Counted: r.counted.Load(), Searched: r.searched.Load(), Broken: r.broken.Load(),
-		Revoked: r.revoked.Load(), RevokedTold: r.told.Load(),
+		Revoked: r.revoked.Load(), RevokedNotified: r.told.Load(),
 	}
 }
 

@@ -140,7 +140,7 @@ func (r *Run) semaphores(id int, c *client.Client) worker {
 	}
 }
 
-// inTime returns err, and nil where it says that a wait is over.
+// inTime returns err, and nil if it says that a wait is over.
 func inTime(err error) error {
 	if errors.Is(err, quorate.ErrNotInTime) {
 		return nil

@@ -31,13 +31,13 @@ type Sessions struct {
 	acquires atomic.Int64
 }
 
-// SessionsConfig says who holds.
+// SessionsConfig says how many holders there are, and for how long they hold.
 type SessionsConfig struct {
 	Name string
 	// Dial makes a client whose sessions have the given time to live.
 	Dial func(ctx context.Context, ttl time.Duration) (*client.Client, error)
-	// Lost is told of each session that was lost, and Late of each newcomer that was
-	// not served in time, from many goroutines.
+	// Lost is called with each session that was lost, and Late with each newcomer that
+	// was not served in time, from many goroutines.
 	Lost func(LostSession)
 	Late func(from, to time.Time, err error)
 }

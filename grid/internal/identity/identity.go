@@ -228,8 +228,8 @@ func (d *Dir) raftDir() string {
 // Member returns the content of member.json.
 func (d *Dir) Member() Member { return d.m.Load().clone() }
 
-// RaftDir returns the directory of the log and the snapshots, and creates it.
-// It is "" where there is none.
+// RaftDir returns the directory of the log and the snapshots, and creates it. It is ""
+// if there is none.
 func (d *Dir) RaftDir() (string, error) {
 	if d.Volatile() {
 		return "", nil

@@ -164,7 +164,7 @@ func Resident() (all, beyond uint64) {
 // the two are never less than what is resident.
 func outside(resident, runtime uint64) uint64 { return resident - min(resident, runtime) }
 
-// resident returns the resident memory of the process, 0 where it is not known.
+// resident returns the resident memory of the process, 0 if it is not known.
 func resident() uint64 {
 	b, err := os.ReadFile("/proc/self/statm")
 	if err != nil {

@@ -252,8 +252,8 @@ func (f *full) cancelWaits(ctx context.Context, permits *dsemaphore.Semaphore) {
 	}
 }
 
-// expire writes entries that live a short time, and looks whether they go. They
-// are written while there is room.
+// expire writes entries that live a short time, and looks whether they go. They are
+// written while there is space.
 func (f *full) expire(ctx context.Context) {
 	m := dmap.New[int, string](f.client, "short")
 	for n := 0; ctx.Err() == nil; n++ {
@@ -282,7 +282,7 @@ func (f *full) expire(ctx context.Context) {
 	}
 }
 
-// cycle fills the members, keeps them full for a while, and makes room.
+// cycle fills the members, keeps them full for a while, and frees space.
 func (f *full) cycle(ctx context.Context) {
 	refused := f.refused.Load()
 	f.wanted.Store(true)

@@ -19,8 +19,8 @@ import (
 	"github.com/quorate/quorate/internal/procgrid"
 )
 
-// usage is what a member's process takes of the machine, as /proc tells it.
-// Where there is no /proc all is 0.
+// usage is what a member's process uses of the machine, as /proc reports it. Where
+// there is no /proc all is 0.
 type usage struct {
 	Resident, Peak uint64 // bytes
 	Descriptors    int

@@ -76,7 +76,7 @@ func (a *App) PrintLine(text string, o Object) error {
 	return nil
 }
 
-// Note tells people something that is not data.
+// Note prints a message for the user that is not data, on stderr.
 func (a *App) Note(format string, args ...any) {
 	fmt.Fprintf(a.Stderr, format+"\n", args...)
 }

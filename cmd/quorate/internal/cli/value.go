@@ -23,9 +23,9 @@ type Form struct {
 	JSON bool `name:"json" help:"The value is JSON, also from stdin and with numbers that print differently." xor:"form"`
 }
 
-// Read turns a VALUE argument into what is stored. JSON whose numbers print as
-// they are written is that value, all else is text. "-" is what stdin holds, byte
-// for byte: text, or bytes where it is not UTF-8.
+// Read turns a VALUE argument into what is stored. JSON whose numbers print as they are
+// written is that value, all else is text. "-" is what stdin holds, byte for byte:
+// text, or bytes if it is not UTF-8.
 func (f Form) Read(a *App, arg string) (any, error) {
 	stdin := arg == "-"
 	if stdin {
@@ -127,7 +127,7 @@ func number(s string) (any, error) {
 // Shown is a value as it is printed.
 type Shown struct {
 	Text string // as it is for text, JSON for what JSON has, else CBOR's notation
-	Line string // the same where it breaks no line or column and is like nothing else
+	Line string // the same if it breaks no line or column and cannot be taken for something else
 	JSON any
 	raw  []byte // of text and bytes what they are, of the rest the text
 	Err  error  // it cannot be read: what is shown is its bytes
@@ -224,8 +224,8 @@ func jsonForm(v any) (any, bool) {
 	return nil, false
 }
 
-// LineOf returns text as it is where it is plain and could not be taken for JSON
-// or for bytes, else as JSON, or as bytes.
+// LineOf returns text as it is if it is plain and could not be taken for JSON or for
+// bytes, else as JSON, or as bytes.
 func LineOf(s string) string {
 	if !utf8.ValidString(s) {
 		return fmt.Sprintf("h'%x'", s)

@@ -63,7 +63,8 @@ func SettingFlags(start *kong.Node) map[string]*kong.Flag {
 	return flags
 }
 
-// LoadSettings reads a file, where one is named, and the environment above it.
+// LoadSettings reads a file, if one is named, and the environment, which takes
+// precedence.
 func LoadSettings(file string, flags map[string]*kong.Flag, environ []string) (*settings, error) {
 	s := &settings{file: file, layers: koanf.New("."), byFile: map[string]bool{}, byEnv: map[string]bool{}}
 	if file != "" {
@@ -172,7 +173,7 @@ func (s *settings) Resolve(_ *kong.Context, _ *kong.Path, f *kong.Flag) (any, er
 	return settingText(s.layers.Get(f.Name), f)
 }
 
-// source says where the value of a setting is from.
+// source says where the value of a setting comes from.
 func (s *settings) source(ctx *kong.Context, f *kong.Flag) string {
 	for _, p := range ctx.Path {
 		if p.Flag == f && !p.Resolved {

@@ -108,7 +108,7 @@ func (cmd *StartCommand) Run(ctx context.Context, parsed *kong.Context, a *cli.A
 			cancel()
 		}()
 	}
-	// The engine's log store tells of its end there.
+	// The engine's log store logs its end there.
 	log.SetFlags(0)
 	log.SetOutput(slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelWarn).Writer())
 	m, err := grid.Start(ctx, cfg)
@@ -128,7 +128,7 @@ func (cmd *StartCommand) Run(ctx context.Context, parsed *kong.Context, a *cli.A
 	}()
 	if err := m.Ready(ctx); err != nil {
 		if ctx.Err() != nil {
-			return nil // it was told to end before it was ready
+			return nil // it was shut down before it was ready
 		}
 		return err
 	}
@@ -163,8 +163,8 @@ func readyLine(s protocol.Status) string {
 // CloseGrace is what a member may take beyond its --shutdown-timeout.
 const CloseGrace = 5 * time.Second
 
-// closeWithin closes a member, and gives up where that takes too long: what
-// started the process would kill it next, and not tell why.
+// closeWithin closes a member, and gives up if that takes too long: the service manager
+// would kill the process next, without saying why.
 func closeWithin(m *grid.Member, timeout time.Duration) error {
 	done := make(chan error, 1)
 	go func() { done <- m.Close() }()

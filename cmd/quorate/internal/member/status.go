@@ -396,7 +396,7 @@ func memoryText(m *protocol.StatusMemory) string {
 	return fmt.Sprintf("%dM/%dM%s", m.Used>>20, m.Limit>>20, full)
 }
 
-// diskText prints what is free on a member's disk, and how short of room it is.
+// diskText prints the free space on a member's disk, and how short of it the member is.
 func diskText(d *protocol.StatusDisk) string {
 	if d == nil {
 		return "-"

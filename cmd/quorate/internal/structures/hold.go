@@ -64,7 +64,7 @@ func (h *holding) options() []client.Option {
 	return []client.Option{client.WithSessionTTL(h.TTL), client.WithHoldMargin(h.margin())}
 }
 
-// margin is how long before the next grant COMMAND is told; the client wants a
+// margin is how long before the next grant COMMAND gets SIGTERM; the client wants a
 // tenth of the TTL at the least.
 func (h *holding) margin() time.Duration { return max(h.killAfter()+killTime, h.TTL/10) }
 
@@ -206,7 +206,7 @@ func (k *hold) lost() error {
 	return fmt.Errorf("%s %s: the hold was lost: %w", k.kind, k.name, cause)
 }
 
-// release gives back what is held, also when the command was told to stop.
+// release gives back what is held, also when the command was interrupted.
 func (k *hold) release() error {
 	ctx, cancel := context.WithTimeout(context.Background(), k.connection.Timeout)
 	defer cancel()

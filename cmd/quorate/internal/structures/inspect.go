@@ -69,7 +69,7 @@ type inspection struct {
 	waiting    uint64
 }
 
-// location is where a part of a structure lives.
+// location is the location of a part of a structure.
 type location struct {
 	Partition protocol.PartitionID `json:"partition"`
 	Group     protocol.GroupID     `json:"group"`
@@ -140,7 +140,7 @@ func (v *inspection) print(a *cli.App) error {
 	return nil
 }
 
-// writeCalls writes who holds something and who waits.
+// writeCalls writes the holders and the waiting calls.
 func (v *inspection) writeCalls(t *tabwriter.Writer) {
 	if len(v.holders) > 0 {
 		fmt.Fprintln(t, "\nHOLD\tTOKEN\tSESSION\tAMOUNT\tMODE\tFOR\tMARK\tNOTE")

@@ -42,7 +42,7 @@ func orList(words []string) string {
 }
 
 // LaterKinds returns the kinds of structures that the grid has and this command does
-// not know, as the first member tells that answers.
+// not know, as the first member that answers describes them.
 func LaterKinds(ctx context.Context, c *cli.Connection) ([]structures.Kind, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()

@@ -116,8 +116,8 @@ func (v *verification) startLoad(ctx context.Context, name string) (*nemesis.Loa
 	}}, nil
 }
 
-// leaderOfSystem returns the address of the member that leads the system group;
-// empty where none is known.
+// leaderOfSystem returns the address of the member that leads the system group; empty
+// if none is known.
 func (v *verification) leaderOfSystem(ctx context.Context) string {
 	if v.grid == nil {
 		return ""

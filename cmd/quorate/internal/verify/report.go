@@ -97,7 +97,7 @@ func (r *verifyReport) String() string {
 		line("undecided", "%d histories: the search took too long", r.Undecided)
 	}
 	line("sessions", "%d clients held permits all the time and lost %d sessions; %d more came and were served", r.Holders, r.LostSessions, r.Newcomers)
-	line("revoked", "%d holds; %d holders that do not release were notified", r.Revoked, r.RevokedTold)
+	line("revoked", "%d holds; %d holders that do not release were notified", r.Revoked, r.RevokedNotified)
 	line("faults", "%d", total)
 	for _, name := range slices.Sorted(maps.Keys(r.Faults)) {
 		gap := "-"

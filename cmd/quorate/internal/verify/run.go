@@ -131,7 +131,7 @@ const (
 	aloneFor   = 10 * time.Second // without a fault, where only losses were asked for
 )
 
-// run loads the grid, injects faults until the time is over or told ends, and
+// run loads the grid, injects faults until the time is over or a signal has come, and
 // stops.
 func (v *verification) run(told context.Context) {
 	v.name = fmt.Sprintf("verify-%x", v.began.UnixMilli())
@@ -213,8 +213,8 @@ func (v *verification) fill() []nemesis.Fault {
 	return bag
 }
 
-// inject injects a fault, ends it, and waits until the grid is at full
-// strength. It reports false where the grid does not come back.
+// inject injects a fault, ends it, and waits until the grid is at full strength. It
+// reports false if the grid does not come back.
 func (v *verification) inject(ctx, over context.Context, f nemesis.Fault) bool {
 	v.times.begin(f.Name)
 	defer v.times.end()
@@ -278,7 +278,7 @@ func (v *verification) breaks(what string, h *verify.History, verdict verify.Ver
 	v.Note("       its history: %s.jsonl, %s.html", base, base)
 }
 
-// gap is told of each time between two acknowledgements of a group.
+// gap is called with each time between two acknowledgements of a group.
 func (v *verification) gap(g workloads.Gap) {
 	d := g.To.Sub(g.From)
 	if d < 20*time.Millisecond {
@@ -291,7 +291,7 @@ func (v *verification) gap(g workloads.Gap) {
 	v.worstGap = max(v.worstGap, d)
 }
 
-// longWait is how long a group acknowledges nothing before it is told why.
+// longWait is how long a group acknowledges nothing before the reason is logged.
 const longWait = 10 * time.Second
 
 // report prints a line every few seconds.
