@@ -47,7 +47,7 @@ func TestCandidates(t *testing.T) {
 		{"ls --output json qu", []string{"queue"}},
 		{"inspect s", []string{"semaphore"}},
 		{"inspect -o json map us", nil}, // nobody answers
-		{"configure map users ", []string{"ttl="}},
+		{"configure map users ", []string{"keep-old=", "ttl="}},
 		{"configure queue jobs cap", []string{"capacity="}},
 		{"configure queue jobs capacity=", []string{"capacity="}},
 		{"configure queue jobs capacity=3 ", nil},
