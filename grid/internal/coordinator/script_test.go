@@ -486,7 +486,7 @@ func TestScripts(t *testing.T) {
 				runScript(t, file, "")
 				return
 			}
-			for _, point := range strings.Fields(names) {
+			for point := range strings.FieldsSeq(names) {
 				t.Run(point, func(t *testing.T) { runScript(t, file, point) })
 			}
 		})

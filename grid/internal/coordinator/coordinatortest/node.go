@@ -33,7 +33,7 @@ type Node struct {
 	engine *engine
 }
 
-// NewNode returns the node of a process that is starting at an address, where none runs.
+// NewNode returns the node of a process that is starting at an address at which none runs.
 func (w *World) NewNode(address string, dir *identity.Dir) *Node {
 	w.mu.Lock()
 	defer w.mu.Unlock()

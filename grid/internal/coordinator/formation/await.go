@@ -10,7 +10,7 @@ import (
 	"github.com/quorate/quorate/shardgroups"
 )
 
-// await is the step of a member that has given itself to a founder.
+// await is the step of a member that has enlisted with a founder.
 func (c *Controller) await(ctx context.Context, m *identity.Member) error {
 	if c.isReleased() {
 		c.grid.Log.Info("released by the founder")
@@ -26,7 +26,7 @@ func (c *Controller) await(ctx context.Context, m *identity.Member) error {
 	if !ok {
 		formed := func(s peers.StateReply) bool { return s.Formed && s.Cluster == m.Cluster }
 		if slices.ContainsFunc(replies, formed) {
-			return c.markFormed() // without this member, which is to ask for its place now
+			return c.markFormed() // without this member, which is to ask for its replica now
 		}
 		return c.giveUpFounder(m, replies)
 	}
@@ -54,7 +54,7 @@ func (c *Controller) await(ctx context.Context, m *identity.Member) error {
 	return c.form(ctx, h, m, v)
 }
 
-// giveUpFounder makes a member in memory blank again whose founder is over, as
+// giveUpFounder makes a member in memory blank again whose founder is dead, as
 // another incarnation at its address, or under its name, proves, before this one has got anything of
 // the cluster's log. It holds nothing and votes nowhere: whatever becomes of that
 // cluster, it can join it as a new incarnation.

@@ -117,7 +117,7 @@ func (c *Controller) form(ctx context.Context, h membership.Engine, m *identity.
 	return c.markFormed()
 }
 
-// invite asks a blank member to give itself to this cluster, and lists it.
+// invite asks a blank member to enlist for this cluster, and lists it.
 func (c *Controller) invite(ctx context.Context, h membership.Engine, m *identity.Member, v *systemstate.ClusterState, r peers.StateReply) error {
 	blank := r.Cluster == protocol.UUID{}
 	ours := r.Cluster == m.Cluster
@@ -145,8 +145,8 @@ func returns(v *systemstate.ClusterState, s peers.Self) bool {
 	return ok && old.Incarnation != s.Incarnation
 }
 
-// disband releases the members that gave themselves, and forgets. It goes on
-// at the next step where one does not answer.
+// disband releases the members that have enlisted, and forgets. It goes on
+// at the next step if one does not answer.
 func (c *Controller) disband(ctx context.Context, m *identity.Member, v *systemstate.ClusterState) error {
 	q := peers.Release{Founder: m.Founder, Cluster: m.Cluster}
 	errs := make([]error, len(v.Members))

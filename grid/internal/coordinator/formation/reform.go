@@ -85,7 +85,7 @@ func (c *Controller) isLost(ctx context.Context, h membership.Engine, m *identit
 	voters, lost := 0, []string{}
 	// The group may count a vote that is not agreed yet: that of a copy whose
 	// promotion was under way. Of more than one voter the others have a majority
-	// without it. Where nothing is formed nothing is lost by a step too many.
+	// without it. If nothing is formed nothing is lost by a step too many.
 	promoted := !v.Formed || systemVoters == 1
 	dead := c.deadOf(ctx, replies, m, v, g)
 	for _, x := range g.Replicas {
@@ -130,7 +130,7 @@ func (c *Controller) isLed(h membership.Engine, v *systemstate.ClusterState) boo
 }
 
 // votesInSystem reports whether an incarnation has a vote in the system group. Only
-// those who have are asked whether it is led: the others are told of a leader, and
+// those who have are asked whether it is led: the others learn of a leader, and
 // never that there is none.
 func votesInSystem(v *systemstate.ClusterState, u protocol.UUID) bool {
 	o, ok := v.Incarnation(u)
@@ -138,7 +138,7 @@ func votesInSystem(v *systemstate.ClusterState, u protocol.UUID) bool {
 	return ok && slices.ContainsFunc(g.Replicas, func(r systemstate.Replica) bool { return r.Member == o.ID && !r.NonVoting })
 }
 
-// defaultGracePeriod is how long permits are held back at least where the sessions
+// defaultGracePeriod is how long permits are held back at least if the sessions
 // of the lost cluster are not known to the last.
 const defaultGracePeriod = 10 * time.Second
 
@@ -208,7 +208,7 @@ func (c *Controller) isNoMore(ctx context.Context, m *identity.Member) bool {
 }
 
 // logNeverComes reports whether a replica of the system group, of a member in
-// memory, waits for a log that nobody has any more: those who were to send it have
+// memory, waits for a log that no longer exists: those who were to send it have
 // lost their memory, or take this member for one of a formed cluster and wait for
 // it. The replica has nothing, so it has no vote either.
 func (c *Controller) logNeverComes(ctx context.Context, m *identity.Member) bool {

@@ -64,7 +64,7 @@ func (b *balance) next(now time.Time, t *partition.Table, leaders map[protocol.G
 	return plan[0], true
 }
 
-// spreadLeaders asks one leader to hand over one group, where leaders are
+// spreadLeaders asks one leader to hand over one group, if leaders are
 // spread unevenly.
 func (c *Controller) spreadLeaders(ctx context.Context, h membership.Engine, v *systemstate.ClusterState) error {
 	leaders := c.grid.Leaders(v)

@@ -70,7 +70,7 @@ func (c *Controller) carryOut(ctx context.Context, h membership.Engine, v *syste
 }
 
 // planHandOver plans where the groups led here go when this member leaves, or
-// is short of room. Nobody to avoid gets one, where there is somebody else.
+// is short of free space. Nobody to avoid gets one, if there is somebody else.
 func (c *Controller) planHandOver(v *systemstate.ClusterState, avoid map[protocol.MemberID]bool) []partition.Transfer {
 	me := c.grid.Self()
 	able := c.WithSpace(v)

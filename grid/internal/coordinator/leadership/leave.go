@@ -29,7 +29,7 @@ const (
 )
 
 // Leave announces that the member ends, and waits until every group that it
-// votes in can do without it, or ctx ends. It does not wait where nobody else
+// votes in can do without it, or ctx ends. It does not wait if nobody else
 // is there to stay.
 func (c *Controller) Leave(ctx context.Context) {
 	c.grid.SetState(func(s *gossip.State) { s.Closing = true })
@@ -54,7 +54,7 @@ func (c *Controller) Leave(ctx context.Context) {
 	}
 }
 
-// mayLeave returns nil where the others can do without this member.
+// mayLeave returns nil if the others can do without this member.
 func (c *Controller) mayLeave(ctx context.Context) error {
 	v, me := c.grid.View(), c.grid.Self()
 	if v == nil || me == 0 {

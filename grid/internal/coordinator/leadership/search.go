@@ -28,7 +28,7 @@ type search struct {
 }
 
 // next returns whom to ask now for the leaders of groups; of more members than are
-// asked in one round each has its turn. Where nobody needs to be asked, or not
+// asked in one round each has its turn. If nobody needs to be asked, or not
 // yet, ok is false.
 func (s *search) next(now time.Time, groups []protocol.GroupID, mayKnow []protocol.MemberID) (ask []protocol.MemberID, ok bool) {
 	same := slices.Equal(s.groups, groups)

@@ -26,14 +26,14 @@ type Directory struct {
 	label   string               // of the gossip
 	callers map[string]time.Time // addresses of members that asked, and when
 	known   map[protocol.UUID]string
-	told    map[protocol.UUID]told
+	stated  map[protocol.UUID]stated
 	state   gossip.State // announced
 }
 
 func newDirectory(cfg Config, c *Conditions) *Directory {
 	return &Directory{
 		cfg: cfg, conditions: c,
-		callers: map[string]time.Time{}, known: map[protocol.UUID]string{}, told: map[protocol.UUID]told{},
+		callers: map[string]time.Time{}, known: map[protocol.UUID]string{}, stated: map[protocol.UUID]stated{},
 		state: gossip.State{Behind: true},
 	}
 }
@@ -44,9 +44,9 @@ const maxCallers = 1024
 // callerTTL is how long a member that asked is asked back.
 const callerTTL = time.Minute
 
-// told is an address that a member itself has told, and where it was heard
+// stated is an address that a member itself has stated, and the one at which it was heard
 // until then: news of the gossip since then count for more.
-type told struct{ address, heard string }
+type stated struct{ address, heard string }
 
 // maxKnown bounds how many incarnations this member keeps addresses of. It
 // forgets those that are not listed as soon as it knows who is.
@@ -149,14 +149,14 @@ func (c *Directory) Targets() []string {
 	return slices.DeleteFunc(all, func(a string) bool { return a == c.cfg.Address || a == "" })
 }
 
-// Resolve returns the address of an incarnation: the one that it has told, else the
+// Resolve returns the address of an incarnation: the one that it has stated, else the
 // one at which it is heard, else the one in the tables, or in those before this member
 // was started, else the one at which it was heard last.
 func (c *Directory) Resolve(u protocol.UUID) (string, bool) {
 	heard, alive := c.heardAt(u)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if t, ok := c.told[u]; ok && t.heard == heard {
+	if t, ok := c.stated[u]; ok && t.heard == heard {
 		return t.address, true
 	}
 	if alive {
@@ -204,17 +204,17 @@ func (c *Directory) ForgetUnlisted(v *systemstate.ClusterState) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	maps.DeleteFunc(c.known, func(u protocol.UUID, _ string) bool { return unlisted(u) })
-	maps.DeleteFunc(c.told, func(u protocol.UUID, _ told) bool { return unlisted(u) })
+	maps.DeleteFunc(c.stated, func(u protocol.UUID, _ stated) bool { return unlisted(u) })
 }
 
-// Learn keeps the address that a member itself has told.
+// Learn keeps the address that a member itself has stated.
 func (c *Directory) Learn(s peers.Self) {
 	heard, _ := c.heardAt(s.Incarnation)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.noteKnownLocked(s)
-	if _, ok := c.told[s.Incarnation]; ok || len(c.told) < maxKnown {
-		c.told[s.Incarnation] = told{s.Address, heard}
+	if _, ok := c.stated[s.Incarnation]; ok || len(c.stated) < maxKnown {
+		c.stated[s.Incarnation] = stated{s.Address, heard}
 	}
 }
 

@@ -27,7 +27,7 @@ func TestSystemVoters(t *testing.T) {
 			}
 			v.Groups = []systemstate.Group{g}
 			for range 10 * x.members {
-				want := WantedPlaces(v, func(systemstate.Member) bool { return true })
+				want := WantedReplicas(v, func(systemstate.Member) bool { return true })
 				want.CaughtUp = func(protocol.GroupID, protocol.ReplicaID) bool { return true }
 				for _, s := range partition.PlanReplicas(TableOf(v), want) {
 					take(&v.Groups[0], s)

@@ -70,8 +70,8 @@ func SystemVoters(members int) int {
 	return many
 }
 
-// WantedPlaces is what the places of a cluster should be like.
-func WantedPlaces(v *systemstate.ClusterState, running func(systemstate.Member) bool) partition.Places {
+// WantedReplicas is which replicas a cluster should have, if these members run.
+func WantedReplicas(v *systemstate.ClusterState, running func(systemstate.Member) bool) partition.Places {
 	want := partition.Places{
 		Replicas: int(v.Settings.Replicas),
 		Targets:  map[protocol.GroupID]partition.Target{protocol.SystemGroup: {Voters: SystemVoters(len(Living(v))), Copies: len(v.Members)}},
@@ -87,9 +87,9 @@ func WantedPlaces(v *systemstate.ClusterState, running func(systemstate.Member) 
 	return want
 }
 
-// Missing returns how many replicas each group lacks where these members run.
+// Missing returns how many replicas each group lacks if these members run.
 func Missing(v *systemstate.ClusterState, running func(systemstate.Member) bool) map[protocol.GroupID]int {
-	want, table := WantedPlaces(v, running), TableOf(v)
+	want, table := WantedReplicas(v, running), TableOf(v)
 	lacks := map[protocol.GroupID]int{}
 	for _, g := range table.Groups {
 		lacks[g.ID] = partition.Missing(table, g, want)
@@ -97,8 +97,8 @@ func Missing(v *systemstate.ClusterState, running func(systemstate.Member) bool)
 	return lacks
 }
 
-// MissingAtAll returns how many replicas each group lacks even where all members
-// run whose data is not lost: places that are not filled, or have no vote yet.
+// MissingAtAll returns how many replicas each group lacks even if all members
+// run whose data is not lost: those that are not agreed, or have no vote yet.
 func MissingAtAll(v *systemstate.ClusterState) map[protocol.GroupID]int {
 	return Missing(v, func(systemstate.Member) bool { return true })
 }

@@ -194,5 +194,5 @@ func (c *Controller) removeBackup(dir string, g protocol.GroupID) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		c.grid.Log.Warn("a backup from which a group was restored cannot be removed", "err", err)
 	}
-	_ = os.Remove(dir) // where it is empty
+	_ = os.Remove(dir) // if it is empty
 }

@@ -61,7 +61,7 @@ func (c *Controller) takeStep(ctx context.Context, h membership.Engine, v *syste
 	case partition.Promote:
 		// It may have been long since it had caught up.
 		if err := c.cfg.CaughtUp(ctx, s.Member, peers.Transfer{Cluster: v.Cluster, Group: s.Group, Replica: s.Replica}); err != nil {
-			delete(c.places.caught, replica{s.Group, s.Replica})
+			delete(c.progress.caught, replica{s.Group, s.Replica})
 			return err
 		}
 		if err := c.change(ctx, h, v, q); err != nil {

@@ -15,7 +15,7 @@ import (
 // receive its state, since nothing stops that once it has begun: the state as
 // the group's leader counts it, and in memory what is streamed lies there once
 // more until it has been read. A member receives one group at a time, so what
-// it has is not promised twice (LIMIT-3). Where it is not enough the place waits; it is
+// it has is not promised twice (LIMIT-3). If it is not enough the replica waits; the member is
 // asked again and again.
 //
 // The one that sends is not asked. Its copy of the trees shares all with them,
@@ -28,7 +28,7 @@ type noHeadroomError struct{ detail string }
 
 func (e *noHeadroomError) Error() string { return e.detail }
 
-// hasHeadroom returns nil where a member has the memory to receive a group's state.
+// hasHeadroom returns nil if a member has the memory to receive a group's state.
 func (c *Controller) hasHeadroom(ctx context.Context, h membership.Engine, v *systemstate.ClusterState, g protocol.GroupID, o systemstate.Member) error {
 	if c.grid.StateOf(o.Incarnation).MemoryFull {
 		return &noHeadroomError{o.Name + " is full"}
@@ -91,7 +91,7 @@ func SizeHere(h membership.Engine, id protocol.GroupID) (peers.Size, error) {
 	return peers.Size{State: f.State, Stream: f.Stream}, nil
 }
 
-// OnHeadroom returns nil where this member has the memory to receive a group's
+// OnHeadroom returns nil if this member has the memory to receive a group's
 // state.
 func (c *Controller) OnHeadroom(q peers.HeadroomQuery) error {
 	m := c.grid.Member()
@@ -114,7 +114,7 @@ func (c *Controller) OnHeadroom(q peers.HeadroomQuery) error {
 		q.Group, mebibytes(q.Size.State), mebibytes(need), m.Name, mebibytes(free))
 }
 
-// saturated adds two sizes that another member has told.
+// saturated adds two sizes that another member has stated.
 func saturated(a, b uint64) uint64 {
 	if a+b < a {
 		return ^uint64(0)
@@ -144,7 +144,7 @@ func (c *Controller) setNoHeadroom(full map[target]string) {
 }
 
 // NoHeadroom returns why a group that misses a replica waits for memory on a member,
-// empty where it does not, or where this member does not lead the system group.
+// empty if it does not, or if this member does not lead the system group.
 func (c *Controller) NoHeadroom(g protocol.GroupID) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -12,8 +12,8 @@ import (
 	"github.com/quorate/quorate/shardgroups/systemstate"
 )
 
-// What happens where a majority's data is lost (LOSS-1). A data group of a
-// cluster in memory is replaced by an empty one. One on disk is replaced where
+// What happens if a majority's data is lost (LOSS-1). A data group of a
+// cluster in memory is replaced by an empty one. One on disk is replaced if
 // a member offers its backup (restore.go). A cluster whose system group is lost is
 // founded anew by a member that has the backups of it in its directory.
 
@@ -69,7 +69,7 @@ func (c *Controller) isThere(ctx context.Context, v *systemstate.ClusterState, g
 	if v.LostMajority(g, lives) != nil {
 		return false
 	}
-	c.grid.Log.Warn("members that were replaced answer: their group is not lost", "group", g.ID, "replicas", c.placesOf(v, g))
+	c.grid.Log.Warn("members that were replaced answer: their group is not lost", "group", g.ID, "replicas", c.replicasOf(v, g))
 	return true
 }
 
@@ -90,12 +90,12 @@ func (c *Controller) replace(ctx context.Context, h membership.Engine, v *system
 	}
 	c.grid.Log.Error("a group has lost the data of its majority and is replaced: "+lost,
 		"group", g.ID, "successor", a.Group, "generation", made.Generation, "grace_period", made.GracePeriod,
-		"partitions", ranges(v.Partitions, g.ID), "replicas", c.placesOf(v, g))
+		"partitions", ranges(v.Partitions, g.ID), "replicas", c.replicasOf(v, g))
 	return nil
 }
 
-// placesOf says where a group's replicas were, and which are gone.
-func (c *Controller) placesOf(v *systemstate.ClusterState, g systemstate.Group) string {
+// replicasOf names the members of a group's replicas, and says which are dead.
+func (c *Controller) replicasOf(v *systemstate.ClusterState, g systemstate.Group) string {
 	var all []string
 	for _, r := range g.Replicas {
 		o, _ := v.Member(r.Member)

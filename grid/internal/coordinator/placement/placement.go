@@ -39,8 +39,8 @@ type Controller struct {
 	grid *membership.Grid
 
 	// Of the goroutine of the steps.
-	places  places
-	backups backups
+	progress progress
+	backups  backups
 
 	mu         sync.Mutex                  // guards what follows
 	noHeadroom map[protocol.GroupID]string // why a group that is to get a replica waits for memory
@@ -52,7 +52,7 @@ func New(cfg Config, grid *membership.Grid) *Controller {
 }
 
 // Forget forgets the cluster, to which the member does not belong any more.
-func (c *Controller) Forget() { c.places.clear() }
+func (c *Controller) Forget() { c.progress.clear() }
 
 // Step does the next thing there is to do, one safe step at a time: it restores groups
 // from backups on any member, and does everything else on the one that leads the system
@@ -63,7 +63,7 @@ func (c *Controller) Step(ctx context.Context, e membership.Engine, v *systemsta
 		return true, err
 	}
 	if !e.System().Leader().Self {
-		c.places.clear()
+		c.progress.clear()
 		c.setNoHeadroom(nil)
 		return false, nil
 	}
@@ -85,8 +85,8 @@ func (c *Controller) Step(ctx context.Context, e membership.Engine, v *systemsta
 		return true, err
 	}
 	again, err = c.Fill(ctx, e, func(o systemstate.Member) bool { return o.ID == c.grid.Self() || c.grid.Heard(o.Incarnation) })
-	if err != nil && err.Error() != c.places.said {
-		c.places.said = err.Error()
+	if err != nil && err.Error() != c.progress.said {
+		c.progress.said = err.Error()
 		c.grid.Log.Warn("a replica is not replaced yet", "err", err)
 	}
 	return again, nil
@@ -115,17 +115,17 @@ type target struct {
 	member protocol.MemberID
 }
 
-// places is what the leader's coordinator remembers of places that are being
-// filled. All of it can be found out again: another coordinator starts empty.
-type places struct {
+// progress is what the leader's coordinator remembers of replicas that are being
+// placed. All of it can be found out again: another coordinator starts empty.
+type progress struct {
 	added  map[replica]bool // the group knows the replica, and its member too
 	caught map[replica]bool // the replica had applied all there was
 	pause  time.Time        // no step before
-	said   string           // the last reason why a place is not filled
+	said   string           // the last reason why a replica is not placed
 }
 
-// clear forgets, where this member leads no longer.
-func (p *places) clear() { *p = places{} }
+// clear forgets what is on its way, if this member leads no longer.
+func (p *progress) clear() { *p = progress{} }
 
 // Fill brings the replicas of all groups to where they should be, as far
 // as it goes without waiting. It reports whether something is left to do soon.
@@ -137,17 +137,17 @@ func (p *places) clear() { *p = places{} }
 //	it has caught up -> the group drops the lost one -> RemoveReplica agreed ->
 //	the group counts a vote -> SetReplica agreed
 func (c *Controller) Fill(ctx context.Context, h membership.Engine, running func(systemstate.Member) bool) (again bool, err error) {
-	if time.Now().Before(c.places.pause) {
+	if time.Now().Before(c.progress.pause) {
 		return false, nil
 	}
-	full := map[target]string{} // who had no room in one of these rounds, and why
+	full := map[target]string{} // who had no memory in one of these rounds, and why
 	for range maxRounds {
 		catching := c.followUp(ctx, h, running)
 		v := h.System().View()
-		if len(c.planPlaces(v, running, full)) == 0 && len(idle(v)) == 0 {
+		if len(c.plan(v, running, full)) == 0 && len(idle(v)) == 0 {
 			c.setNoHeadroom(full)
 			if len(full) > 0 {
-				c.places.pause = time.Now().Add(failurePause)
+				c.progress.pause = time.Now().Add(failurePause)
 			}
 			return catching, nil
 		}
@@ -159,7 +159,7 @@ func (c *Controller) Fill(ctx context.Context, h membership.Engine, running func
 			_, err := h.System().Propose(ctx, systemstate.Command{Kind: systemstate.RemoveMember, Member: m})
 			errs = append(errs, err)
 		}
-		for _, s := range c.planPlaces(v, running, full) {
+		for _, s := range c.plan(v, running, full) {
 			var short *noHeadroomError
 			switch err := c.takeStep(ctx, h, v, s); {
 			case errors.As(err, &short):
@@ -170,7 +170,7 @@ func (c *Controller) Fill(ctx context.Context, h membership.Engine, running func
 		}
 		if err := errors.Join(errs...); err != nil {
 			c.setNoHeadroom(full)
-			c.places.pause = time.Now().Add(failurePause)
+			c.progress.pause = time.Now().Add(failurePause)
 			return true, err
 		}
 	}
@@ -179,14 +179,14 @@ func (c *Controller) Fill(ctx context.Context, h membership.Engine, running func
 
 // IsFilled reports whether the replicas of all groups are where they should be.
 func (c *Controller) IsFilled(v *systemstate.ClusterState, running func(systemstate.Member) bool) bool {
-	return len(c.planPlaces(v, running, nil)) == 0
+	return len(c.plan(v, running, nil)) == 0
 }
 
-// planPlaces returns the steps that the cluster state asks for, where those who are
-// full are given nothing.
-func (c *Controller) planPlaces(v *systemstate.ClusterState, running func(systemstate.Member) bool, full map[target]string) []partition.Step {
-	want := membership.WantedPlaces(v, running)
-	want.CaughtUp = func(g protocol.GroupID, r protocol.ReplicaID) bool { return c.places.caught[replica{g, r}] }
+// plan returns the steps that the cluster state asks for. Members that are full
+// are given nothing.
+func (c *Controller) plan(v *systemstate.ClusterState, running func(systemstate.Member) bool, full map[target]string) []partition.Step {
+	want := membership.WantedReplicas(v, running)
+	want.CaughtUp = func(g protocol.GroupID, r protocol.ReplicaID) bool { return c.progress.caught[replica{g, r}] }
 	want.NoRoom = func(g protocol.GroupID, m protocol.MemberID) bool { return full[target{g, m}] != "" }
 	steps := partition.PlanReplicas(membership.TableOf(v), want)
 	return slices.DeleteFunc(steps, func(s partition.Step) bool {
@@ -216,21 +216,21 @@ func idle(v *systemstate.ClusterState) []systemstate.Member {
 // reports whether one has not.
 func (c *Controller) followUp(ctx context.Context, h membership.Engine, running func(systemstate.Member) bool) (catching bool) {
 	v := h.System().View()
-	var mu sync.Mutex // guards places.caught and places.added
+	var mu sync.Mutex // guards progress.caught and progress.added
 	var wg sync.WaitGroup
 	for _, g := range v.Groups {
 		for _, r := range g.Replicas {
 			key := replica{g.ID, r.ID}
 			o, ok := v.Member(r.Member)
 			mu.Lock()
-			done := c.places.caught[key]
+			done := c.progress.caught[key]
 			mu.Unlock()
 			if !r.NonVoting || done || !ok || o.Gone || !running(o) {
 				continue
 			}
 			wg.Go(func() {
 				mu.Lock()
-				added := c.places.added[key]
+				added := c.progress.added[key]
 				mu.Unlock()
 				if !added {
 					if err := c.addCopy(ctx, h, v, key, o); err != nil {
@@ -242,13 +242,13 @@ func (c *Controller) followUp(ctx context.Context, h membership.Engine, running 
 				err := c.cfg.CaughtUp(ctx, o.ID, q)
 				mu.Lock()
 				defer mu.Unlock()
-				c.places.note(&c.places.added, key)
+				c.progress.note(&c.progress.added, key)
 				if err != nil {
 					catching = true
 					c.grid.Log.Debug("a learner has not caught up yet", "group", g.ID, "name", o.Name, "err", err)
 					return
 				}
-				c.places.note(&c.places.caught, key)
+				c.progress.note(&c.progress.caught, key)
 			})
 		}
 	}
@@ -256,7 +256,7 @@ func (c *Controller) followUp(ctx context.Context, h membership.Engine, running 
 	return catching
 }
 
-func (p *places) note(in *map[replica]bool, key replica) {
+func (p *progress) note(in *map[replica]bool, key replica) {
 	if *in == nil {
 		*in = map[replica]bool{}
 	}

@@ -20,7 +20,7 @@ const (
 	// another one stop its own. The asker acts within peers.AskTimeout.
 	promiseLife = 10 * time.Second
 
-	// giveWayEvery is how often a member that is short of room asks the others to
+	// giveWayEvery is how often a member that is short of free space asks the others to
 	// take what it runs.
 	giveWayEvery = time.Second
 )
@@ -40,7 +40,7 @@ type shown struct {
 	promised  map[protocol.GroupID]time.Time // until then the replica runs: somebody counts on it
 }
 
-// SetDisk tells how much room this member's disk has.
+// SetDisk sets how much free space this member's disk has.
 func (c *Controller) SetDisk(l disk.Level) {
 	c.mu.Lock()
 	same := c.shown.level == l
@@ -52,7 +52,7 @@ func (c *Controller) SetDisk(l disk.Level) {
 	}
 }
 
-// announceDisk tells the others that this member is short of room, also until
+// announceDisk tells the others that this member is short of free space, also until
 // replicas that were stopped for it have caught up: the others keep little of
 // their logs so long, that these can.
 func (c *Controller) announceDisk() {
@@ -69,7 +69,7 @@ func (c *Controller) diskLevel() disk.Level {
 }
 
 // Suspended returns the groups whose replicas this member has stopped for want
-// of room.
+// of free space.
 func (c *Controller) Suspended() []protocol.GroupID {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -81,8 +81,8 @@ func (c *Controller) Suspended() []protocol.GroupID {
 	return ids
 }
 
-// reconcileDisk gives way where the disk is short of room: leads go to members that
-// have some, then replicas stop where their groups live without them.
+// reconcileDisk gives way if the disk is short of free space: leadership goes to members that
+// have some, then replicas stop whose groups can do without them.
 func (c *Controller) reconcileDisk(ctx context.Context, h membership.Engine, v *systemstate.ClusterState, me protocol.MemberID) {
 	c.announceDisk()
 	level := c.diskLevel()
@@ -163,7 +163,7 @@ func (c *Controller) suspend(ctx context.Context, h membership.Engine, v *system
 }
 
 // heldBack reports whether the replica of a group is not to be started for
-// want of room. One without which its group has no majority is, so that it can
+// want of free space. One without which its group has no majority is, so that it can
 // be read.
 func (c *Controller) heldBack(ctx context.Context, v *systemstate.ClusterState, g systemstate.Group, me protocol.MemberID) bool {
 	if c.started[g.ID] {
@@ -194,7 +194,7 @@ func (c *Controller) heldBack(ctx context.Context, v *systemstate.ClusterState, 
 }
 
 // otherBehind reports whether the replica of a group was stopped for want of
-// room and has to wait, since another one that runs again has not caught up.
+// free space and has to wait, since another one that runs again has not caught up.
 func (c *Controller) otherBehind(v *systemstate.ClusterState, id protocol.GroupID, me protocol.MemberID) bool {
 	c.mu.Lock()
 	suspended := c.shown.suspended[id]
@@ -212,7 +212,7 @@ func (c *Controller) otherBehind(v *systemstate.ClusterState, id protocol.GroupI
 	return false
 }
 
-// servesWithout returns nil where a majority of a group's voters, this member not
+// servesWithout returns nil if a majority of a group's voters, this member not
 // counted, have said that they have all of it and keep running.
 func (c *Controller) servesWithout(ctx context.Context, v *systemstate.ClusterState, g systemstate.Group, me protocol.MemberID) error {
 	ctx, cancel := context.WithTimeout(ctx, peers.AskTimeout)

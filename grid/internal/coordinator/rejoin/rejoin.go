@@ -151,7 +151,7 @@ func (c *Controller) follow(ctx context.Context, e membership.Engine, m *identit
 
 // A replica that has forgotten what it acknowledged or voted for must never run
 // again. Before a member starts the replicas that it had, it reads all of its
-// data, and asks the others what they have seen of it. Where anything is
+// data, and asks the others what they have seen of it. If anything is
 // missing the member becomes a new incarnation and joins its cluster without
 // data.
 //
@@ -175,7 +175,7 @@ type check struct {
 	answers     map[protocol.UUID]peers.ProgressReply
 }
 
-// complete reports whether the member may start the replicas that it had. Where
+// complete reports whether the member may start the replicas that it had. If
 // data is lost it makes the member a new incarnation.
 func (c *Controller) complete(ctx context.Context, m *identity.Member) (bool, error) {
 	if c.trusting(m) {

@@ -37,11 +37,11 @@ func (r *Runs) forget(v *systemstate.ClusterState) {
 	})
 }
 
-// note keeps the run that a member tells of, and returns the last that was
+// note keeps the run that a member states, and returns the last that was
 // kept before. A member discards its data if another is sure of a later run, so
-// what anybody may have said is not enough: the member is asked at the address where
-// it is listed. Until it has confirmed the run, which it tells of again, nothing is
-// kept.
+// what anybody may have said is not enough: the member is asked at the address at
+// which it is listed. Nothing is kept until it has confirmed the run, which it states
+// again.
 func (r *Runs) note(ctx context.Context, u protocol.UUID, l identity.Run) (before identity.Run, noted bool, err error) {
 	m := r.grid.Member()
 	before = m.RunOf(u)
@@ -66,11 +66,11 @@ func (r *Runs) note(ctx context.Context, u protocol.UUID, l identity.Run) (befor
 // whoever tells of it waits.
 const runTimeout = time.Second
 
-// runAgain is how much later a run is told again that was not confirmed.
+// runAgain is how much later a run is stated again that was not confirmed.
 const runAgain = 5 * time.Second
 
-// listedAt returns where a member is as is agreed, or was when this member was
-// started; where the gossip hears it anybody may listen.
+// listedAt returns the address of a member that is agreed, or was when this member was
+// started. At the one of the gossip anybody may listen.
 func (r *Runs) listedAt(m *identity.Member, u protocol.UUID) (string, bool) {
 	if v := r.grid.View(); v != nil {
 		if o, ok := v.Incarnation(u); ok && !o.Gone {
