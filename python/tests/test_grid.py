@@ -83,7 +83,7 @@ class Structures(unittest.IsolatedAsyncioTestCase):
         self.assertEqual(await m.length(), 0)
         await m.configure(ttl=3600)
         await m.configure(ttl=3600)
-        self.assertEqual(await m.settings(), {"ttl": 3600})
+        self.assertEqual(await m.settings(), {"keep-old": 0, "ttl": 3600})
         with self.assertRaises(quorate.SettingsMismatch):
             await m.configure(ttl=60)
         with self.assertRaises(quorate.Invalid):
