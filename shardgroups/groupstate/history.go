@@ -52,8 +52,17 @@ type history struct {
 }
 
 type chunk struct {
-	events *[chunkEvents]event
-	n      int // how many there are
+	*block
+	n int // how many events there are
+}
+
+// block is the memory of a chunk. The ends and sizes of its events lie apart from them,
+// because dropping an event asks for nothing else: the event itself has not been touched
+// for long, and is in no cache.
+type block struct {
+	ends   [chunkEvents]protocol.Version
+	sizes  [chunkEvents]uint32
+	events [chunkEvents]event
 }
 
 const (
@@ -71,14 +80,14 @@ func (h *history) copy() history {
 func (h *history) append(e *event) {
 	last := len(h.chunks) - 1
 	if last < 0 || h.tail >= chunkBytes || h.chunks[last].n == chunkEvents {
-		h.chunks = append(h.chunks, chunk{events: new([chunkEvents]event)})
+		h.chunks = append(h.chunks, chunk{block: new(block)})
 		h.tail = 0
 		last++
 	}
 	c := &h.chunks[last]
-	c.events[c.n] = *e
-	c.n++
 	size := e.bytes()
+	c.ends[c.n], c.sizes[c.n], c.events[c.n] = e.end, uint32(size), *e
+	c.n++
 	if h.events == 0 {
 		h.oldest = e.end
 	}
@@ -100,25 +109,25 @@ func (h *history) spare() int {
 // drop drops the oldest mutation and returns its bytes.
 func (h *history) drop() int {
 	before, end := h.bytes, h.oldest
-	for h.events > 0 && h.first().end == end {
+	for h.events > 0 && h.firstEnd() == end {
 		h.dropFirst()
 	}
 	end = plantHistoryByChunk(h, end)
 	if h.events > 0 {
-		h.oldest = h.first().end
+		h.oldest = h.firstEnd()
 	}
 	h.floor = mutantFloor(h.floor, end)
 	return before - h.bytes
 }
 
-// first returns the oldest event. The history must not be empty.
-func (h *history) first() *event { return &h.chunks[0].events[h.head] }
+// firstEnd returns the end of the oldest event. The history must not be empty.
+func (h *history) firstEnd() protocol.Version { return h.chunks[0].ends[h.head] }
 
 // dropFirst drops the oldest event. The history must not be empty.
 func (h *history) dropFirst() {
 	h.events--
-	h.bytes -= h.first().bytes()
 	c := &h.chunks[0]
+	h.bytes -= int(c.sizes[h.head])
 	if h.head++; h.head == c.n {
 		*c = chunk{} // else the array keeps it alive
 		h.chunks, h.head = h.chunks[1:], 0
@@ -143,7 +152,7 @@ func (h *history) from(chunk, at int, f func(e *event) bool) {
 func (h *history) after(v protocol.Version, f func(e *event) bool) {
 	i := sort.Search(len(h.chunks), func(i int) bool {
 		c := &h.chunks[i]
-		return c.events[c.n-1].end > v
+		return c.ends[c.n-1] > v
 	})
 	if i == len(h.chunks) {
 		return
@@ -152,13 +161,7 @@ func (h *history) after(v protocol.Version, f func(e *event) bool) {
 	if i == 0 {
 		start = h.head
 	}
-	events := h.chunks[i].events[start:h.chunks[i].n]
-	at, _ := slices.BinarySearchFunc(events, v, func(e event, v protocol.Version) int {
-		if e.end > v {
-			return 1
-		}
-		return -1
-	})
+	at := sort.Search(h.chunks[i].n-start, func(n int) bool { return h.chunks[i].ends[start+n] > v })
 	h.from(i, start+at, f)
 }
 

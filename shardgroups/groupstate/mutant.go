@@ -97,7 +97,7 @@ func mutantCost(cost int) int {
 // dropped, and returns the version up to which events are gone.
 func plantHistoryByChunk(h *history, end protocol.Version) protocol.Version {
 	for mutants.On(mutants.HistoryByChunk) && h.events > 0 && h.head > 0 {
-		end = h.first().end
+		end = h.firstEnd()
 		h.dropFirst()
 	}
 	return end
