@@ -77,16 +77,26 @@ func (c *Controller) announceAddress(ctx context.Context, h membership.Engine, m
 	return nil
 }
 
+// leaderlessTime is how long a member hears of no leader before it asks whether it was
+// replaced. An election takes less, and a start must not wait for addresses that are silent.
+const leaderlessTime = 3 * time.Second
+
 // replacedLook is how often a member that was replaced asks whether it is needed, and one
 // that hears of no leader whether it was replaced.
 const replacedLook = time.Second
 
 // replacedBy returns who says that this member was replaced, "" if nobody does. A member
 // that is cut off hears of no leader, and what is agreed without it reaches it no more:
-// its replicas were removed from their groups. It was told nothing, so it has to ask.
+// its replicas were removed from their groups. Nobody notifies it, so it has to ask.
 func (c *Controller) replacedBy(ctx context.Context, m *identity.Member) string {
-	if m.Durability == "memory" || time.Since(c.lookedReplaced) < replacedLook {
-		return "" // in memory package formation looks for proof
+	if m.Durability == "memory" {
+		return "" // package formation looks for proof
+	}
+	if c.leaderless.IsZero() {
+		c.leaderless = time.Now()
+	}
+	if time.Since(c.leaderless) < leaderlessTime || time.Since(c.lookedReplaced) < replacedLook {
+		return ""
 	}
 	c.lookedReplaced = time.Now()
 	replies := c.Runs.askAll(ctx, c.Runs.progressQuery(m), time.Second, func(protocol.UUID) bool { return true })

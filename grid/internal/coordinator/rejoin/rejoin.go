@@ -52,6 +52,7 @@ type Controller struct {
 	caughtUp       map[replica]bool // replicas here that have, since they were started
 	check          check
 	lookedReplaced time.Time
+	leaderless     time.Time // since when no leader of the system group is heard of; zero: one is
 	space          space
 
 	mu    sync.Mutex // guards what follows
@@ -120,6 +121,7 @@ func (c *Controller) follow(ctx context.Context, e membership.Engine, m *identit
 		c.grid.Floor.Learn(e.System().Highest())
 	}
 	if e.System().Leader().Replica != 0 {
+		c.leaderless = time.Time{}
 		// What is known here is no longer older than the member.
 		c.Runs.forget(v)
 		c.grid.ForgetUnlisted(v)
