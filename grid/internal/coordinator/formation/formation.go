@@ -102,30 +102,17 @@ func (c *Controller) probe(ctx context.Context) []peers.StateReply {
 	ctx, cancel := context.WithTimeout(ctx, peers.AskTimeout)
 	defer cancel()
 	me := c.grid.Me()
-	targets := c.grid.Targets()
-	replies := make([]*peers.StateReply, len(targets))
-	var wg sync.WaitGroup
-	for i, address := range targets {
-		wg.Go(func() {
-			var r peers.StateReply
-			if err := c.grid.Ask(ctx, address, peers.AskState, me, &r); err != nil {
-				c.grid.Log.Debug("no answer", "address", address, "err", err)
-				return
-			}
-			replies[i] = &r
-		})
-	}
-	wg.Wait()
 	var found []peers.StateReply
 	c.joined = map[protocol.UUID]bool{}
 	named := append(c.pastAddresses(), c.grid.Join()...)
-	for i, r := range replies {
-		if r != nil && slices.Contains(named, targets[i]) {
+	for _, a := range membership.AskAll[peers.StateReply](ctx, c.grid, c.grid.Targets(), peers.AskState, me) {
+		r := a.Says
+		if slices.Contains(named, a.At) {
 			c.joined[r.Self.Incarnation] = true
 		}
-		same := func(s peers.StateReply) bool { return r != nil && s.Self.Incarnation == r.Self.Incarnation }
-		if r != nil && r.Self.Incarnation != me.Incarnation && !slices.ContainsFunc(found, same) {
-			found = append(found, *r)
+		same := func(s peers.StateReply) bool { return s.Self.Incarnation == r.Self.Incarnation }
+		if r.Self.Incarnation != me.Incarnation && !slices.ContainsFunc(found, same) {
+			found = append(found, r)
 		}
 	}
 	slices.SortFunc(found, func(a, b peers.StateReply) int { return strings.Compare(a.Self.Address, b.Self.Address) })

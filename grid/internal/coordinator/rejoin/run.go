@@ -4,7 +4,6 @@ import (
 	"context"
 	"maps"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/quorate/quorate/grid/internal/coordinator/membership"
@@ -161,23 +160,10 @@ func (r *Runs) askAll(ctx context.Context, q peers.ProgressQuery, timeout time.D
 		u, known := at[a]
 		return known && !want(u)
 	})
-	replies := make([]*peers.ProgressReply, len(targets))
-	var wg sync.WaitGroup
-	for i, address := range targets {
-		wg.Go(func() {
-			var reply peers.ProgressReply
-			if err := r.grid.Ask(ctx, address, peers.AskObserved, q, &reply); err != nil {
-				r.grid.Log.Debug("no answer about observed progress", "address", address, "err", err)
-				return
-			}
-			replies[i] = &reply
-		})
-	}
-	wg.Wait()
 	var all []answer
-	for i, reply := range replies {
-		if reply != nil && reply.Self.Incarnation != q.Self.Incarnation {
-			all = append(all, answer{targets[i], *reply})
+	for _, a := range membership.AskAll[peers.ProgressReply](ctx, r.grid, targets, peers.AskObserved, q) {
+		if a.Says.Self.Incarnation != q.Self.Incarnation {
+			all = append(all, answer{a.At, a.Says})
 		}
 	}
 	return all
