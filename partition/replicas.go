@@ -96,7 +96,7 @@ func PlanReplicas(t *Table, want Places) []Step {
 	return plan
 }
 
-// Missing returns how many replicas a group lacks to its full strength: those
+// Missing returns how many replicas a group lacks to be fully replicated: those
 // on members that do not run, those that a step would add or promote, and those
 // whose data is lost and that are listed still.
 func Missing(t *Table, g Group, want Places) int {

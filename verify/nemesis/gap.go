@@ -69,7 +69,7 @@ func Interruptions() []Interruption {
 	}
 }
 
-// AwaitSpread waits until the grid is at full strength and its leaders are
+// AwaitSpread waits until the grid is fully replicated and its leaders are
 // spread, so that each member leads as many groups of data as any other, or one
 // less.
 func (g *Grid) AwaitSpread(ctx context.Context) error {

@@ -20,7 +20,7 @@ import (
 	"github.com/quorate/quorate/verify/network"
 )
 
-// patience is how long a grid may take to be at full strength again.
+// patience is how long a grid may take to be fully replicated again.
 const patience = 2 * time.Minute
 
 // termPatience is how long a member may take to end in order.
@@ -382,11 +382,11 @@ func (g *Grid) Ask(ctx context.Context, m *Member, what string, answer any) erro
 	return protocol.DecodeAnswer(b, answer)
 }
 
-// caughtUp is how many entries a replica of a grid at full strength may be
+// caughtUp is how many entries a replica of a fully replicated grid may be
 // behind: under load one always is.
 const caughtUp = 5_000
 
-// Missing says what a grid is short of; empty: it is at full strength, with
+// Missing says what a grid is short of; empty: it is fully replicated, with
 // every member serving and every group led and complete.
 func (g *Grid) Missing(ctx context.Context) string {
 	all := g.Status(ctx)
@@ -435,7 +435,7 @@ func (g *Grid) Missing(ctx context.Context) string {
 	return ""
 }
 
-// AwaitFull waits until the grid is at full strength. Its error says what is
+// AwaitFull waits until the grid is fully replicated. Its error says what is
 // missing: nobody is to help a grid whose faults are over.
 func (g *Grid) AwaitFull(ctx context.Context) error { return g.await(ctx, g.Missing) }
 

@@ -213,7 +213,7 @@ func (v *verification) fill() []nemesis.Fault {
 	return bag
 }
 
-// inject injects a fault, ends it, and waits until the grid is at full strength. It
+// inject injects a fault, ends it, and waits until the grid is fully replicated. It
 // reports false if the grid does not come back.
 func (v *verification) inject(ctx, over context.Context, f nemesis.Fault) bool {
 	v.times.begin(f.Name)
