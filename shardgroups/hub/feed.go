@@ -223,15 +223,15 @@ func (h *loop) flush() {
 // deliver sends the sections of a feed to the watches of a sink. Those that can take all
 // share a frame.
 func (h *loop) deliver(f *feed, sink Sink, of watches) {
-	room := sink.Room(h.hub)
+	writable := sink.Writable(h.hub)
 	ids := h.ids[:0]
 	events := 0
 	for i := range f.sections {
 		events += f.sections[i].events
 	}
 	for _, w := range of {
-		if !room || f.cost > maxLive || w.credit < int64(f.cost) || !w.liveIn(f.sections) {
-			h.deliverSome(w, f.sections, room)
+		if !writable || f.cost > maxLive || w.credit < int64(f.cost) || !w.liveIn(f.sections) {
+			h.deliverSome(w, f.sections, writable)
 			continue
 		}
 		w.credit -= int64(f.cost)
@@ -247,14 +247,14 @@ func (h *loop) deliver(f *feed, sink Sink, of watches) {
 
 // deliverSome sends a watch what it can take of the sections. Of the other partitions it
 // is behind then.
-func (h *loop) deliverSome(w *watch, sections []section, room bool) {
+func (h *loop) deliverSome(w *watch, sections []section, writable bool) {
 	var take []section
 	events := 0
 	for i := range sections {
 		s := &sections[i]
 		switch {
 		case !w.live.has(s.partition):
-		case room && s.encoded != nil && w.credit >= int64(s.cost):
+		case writable && s.encoded != nil && w.credit >= int64(s.cost):
 			w.credit -= int64(s.cost)
 			take = append(take, *s)
 			events += s.events
@@ -295,7 +295,7 @@ func (h *loop) sendRow(w *watch) {
 	if !f.exists && w.hasRow && mutants.On(mutants.RowGoneUntold) {
 		return
 	}
-	if w.credit <= 0 || !w.sink.Room(h.hub) {
+	if w.credit <= 0 || !w.sink.Writable(h.hub) {
 		w.stalled = true
 		return
 	}

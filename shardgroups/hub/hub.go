@@ -27,10 +27,10 @@ type Source interface {
 // Sink is a connection on which watches are served. Its methods are safe for concurrent
 // use and do not block; the Hub calls them without a lock.
 type Sink interface {
-	// Room reports whether events may be sent. If it reports false it calls Hub.Wake once
+	// Writable reports whether events may be sent. If it reports false it calls Hub.Wake once
 	// they may.
-	Room(h *Hub) bool
-	// Send sends an encoded message, whatever Room reports.
+	Writable(h *Hub) bool
+	// Send sends an encoded message, whatever Writable reports.
 	Send(message []byte)
 	// Reply answers the registration of a watch.
 	Reply(r protocol.Reply)
@@ -223,7 +223,7 @@ func (h *Hub) Drop(sink Sink) {
 	})
 }
 
-// Wake says that a sink has room again.
+// Wake says that a sink is writable again.
 func (h *Hub) Wake(sink Sink) {
 	h.do(func() {
 		for _, w := range h.loop.sinks[sink] {

@@ -158,9 +158,9 @@ type sink struct {
 	full bool
 }
 
-func (s *sink) Room(*hub.Hub) bool { s.mu.Lock(); defer s.mu.Unlock(); return !s.full }
-func (s *sink) Closed() bool       { return false }
-func (s *sink) Forgotten(uint64)   {}
+func (s *sink) Writable(*hub.Hub) bool { s.mu.Lock(); defer s.mu.Unlock(); return !s.full }
+func (s *sink) Closed() bool           { return false }
+func (s *sink) Forgotten(uint64)       {}
 
 func (s *sink) Reply(r protocol.Reply) { s.add(fmt.Sprint("reply ", r.Code)) }
 
@@ -370,7 +370,7 @@ func TestWatch_ListWhileWriting(t *testing.T) {
 	next.gets("put c")
 }
 
-// A connection without room holds its watch up, and no other.
+// A connection that is not writable holds its watch up, and no other.
 func TestWatch_NoRoom(t *testing.T) {
 	r := newReplica(t, groupstate.Ownership{})
 	s := r.watch(protocol.Watch{Parts: parts(protocol.WatchPart{Start: protocol.WatchNow})})

@@ -25,7 +25,7 @@ type watch struct {
 	behind map[protocol.PartitionID]*part
 	credit int64
 
-	stalled bool   // something waits for credit or room
+	stalled bool   // something waits for credit, or until its sink is writable
 	told    uint64 // the pass in which it was last told its positions
 	removed bool
 
@@ -324,7 +324,7 @@ func (h *loop) queue(p *part) {
 	}
 }
 
-// resume goes on with a watch that has credit, or whose sink has room, again.
+// resume goes on with a watch that has credit, or whose sink is writable, again.
 func (h *loop) resume(w *watch) {
 	if !w.stalled || w.credit <= 0 {
 		return
@@ -374,7 +374,7 @@ type turned struct {
 // turn serves a partition of a watch that is behind.
 func (h *loop) turn(p *part) {
 	w := p.w
-	if w.credit <= 0 || !w.sink.Room(h.hub) { // WATCH-12: it keeps its position, and nothing else
+	if w.credit <= 0 || !w.sink.Writable(h.hub) { // WATCH-12: it keeps its position, and nothing else
 		w.stalled = true
 		return
 	}

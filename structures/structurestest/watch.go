@@ -127,8 +127,8 @@ func (w *localWatch) Closed() bool {
 	return w.closed
 }
 
-// Room implements hub.Sink.
-func (w *localWatch) Room(*hub.Hub) bool { return true }
+// Writable implements hub.Sink.
+func (w *localWatch) Writable(*hub.Hub) bool { return true }
 
 // Forgotten implements hub.Sink.
 func (w *localWatch) Forgotten(uint64) {}

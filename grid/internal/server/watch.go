@@ -118,8 +118,8 @@ func (w *watches) Reply(r protocol.Reply) {
 // Send implements hub.Sink.
 func (w *watches) Send(message []byte) { w.c.traffic.sendFrame(message) }
 
-// Room implements hub.Sink.
-func (w *watches) Room(h *hub.Hub) bool {
+// Writable implements hub.Sink.
+func (w *watches) Writable(h *hub.Hub) bool {
 	t := w.c.traffic
 	t.mu.Lock()
 	defer t.mu.Unlock()
