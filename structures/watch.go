@@ -50,6 +50,7 @@ type WatchEvent struct {
 	More      bool          // another event of the same mutation follows
 	Left      time.Duration // of EventCurrent: the time that the entry has left; 0: it has no end
 	Reason    GapReason     // of EventGap
+	AsOf      time.Time     // of EventProgress: what was acknowledged before then has come
 }
 
 // WatchStream is a watch. Its methods are for one goroutine at a time.

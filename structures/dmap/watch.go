@@ -52,6 +52,9 @@ type Event[K comparable, V any] struct {
 	Left time.Duration
 	// Reason is, of Gap, why changes are missing.
 	Reason structures.GapReason
+	// AsOf is, of Progress, when it was asked for: all that was acknowledged before then
+	// has come.
+	AsOf time.Time
 
 	partition protocol.PartitionID
 	watch     *watching
@@ -198,8 +201,8 @@ func Newest() WatchOption {
 	return watchOption(func(o *watchOptions) { o.spec.Options |= protocol.WatchRow })
 }
 
-// ProgressEvery gives a Progress every d, 1 s or more: all that was acknowledged when its
-// probe was sent, before it came, has come. It needs a leader: without one there is none.
+// ProgressEvery gives a Progress every d, 1 s or more: all that was acknowledged when it was
+// asked for, at AsOf, has come. It needs a leader: without one there is none.
 func ProgressEvery(d time.Duration) WatchOption {
 	return watchOption(func(o *watchOptions) {
 		if d < structures.MinProgress {
@@ -283,7 +286,7 @@ func (m *Map[K, V]) Watch(ctx context.Context, opts ...WatchOption) iter.Seq2[Ev
 func (m *Map[K, V]) event(w *watching, got *structures.WatchEvent) (Event[K, V], error) {
 	w.events++
 	e := Event[K, V]{
-		Type: got.Type, Version: got.Version, Previous: got.Previous, More: got.More, Left: got.Left, Reason: got.Reason,
+		Type: got.Type, Version: got.Version, Previous: got.Previous, More: got.More, Left: got.Left, Reason: got.Reason, AsOf: got.AsOf,
 		partition: got.Partition, watch: w, number: w.events,
 	}
 	if len(got.Key) == 0 {

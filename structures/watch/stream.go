@@ -42,6 +42,7 @@ type Stream struct {
 
 	begun   bool   // Synced was told once
 	probe   uint64 // the last
+	asked   time.Time
 	probing map[*Registration]struct{}
 	row     *item // of a watched row: not yielded yet
 	last    rowState
@@ -297,7 +298,11 @@ func (s *Stream) push(items ...*item) {
 
 // tell queues an event of the whole watch. mu is held.
 func (s *Stream) tell(t structures.EventType) {
-	s.push(&item{yield: true, event: structures.WatchEvent{Event: structures.Event{Type: t}}})
+	e := structures.WatchEvent{Event: structures.Event{Type: t}}
+	if t == structures.EventProgress {
+		e.AsOf = s.asked
+	}
+	s.push(&item{yield: true, event: e})
 }
 
 // Name returns the name of the structure.
@@ -476,6 +481,7 @@ func (s *Stream) Probe() {
 		}
 	}
 	s.probe++
+	s.asked = time.Now() // before anything is sent: what is acknowledged from now on may come later
 	s.probing = map[*Registration]struct{}{}
 	for r := range s.regs {
 		s.probing[r] = struct{}{}

@@ -223,6 +223,23 @@ func TestStream_Gap(t *testing.T) {
 	yields(t, s, ".!k.")
 }
 
+// A Progress says as of when all has come: when it was asked for, not when it was answered.
+func TestStream_Progress(t *testing.T) {
+	s := stream(t, structures.WatchSpec{})
+	m := register(t, s).begun()
+	yields(t, s, ".")
+	before := time.Now()
+	s.Probe()
+	asked := time.Now()
+	m.sends(0, 11, "a", false)
+	m.reg.Note(&protocol.WatchNote{What: protocol.WatchSynced, N: 1})
+	yields(t, s, "a")
+	e, err := s.Next(t.Context())
+	if err != nil || e.Type != structures.EventProgress || e.AsOf.Before(before) || e.AsOf.After(asked) {
+		t.Errorf("%v as of %v, %v", e.Type, e.AsOf, err)
+	}
+}
+
 // Another grid is a gap in every partition.
 func TestStream_GridLost(t *testing.T) {
 	s := stream(t, structures.WatchSpec{Relist: true})
