@@ -58,6 +58,8 @@ const (
 	maxPartitions = 65_536
 	maxReplicas   = 9
 	maxExpect     = 99
+	minHistory    = 4 << 10
+	maxHistory    = 1 << 30
 	minMemory     = 64 << 20
 )
 
@@ -92,6 +94,9 @@ type Config struct {
 	Partitions int
 	Groups     int
 	Replicas   int
+	// HistoryBytes is how many bytes of changes each group keeps for watches. It is fixed
+	// when a group is formed, by the member that leads it then. The default is 16 MiB.
+	HistoryBytes int
 	// Insecure allows other addresses than loopback: connections are neither
 	// encrypted nor authenticated.
 	Insecure bool
@@ -179,6 +184,9 @@ func (c Config) Validate() error {
 	p.between("partitions", c.Partitions, maxPartitions)
 	p.between("groups", c.Groups, maxGroups)
 	p.between("replicas", c.Replicas, maxReplicas)
+	if n := c.HistoryBytes; n != 0 && (n < minHistory || n > maxHistory) {
+		p.add("history-bytes %d: it is from %d to %d", n, minHistory, maxHistory)
+	}
 	if c.ShutdownTimeout < 0 {
 		p.add("shutdown timeout %v: it is not negative", c.ShutdownTimeout)
 	}

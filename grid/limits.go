@@ -301,6 +301,7 @@ func (m *Member) bounded(limit uint64, tune func(*shardgroups.Config)) func(*sha
 		c.QueueBytes = int(share(limit, 64, 8<<20, 64<<20))
 		c.LogBufferBytes = int(share(limit, 128, 2<<20, 16<<20))
 		c.PeerQueueBytes = int(share(limit, 16, 32<<20, 64<<20))
+		c.HistoryBytes = m.cfg.HistoryBytes
 		tune(c)
 	}
 }

@@ -64,6 +64,8 @@ type Target struct {
 	// Load starts a load by its name, with clients of its own, and returns what
 	// ends it and checks what it has seen; nil: there is none.
 	Load func(ctx context.Context, name string) (*Load, error)
+	// StallWatches has some watches read nothing until end is called; nil: there are none.
+	StallWatches func() (end func())
 }
 
 // Load is a load in force.
@@ -117,7 +119,7 @@ const (
 
 // Faults returns all kinds of fault, family by family.
 func Faults() []Fault {
-	return slices.Concat(processFaults(), pauseFaults(), networkFaults(), clientFaults(), diskFaults(), dataFaults(), machineFaults(), joinFaults(), loadFaults())
+	return slices.Concat(processFaults(), pauseFaults(), networkFaults(), clientFaults(), watchFaults(), diskFaults(), dataFaults(), machineFaults(), joinFaults(), loadFaults())
 }
 
 // Choose returns the faults of a list of names and families; "all" stands for

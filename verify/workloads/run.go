@@ -53,11 +53,15 @@ type Run struct {
 	revoked  atomic.Int64 // holds, by other clients
 	told     atomic.Int64 // holders whose context has ended because of that
 
+	watchEvents, watchResumes, watchGaps atomic.Int64
+	stall                                stall
+
 	mu        sync.Mutex // guards what follows
 	epoch     *epoch
 	epochs    int
 	largest   int // operations of the largest history
 	undecided []*epoch
+	unsettled []*watched
 	found     map[string]int
 	checks    []check
 
@@ -79,6 +83,8 @@ type epoch struct {
 	ctx     context.Context // ends with the span: what waits is withdrawn
 	cancel  context.CancelFunc
 	using   sync.WaitGroup
+
+	watched *watched
 
 	mu       sync.Mutex // guards prepared
 	prepared map[string]bool
@@ -135,7 +141,7 @@ func (r *Run) all() []worker {
 		all = append(all,
 			r.registers(i, c), r.registers(i, c), r.counters(i, c), r.semaphores(i, c), r.puts(i, c), r.takes(i, c),
 			sums.worker(c), sums.worker(c), elements.puts(i, c), elements.takes(i, c), written.worker(i, c),
-			owned.writer(i, c), owned.reader(i, c), r.lives(i, c), permits.worker(c), transfers.worker(i, c),
+			owned.writer(i, c), owned.reader(i, c), r.lives(i, c), permits.worker(c), transfers.worker(i, c), r.writeWatched(i, c),
 		)
 	}
 	return all
@@ -189,6 +195,7 @@ func (r *Run) newEpoch() *epoch {
 	r.epochs++
 	e := &epoch{number: r.epochs, prefix: fmt.Sprintf("%s-%d-", r.cfg.Name, r.epochs), history: verify.NewHistory(), prepared: map[string]bool{}}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
+	e.watched = r.newWatched(e)
 	return e
 }
 
@@ -197,6 +204,9 @@ func (r *Run) close(e *epoch) {
 	defer r.closing.Done()
 	e.cancel()
 	e.using.Wait()
+	ctx, cancel := context.WithTimeout(context.Background(), settleWatches)
+	settled := e.watched.close(ctx, false)
+	cancel()
 	r.deciding <- struct{}{}
 	decided := r.decide(e, checkTime)
 	<-r.deciding
@@ -205,7 +215,12 @@ func (r *Run) close(e *epoch) {
 		r.undecided = append(r.undecided, e)
 		r.mu.Unlock()
 	}
-	r.clean(e)
+	r.clean(e, settled)
+	if !settled {
+		r.mu.Lock()
+		r.unsettled = append(r.unsettled, e.watched)
+		r.mu.Unlock()
+	}
 }
 
 // decide has porcupine look at the history of an epoch. It reports false where
@@ -270,6 +285,8 @@ type Progress struct {
 	Calls, Failed, Unknown   int64
 	Counted, Searched        int64
 	Broken                   int64
+	WatchEvents              int64 // that watches were told
+	WatchResumes, WatchGaps  int64 // how often one went on behind a cursor, and was told of a gap
 	Revoked, RevokedNotified int64 // holds, and holders that held until they were notified
 }
 
@@ -278,6 +295,7 @@ func (r *Run) Progress() Progress {
 	return Progress{
 		Calls: r.calls.Load(), Failed: r.failed.Load(), Unknown: r.unknown.Load(),
 		Counted: r.counted.Load(), Searched: r.searched.Load(), Broken: r.broken.Load(),
+		WatchEvents: r.watchEvents.Load(), WatchResumes: r.watchResumes.Load(), WatchGaps: r.watchGaps.Load(),
 		Revoked: r.revoked.Load(), RevokedNotified: r.told.Load(),
 	}
 }
@@ -322,9 +340,15 @@ func (r *Run) Finish(ctx context.Context) Report {
 		}
 	}
 	r.mu.Lock()
-	again := r.undecided
-	r.undecided = nil
+	again, unsettled := r.undecided, r.unsettled
+	r.undecided, r.unsettled = nil, nil
 	r.mu.Unlock()
+	for _, w := range unsettled {
+		late, cancel := context.WithTimeout(ctx, settleTime)
+		w.close(late, true)
+		w.clean(ctx)
+		cancel()
+	}
 	for _, e := range again {
 		if ctx.Err() != nil || !r.decide(e, lateCheckTime) {
 			r.undecided = append(r.undecided, e)

@@ -220,11 +220,15 @@ func (r *Run) takes(id int, c *client.Client) worker {
 	}
 }
 
-// clean destroys the objects of an epoch that was decided.
-func (r *Run) clean(e *epoch) {
+// clean destroys the objects of an epoch that was decided, and, if its watches have
+// settled, what they watched.
+func (r *Run) clean(e *epoch, settled bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), operationTime)
 	defer cancel()
 	c := r.cfg.Clients[0]
+	if settled {
+		e.watched.clean(ctx)
+	}
 	_ = dmap.New[string, string](c, e.prefix+"map").Destroy(ctx)
 	for i := range epochCounters {
 		_ = dcounter.New(c, fmt.Sprint(e.prefix, "counter-", i)).Destroy(ctx)

@@ -28,6 +28,7 @@ type StartCommand struct {
 	Durability      string        `help:"disk or memory, fixed at the cluster's first start." env:"QUORATE_DURABILITY" enum:"disk,memory" default:"disk" placeholder:"disk"`
 	Groups          int           `help:"Raft groups of data, fixed at the cluster's first start; 3 if left out." env:"QUORATE_GROUPS" placeholder:"N"`
 	Replicas        int           `help:"Replicas of each group, fixed at the cluster's first start; 3 if left out." env:"QUORATE_REPLICAS" placeholder:"N"`
+	HistoryBytes    int           `help:"Bytes of changes that each group keeps for watches, fixed when the group is formed; 16 MiB if left out." env:"QUORATE_HISTORY_BYTES" placeholder:"N"`
 	Insecure        bool          `help:"Allow other addresses than loopback: connections are neither encrypted nor authenticated." env:"QUORATE_INSECURE"`
 	HTTP            string        `name:"http" help:"Address of /livez, /readyz, /metrics and /debug/pprof; auto: loopback, the port of --listen plus 1000; off: none." env:"QUORATE_HTTP" default:"auto" placeholder:"A|off"`
 	SlowOp          time.Duration `help:"Warn of operations that take longer; 0: of none." env:"QUORATE_SLOW_OP" default:"500ms" placeholder:"D"`
@@ -68,7 +69,7 @@ func (cmd *StartCommand) config(logs io.Writer) grid.Config {
 	return grid.Config{
 		Name: cmd.Name, DataDir: dir, Listen: cmd.Listen, Advertise: cmd.Advertise, Join: cmd.Join,
 		BootstrapExpect: cmd.BootstrapExpect, Cluster: cmd.Cluster, Durability: grid.Durability(cmd.Durability),
-		Groups: cmd.Groups, Replicas: cmd.Replicas, Insecure: cmd.Insecure, ShutdownTimeout: cmd.ShutdownTimeout,
+		Groups: cmd.Groups, Replicas: cmd.Replicas, HistoryBytes: cmd.HistoryBytes, Insecure: cmd.Insecure, ShutdownTimeout: cmd.ShutdownTimeout,
 		HTTP: cmd.HTTP, SlowOp: cmd.SlowOp, Logger: slog.New(handler),
 	}
 }

@@ -96,6 +96,7 @@ func (r *verifyReport) String() string {
 	if r.Undecided > 0 {
 		line("undecided", "%d histories: the search took too long", r.Undecided)
 	}
+	line("watches", "%d events; went on behind a cursor %d times, were told of %d gaps", r.WatchEvents, r.WatchResumes, r.WatchGaps)
 	line("sessions", "%d clients held permits all the time and lost %d sessions; %d more came and were served", r.Holders, r.LostSessions, r.Newcomers)
 	line("revoked", "%d holds; %d holders that do not release were notified", r.Revoked, r.RevokedNotified)
 	line("faults", "%d", total)

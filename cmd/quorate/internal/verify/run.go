@@ -103,8 +103,11 @@ func (v *verification) dial(ctx context.Context, name string, opts ...client.Opt
 }
 
 func (v *verification) target() *nemesis.Target {
-	return &nemesis.Target{Grid: v.grid, Seeds: v.seeds, Clients: v.cutter, Rand: v.rng, Client: v.holder, Load: v.startLoad}
+	return &nemesis.Target{Grid: v.grid, Seeds: v.seeds, Clients: v.cutter, Rand: v.rng, Client: v.holder, Load: v.startLoad, StallWatches: v.stallWatches}
 }
+
+// stallWatches has half of the watches of the load read nothing for a while.
+func (v *verification) stallWatches() (end func()) { return v.load.StallWatches(v.rng) }
 
 // chooseFaults says which of the faults that were asked for cannot be had.
 func (v *verification) chooseFaults() error {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -28,6 +29,7 @@ type verifyGrid struct {
 	Durability string `help:"Durability of the grid that is started: ${enum}." enum:"disk,memory" default:"disk" placeholder:"D"`
 	Dir        string `help:"For data, logs and what a broken promise leaves; a temporary directory if left out, kept if a promise broke." placeholder:"D"`
 	Network    string `help:"What is between members: ${enum}. netns: each in a network namespace of its own (Linux, root); proxy: a proxy before each; auto: netns if it works; direct: nothing, and no faults of the network." enum:"auto,netns,proxy,direct" default:"auto" placeholder:"KIND"`
+	History    int    `help:"Bytes of changes that each group of the grid that is started keeps for watches: few make gaps common; 0: as many as usual." default:"0" placeholder:"N"`
 
 	smallDisk bool
 }
@@ -54,6 +56,7 @@ Exit status 1, with the history as lines of JSON and as a page that shows it, wh
   quorate verify
   quorate verify --duration 10m --durability memory
   quorate verify --faults network,no-corrupt --seed 7
+  quorate verify --history 65536
   quorate verify --durability memory --faults kill-leader,kill-follower --count 100
   quorate verify --endpoints 10.0.0.1:7170,10.0.0.2:7170 --faults clients`
 }
@@ -76,9 +79,13 @@ func (cmd *verifyRun) Validate() error {
 // config returns the grid that the flags ask for, below dir.
 func (cmd *verifyGrid) config(dir string) (nemesis.Config, error) {
 	binary, err := os.Executable()
-	return nemesis.Config{
+	cfg := nemesis.Config{
 		Command: []string{binary, "start"}, Dir: dir, Members: cmd.Members, Durability: cmd.Durability, Network: cmd.Network, SmallDisk: cmd.smallDisk,
-	}, err
+	}
+	if cmd.History > 0 {
+		cfg.Arguments = []string{"--history-bytes", strconv.Itoa(cmd.History)}
+	}
+	return cfg, err
 }
 
 // makeDir returns the directory of a run, and what removes it again where it
