@@ -49,6 +49,9 @@ var layers = []struct {
 	{"shardgroups/groupstate", []string{"mutants", "archive", ".", "partition", "protocol", "structures", "shardgroups/levels"}},
 	{"shardgroups/systemstate", []string{"mutants", "partition", "protocol", "shardgroups/groupstate", "shardgroups/levels"}},
 	{"structures/structurestest", []string{".", "internal/contexts", "partition", "protocol", "structures", "structures/watch", "shardgroups/groupstate", "shardgroups/hub"}},
+	{"structures/roster/rostertest", []string{"protocol", "structures/structurestest"}}, // for the rooms that are rosters
+	{"structures/dservice", []string{".", "internal/contexts", "protocol", "structures", "structures/roster"}},
+	{"structures/dpresence", []string{".", "protocol", "structures", "structures/roster"}},
 	{"structures/...", []string{"mutants", ".", "internal/contexts", "protocol", "structures"}},
 
 	// Layer 3: Raft, and the list of all structures.

@@ -63,6 +63,15 @@ const (
 	MoreIgnored       Bug = "more-ignored"
 	WatchResumeOff    Bug = "watch-resume-off-by-one"
 
+	// Services and presence.
+	CriticalVanishes Bug = "critical-vanishes"
+	NodeExists       Bug = "node-exists"
+	DeregisterByID   Bug = "deregister-by-id"
+	Flapping         Bug = "flapping"
+	OldEndRemoves    Bug = "old-end-removes"
+	DrainForgotten   Bug = "drain-forgotten"
+	ViewGap          Bug = "view-gap"
+
 	// The structures.
 	PermitTwice      Bug = "permit-twice"
 	PermitLeaked     Bug = "permit-leaked"
@@ -144,6 +153,13 @@ var All = []Mutant{
 	{AcknowledgedEarly, "a revocation is acknowledged while the holder's context lives", "structures", "TestKeeper_NeverAcknowledgesWhatLives", 0},
 	{LateGrantKept, "a grant that comes late is not given back", "structures", "TestAcquire_LateGrantIsReleased", 0},
 	{AcquireOvertaken, "an Acquire overtakes one that waits", "structures/dsemaphore", "TestFirstComeFirstServed", 0},
+	{CriticalVanishes, "an instance whose time has come is absent, not critical", "structures/dservice", "TestCriticalDoesNotVanish", 0},
+	{NodeExists, "a process that is restarted is refused because of its own old entry", "structures/dservice", "TestRestartTakesOver", 0},
+	{DrainForgotten, "a registration takes the drain off", "structures/dservice", "TestDrainOutlivesRegistrations", 0},
+	{ViewGap, "a watch misses what came between a list and it", "structures/dservice", "TestWatchGoesOnFromList", 0},
+	{DeregisterByID, "a process that is late to die removes its successor", "structures/dpresence", "TestLateLeave", 0},
+	{Flapping, "two processes of one ID replace each other for ever", "structures/dpresence", "TestNoFlapping", 0},
+	{OldEndRemoves, "the end of a lost session removes what was registered again since", "structures/dpresence", "TestOldSessionEnds", 0},
 	{TokenReused, "a token comes back after a structure is created anew", "structures/dsemaphore", "TestDestroy", 0},
 	{NotOwnedServed, "ownership is checked at dispatch only", "shardgroups", "TestGroup_RefusesWhatItDoesNotOwn", 0},
 	{SnapshotAliased, "a snapshot shares what is written later", "shardgroups/groupstate", "TestSnapshotsAtEveryEntry", 0},

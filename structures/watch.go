@@ -26,6 +26,9 @@ type WatchSpec struct {
 	After   *WatchCursor // begin behind it; nil: not
 	// AfterVersion is where the one partition begins that is watched; 0: not.
 	AfterVersion Version
+	// FromVersion says that AfterVersion counts even if it is 0: the state before the first
+	// mutation of the partition.
+	FromVersion bool
 
 	Relist   bool          // where events are missing, go on with the entries
 	Progress time.Duration // how often an EventProgress comes; 0: never

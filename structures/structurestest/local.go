@@ -83,7 +83,7 @@ func (l *Local) Advance(d time.Duration) {
 	clients := slices.Clone(l.clients)
 	l.mu.Unlock()
 	for _, c := range clients {
-		c.keeper.Check(c.lease)
+		c.keeper.Check(c.Lease())
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -138,15 +138,15 @@ func (l *localSink) Granted(_ protocol.PartitionID, c protocol.Caller, r structu
 
 // Client is a client of a Local: a session. It is a structures.Invoker.
 type Client struct {
-	local   *Local
+	local  *Local
+	keeper *structures.Keeper
+
+	mu      sync.Mutex // guards what follows; after it Local.mu may be taken
 	session protocol.SessionID
 	lease   context.Context
 	lose    context.CancelCauseFunc
-	keeper  *structures.Keeper
-
-	mu    sync.Mutex // guards slots; after it Local.mu may be taken
-	slots []uint64   // sequence by slot
-	free  []uint16
+	slots   []uint64 // sequence by slot
+	free    []uint16
 }
 
 var _ structures.Invoker = (*Client)(nil)
@@ -164,16 +164,48 @@ func (l *Local) Client() *Client {
 	return c
 }
 
+// Lease returns the lease of the present session, as replies have it.
+func (c *Client) Lease() context.Context {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lease
+}
+
 // Local returns the grid that it is a client of.
 func (c *Client) Local() *Local { return c.local }
 
 // End ends the client's session: first its leases, then what it holds.
 func (c *Client) End() {
-	c.lose(quorate.ErrSessionLost)
+	c.mu.Lock()
+	session, lose := c.session, c.lose
+	c.mu.Unlock()
+	lose(quorate.ErrSessionLost)
+	c.local.end(session)
+}
+
+// Renew opens another session of the client, as a client does by itself when it has given
+// its session up: the leases of that end, if they have not. It returns what ends the old
+// session at the grid, which comes later, or has come by End.
+func (c *Client) Renew() (endOld func()) {
 	l := c.local
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lose(quorate.ErrSessionLost)
+	old := c.session
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.apply(func(b *groupstate.Builder) { b.Ends(l.ended, []protocol.SessionID{c.session}) })
+	l.next++
+	c.session, c.slots, c.free = l.next, nil, nil
+	c.lease, c.lose = context.WithCancelCause(c.keeper.Lease(context.Background()))
+	l.apply(func(b *groupstate.Builder) { b.Attach(c.session, l.ended) })
+	return func() { l.end(old) }
+}
+
+// end ends a session.
+func (l *Local) end(session protocol.SessionID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.apply(func(b *groupstate.Builder) { b.Ends(l.ended, []protocol.SessionID{session}) })
 	l.ended++
 }
 
@@ -210,10 +242,14 @@ func (c *Client) Invoke(ctx context.Context, call structures.Call) (structures.R
 		Body: call.Body, Highest: groupstate.MaxSlots - 1,
 	}
 	var r localReply
+	var lease context.Context
 	if call.Flags&protocol.FlagRead != 0 {
 		r = c.local.read(&q)
 	} else {
-		q.Caller = c.identity()
+		if q.Caller, lease = c.identity(); call.Lease != nil && call.Lease != lease {
+			c.done(q.Caller)
+			return fail(quorate.ErrSessionLost, "")
+		}
 		defer c.done(q.Caller)
 		var refused error
 		if r, refused = c.local.mutate(ctx, &q, call.Accept); refused != nil {
@@ -229,14 +265,13 @@ func (c *Client) Invoke(ctx context.Context, call structures.Call) (structures.R
 		return fail(err, p.Detail)
 	}
 	reply := structures.Reply{Code: r.Code, Body: bytes.Clone(r.Body), Version: r.version}
-	if call.Flags&protocol.FlagRead == 0 {
-		reply.Lease = c.lease
-	}
+	reply.Lease = lease // nil of a read
 	return reply, nil
 }
 
-// identity returns the identity of a call, in a slot of its own.
-func (c *Client) identity() protocol.Caller {
+// identity returns the identity of a call, in a slot of its own, and the lease of its
+// session.
+func (c *Client) identity() (protocol.Caller, context.Context) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	slot := uint16(len(c.slots))
@@ -246,13 +281,15 @@ func (c *Client) identity() protocol.Caller {
 		c.slots = append(c.slots, 0)
 	}
 	c.slots[slot]++
-	return protocol.Caller{Session: c.session, Slot: slot, Sequence: c.slots[slot]}
+	return protocol.Caller{Session: c.session, Slot: slot, Sequence: c.slots[slot]}, c.lease
 }
 
 func (c *Client) done(caller protocol.Caller) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.free = append(c.free, caller.Slot)
+	if caller.Session == c.session {
+		c.free = append(c.free, caller.Slot)
+	}
 }
 
 // check decides as a leader does; l.mu is held.

@@ -126,7 +126,7 @@ func (s *Stream) begin() error {
 		switch {
 		case s.spec.Current:
 			p.at.listing, p.out.Listing = true, true
-		case s.spec.AfterVersion != 0:
+		case s.spec.AfterVersion != 0 || s.spec.FromVersion:
 			p.at = position{known: true, version: s.spec.AfterVersion}
 			p.out.Known, p.out.Version = true, s.spec.AfterVersion
 		}
@@ -399,7 +399,7 @@ func (s *Stream) isRow() bool { return s.spec.Options&protocol.WatchRow != 0 }
 // fromNow reports whether the watch began with neither entries nor a position. Then
 // nothing is yielded before it stands in all partitions, so that each event has a cursor.
 func (s *Stream) fromNow() bool {
-	return !s.spec.Current && s.spec.After == nil && s.spec.AfterVersion == 0 && !s.isRow()
+	return !s.spec.Current && s.spec.After == nil && s.spec.AfterVersion == 0 && !s.spec.FromVersion && !s.isRow()
 }
 
 // gap begins a partition anew, or ends the watch, because events are missing. What was

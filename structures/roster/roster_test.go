@@ -1,0 +1,143 @@
+package roster
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/structures"
+	"github.com/quorate/quorate/structures/structurestest"
+)
+
+var testKind = Kind(structures.Kind{ID: 13, Name: "service", Level: 1, Doc: "A roster", Unit: "instances"})
+
+// changing is a client under whose lists a roster changes.
+type changing struct {
+	*structurestest.Client
+	lists  atomic.Int64
+	change func(n int64)
+}
+
+func (c *changing) Invoke(ctx context.Context, call structures.Call) (structures.Reply, error) {
+	if call.Op == opList && call.Flags&protocol.FlagRead != 0 {
+		c.change(c.lists.Add(1))
+	}
+	return c.Client.Invoke(ctx, call)
+}
+
+// A list of several pages is of one state, even if every page meets another one.
+func TestList_Torn(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	grid := structurestest.NewLocal(t, testKind)
+	c := grid.Client()
+	plain := New(c, &testKind, "r", nil)
+	const n = 250
+	put := func(id string) {
+		q := request{id: id, nonce: 1, data: []byte(strings.Repeat("x", 10_000))}
+		if _, err := plain.handle.Invoke(ctx, plain.call("register", opRegister, &q)); err != nil {
+			t.Error(err)
+		}
+	}
+	for i := range n {
+		put(fmt.Sprintf("m%04d", i))
+	}
+	for _, changes := range []int64{0, 1, 1 << 40} {
+		c := &changing{Client: c, change: func(k int64) {
+			// One at the front and one at the end: a torn list has one and not the other.
+			if k > 1 && k <= changes {
+				put(fmt.Sprintf("a%d-%d", changes, k))
+				put(fmt.Sprintf("z%d-%d", changes, k))
+			}
+		}}
+		list, view, err := New(c, &testKind, "r", nil).List(ctx, protocol.FlagRead)
+		if err != nil {
+			t.Fatal(err)
+		}
+		front, back := 0, 0
+		for i, e := range list {
+			switch e.ID[0] {
+			case 'a':
+				front++
+			case 'z':
+				back++
+			}
+			if e.Version > view || i > 0 && list[i-1].ID >= e.ID {
+				t.Fatalf("entry %d: %s of version %d, in the view %d", i, e.ID, e.Version, view)
+			}
+		}
+		if len(list) != n+front+back || front != back {
+			t.Errorf("with changes up to list %d: %d entries, %d and %d new ones", changes, len(list), front, back)
+		}
+		again, _, err := plain.List(ctx, protocol.FlagRead)
+		if err != nil || len(again) != len(list) {
+			t.Errorf("%d entries, then %d, %v", len(list), len(again), err)
+		}
+	}
+}
+
+// What a watcher makes of the changes is what is listed at the same view.
+func TestMirror(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	grid := structurestest.NewLocal(t, testKind)
+	c, other := grid.Client(), grid.Client()
+	r := New(c, &testKind, "r", nil)
+	views := make(chan structures.Version, 1)
+	lists := map[structures.Version][]Entry{}
+	go func() {
+		defer close(views)
+		for i := range 50 {
+			by := c
+			if i%3 == 0 {
+				by = other
+			}
+			q := request{id: fmt.Sprint("m", i%7), nonce: uint64(i + 1), data: []byte{byte(i)}}
+			_, err := by.Invoke(ctx, New(by, &testKind, "r", nil).call("register", opRegister, &q))
+			if err == nil && i%5 == 4 {
+				_, err = r.Remove(ctx, fmt.Sprint("m", (i+3)%7))
+			}
+			if err != nil {
+				t.Error(err)
+				return
+			}
+		}
+		other.End()
+		views <- 0
+	}()
+	<-views
+	all, view, err := r.List(ctx, protocol.FlagRead)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lists[view] = all
+	var m Mirror
+	for change, err := range r.Watch(ctx, Watching{Current: true}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Apply(&change); m.Complete() {
+			break
+		}
+	}
+	if m.View() != view || m.Len() != len(all) {
+		t.Fatalf("the mirror has %d at %d, the list %d at %d", m.Len(), m.View(), len(all), view)
+	}
+	for i, e := range m.Entries() {
+		l := all[i]
+		l.Session, l.For = 0, 0
+		if fmt.Sprint(e) != fmt.Sprint(l) {
+			t.Errorf("%v in the mirror, %v in the list", e, l)
+		}
+	}
+}
+
+func TestNamed(t *testing.T) {
+	if got := Named(strings.Repeat("x", 254) + "\u00e9"); len(got) != 254 {
+		t.Errorf("a note is cut to %d bytes: %q", len(got), got[250:])
+	}
+}
