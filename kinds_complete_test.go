@@ -62,7 +62,7 @@ func TestKindsAreComplete_Seen(t *testing.T) {
 		"a section of the protocol":        edit("docs/protocol.md", "<!-- made from the kinds: queue -->", ""),
 		"a column of what shows a promise": edit("docs/guarantees.md", "| promise | map | counter | semaphore | queue |", "| promise | map | counter | semaphore |"),
 		"a column of faults":               edit("docs/guarantees.md", "| semaphore | queue | `quorate verify`", "| semaphore | `quorate verify`"),
-		"its term":                         edit("docs/terms.md", "semaphore or queue", "semaphore"),
+		"its term":                         edit("docs/terms.md", "semaphore, queue", "semaphore"),
 		"mutants":                          edit("structures/dqueue/mutant.go", "mutants.GiveBackAtTail", "false"),
 	} {
 		spoiled := maps.Clone(files)

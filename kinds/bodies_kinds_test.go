@@ -9,6 +9,7 @@ import (
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
 	"github.com/quorate/quorate/structures/dcounter"
+	"github.com/quorate/quorate/structures/dlatch"
 	"github.com/quorate/quorate/structures/dmap"
 	"github.com/quorate/quorate/structures/dqueue"
 	"github.com/quorate/quorate/structures/dsemaphore"
@@ -199,6 +200,63 @@ func queueBodies(r *recorder) {
 	r.does("clear", q.Clear)
 	r.waits("take while it is destroyed", func(ctx context.Context) error { _, err := q.Take(ctx); return err }, q.Destroy)
 	r.does("configure again", func(ctx context.Context) error { return q.Configure(ctx, dqueue.Capacity(3)) })
+}
+
+func latchBodies(r *recorder) {
+	l := dlatch.New(r.client, name)
+	var round dlatch.Round
+	set := func(ctx context.Context) error { var err error; round, err = l.Set(ctx, 2); return err }
+	await := func(opts ...dlatch.AwaitOption) func(ctx context.Context) error {
+		return func(ctx context.Context) error { _, err := l.Await(ctx, opts...); return err }
+	}
+	down := func(opts ...dlatch.DownOption) func(ctx context.Context) error {
+		return func(ctx context.Context) error { _, err := l.CountDown(ctx, opts...); return err }
+	}
+	hold := func(opts ...dlatch.HoldOption) func(ctx context.Context) error {
+		return func(ctx context.Context) error { _, err := l.Hold(ctx, opts...); return err }
+	}
+	count := func(ctx context.Context) error { _, _, err := l.Count(ctx); return err }
+	r.fails("count before it is set", count)
+	r.fails("count down before it is set", down())
+	r.fails("await before it is set", await())
+	r.fails("hold before it is set", hold())
+	r.does("set", set)
+	r.fails("set again while the count is above 0", set)
+	r.does("count", count)
+	r.does("count down by 1", down())
+	r.fails("count down in another round", down(dlatch.In(77)))
+	r.fails("await another round", await(dlatch.In(77)))
+	r.fails("hold in another round", hold(dlatch.In(77)))
+	var held *structures.Held
+	r.does("hold", func(ctx context.Context) error {
+		var err error
+		held, err = l.Hold(ctx, dlatch.In(round), dlatch.Note("host a"))
+		return err
+	})
+	r.waits("await, and wait in vain", await(dlatch.Wait(time.Second)), func(context.Context) error { r.local.Advance(time.Minute); return nil })
+	r.waits("await, and be answered by the last count down", await(), down(dlatch.By(5)))
+	r.does("await an open latch", await(dlatch.In(round)))
+	r.does("count down an open latch", down())
+	r.fails("hold an open latch", hold())
+	r.does("set the next round", set)
+	r.does("release a hold of the round before: it counts nothing down", held.Release)
+	r.sends("release what is not held", r.kind.ID, opOf(r, "release"), name, 0, structures.AppendHold(nil, 1))
+	r.does("hold in this round", func(ctx context.Context) error { var err error; held, err = l.Hold(ctx, dlatch.In(round)); return err })
+	revokedBodies(r, held)
+}
+
+// revokedBodies are of the operations that every kind with operations that hold has: a hold
+// is revoked, acknowledged, and then taken away.
+func revokedBodies(r *recorder, held *structures.Held) {
+	h := structures.NewHandle(r.client, &r.kind, name, nil)
+	revoke := func(opts ...structures.RevokeOption) func(ctx context.Context) error {
+		return func(ctx context.Context) error { _, err := h.Revoke(ctx, held.ID(), opts...); return err }
+	}
+	hold := structures.AppendHold(nil, held.ID())
+	r.does("revoke with a grace of a minute", revoke(structures.Grace(time.Minute), structures.Reason("host gone")))
+	r.sends("a hold that is revoked", r.kind.ID, structures.OpHold, name, protocol.FlagRead, hold)
+	r.sends("acknowledge a revocation", r.kind.ID, structures.OpAcknowledge, name, 0, hold)
+	r.does("revoke at once", revoke(structures.Grace(0)))
 }
 
 // transactionBodies has each condition of each kind, and each outcome.

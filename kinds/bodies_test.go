@@ -42,6 +42,7 @@ var scripts = map[string]func(*recorder){
 	"counter":   counterBodies,
 	"semaphore": semaphoreBodies,
 	"queue":     queueBodies,
+	"latch":     latchBodies,
 }
 
 // TestBodies: what members answer is what it was, for every operation and code that a

@@ -7,6 +7,7 @@ import (
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
 	"github.com/quorate/quorate/structures/dcounter"
+	"github.com/quorate/quorate/structures/dlatch"
 	"github.com/quorate/quorate/structures/dmap"
 	"github.com/quorate/quorate/structures/dqueue"
 	"github.com/quorate/quorate/structures/dsemaphore"
@@ -20,6 +21,7 @@ func All() []structures.Kind {
 		dcounter.Kind(),
 		dsemaphore.Kind(),
 		dqueue.Kind(),
+		dlatch.Kind(),
 	}
 }
 

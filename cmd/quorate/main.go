@@ -42,6 +42,7 @@ type grammar struct {
 	Counter   structurecmd.CounterCommands   `cmd:"" help:"Read and change counters."`
 	Semaphore structurecmd.SemaphoreCommands `cmd:"" help:"Use semaphores, also around a command."`
 	Queue     structurecmd.QueueCommands     `cmd:"" help:"Put into queues and take from them."`
+	Latch     structurecmd.LatchCommands     `cmd:"" help:"Count down to 0, and wait for that."`
 	Txn       structurecmd.TxnCommand        `cmd:"" help:"Carry out operations of several structures together, or not at all."`
 	Bench     bench.BenchCommands            `cmd:"" help:"Measure a grid."`
 	Verify    verify.VerifyCommands          `cmd:"" help:"Torture a grid and check that it keeps its promises."`

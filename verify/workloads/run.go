@@ -143,6 +143,7 @@ func (r *Run) all() []worker {
 			sums.worker(c), sums.worker(c), elements.puts(i, c), elements.takes(i, c), written.worker(i, c),
 			owned.writer(i, c), owned.reader(i, c), r.lives(i, c), permits.worker(c), transfers.worker(i, c), r.writeWatched(i, c),
 		)
+		all = append(all, r.latches(i, c))
 	}
 	return all
 }
