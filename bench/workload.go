@@ -37,7 +37,7 @@ func About(name string) string { return workloads[name].about }
 // workloads are the workloads by name.
 var workloads = func() map[string]workload {
 	all := map[string]workload{}
-	for _, some := range []map[string]workload{mapWorkloads, counterWorkloads, queueWorkloads, semaphoreWorkloads, latchWorkloads, txnWorkloads} {
+	for _, some := range []map[string]workload{mapWorkloads, counterWorkloads, queueWorkloads, semaphoreWorkloads, latchWorkloads, refWorkloads, txnWorkloads} {
 		maps.Copy(all, some)
 	}
 	return all
@@ -51,5 +51,5 @@ func randomBytes(random *rand.Rand, n int) []byte {
 	return b
 }
 
-// structure returns the name of the i-th counter, queue or semaphore.
+// structure returns the name of the i-th structure without keys.
 func structure(c Config, i int) string { return fmt.Sprintf("%s-%d", c.Name, i) }

@@ -12,6 +12,7 @@ import (
 	"github.com/quorate/quorate/structures/dlatch"
 	"github.com/quorate/quorate/structures/dmap"
 	"github.com/quorate/quorate/structures/dqueue"
+	"github.com/quorate/quorate/structures/dref"
 	"github.com/quorate/quorate/structures/dsemaphore"
 	"github.com/quorate/quorate/structures/txn"
 )
@@ -263,9 +264,10 @@ func revokedBodies(r *recorder, held *structures.Held) {
 func transactionBodies(r *recorder) {
 	m, c := dmap.New[string, string](r.client, name), dcounter.New(r.client, name)
 	s, q := dsemaphore.New(r.client, name), dqueue.New[string](r.client, name)
+	ref := dref.New[string](r.client, name)
 	var held *structures.Held
 	r.does("prepare", func(ctx context.Context) error {
-		err := errors.Join(m.Put(ctx, "ada", "Lovelace"), c.Set(ctx, 5), s.Init(ctx, 3))
+		err := errors.Join(m.Put(ctx, "ada", "Lovelace"), c.Set(ctx, 5), s.Init(ctx, 3), ref.Set(ctx, "a"))
 		if err == nil {
 			held, err = s.Acquire(ctx, 1)
 		}
@@ -282,6 +284,9 @@ func transactionBodies(r *recorder) {
 	r.does("all conditions of a semaphore hold", commit(txn.New(r.client).If(g.IfHeld(held), g.IfAvailable(2)).Then(g.Available())))
 	r.does("all conditions of a queue hold; a poll finds an element, and one finds none", commit(txn.New(r.client).
 		If(j.IfEmpty(), j.IfLen(0)).Then(j.Offer("job"), j.Poll(), j.Poll())))
+	r.does("all conditions of a reference hold", commit(txn.New(r.client).
+		If(ref.Txn().IfVersion(4), ref.Txn().IfValue("a")).Then(ref.Txn().Delete())))
+	r.does("there is no value", commit(txn.New(r.client).If(ref.Txn().IfAbsent()).Then(ref.Txn().Get())))
 	r.does("condition 1 does not hold", commit(txn.New(r.client).If(n.IfAtLeast(0), n.IfAtLeast(7)).Then(n.Add(1)).Else(n.Add(-1), n.Get())))
 	r.fails("operation 1 of then is refused", commit(txn.New(r.client).Then(n.Add(1), u.Replace("ada", 99, "x"))))
 	r.fails("operation 0 of else is refused", commit(txn.New(r.client).If(n.IfEqual(0)).Else(n.Add(1<<63-1))))
@@ -320,4 +325,49 @@ func genericBodies(r *recorder) {
 	r.sends("names behind the last", protocol.KindControl, protocol.OpNames, "", protocol.FlagRead, names(name+"x"))
 	r.sends("destroy", r.kind.ID, structures.OpDestroy, name, 0, empty)
 	r.sends("settings of what is not there", r.kind.ID, structures.OpSettings, name, protocol.FlagRead, empty)
+}
+
+func refBodies(r *recorder) {
+	ref := dref.New[string](r.client, name)
+	other := dref.New[string](r.client, name, dref.Codec(structures.JSON))
+	var version dref.Version
+	get := func(ctx context.Context) error {
+		e, _, err := ref.Entry(ctx)
+		version = e.Version
+		return err
+	}
+	history := func(ctx context.Context) error {
+		for _, err := range ref.History(ctx) {
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	replace := func(ctx context.Context) (err error) {
+		version, err = ref.Replace(ctx, version, "replaced")
+		return err
+	}
+	r.does("configure", func(ctx context.Context) error { return ref.Configure(ctx, dref.Keep(2)) })
+	r.fails("configure otherwise", func(ctx context.Context) error { return ref.Configure(ctx, dref.Keep(3)) })
+	r.does("get what was never set", get)
+	r.does("set if absent: set", func(ctx context.Context) error { _, _, err := ref.SetIfAbsent(ctx, "first"); return err })
+	r.does("set if absent: it is there", func(ctx context.Context) error { _, _, err := ref.SetIfAbsent(ctx, "x"); return err })
+	r.does("set", func(ctx context.Context) error { return ref.Set(ctx, "set") })
+	r.does("get", get)
+	r.does("replace", replace)
+	r.fails("replace another version", func(ctx context.Context) error { _, err := ref.Replace(ctx, 1, "x"); return err })
+	r.fails("replace what must not be there", func(ctx context.Context) error { _, err := ref.Replace(ctx, 0, "x"); return err })
+	r.does("swap", func(ctx context.Context) error { _, _, err := ref.Swap(ctx, "swapped"); return err })
+	r.does("compare and set", func(ctx context.Context) error { _, err := ref.CompareAndSet(ctx, "swapped", "compared"); return err })
+	r.does("compare and set: it differs", func(ctx context.Context) error { _, err := ref.CompareAndSet(ctx, "swapped", "x"); return err })
+	r.fails("compare and set with another codec", func(ctx context.Context) error { _, err := other.CompareAndSet(ctx, "compared", "x"); return err })
+	r.does("history", history)
+	page := protocol.AppendUint(protocol.AppendUint(protocol.AppendArray(nil, 2), uint64(version)), 1)
+	r.sends("history: a page of one byte, so of one value, from a version on", r.kind.ID, opOf(r, "history"), name, protocol.FlagRead, page)
+	r.does("roll back", func(ctx context.Context) error { _, err := ref.Rollback(ctx, version); return err })
+	r.fails("roll back to what is not kept", func(ctx context.Context) error { _, err := ref.Rollback(ctx, 1); return err })
+	r.does("delete", func(ctx context.Context) error { _, err := ref.Delete(ctx); return err })
+	r.does("delete what is not there", func(ctx context.Context) error { _, err := ref.Delete(ctx); return err })
+	r.does("swap what is not there", func(ctx context.Context) error { _, _, err := ref.Swap(ctx, "again"); return err })
 }

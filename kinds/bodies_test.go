@@ -43,6 +43,7 @@ var scripts = map[string]func(*recorder){
 	"semaphore": semaphoreBodies,
 	"queue":     queueBodies,
 	"latch":     latchBodies,
+	"ref":       refBodies,
 }
 
 // TestBodies: what members answer is what it was, for every operation and code that a

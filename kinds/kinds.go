@@ -10,6 +10,7 @@ import (
 	"github.com/quorate/quorate/structures/dlatch"
 	"github.com/quorate/quorate/structures/dmap"
 	"github.com/quorate/quorate/structures/dqueue"
+	"github.com/quorate/quorate/structures/dref"
 	"github.com/quorate/quorate/structures/dsemaphore"
 )
 
@@ -22,6 +23,7 @@ func All() []structures.Kind {
 		dsemaphore.Kind(),
 		dqueue.Kind(),
 		dlatch.Kind(),
+		dref.Kind(),
 	}
 }
 

@@ -85,6 +85,9 @@ const (
 	ReplaceUnchecked Bug = "replace-unchecked"
 	TTLKept          Bug = "ttl-kept"
 	RemovedCounted   Bug = "removed-counted"
+	CASUnversioned   Bug = "cas-unversioned"
+	KeptForEver      Bug = "kept-for-ever"
+	RollbackForgets  Bug = "rollback-forgets"
 
 	// Latches.
 	LatchResetStrands Bug = "latch-reset-strands"
@@ -150,6 +153,9 @@ var All = []Mutant{
 	{ReplaceUnchecked, "a replace overwrites another version", "structures/dmap", "TestOneKey", 0},
 	{TTLKept, "a write without a time to live keeps that of the entry", "structures/dmap", "TestTTL", 0},
 	{RemovedCounted, "an entry that was removed counts as one", "structures/dmap", "TestOneKey", 0},
+	{CASUnversioned, "a replace by version looks only whether there is a value", "structures/dref", "TestReplace", 0},
+	{KeptForEver, "values that nobody asked to keep are kept", "structures/dref", "TestHistory", 0},
+	{RollbackForgets, "a rollback does not keep the value that it replaces", "structures/dref", "TestHistory", 0},
 	{PermitTwice, "a permit is granted twice", "structures/dsemaphore", "TestFirstComeFirstServed", 0},
 	{PermitLeaked, "a permit does not come back from an ended session", "structures/dsemaphore", "TestSessionEndGivesBack", 0},
 	{LatchResetStrands, "a latch that is set again before all are answered lets them wait for the next round", "structures/dlatch", "TestSetAgainBeforeAllAreAnswered", 0},

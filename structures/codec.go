@@ -56,6 +56,19 @@ func CheckCodec(c Codec) error {
 	return fmt.Errorf("%w: codec %T has the number %d, own codecs have 128 to 255", quorate.ErrInvalid, c, c.ID())
 }
 
+// CheckDeterministic returns [quorate.ErrCodec] for a codec that may encode equal values
+// differently, so that its bytes cannot be compared. The codecs of this package do not. One
+// of an application says that it does not either by a method Deterministic() bool.
+func CheckDeterministic(c Codec) error {
+	if c == CBOR || c == JSON || c == Raw {
+		return nil
+	}
+	if d, ok := c.(interface{ Deterministic() bool }); ok && d.Deterministic() {
+		return nil
+	}
+	return fmt.Errorf("%w: codec %s does not say that it encodes equal values alike, by a method Deterministic", quorate.ErrCodec, codecName(c.ID()))
+}
+
 // AppendValue appends the codec's number and the encoding of v. A value that the codec
 // cannot encode, or could not decode again, is [quorate.ErrInvalid].
 func AppendValue(dst []byte, codec Codec, v any) ([]byte, error) {

@@ -54,6 +54,10 @@ type WatchEvent struct {
 	Left      time.Duration // of EventCurrent: the time that the entry has left; 0: it has no end
 	Reason    GapReason     // of EventGap
 	AsOf      time.Time     // of EventProgress: what was acknowledged before then has come
+	// State is, of a watched row, the version of the partition in the state that was read:
+	// it never falls, while a row that was restored has the version that it had.
+	State   Version
+	Cluster protocol.UUID // the grid that sent the event
 }
 
 // WatchStream is a watch. Its methods are for one goroutine at a time.

@@ -128,6 +128,7 @@ var checkers = map[kind]*checker{
 	semaphores: &semaphoreChecker,
 	queues:     &queueChecker,
 	latches:    &latchChecker,
+	refs:       &refChecker,
 }
 
 // String names the object.

@@ -9,6 +9,7 @@ import (
 	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures/dmap"
+	"github.com/quorate/quorate/structures/dref"
 	"github.com/quorate/quorate/structures/dsemaphore"
 )
 
@@ -151,6 +152,57 @@ func TestRegisterModel(t *testing.T) {
 		{name: "both put if absent", want: Illegal, ops: []op{
 			{1, 9, registerInput{op: registerPutIfAbsent, value: "a"}, none},
 			{1, 9, registerInput{op: registerPutIfAbsent, value: "b"}, none},
+		}},
+	})
+}
+
+func TestRefModel(t *testing.T) {
+	get := refInput{op: refGet}
+	set := func(v string) refInput { return refInput{op: refSet, value: v} }
+	replace := func(version int, v string) refInput {
+		return refInput{op: refReplace, value: v, version: dref.Version(version)}
+	}
+	back := func(version int) refInput { return refInput{op: refRollback, version: dref.Version(version)} }
+	has := func(v string, version int) registerOutput {
+		return registerOutput{existed: true, value: v, hasValue: true, version: dref.Version(version)}
+	}
+	at := func(version int) registerOutput { return registerOutput{version: dref.Version(version)} }
+	none, conflict := registerOutput{}, registerOutput{conflict: true}
+	run(t, refs, []history{
+		{name: "one after the other", want: Linearizable, ops: []op{
+			{1, 2, get, none},
+			{3, 4, replace(0, "a"), at(5)},
+			{5, 6, replace(0, "x"), conflict},
+			{7, 8, replace(5, "b"), at(9)},
+			{9, 10, refInput{op: refCompare, old: "b", value: "c"}, none},
+			{11, 12, get, has("c", 11)},
+			{13, 14, back(5), at(14)},
+			{15, 16, get, has("a", 14)},
+			{17, 18, refInput{op: refDelete}, registerOutput{existed: true}},
+			{19, 20, get, none},
+		}},
+		{name: "replaced what had come back", want: Illegal, ops: []op{
+			{1, 2, replace(0, "a"), at(5)}, {3, 4, set("b"), none}, {5, 6, set("a"), none}, {7, 8, replace(5, "c"), at(9)},
+		}},
+		{name: "rolled back to another value", want: Illegal, ops: []op{
+			{1, 2, replace(0, "a"), at(5)}, {3, 4, set("b"), none}, {5, 6, back(5), at(9)}, {7, 8, get, has("b", 9)},
+		}},
+		{name: "a version goes back", want: Illegal, ops: []op{
+			{1, 2, replace(0, "a"), at(5)}, {3, 4, set("b"), none}, {5, 6, back(5), at(5)},
+		}},
+		{name: "kept too long", want: Illegal, ops: []op{
+			{1, 2, replace(0, "a"), at(5)},
+			{3, 4, set("b"), none},
+			{5, 6, set("c"), none},
+			{7, 8, set("d"), none},
+			{9, 10, set("e"), none},
+			{11, 12, back(5), at(20)},
+		}},
+		{name: "not kept long enough", want: Illegal, ops: []op{
+			{1, 2, replace(0, "a"), at(5)}, {3, 4, set("b"), none}, {5, 6, back(5), conflict},
+		}},
+		{name: "unknown set", want: Linearizable, ops: []op{
+			{1, 0, set("a"), nil}, {2, 3, get, none}, {4, 5, get, has("a", 4)},
 		}},
 	})
 }

@@ -42,6 +42,7 @@ const (
 	semaphores
 	queues
 	latches
+	refs
 )
 
 // History is what clients of one process did and saw. It is safe for concurrent

@@ -11,6 +11,7 @@ import (
 	"github.com/quorate/quorate/structures/dcounter"
 	"github.com/quorate/quorate/structures/dmap"
 	"github.com/quorate/quorate/structures/dqueue"
+	"github.com/quorate/quorate/structures/dref"
 	"github.com/quorate/quorate/structures/dsemaphore"
 	"github.com/quorate/quorate/structures/structurestest"
 )
@@ -20,7 +21,7 @@ import (
 func TestRecorders(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
-	grid := structurestest.NewLocal(t, dcounter.Kind(), dmap.Kind(), dsemaphore.Kind(), dqueue.Kind())
+	grid := structurestest.NewLocal(t, dcounter.Kind(), dmap.Kind(), dsemaphore.Kind(), dqueue.Kind(), dref.Kind())
 	h := NewHistory()
 	setup := grid.Client()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -29,6 +30,9 @@ func TestRecorders(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := NewQueue(h, 0, "q", dqueue.New[string](setup, "q")).Configure(ctx, 2); err != nil {
+		t.Fatal(err)
+	}
+	if err := dref.New[string](setup, "r").Configure(ctx, dref.Keep(RefKept)); err != nil {
 		t.Fatal(err)
 	}
 	var wg sync.WaitGroup
@@ -50,7 +54,7 @@ func TestRecorders(t *testing.T) {
 	for _, op := range h.Operations() {
 		kinds[op.Object.kind]++
 	}
-	if len(kinds) != 4 {
+	if len(kinds) != 5 {
 		t.Errorf("operations by kind: %v", kinds)
 	}
 }
@@ -61,12 +65,13 @@ func use(ctx context.Context, h *History, client int, c *structurestest.Client, 
 	m := NewMap(h, client, "m", dmap.New[string, string](c, "m"))
 	s := NewSemaphore(h, client, "s", dsemaphore.New(c, "s"))
 	q := NewQueue(h, client, "q", dqueue.New[string](c, "q"))
+	r := NewRef(h, client, "r", dref.New[string](c, "r"))
 	var held []*Held
 	for i := range 40 {
 		soon, cancel := context.WithTimeout(ctx, time.Duration(random.IntN(3))*time.Millisecond)
 		v := fmt.Sprintf("%s-%d", values, i)
 		key := fmt.Sprint(random.IntN(2))
-		switch random.IntN(17) {
+		switch random.IntN(21) {
 		case 0:
 			_, _ = counter.Add(ctx, random.Int64N(5))
 		case 1:
@@ -110,6 +115,19 @@ func use(ctx context.Context, h *History, client int, c *structurestest.Client, 
 			_ = q.Put(ctx, v, dqueue.Wait(0))
 			_, _ = q.Take(ctx, dqueue.Wait(0))
 			_, _ = q.TakeN(ctx, 2, dqueue.Wait(0))
+		case 17:
+			_ = r.Set(ctx, v)
+			_, _, _ = r.Swap(ctx, v+"+")
+		case 18:
+			_, _, _ = r.SetIfAbsent(ctx, v)
+			_, _ = r.CompareAndSet(ctx, v, v+"+")
+		case 19:
+			if e, ok, err := r.Get(ctx); ok && err == nil {
+				_, _ = r.Replace(ctx, e.Version, v)
+				_, _ = r.Rollback(ctx, e.Version)
+			}
+		case 20:
+			_, _ = r.Delete(ctx)
 		}
 		cancel()
 	}

@@ -1,5 +1,5 @@
 // Command quorate is the one binary of the grid: a member (start, dev), the
-// client commands (map, counter, semaphore, queue, txn, status, ls, destroy), a
+// client commands (map, counter, semaphore, queue, ref, txn, status, ls, destroy), a
 // demonstration (demo) and a benchmark (bench).
 //
 // The command families are in internal/: member, structures, bench, verify and demo;
@@ -43,6 +43,7 @@ type grammar struct {
 	Semaphore structurecmd.SemaphoreCommands `cmd:"" help:"Use semaphores, also around a command."`
 	Queue     structurecmd.QueueCommands     `cmd:"" help:"Put into queues and take from them."`
 	Latch     structurecmd.LatchCommands     `cmd:"" help:"Count down to 0, and wait for that."`
+	Ref       structurecmd.RefCommands       `cmd:"" help:"Read and change references, and follow their values."`
 	Txn       structurecmd.TxnCommand        `cmd:"" help:"Carry out operations of several structures together, or not at all."`
 	Bench     bench.BenchCommands            `cmd:"" help:"Measure a grid."`
 	Verify    verify.VerifyCommands          `cmd:"" help:"Torture a grid and check that it keeps its promises."`
@@ -56,7 +57,7 @@ type grammar struct {
 	DemoWorker    demo.DemoWorkerCommand `cmd:"" hidden:"" help:"A worker process of the demo."`
 }
 
-const description = `A distributed in-memory data grid: maps, counters, semaphores and queues, all linearizable.
+const description = `A distributed in-memory data grid: maps, counters, semaphores, queues and references, all linearizable.
 
   quorate demo                                  see it at work
   quorate dev                                   a grid of three members in one process

@@ -244,20 +244,7 @@ func Window(bytes int) WatchOption {
 // or that V cannot hold, and for a key of another type than K.
 func (m *Map[K, V]) Watch(ctx context.Context, opts ...WatchOption) iter.Seq2[Event[K, V], error] {
 	return func(yield func(Event[K, V], error) bool) {
-		const verb = "watch"
-		var o watchOptions
-		for _, opt := range opts {
-			opt.watch(&o)
-		}
-		spec, err := m.watchSpec(verb, &o)
-		if err == nil && o.old {
-			err = keepsOld(ctx, &m.handle)
-		}
-		if err != nil {
-			yield(Event[K, V]{}, m.handle.Fail(verb, err, ""))
-			return
-		}
-		stream, err := m.handle.Watch(ctx, spec)
+		stream, _, err := Stream(ctx, m, opts...)
 		if err != nil {
 			yield(Event[K, V]{}, err)
 			return
@@ -272,7 +259,7 @@ func (m *Map[K, V]) Watch(ctx context.Context, opts ...WatchOption) iter.Seq2[Ev
 			}
 			e, err := m.event(w, &got)
 			if err != nil {
-				yield(e, m.handle.Fail(verb, err, ""))
+				yield(e, m.handle.Fail(watchVerb, err, ""))
 				return
 			}
 			if !yield(e, nil) {
@@ -280,6 +267,26 @@ func (m *Map[K, V]) Watch(ctx context.Context, opts ...WatchOption) iter.Seq2[Ev
 			}
 		}
 	}
+}
+
+const watchVerb = "watch"
+
+// Stream is for package config: the events of [Map.Watch] with keys and values as they are
+// encoded, and the codec of the values. The caller closes it.
+func Stream[K comparable, V any](ctx context.Context, m *Map[K, V], opts ...WatchOption) (structures.WatchStream, structures.Codec, error) {
+	var o watchOptions
+	for _, opt := range opts {
+		opt.watch(&o)
+	}
+	spec, err := m.watchSpec(watchVerb, &o)
+	if err == nil && o.old {
+		err = keepsOld(ctx, &m.handle)
+	}
+	if err != nil {
+		return nil, m.codec, m.handle.Fail(watchVerb, err, "")
+	}
+	stream, err := m.handle.Watch(ctx, spec)
+	return stream, m.codec, err
 }
 
 // event decodes an event.

@@ -249,7 +249,7 @@ func (s *Stream) take(p *part, in *protocol.WatchSection) {
 		e := &in.Events[i]
 		cost := e.Cost()
 		p.buffered += cost
-		it := &item{part: p, event: decoded(p.id, e), cost: cost, yield: true}
+		it := &item{part: p, event: s.decoded(p.id, e), cost: cost, yield: true}
 		switch {
 		case e.Flags&protocol.WatchListed != 0:
 			p.at.listed = string(e.Key)
@@ -312,7 +312,8 @@ func (s *Stream) takeRow(p *part, in *protocol.WatchSection) {
 		e := &in.Events[i]
 		cost := e.Cost()
 		p.buffered += cost
-		it := &item{part: p, event: decoded(p.id, e), cost: cost, yield: true}
+		it := &item{part: p, event: s.decoded(p.id, e), cost: cost, yield: true}
+		it.event.State = in.Version
 		gone := it.event.Type == structures.EventRemoved
 		if s.last.known && s.last.gone == gone && (gone || s.last.version == e.Version) {
 			s.skip(it)

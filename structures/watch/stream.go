@@ -489,11 +489,11 @@ func (s *Stream) Probe() {
 	}
 }
 
-// decoded makes an event of a change.
-func decoded(p protocol.PartitionID, e *protocol.WatchEvent) structures.WatchEvent {
+// decoded makes an event of a change. mu is held.
+func (s *Stream) decoded(p protocol.PartitionID, e *protocol.WatchEvent) structures.WatchEvent {
 	ev := structures.WatchEvent{
 		Event:     structures.Event{Type: structures.EventType(e.Type), Key: e.Key, Value: e.Value, Previous: e.Previous, Old: e.Old},
-		Partition: p, Version: e.Version, More: e.Flags&protocol.WatchMore != 0 && !mutants.On(mutants.MoreIgnored),
+		Partition: p, Cluster: s.cluster, Version: e.Version, More: e.Flags&protocol.WatchMore != 0 && !mutants.On(mutants.MoreIgnored),
 	}
 	if e.Flags&protocol.WatchListed != 0 {
 		ev.Type, ev.Previous, ev.Left = structures.EventCurrent, 0, time.Duration(e.Previous)*time.Millisecond

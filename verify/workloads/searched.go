@@ -12,11 +12,12 @@ import (
 	"github.com/quorate/quorate/structures/dcounter"
 	"github.com/quorate/quorate/structures/dmap"
 	"github.com/quorate/quorate/structures/dqueue"
+	"github.com/quorate/quorate/structures/dref"
 	"github.com/quorate/quorate/structures/dsemaphore"
 	"github.com/quorate/quorate/verify"
 )
 
-// The objects of an epoch: 38 keys, counted as a map's keys and as structures
+// The objects of an epoch: 44 keys, counted as a map's keys and as structures
 // without keys.
 const (
 	epochKeys       = 24
@@ -238,5 +239,8 @@ func (r *Run) clean(e *epoch, settled bool) {
 	}
 	for i := range epochQueues {
 		_ = dqueue.New[string](c, fmt.Sprint(e.prefix, "queue-", i)).Destroy(ctx)
+	}
+	for i := range epochRefs {
+		_ = dref.New[string](c, fmt.Sprint(e.prefix, "ref-", i)).Destroy(ctx)
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/quorate/quorate/structures/dcounter"
 	"github.com/quorate/quorate/structures/dmap"
 	"github.com/quorate/quorate/structures/dqueue"
+	"github.com/quorate/quorate/structures/dref"
 	"github.com/quorate/quorate/structures/dsemaphore"
 	"github.com/quorate/quorate/structures/txn"
 )
@@ -39,9 +40,9 @@ func (TxnCommand) Help() string {
    "else": [{"map": "{o7}users", "get": "ada"}]}
   END
 
-Conditions: of a map key with version, equal, present or absent (true); of a counter equal, at_least, at_most; of a queue length or empty (true); of a semaphore available.
+Conditions: of a map key with version, equal, present or absent (true); of a counter equal, at_least, at_most; of a queue length or empty (true); of a semaphore available; of a ref version, equal or absent (true).
 
-Operations: of a map get, put, swap, put_if_absent, replace, delete, remove, delete_version, set_ttl and add, each with the key, and value, version, ttl or delta; of a counter get (true), set, add; of a queue offer, poll (true), peek (true), length (true); of a semaphore available (true), add_permits. A key is text, or an integer.
+Operations: of a map get, put, swap, put_if_absent, replace, delete, remove, delete_version, set_ttl and add, each with the key, and value, version, ttl or delta; of a counter get (true), set, add; of a queue offer, poll (true), peek (true), length (true); of a semaphore available (true), add_permits; of a ref get (true), set, swap, set_if_absent, replace with version, delete (true). A key is text, or an integer.
 
 It prints what the operations were answered, one a line, as JSON. Exit status: 0 then was carried out; 1 else was, or an operation was refused and nothing has changed.`
 }
@@ -178,13 +179,13 @@ func printTxn(a *cli.App, held bool, steps []txnStep) error {
 
 // structure returns the kind and the name of the structure, and takes them away.
 func (f txnFields) structure() (kind, name string, err error) {
-	for _, kind := range []string{"map", "counter", "queue", "semaphore"} {
+	for _, kind := range []string{"map", "counter", "queue", "semaphore", "ref"} {
 		if raw, ok := f[kind]; ok {
 			delete(f, kind)
 			return kind, name, strictOf(kind, raw, &name)
 		}
 	}
-	return "", "", fmt.Errorf("it names no map, counter, queue or semaphore, but has %s", f.names())
+	return "", "", fmt.Errorf("it names no map, counter, queue, semaphore or ref, but has %s", f.names())
 }
 
 func (f txnFields) names() string { return strings.Join(slices.Sorted(maps.Keys(f)), ", ") }
@@ -305,6 +306,8 @@ func txnCondition(c *client.Client, f txnFields) (t structures.TxnTest, err erro
 		t, err = numberCondition(f, kind, map[string]func(int64) structures.TxnTest{"equal": of.IfEqual, "at_least": of.IfAtLeast, "at_most": of.IfAtMost})
 	case "semaphore":
 		t, err = numberCondition(f, kind, map[string]func(int64) structures.TxnTest{"available": dsemaphore.New(c, name).Txn().IfAvailable})
+	case "ref":
+		t, err = f.refCondition(dref.New[structures.Encoded](c, name).Txn())
 	default:
 		of := dqueue.New[structures.Encoded](c, name).Txn()
 		if _, ok := f["empty"]; ok {
@@ -366,6 +369,8 @@ func (f txnFields) step(c *client.Client) (s txnStep, err error) {
 		s, err = f.counterStep(dcounter.New(c, name).Txn())
 	case "semaphore":
 		s, err = f.semaphoreStep(dsemaphore.New(c, name).Txn())
+	case "ref":
+		s, err = f.refStep(dref.New[structures.Encoded](c, name).Txn())
 	default:
 		s, err = f.queueStep(dqueue.New[structures.Encoded](c, name).Txn())
 	}
@@ -434,6 +439,49 @@ func (f txnFields) queueStep(q dqueue.Txn[structures.Encoded]) (txnStep, error) 
 		return found(q.Peek(), f.isTrue(field))
 	}
 	return plain(q.Len(), f.isTrue(field))
+}
+
+func (f txnFields) refCondition(r dref.Txn[structures.Encoded]) (t structures.TxnTest, err error) {
+	field, err := f.one("ref", "version", "equal", "absent")
+	if err != nil {
+		return t, err
+	}
+	switch field {
+	case "version":
+		version, err := need[uint64](f, field)
+		return r.IfVersion(dref.Version(version)), err
+	case "equal":
+		value, err := f.value(field)
+		return r.IfValue(value), err
+	}
+	return r.IfAbsent(), f.isTrue(field)
+}
+
+func (f txnFields) refStep(r dref.Txn[structures.Encoded]) (txnStep, error) {
+	field, err := f.one("ref", "get", "set", "swap", "set_if_absent", "replace", "delete")
+	if err != nil {
+		return txnStep{}, err
+	}
+	switch field {
+	case "get":
+		return found(r.Get(), f.isTrue(field))
+	case "delete":
+		return plain(r.Delete(), f.isTrue(field))
+	}
+	v, err := f.value(field)
+	if err != nil {
+		return txnStep{}, err
+	}
+	switch field {
+	case "set":
+		return txnStep{r.Set(v), nil}, nil
+	case "swap":
+		return found(r.Swap(v), nil)
+	case "set_if_absent":
+		return found(r.SetIfAbsent(v), nil)
+	}
+	version, err := need[uint64](f, "version")
+	return plain(r.Replace(dref.Version(version), v), err)
 }
 
 func (f txnFields) mapStep(c *client.Client, name string) (s txnStep, err error) {
