@@ -87,6 +87,10 @@ func Dial(ctx context.Context, seeds []string, opts ...Option) (*Client, error) 
 	c.table.learn(c.table.cluster.Load(), &w.Table)
 	c.partitions = len(w.Table.Partitions)
 	c.tasks.spawn(c.conns.runSweeper)
+	for _, f := range cfg.onSession {
+		q := c.sessions.events.subscribe()
+		c.tasks.spawn(func() { q.deliver(f) })
+	}
 	if err := c.attach(c.linkTo(w.Member), g); err != nil {
 		c.Close()
 		return nil, &quorate.Error{Op: "dial", Cause: err}

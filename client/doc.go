@@ -45,14 +45,16 @@
 //   - connections: the open connections, and the sweeper, the only timer of calls.
 //   - link and conn: the way to one member, and one connection to it.
 //   - sessions and session: the client's sessions, and what one of them holds.
+//   - sessionEvents and eventQueue: what receivers of session events have not taken yet.
 //   - admission: the bounds of waiting calls.
 //   - call: one call, its identity and its attempts.
 //   - tasks: the goroutines.
 //
-// Lock order: sessions.mu before session.mu and tasks.mu; connections.mu before
+// Lock order: sessions.mu before session.mu and tasks.mu; sessionEvents.mu after both,
+// before eventQueue.mu; connections.mu before
 // conn.mu; link.mu before tasks.mu; table.mu alone. No lock is held while a goroutine
 // waits for a channel, uses a connection, or runs a caller's code.
 //
 // Goroutines: one sweeper (asleep while nothing is in flight), one refresher, a writer
-// and a reader for each connection, three for the session. Close waits for all of them.
+// and a reader for each connection, three for the session, and one for each OnSession. Close waits for all of them.
 package client

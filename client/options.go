@@ -27,6 +27,7 @@ type config struct {
 	holdMargin       time.Duration // 0: leastMargin(sessionTTL)
 	dial             func(ctx context.Context, address string) (net.Conn, error)
 	forward          bool
+	onSession        []func(SessionEvent)
 }
 
 // WithLogger sets where the client logs. The default discards.
@@ -68,6 +69,16 @@ func WithSessionTTL(d time.Duration) Option {
 // a process, needs a margin of that time, and a TTL of at least twice as much.
 func WithHoldMargin(d time.Duration) Option {
 	return func(c *config) { c.holdMargin = d }
+}
+
+// OnSession has f called with each change of the state of the client's session, in
+// order, from one goroutine: first SessionOpen, when the first session is open, and at
+// last SessionClosed, when the client is closed. While f runs it may miss what is
+// overtaken by later changes, but never a loss: when f is called with SessionLost, the
+// contexts of all that the session held have ended, so f may acquire again. f must not
+// wait for [Client.Close], which waits for f. Several functions may be given.
+func OnSession(f func(SessionEvent)) Option {
+	return func(c *config) { c.onSession = append(c.onSession, f) }
 }
 
 // WithDialer sets how connections are opened, for example inside one process. The

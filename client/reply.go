@@ -86,7 +86,7 @@ func (c *call) retry(ctx context.Context, n *conn, r *routes, code protocol.Code
 		if c.sess == nil {
 			break
 		}
-		c.sess.end()
+		c.sess.end("")
 		if c.spec.Lease != nil || c.unsettled && !mutants.On(mutants.NewIdentity) {
 			return c.refuse(code, p.Detail)
 		}

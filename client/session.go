@@ -36,8 +36,9 @@ type session struct {
 	slots   []atomic.Pointer[slotTable]
 	keeper  *structures.Keeper // of what it holds
 
-	mu    sync.Mutex
-	acked time.Time // when the last heartbeat that was acknowledged was sent
+	mu        sync.Mutex
+	acked     time.Time // when the last heartbeat that was acknowledged was sent
+	suspended bool      // receivers of events were notified that a heartbeat is overdue
 }
 
 // since returns how much time may have passed from sent to now: the larger of monotonic
@@ -78,9 +79,23 @@ func (s *session) table(p protocol.PartitionID) *slotTable {
 func (s *session) ack(sent time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.lease.Err() == nil && sent.After(s.acked) {
-		s.acked = sent
+	if s.lease.Err() != nil || !sent.After(s.acked) {
+		return
 	}
+	s.acked = sent
+	if s.suspended && !s.overdue(since(sent, time.Now())) {
+		s.suspended = false
+		s.publish(SessionOpen, nil)
+	}
+}
+
+// overdue reports whether a heartbeat is overdue after a silence: they come every fifth
+// of the TTL.
+func (s *session) overdue(silence time.Duration) bool { return silence > 2*s.ttl/5 }
+
+// publish notifies the receivers of a change. mu is held.
+func (s *session) publish(state SessionState, err error) {
+	s.client.sessions.events.publish(SessionEvent{Session: s.id, State: state, Err: err})
 }
 
 // lose gives up what the session holds, for ever, and opens another session.
@@ -95,8 +110,9 @@ func (s *session) loseBy(cause error, why string) {
 }
 
 // giveUp ends the contexts of what the session holds, and reports the loss only after
-// that: whoever learns of the loss may acquire again, and must not meet a former holder
-// in the same process that still runs. It reports whether this is the first call.
+// that (SESSION-7): whoever learns of the loss may acquire again, and must not meet a
+// former holder in the same process that still runs. It reports whether this is the
+// first call.
 func (s *session) giveUp(cause error) (first bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -106,14 +122,24 @@ func (s *session) giveUp(cause error) (first bool) {
 	default:
 	}
 	mutantStop(s.stop)(cause) // the contexts end one after the other, the lease first
+	state := SessionLost
+	if cause == quorate.ErrClosed {
+		state = SessionClosed
+	}
+	s.publish(state, cause)
 	close(s.lost)
 	return true
 }
 
-// end handles a member's answer that the session has ended.
-func (s *session) end() {
+// end handles a member's answer that the session has ended. why is what the member says,
+// if an operator killed the session.
+func (s *session) end(why string) {
 	s.ended.Store(true)
-	s.lose("it has ended at the grid")
+	if why == "" {
+		s.lose("it has ended at the grid")
+	} else {
+		s.loseBy(fmt.Errorf("%w: %s", quorate.ErrSessionLost, why), why)
+	}
 	s.client.sessions.open()
 }
 
@@ -122,7 +148,12 @@ func (s *session) end() {
 func (s *session) watch() {
 	for {
 		s.mu.Lock()
-		left := holdFor(s.ttl, s.client.cfg.holdMargin) - since(s.acked, time.Now())
+		silence := since(s.acked, time.Now())
+		left := holdFor(s.ttl, s.client.cfg.holdMargin) - silence
+		if left > 0 && !s.suspended && s.overdue(silence) && s.lease.Err() == nil {
+			s.suspended = true
+			s.publish(SessionSuspended, nil)
+		}
 		s.mu.Unlock()
 		if left <= 0 {
 			s.lose("no heartbeat was acknowledged in time")
@@ -175,7 +206,7 @@ func (s *session) heartbeat() {
 	case a.code == protocol.CodeOK:
 		s.ack(a.sent)
 	default:
-		s.end()
+		s.end(problemOf(protocol.Reply{Body: a.body}).Detail)
 	}
 }
 
@@ -184,6 +215,7 @@ type sessions struct {
 	client  *Client
 	current atomic.Pointer[session] // the last that was opened; nil: none yet
 	lost    atomic.Uint64
+	events  sessionEvents
 
 	mu      sync.Mutex
 	opened  uint64
@@ -217,6 +249,12 @@ func (m *sessions) open() <-chan struct{} {
 
 func (m *sessions) openNew(ready chan struct{}) {
 	s := m.establish()
+	if before := m.current.Load(); before != nil {
+		select { // its loss is published before the next session is
+		case <-before.lost:
+		case <-m.client.ctx.Done():
+		}
+	}
 	m.mu.Lock()
 	if s != nil && s.cluster != m.client.table.cluster.Load() {
 		m.client.tasks.spawn(func() { m.openNew(ready) })
@@ -225,6 +263,7 @@ func (m *sessions) openNew(ready chan struct{}) {
 	}
 	if s != nil && !m.closed {
 		m.current.Store(s)
+		m.events.publish(SessionEvent{Session: s.id, State: SessionOpen})
 		m.opened++
 		m.err = nil
 		m.client.tasks.spawn(s.watch)
@@ -473,6 +512,11 @@ func (m *sessions) close() {
 	m.closed = true
 	m.mu.Unlock()
 	s := m.current.Load()
+	last := SessionEvent{State: SessionClosed, Err: quorate.ErrClosed}
+	if s != nil {
+		last.Session = s.id
+	}
+	defer m.events.finish(last)
 	if s == nil || s.ended.Load() || s.lease.Err() != nil {
 		return
 	}

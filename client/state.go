@@ -3,6 +3,9 @@ package client
 import (
 	"context"
 	"fmt"
+	"iter"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/quorate/quorate"
@@ -43,6 +46,173 @@ func (s SessionState) String() string {
 		return "closed"
 	}
 	return "unknown"
+}
+
+// SessionEvent is a change of the state of a client's session.
+type SessionEvent struct {
+	Session protocol.SessionID // 0 while Opening, and if the client was closed before it had one
+	State   SessionState
+	// Err is why the session is Lost or Closed, as [Session.Err] returns it; nil otherwise.
+	Err error
+}
+
+// String describes the event: "session 17 suspended".
+func (e SessionEvent) String() string {
+	text := e.State.String()
+	if e.Session != 0 {
+		text = fmt.Sprintf("session %d %s", e.Session, e.State)
+	}
+	return text
+}
+
+// SessionEvents returns the state of the client's session now, and then each change of
+// it, in order, until ctx ends or the client is closed, whose event is the last. If the
+// loop is slower than the changes, those in between are left out, but never a loss: when
+// SessionLost comes, the contexts of all that the session held have ended.
+func (c *Client) SessionEvents(ctx context.Context) iter.Seq[SessionEvent] {
+	return func(yield func(SessionEvent) bool) {
+		q := c.sessions.events.subscribe()
+		defer c.sessions.events.remove(q)
+		for {
+			e, ok := q.next(ctx.Done())
+			if !ok || !yield(e) {
+				return
+			}
+		}
+	}
+}
+
+// sessionEvents passes the changes of the client's sessions on to receivers.
+type sessionEvents struct {
+	mu     sync.Mutex
+	queues []*eventQueue
+	last   SessionEvent
+	closed bool // last is the final event
+}
+
+// publish passes a change on. Its caller holds the lock of the session, so that the
+// changes of one come in order.
+func (s *sessionEvents) publish(e SessionEvent) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	s.last = e
+	for _, q := range s.queues {
+		q.put(e)
+	}
+}
+
+// finish ends the queues with an event, unless it was published already.
+func (s *sessionEvents) finish(e SessionEvent) {
+	if s.state() != e {
+		s.publish(e)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	for _, q := range s.queues {
+		q.end()
+	}
+}
+
+// state returns the last event.
+func (s *sessionEvents) state() SessionEvent {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last
+}
+
+// subscribe returns a queue that begins with the present state.
+func (s *sessionEvents) subscribe() *eventQueue {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	q := &eventQueue{wake: make(chan struct{}, 1)}
+	s.queues = append(s.queues, q)
+	q.put(s.last)
+	if s.closed {
+		q.end()
+	}
+	return q
+}
+
+// remove ends a queue.
+func (s *sessionEvents) remove(q *eventQueue) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queues = slices.DeleteFunc(s.queues, func(o *eventQueue) bool { return o == q })
+}
+
+// eventQueue holds what one receiver has not taken yet: losses, and the newest event.
+type eventQueue struct {
+	wake chan struct{} // of capacity 1: there is something to take
+
+	mu      sync.Mutex
+	pending []SessionEvent
+	ended   bool // nothing more comes
+}
+
+// put adds an event, in the place of the one before unless that is a loss.
+func (q *eventQueue) put(e SessionEvent) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if n := len(q.pending); n > 0 && q.pending[n-1].State != SessionLost {
+		q.pending = q.pending[:n-1]
+	}
+	q.pending = append(q.pending, e)
+	q.notify()
+}
+
+// end says that nothing more comes.
+func (q *eventQueue) end() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.ended = true
+	q.notify()
+}
+
+func (q *eventQueue) notify() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// next waits for the next event; false: there is none any more, or done is closed.
+func (q *eventQueue) next(done <-chan struct{}) (SessionEvent, bool) {
+	for {
+		q.mu.Lock()
+		if len(q.pending) > 0 {
+			e := q.pending[0]
+			q.pending = q.pending[1:]
+			q.mu.Unlock()
+			return e, true
+		}
+		ended := q.ended
+		q.mu.Unlock()
+		if ended {
+			return SessionEvent{}, false
+		}
+		select {
+		case <-q.wake:
+		case <-done:
+			return SessionEvent{}, false
+		}
+	}
+}
+
+// deliver calls f with each event but the first state, Opening.
+func (q *eventQueue) deliver(f func(SessionEvent)) {
+	for {
+		e, ok := q.next(nil)
+		if !ok {
+			return
+		}
+		if e.State != SessionOpening {
+			f(e)
+		}
+	}
 }
 
 // Session is one session of a client, as it was when Client.Session was called. A
@@ -86,7 +256,7 @@ func (c *Client) Session() Session {
 	default:
 	}
 	v.Left = max(holdFor(s.ttl, c.cfg.holdMargin)-silence, 0)
-	if silence > 2*s.ttl/5 { // heartbeats come every fifth of the TTL
+	if s.overdue(silence) {
 		v.State = SessionSuspended
 	}
 	return v
@@ -102,7 +272,8 @@ func (s Session) Done() <-chan struct{} {
 	return s.s.lost
 }
 
-// Err returns nil until Done is closed, and then the reason: quorate.ErrSessionLost;
+// Err returns nil until Done is closed, and then the reason: what Is
+// quorate.ErrSessionLost, with the reason of an operator who killed the session;
 // quorate.ErrGridLost, which also Is quorate.ErrSessionLost; or quorate.ErrClosed.
 func (s Session) Err() error {
 	select {

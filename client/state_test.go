@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
@@ -170,5 +172,123 @@ func TestSessionClose(t *testing.T) {
 		}
 		wantState(t, c, 2, SessionClosed)
 		synctest.Wait()
+	})
+}
+
+// TestSessionEvents: the changes of the session come in order, a loss after the contexts
+// of all that was held have ended, and before the next session is open.
+func TestSessionEvents(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, members []*fakeMember, dial func(...Option) *Client) {
+		var n numbered
+		members[0].session = n.answer
+		members[0].script(granting)
+		var held atomic.Pointer[structures.Held]
+		called := make(chan SessionEvent, 100)
+		c := dial(OnSession(func(e SessionEvent) {
+			if h := held.Load(); e.State == SessionLost && h.Context().Err() == nil {
+				t.Error("the session is lost, and the context of what it held lives")
+			}
+			called <- e
+		}))
+		var got []string
+		watched := make(chan struct{})
+		go func() {
+			defer close(watched)
+			for e := range c.SessionEvents(t.Context()) {
+				got = append(got, e.String())
+			}
+		}()
+		synctest.Wait()
+		held.Store(holdOf(t, c))
+		n.silent.Store(true)
+		time.Sleep(5 * time.Second)
+		n.silent.Store(false)
+		time.Sleep(5 * time.Second)
+		n.silent.Store(true)
+		<-c.Session().Done()
+		n.silent.Store(false)
+		time.Sleep(10 * time.Second)
+		if err := c.Session().Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		c.Close()
+		<-watched
+		want := []string{
+			"opening", "session 1 open", "session 1 suspended", "session 1 open", "session 1 suspended", "session 1 lost",
+			"session 2 open", "session 2 closed", "session 3 open", "session 3 closed",
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("the loop (-want +got):\n%s", diff)
+		}
+		close(called)
+		got = []string{"opening"}
+		for e := range called {
+			got = append(got, e.String())
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("the function (-want +got):\n%s", diff)
+		}
+		for range c.SessionEvents(t.Context()) { // it ends at once
+		}
+	})
+}
+
+// TestSessionEvents_Slow: a receiver that is slow gets every loss, and the newest of what
+// lies between.
+func TestSessionEvents_Slow(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, members []*fakeMember, dial func(...Option) *Client) {
+		var n numbered
+		members[0].session = n.answer
+		members[0].script(granting)
+		var got []string
+		proceed := make(chan struct{})
+		c := dial(OnSession(func(e SessionEvent) {
+			<-proceed
+			got = append(got, e.String())
+		}))
+		holdOf(t, c)
+		for range 2 {
+			n.silent.Store(true)
+			<-c.Session().Done()
+			n.silent.Store(false)
+			time.Sleep(20 * time.Second)
+		}
+		close(proceed)
+		c.Close()
+		want := []string{"session 1 open", "session 1 lost", "session 2 lost", "session 3 closed"}
+		// The first two are one after the other, or the function was called with the first
+		// before it was overtaken.
+		if len(got) > 0 && got[0] != want[0] {
+			want = want[1:]
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// TestKilledSession: a client whose session was killed learns that with the next
+// heartbeat, ends what it held, and opens another.
+func TestKilledSession(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, members []*fakeMember, dial func(...Option) *Client) {
+		var n numbered
+		members[0].session = func(c *fakeConn, q *protocol.SessionRequest) {
+			if q.Action == protocol.SessionHeartbeat && q.Session == 1 {
+				c.session(q, q.Session, protocol.CodeSessionEnded)
+				return
+			}
+			n.answer(c, q)
+		}
+		members[0].script(granting)
+		c := dial()
+		held := holdOf(t, c)
+		began := time.Now()
+		<-held.Context().Done()
+		if took := time.Since(began); took > 3*time.Second || !errors.Is(context.Cause(held.Context()), quorate.ErrSessionLost) {
+			t.Errorf("what was held ended after %v because of %v", took, context.Cause(held.Context()))
+		}
+		time.Sleep(time.Second)
+		wantState(t, c, 2, SessionOpen)
 	})
 }

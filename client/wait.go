@@ -157,7 +157,7 @@ func (c *call) withdraw(why error) error {
 		c.reply = k.reply
 		return nil
 	case code == protocol.CodeSessionEnded:
-		c.sess.end()
+		c.sess.end("")
 		return c.refuse(code, "")
 	default:
 		return c.refuse(code, problemOf(k.reply).Detail)
@@ -181,7 +181,7 @@ func (c *call) accept() error {
 		return refused
 	}
 	if k.reply.Code == protocol.CodeSessionEnded {
-		c.sess.end()
+		c.sess.end("")
 	}
 	c.client.recycle(k)
 	return refused
@@ -211,7 +211,7 @@ func (c *call) settleLater(k *call) {
 		}
 		switch {
 		case k.reply.Code == protocol.CodeSessionEnded:
-			k.sess.end()
+			k.sess.end("")
 		case late != nil && k.reply.Code == protocol.CodeOK:
 			late(structures.Reply{Code: k.reply.Code, Body: k.reply.Body, Version: k.reply.Version, Lease: k.sess.lease})
 		}
@@ -269,7 +269,7 @@ func (c *call) confirm(ctx context.Context) error {
 	case protocol.CodeCancelled:
 		return c.refuse(protocol.CodeSessionEnded, "what was reserved has been given back")
 	case protocol.CodeSessionEnded:
-		c.sess.end()
+		c.sess.end("")
 		c.unsettled = k.unsettled
 		return c.refuse(code, "what was reserved has been given back")
 	default:

@@ -2,10 +2,13 @@ package grid
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"runtime/debug"
+	"strings"
 
+	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups/systemstate"
 )
@@ -58,13 +61,13 @@ func (b *backend) RenewSessions(ctx context.Context, cluster protocol.UUID, ids 
 	return b.m.coordinator.RenewSessions(ctx, cluster, ids)
 }
 
-func (b *backend) Session(q protocol.SessionRequest, source string, done func(protocol.Reply)) {
+func (b *backend) Session(q protocol.SessionRequest, from systemstate.Origin, done func(protocol.Reply)) {
 	h := b.m.coordinator.Host()
 	if h == nil {
 		done(protocol.Reply{ID: q.ID, Code: protocol.CodeNoLeader})
 		return
 	}
-	h.System().Session(q, source, done)
+	h.System().Session(q, from, done)
 }
 
 func (b *backend) Peer(ctx context.Context, q protocol.PeerRequest) protocol.Reply {
@@ -81,15 +84,34 @@ func (b *backend) Admin(ctx context.Context, q protocol.AdminRequest) protocol.R
 		answer, err = b.hash(ctx)
 	case protocol.AdminKinds:
 		answer = b.kinds()
+	case protocol.AdminSessions:
+		answer, err = withArgs(ctx, q.Args, b.sessions)
+	case protocol.AdminHolds:
+		answer, err = withArgs(ctx, q.Args, b.holds)
+	case protocol.AdminKill:
+		answer, err = withArgs(ctx, q.Args, b.kill)
 	default:
 		p := protocol.Problem{Detail: fmt.Sprintf("unknown question %q", q.What)}
 		return protocol.Reply{Code: protocol.CodeUnsupported, Body: p.Append(nil)}
 	}
 	if err != nil {
-		p := protocol.Problem{Detail: err.Error()}
-		return protocol.Reply{Code: protocol.CodeBusy, Body: p.Append(nil)}
+		code := protocol.CodeBusy
+		if errors.Is(err, quorate.ErrInvalid) {
+			code = protocol.CodeInvalid
+		}
+		p := protocol.Problem{Detail: strings.TrimPrefix(err.Error(), quorate.ErrInvalid.Error()+": ")}
+		return protocol.Reply{Code: code, Body: p.Append(nil)}
 	}
 	return protocol.Reply{Body: protocol.Encode(answer)}
+}
+
+// withArgs answers a question that has arguments.
+func withArgs[Q, A any](ctx context.Context, args []byte, answer func(context.Context, *Q) (A, error)) (any, error) {
+	var q Q
+	if err := protocol.DecodeAnswer(args, &q); err != nil {
+		return nil, fmt.Errorf("%w: the arguments of the question: %w", quorate.ErrInvalid, err)
+	}
+	return answer(ctx, &q)
 }
 
 func (b *backend) status() protocol.Status {

@@ -216,6 +216,9 @@ func (m *Member) addGroups(out web.Metrics, h *shardgroups.Host, refused map[pro
 	system := groupLabel(protocol.SystemGroup)
 	out.Add("group_applied", float64(h.System().Applied()), system)
 	out.Add("sessions", float64(h.System().Sessions()))
+	for why, n := range h.SessionList().Ended() {
+		out.Add("sessions_ended_total", float64(n), systemstate.End(why).String())
+	}
 	var sum meters
 	var watches hub.Stats
 	var repeats, reads, piggybacked, entries, snapshots uint64

@@ -94,6 +94,9 @@ const (
 	LatchLostOpen     Bug = "latch-lost-open"
 	LatchHoldCrosses  Bug = "latch-hold-crosses"
 
+	// Sessions.
+	KillAtOnce Bug = "kill-at-once"
+
 	// Package shardgroups, and the member.
 	AckBeforeCommit Bug = "ack-before-commit"
 	LatePiggyback   Bug = "late-piggyback"
@@ -212,6 +215,7 @@ var All = []Mutant{
 	{LossUnseen, "a log that has lost its end is taken for whole", "shardgroups/raftnet", "TestObservedProgress_Lost", 0},
 	{ExpiryFirst, "what an ended session held waits until nothing is due", "shardgroups/groupstate", "TestExpiryBesideReleases", 0},
 	{SessionsUnbounded, "what clients ask of their sessions is gathered without bound into one entry", "shardgroups", "TestSystem_GathersSessions", 0},
+	{KillAtOnce, "a session that is killed ends before its client can know", "shardgroups/systemstate", "TestKill", 0},
 	{LateJoinReplaces, "a late join replaces whoever has its name", "shardgroups/systemstate", "TestLateJoins", 0},
 	{GossipUnlabelled, "members hear the gossip of other clusters", "grid/internal/gossip", "TestLabels", 0},
 	{WaitersTakeAll, "waiting calls take all slots of a partition", "client", "TestReleasesHaveASlot", 0},

@@ -1,11 +1,95 @@
 package protocol
 
-// What an AdminRequest may ask for. Args is empty for all of them.
+// What an AdminRequest may ask for. Args is empty unless it is said what it is.
 const (
-	AdminStatus = "status" // answered with a Status
-	AdminHash   = "hash"   // answered with a HashReport
-	AdminKinds  = "kinds"  // answered with a KindReport
+	AdminStatus   = "status"   // answered with a Status
+	AdminHash     = "hash"     // answered with a HashReport
+	AdminKinds    = "kinds"    // answered with a KindReport
+	AdminSessions = "sessions" // Args is a SessionsQuery; answered with a SessionReport
+	AdminHolds    = "holds"    // Args is a HoldsQuery; answered with a HoldReport
+	AdminKill     = "kill"     // Args is a KillQuery; answered with a KillReport
 )
+
+// SessionsQuery asks for the sessions of the grid.
+type SessionsQuery struct {
+	From uint64 `json:"from"` // the first session
+	Most uint64 `json:"most"` // sessions in the answer; the member may return fewer
+}
+
+// SessionReport lists sessions that have not ended, by ID.
+type SessionReport struct {
+	Sessions []SessionInfo `json:"sessions"`
+	Next     uint64        `json:"next"` // where to continue; 0: there is no more
+}
+
+// SessionInfo describes a session. Times are of the log, in milliseconds.
+type SessionInfo struct {
+	ID      uint64 `json:"id"`
+	Client  string `json:"client"`  // the name of its client; may be empty
+	UUID    string `json:"uuid"`    // of its client
+	Address string `json:"address"` // it was opened from; for IPv6 the network; empty: from inside a member
+	TTL     uint64 `json:"ttl_ms"`
+	Left    uint64 `json:"left_ms"` // until it ends, if nothing more is heard of its client
+	Age     uint64 `json:"age_ms"`
+	Kept    bool   `json:"kept"`  // its client sends heartbeats; else members keep it
+	Dying   bool   `json:"dying"` // it was killed, or lost: nothing keeps it alive any more
+	Reason  string `json:"reason,omitempty"`
+}
+
+// HoldsQuery asks for what sessions have in one group. Any member with a replica of
+// the group answers.
+type HoldsQuery struct {
+	Group uint64 `json:"group"`
+	// Session is the one whose rows are listed; 0: those of Count are only counted.
+	Session uint64   `json:"session"`
+	Cursor  []byte   `json:"cursor"` // of the answer before; empty: from the beginning
+	Count   []uint64 `json:"count"`  // sessions, at most 1,000
+}
+
+// HoldReport lists what a session has in a group, or how much several have.
+type HoldReport struct {
+	Holds  []HoldInfo `json:"holds"`
+	Cursor []byte     `json:"cursor"` // to continue with; empty: there is no more
+	Counts []uint64   `json:"counts"` // in the order of HoldsQuery.Count
+}
+
+// What a HoldInfo describes.
+const (
+	HoldsHold     = "hold"     // such as permits
+	HoldsEntry    = "entry"    // an ephemeral entry
+	HoldsWait     = "wait"     // a call that waits
+	HoldsReserved = "reserved" // an element that was granted and is not confirmed yet
+)
+
+// HoldInfo is something that a session has. Times are of the log, in milliseconds.
+type HoldInfo struct {
+	Kind      string `json:"kind"`
+	Name      string `json:"name"`
+	Partition uint64 `json:"partition"`
+	What      string `json:"what"`
+	Hold      uint64 `json:"hold,omitempty"` // its number
+	Token     uint64 `json:"token,omitempty"`
+	Amount    int64  `json:"amount,omitempty"`
+	Mode      string `json:"mode,omitempty"`
+	Note      string `json:"note,omitempty"`
+	Key       []byte `json:"key,omitempty"`       // of an entry, encoded
+	Operation string `json:"operation,omitempty"` // that waits
+	For       uint64 `json:"for_ms"`
+}
+
+// KillQuery ends a session. Without Now nothing prolongs it any more, and it ends when
+// its time is over.
+type KillQuery struct {
+	Session uint64 `json:"session"`
+	Now     bool   `json:"now"`
+	Reason  string `json:"reason"` // for its client and for the log, at most 255 bytes
+}
+
+// KillReport answers a KillQuery.
+type KillReport struct {
+	Existed bool   `json:"existed"` // false: it has ended, or never was
+	Left    uint64 `json:"left_ms"` // of the log's time, until it ends
+}
 
 // The states of a member, as another member knows them.
 const (

@@ -97,7 +97,7 @@ type AdminRequest struct {
 	_    struct{} `cbor:",toarray"`
 	Type MessageType
 	ID   uint64
-	What string // "status", "hash", "structures"
+	What string // such as AdminStatus
 	Args []byte
 }
 
@@ -185,7 +185,7 @@ func DecodeExact(b []byte, v any) error {
 	return nil
 }
 
-// DecodeAnswer reads the answer to an AdminRequest, a map, into v, a pointer to a
+// DecodeAnswer reads the arguments of an AdminRequest or the answer to it, a map, into v, a pointer to a
 // struct. Keys that this version does not know are skipped, and those that are
 // missing leave a field as it is.
 func DecodeAnswer(b []byte, v any) error {

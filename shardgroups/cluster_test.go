@@ -287,7 +287,7 @@ func (c *cluster) session(client byte, ttl time.Duration) protocol.SessionID {
 		done := make(chan protocol.Reply, 1)
 		h.System().Session(protocol.SessionRequest{
 			Type: protocol.TypeSession, Action: protocol.SessionOpen, Client: protocol.UUID{9, client}, TTL: uint32(ttl.Milliseconds()),
-		}, "", func(r protocol.Reply) { done <- r })
+		}, systemstate.Origin{}, func(r protocol.Reply) { done <- r })
 		if r := <-done; r.Code == protocol.CodeOK {
 			var s protocol.SessionState
 			if err := protocol.Decode(r.Body, &s); err != nil {

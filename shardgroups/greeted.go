@@ -32,7 +32,7 @@ func (s *System) GreetedSessions(ctx context.Context, opens []systemstate.Openin
 		q := protocol.SessionRequest{
 			Action: sessionGreet, Client: o.Client, TTL: uint32(min(max(o.TTL, 0), time.Hour) / time.Millisecond),
 		}
-		s.session(sessionKey{action: sessionGreet, client: o.Client}, o.Source, sessionCaller{q, done})
+		s.session(sessionKey{action: sessionGreet, client: o.Client}, systemstate.Origin{Source: o.Source, Name: o.Name}, sessionCaller{q, done})
 	}, func(i int, r protocol.Reply) error {
 		switch r.Code {
 		case protocol.CodeOK:
@@ -61,7 +61,7 @@ func (s *System) RenewSessions(ctx context.Context, ids []protocol.SessionID) ([
 	var dropped []protocol.SessionID
 	err := s.askAll(ctx, len(ids), func(i int, done func(protocol.Reply)) {
 		q := protocol.SessionRequest{Action: sessionRenew, Session: ids[i]}
-		s.session(sessionKey{action: sessionRenew, session: ids[i]}, "", sessionCaller{q, done})
+		s.session(sessionKey{action: sessionRenew, session: ids[i]}, systemstate.Origin{}, sessionCaller{q, done})
 	}, func(i int, r protocol.Reply) error {
 		switch r.Code {
 		case protocol.CodeSessionEnded:

@@ -61,6 +61,35 @@ func (g *Group) Sizes(f func(id protocol.PartitionID, bytes int)) {
 	g.state.Sizes(f)
 }
 
+// Owned is what sessions own in a group, as a replica of it knows.
+type Owned struct{ g *Group }
+
+// Owned returns what sessions own.
+func (g *Group) Owned() Owned { return Owned{g} }
+
+// By returns rows that a session owns, and the cursor to continue with, as
+// groupstate.OwnedBy has them, after all that was committed when it was called.
+func (o Owned) By(ctx context.Context, id protocol.SessionID, cursor string, most int) ([]groupstate.Owned, string, error) {
+	g := o.g
+	if err := g.host.CaughtUp(ctx, g.id); err != nil {
+		return nil, "", err
+	}
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return groupstate.OwnedBy(g.state, id, cursor, most, g.logTimeNow())
+}
+
+// Count returns how many rows each of some sessions owns.
+func (o Owned) Count(ids []protocol.SessionID) []uint64 {
+	counts := make([]uint64, len(ids))
+	o.g.mu.RLock()
+	defer o.g.mu.RUnlock()
+	for i, id := range ids {
+		counts[i] = uint64(groupstate.CountOwned(o.g.state, id))
+	}
+	return counts
+}
+
 // answered returns how many repeats were answered from records. mu is held.
 func (g *Group) answered() uint64 { return g.state.Answered() }
 

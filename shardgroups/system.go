@@ -81,6 +81,39 @@ func (s *System) Sessions() int {
 	return s.state.Sessions()
 }
 
+// SessionList is the sessions of a grid, as a member knows them.
+type SessionList struct{ s *System }
+
+// SessionList returns the sessions.
+func (h *Host) SessionList() SessionList { return SessionList{h.system} }
+
+// Page returns sessions that have not ended, from an id on, and the log time, after all
+// that was committed when it was called.
+func (l SessionList) Page(ctx context.Context, from protocol.SessionID, most int) ([]systemstate.Session, protocol.LogTime, error) {
+	s := l.s
+	if err := s.barrier(ctx); err != nil {
+		return nil, 0, err
+	}
+	s.hmu.Lock()
+	claim := s.claim
+	s.hmu.Unlock()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	clock := s.state.Clock()
+	now := clock.Now
+	if claim.epoch == clock.Epoch && claim.epoch != 0 && s.Leader().Self {
+		now = max(now, clock.Base.Add(s.host.mono.now()-claim.base))
+	}
+	return s.state.Listed(from, most), now, nil
+}
+
+// Ended returns how many sessions have ended for each reason.
+func (l SessionList) Ended() [systemstate.Ends]uint64 {
+	l.s.mu.RLock()
+	defer l.s.mu.RUnlock()
+	return l.s.state.EndedBy()
+}
+
 // LongestTTL returns the longest TTL of a session, as this member knows it.
 func (s *System) LongestTTL() time.Duration {
 	s.mu.RLock()

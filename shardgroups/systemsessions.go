@@ -50,7 +50,7 @@ type sessionKey struct {
 type sessionAsk struct {
 	key     sessionKey
 	ttl     time.Duration
-	source  string
+	from    systemstate.Origin
 	callers []sessionCaller
 }
 
@@ -68,9 +68,9 @@ func (c sessionCaller) busy(why string) {
 	c.answer(protocol.CodeBusy, p.Append(nil))
 }
 
-// Session opens, keeps or closes a session for a client. source is the address that the
-// client comes from. done is called once, and must not block.
-func (s *System) Session(q protocol.SessionRequest, source string, done func(protocol.Reply)) {
+// Session opens, keeps or closes a session for a client. done is called once, and must
+// not block.
+func (s *System) Session(q protocol.SessionRequest, from systemstate.Origin, done func(protocol.Reply)) {
 	caller := sessionCaller{q, done}
 	key := sessionKey{action: q.Action, session: q.Session}
 	switch q.Action {
@@ -86,11 +86,11 @@ func (s *System) Session(q protocol.SessionRequest, source string, done func(pro
 		caller.answer(protocol.CodeUnsupported, nil)
 		return
 	}
-	s.session(key, source, caller)
+	s.session(key, from, caller)
 }
 
 // session carries out a request of a client or of a member.
-func (s *System) session(key sessionKey, source string, caller sessionCaller) {
+func (s *System) session(key sessionKey, from systemstate.Origin, caller sessionCaller) {
 	l := s.Leader()
 	if !l.Self {
 		code, body := protocol.CodeNoLeader, []byte(nil)
@@ -102,23 +102,25 @@ func (s *System) session(key sessionKey, source string, caller sessionCaller) {
 		return
 	}
 	if opens(key.action) {
-		s.ask(key, source, caller)
+		s.ask(key, from, caller)
 		return
 	}
 	// Most requests of a flood are answered here, and cost no entry. A session that is
 	// over stays over for ever, so this replica may answer for it even if it lags or no
 	// longer leads. A session that it does not know may live all the same.
 	s.mu.RLock()
-	over := s.state.Over(key.session)
+	over, reason := s.state.Over(key.session), s.state.Reason(key.session)
+	// What a killed session holds is released when its client closes it.
+	over = over && (key.action != protocol.SessionClose || !s.state.Dying(key.session))
 	_, next := s.state.UpTo()
 	s.mu.RUnlock()
 	switch {
 	case over:
-		caller.answerOver()
+		caller.answerOver(reason)
 	case key.session >= next:
 		s.lookUp(caller)
 	default:
-		s.ask(key, source, caller)
+		s.ask(key, from, caller)
 	}
 }
 
@@ -126,17 +128,23 @@ func opens(a protocol.SessionAction) bool {
 	return a == protocol.SessionOpen || a == sessionGreet
 }
 
-// answerOver answers a request on a session that is over. Closing it succeeds.
-func (c sessionCaller) answerOver() {
+// answerOver answers a request on a session that is over, with the reason if it was
+// killed. Closing it succeeds.
+func (c sessionCaller) answerOver(reason string) {
 	if c.q.Action == protocol.SessionClose {
 		c.answer(protocol.CodeOK, stateBody(c.q.Session, 0))
 		return
 	}
-	c.answer(protocol.CodeSessionEnded, nil)
+	if reason == "" {
+		c.answer(protocol.CodeSessionEnded, nil)
+		return
+	}
+	p := protocol.Problem{Detail: "killed: " + reason}
+	c.answer(protocol.CodeSessionEnded, p.Append(nil))
 }
 
 // ask queues a request for the next entry.
-func (s *System) ask(key sessionKey, source string, caller sessionCaller) {
+func (s *System) ask(key sessionKey, from systemstate.Origin, caller sessionCaller) {
 	s.hmu.Lock()
 	u := &s.asked
 	if u.callers >= maxSessionCallers {
@@ -149,7 +157,7 @@ func (s *System) ask(key sessionKey, source string, caller sessionCaller) {
 		if u.byKey == nil {
 			u.byKey = map[sessionKey]*sessionAsk{}
 		}
-		a = &sessionAsk{key: key, ttl: time.Duration(caller.q.TTL) * time.Millisecond, source: source}
+		a = &sessionAsk{key: key, ttl: time.Duration(caller.q.TTL) * time.Millisecond, from: from}
 		u.byKey[key] = a
 		u.asks = append(u.asks, a)
 	}
@@ -193,15 +201,15 @@ func (s *System) resolveUnknown() {
 		for _, c := range callers {
 			s.mu.RLock()
 			_, next := s.state.UpTo()
-			over := s.state.Over(c.q.Session)
+			over, reason := s.state.Over(c.q.Session), s.state.Reason(c.q.Session)
 			s.mu.RUnlock()
 			switch {
 			case err != nil:
 				c.answer(protocol.CodeNoLeader, nil)
 			case over || c.q.Session >= next: // it was never opened
-				c.answerOver()
+				c.answerOver(reason)
 			default:
-				s.ask(sessionKey{action: c.q.Action, session: c.q.Session}, "", c)
+				s.ask(sessionKey{action: c.q.Action, session: c.q.Session}, systemstate.Origin{}, c)
 			}
 		}
 	}
@@ -280,7 +288,7 @@ func (s *System) logSessions() (more bool) {
 		switch a.key.action {
 		case protocol.SessionOpen, sessionGreet:
 			c.Opens = append(c.Opens, systemstate.Opening{
-				Client: a.key.client, TTL: a.ttl, Source: a.source, Greets: a.key.action == sessionGreet,
+				Client: a.key.client, TTL: a.ttl, Source: a.from.Source, Name: a.from.Name, Greets: a.key.action == sessionGreet,
 			})
 		case protocol.SessionHeartbeat:
 			c.Keeps = append(c.Keeps, a.key.session)
@@ -318,7 +326,12 @@ func (s *System) answerAsks(asks []*sessionAsk, a systemstate.Answer) {
 			ask.reply(protocol.CodeOK, stateBody(opened[0].Session, opened[0].TTL))
 			opened = opened[1:]
 		case ended[id] && ask.key.action == protocol.SessionHeartbeat, dropped[id] && ask.key.action == sessionRenew:
-			ask.reply(protocol.CodeSessionEnded, nil)
+			s.mu.RLock()
+			reason := s.state.Reason(id)
+			s.mu.RUnlock()
+			for _, c := range ask.callers {
+				c.answerOver(reason)
+			}
 		default:
 			s.mu.RLock()
 			ttl := s.state.TTL(id) // 0 once it is closed

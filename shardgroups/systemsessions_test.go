@@ -40,7 +40,7 @@ type replies struct {
 }
 
 func (r *replies) ask(s *System, q protocol.SessionRequest) {
-	s.Session(q, "10.0.0.1", func(p protocol.Reply) {
+	s.Session(q, systemstate.Origin{Source: "10.0.0.1"}, func(p protocol.Reply) {
 		if r.codes == nil {
 			r.codes = map[protocol.Code]int{}
 		}

@@ -1,5 +1,6 @@
 // Command quorate is the one binary of the grid: a member (start, dev), the
 // client commands (map, counter, semaphore, queue, ref, txn, status, ls, destroy), a
+// client commands (map, counter, semaphore, queue, txn, session, status, ls, destroy), a
 // demonstration (demo) and a benchmark (bench).
 //
 // The command families are in internal/: member, structures, bench, verify and demo;
@@ -45,6 +46,7 @@ type grammar struct {
 	Latch     structurecmd.LatchCommands     `cmd:"" help:"Count down to 0, and wait for that."`
 	Ref       structurecmd.RefCommands       `cmd:"" help:"Read and change references, and follow their values."`
 	Txn       structurecmd.TxnCommand        `cmd:"" help:"Carry out operations of several structures together, or not at all."`
+	Session   structurecmd.SessionCommands   `cmd:"" help:"List, show and end the sessions of clients."`
 	Bench     bench.BenchCommands            `cmd:"" help:"Measure a grid."`
 	Verify    verify.VerifyCommands          `cmd:"" help:"Torture a grid and check that it keeps its promises."`
 	Conform   verify.ConformCommand          `cmd:"" help:"Test whether a client in any language keeps the rules of the protocol."`

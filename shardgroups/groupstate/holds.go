@@ -1,6 +1,9 @@
 package groupstate
 
 import (
+	"encoding/binary"
+	"errors"
+	"slices"
 	"time"
 
 	"github.com/quorate/quorate/mutants"
@@ -142,6 +145,103 @@ func (v *reader) inspect(k *structures.Kind, q structures.InspectRequest) struct
 		return true
 	})
 	return structures.OK(i.Append(nil))
+}
+
+// Owned is a row that a session owns: it ends with the session.
+type Owned struct {
+	Partition protocol.PartitionID
+	Kind      *structures.Kind
+	Name      string // of the structure
+	// Waits is the operation that the session waits with; nil: it does not wait.
+	Waits *structures.OpInfo
+	// Hold is the number of what is held, as Holding says; 0: the row is no hold.
+	Hold    protocol.HoldID
+	Holding structures.Hold
+	Key     []byte        // of the row, if it is neither a hold nor a waiting call
+	For     time.Duration // since it is held, or waits
+}
+
+// OwnedBy returns rows of a session, in an order that does not change, and the cursor to
+// continue with; empty: there is no more. It begins with the cursor of an earlier call, or
+// an empty one. The keys must not be changed. Now is the log time, if that is known better
+// than by the last entry; else 0.
+func OwnedBy(s *State, id protocol.SessionID, cursor string, most int, now protocol.LogTime) (owned []Owned, next string, err error) {
+	from, after := protocol.PartitionID(0), ""
+	if cursor != "" {
+		if len(cursor) < 4 {
+			return nil, "", errors.New("an unknown cursor")
+		}
+		from, after = protocol.PartitionID(binary.BigEndian.Uint32([]byte(cursor))), cursor[4:]
+	}
+	touched := s.sessions.touched[id]
+	first, _ := slices.BinarySearch(touched, from)
+	for _, at := range touched[first:] {
+		p := s.partitions[at]
+		if p == nil {
+			continue
+		}
+		begin := ""
+		if at == from {
+			begin = after
+		}
+		p.owned.Ascend(indexKey(uint64(id), begin), func(k string, _ struct{}) bool {
+			n, key := splitIndexKey(k)
+			switch {
+			case n != uint64(id):
+				return false
+			case len(owned) == most:
+				next = string(binary.BigEndian.AppendUint32(nil, uint32(at))) + key
+				return false
+			}
+			if o, ok := ownedRow(s, p, key, max(now, s.clock.Now)); ok {
+				owned = append(owned, o)
+			}
+			return true
+		})
+		if next != "" {
+			break
+		}
+	}
+	return owned, next, nil
+}
+
+// ownedRow describes an owned row; false: it is of a structure that was destroyed, or due.
+func ownedRow(s *State, p *partition, key string, at protocol.LogTime) (o Owned, ok bool) {
+	id, rowType, k := splitRowKey(key)
+	l, exists := p.instances.Get(id)
+	row, has := p.rows.Get(key)
+	now := p.time(at)
+	if !exists || !has || row.Deadline != 0 && row.Deadline <= p.time(s.clock.Now) || s.kinds[l.kind] == nil {
+		return o, false
+	}
+	o = Owned{Partition: p.id, Kind: s.kinds[l.kind], Name: l.name}
+	if rowType == rowWaiter {
+		w := readWaiter(viewBytes(k), row)
+		o.Waits, o.For = o.Kind.Op(w.Op), time.Duration(now-w.Since)
+		return o, o.Waits != nil
+	}
+	if hold, is := structures.HoldOf(viewBytes(k)); is && o.Kind.Holds() && o.Holding.Read(row.Value) == nil {
+		o.Hold, o.For = hold, time.Duration(now-o.Holding.Since)
+		return o, true
+	}
+	o.Key = viewBytes(k)
+	return o, true
+}
+
+// CountOwned returns how many rows a session owns, waiting calls included.
+func CountOwned(s *State, id protocol.SessionID) (n int) {
+	for _, at := range s.sessions.touched[id] {
+		if p := s.partitions[at]; p != nil {
+			p.owned.Ascend(indexKey(uint64(id), ""), func(k string, _ struct{}) bool {
+				owner, _ := splitIndexKey(k)
+				if owner == uint64(id) {
+					n++
+				}
+				return owner == uint64(id)
+			})
+		}
+	}
+	return n
 }
 
 // holders adds holds from a number on, and where to continue.

@@ -29,6 +29,7 @@ const (
 	ReplaceGroup  Kind = 14 // lost its majority's data: Group, and in Groups its successor's Replicas and Backup; answers its id
 	Restored      Kind = 15 // a group has been restored from its backup: Group
 	RaiseLevel    Kind = 16 // to Member.Level, where every member understands it
+	KillSession   Kind = 17 // Kill; answers Left, or Gone
 )
 
 // Command is one change of the cluster state. Its Kind decides which fields are used.
@@ -53,6 +54,14 @@ type Command struct {
 	Floor    Floor // in memory only: for Found, for AddMember before the cluster is formed, and for ReplaceGroup
 	// Renews are sessions that members keep, as their clients have sent something.
 	Renews []protocol.SessionID
+	Kill   *Kill
+}
+
+// Kill ends a session that an operator does not want any more.
+type Kill struct {
+	Session protocol.SessionID
+	Now     bool // at once; else when its time is over, which nothing prolongs
+	Reason  string
 }
 
 // MaxKeep bounds the Keeps, Renews, Closes and Opens of one command together, so that
@@ -64,6 +73,7 @@ type Opening struct {
 	Client protocol.UUID
 	TTL    time.Duration
 	Source string // where it comes from: no source may have more sessions than are left for the others
+	Name   string // of the client, human-readable; may be empty
 	// Greets is set if it came with the client's Hello: members keep the session until
 	// the client does.
 	Greets bool
@@ -95,11 +105,12 @@ type Answer struct {
 	Member  protocol.MemberID
 	Replica protocol.ReplicaID
 	Opened  []Opened             // one for each of Opens, in their order
-	Gone    []protocol.SessionID // those of Keeps that have ended
+	Gone    []protocol.SessionID // those of Keeps, or of Kill, that have ended
 	Group   protocol.GroupID
 	// Dropped are those of Renews that members must not renew any more: they have
 	// ended, or their clients keep them.
 	Dropped []protocol.SessionID
+	Left    time.Duration // of Kill: until the session ends
 }
 
 func refuse(why string) Answer { return Answer{Problem: why} }
@@ -112,6 +123,11 @@ func (s *State) run(c *Command) Answer {
 		return Answer{}
 	case KeepSessions:
 		return s.keepSessions(c)
+	case KillSession:
+		if c.Kill == nil {
+			return refuse("no session is named")
+		}
+		return s.kill(c.Kill)
 	}
 	a := s.cluster.clone()
 	r := s.agree(a, c)

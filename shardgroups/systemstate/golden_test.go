@@ -71,6 +71,10 @@ func golden() []struct {
 		{Client: protocol.UUID{9}, TTL: time.Minute, Greets: true}, {Client: protocol.UUID{10}, TTL: time.Minute, Greets: true},
 	}})
 	add(7*time.Second, Command{Kind: KeepSessions, Renews: []protocol.SessionID{2, 6, 7, 8, 9}})
+	add(7*time.Second, Command{Kind: KillSession, Kill: &Kill{Session: 7, Reason: "maintenance"}})
+	add(7*time.Second, Command{Kind: KillSession, Kill: &Kill{Session: 8, Now: true}})
+	add(7*time.Second, Command{Kind: KillSession, Kill: &Kill{Session: 99}})
+	add(7*time.Second, Command{Kind: KeepSessions, Keeps: []protocol.SessionID{6, 7}, Opens: []Opening{{Client: protocol.UUID{11}, TTL: time.Minute, Source: "10.0.0.3", Name: "worker"}}})
 	add(7*time.Second, Command{Kind: 99})
 	return steps
 }

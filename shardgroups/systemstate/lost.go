@@ -112,7 +112,7 @@ func (s *State) SavedCluster(has func(protocol.GroupID) bool) *SavedCluster {
 // SessionIDs returns the sessions that live, in their order.
 func (s *State) SessionIDs() []protocol.SessionID {
 	ids := slices.Sorted(maps.Keys(s.sessions))
-	return slices.DeleteFunc(ids, func(id protocol.SessionID) bool { return id < s.over })
+	return slices.DeleteFunc(ids, func(id protocol.SessionID) bool { return id < s.over || s.sessions[id].Dying })
 }
 
 // LostMajority returns the members whose data is lost for ever, if they have so many of

@@ -2,9 +2,11 @@ package systemstate
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
+	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 )
 
@@ -15,10 +17,38 @@ type Session struct {
 	TTL      time.Duration
 	Deadline protocol.LogTime
 	Source   string // where it was opened from
+	Name     string // of its client, human-readable; may be empty
+	Opened   protocol.LogTime
 	// Kept is set once the client has sent a heartbeat, or has opened the session
 	// itself, and so counts the TTL. From then on nobody else renews it (SESSION-5).
 	Kept bool
+	// Dying says that it was killed: nothing keeps it alive any more, and it counts as
+	// ended in answers. Its end gets a number when its time is over, as if its client had
+	// been silent since its last heartbeat, so the client gives up first (SESSION-6).
+	Dying  bool
+	Reason string // why it was killed
 }
+
+// Origin says where a session is opened from.
+type Origin struct {
+	Source string // the address that sessions are counted by
+	Name   string // of the client, human-readable; may be empty
+}
+
+// End says why a session has ended.
+type End uint8
+
+// The reasons of ends.
+const (
+	EndClosed  End = iota // by its client
+	EndExpired            // its client was silent for its TTL
+	EndKilled             // by an operator
+	EndLoss               // a group has lost the data of its majority
+	Ends                  // how many there are
+)
+
+// String names the reason: "killed".
+func (e End) String() string { return [...]string{"closed", "expired", "killed", "loss"}[e] }
 
 const (
 	// maxSessions bounds the sessions of a cluster.
@@ -35,7 +65,7 @@ func (s *State) keepSessions(c *Command) Answer {
 	var a Answer
 	for _, id := range c.Keeps {
 		v, ok := s.sessions[id]
-		if !ok || v.Deadline <= s.clock.Now || id < s.over {
+		if !ok || v.Deadline <= s.clock.Now || id < s.over || v.Dying {
 			a.Gone = append(a.Gone, id)
 			continue
 		}
@@ -44,7 +74,7 @@ func (s *State) keepSessions(c *Command) Answer {
 	}
 	for _, id := range c.Renews {
 		v, ok := s.sessions[id]
-		if !ok || v.Deadline <= s.clock.Now || id < s.over || v.Kept {
+		if !ok || v.Deadline <= s.clock.Now || id < s.over || v.Kept || v.Dying {
 			a.Dropped = append(a.Dropped, id)
 			continue
 		}
@@ -53,7 +83,11 @@ func (s *State) keepSessions(c *Command) Answer {
 	}
 	for _, id := range c.Closes {
 		if v, ok := s.sessions[id]; ok {
-			s.end(v)
+			why := EndClosed
+			if v.Dying {
+				why = EndKilled
+			}
+			s.end(v, why)
 		}
 	}
 	for i := range c.Opens {
@@ -66,14 +100,14 @@ func (s *State) keepSessions(c *Command) Answer {
 // free: so the first source gets at most half of all, the next half of the rest, and a
 // source without sessions gets one as long as any is free.
 func (s *State) open(o *Opening) Opened {
-	if id, ok := s.clients[o.Client]; ok && id >= s.over {
-		v := s.sessions[id]
+	// A client whose session is dying opens another: the old one must not live longer.
+	if v, ok := s.sessions[s.clients[o.Client]]; ok && v.ID >= s.over && !v.Dying {
 		if !o.Greets || !v.Kept {
 			v.Deadline = max(v.Deadline, s.clock.Now.Add(v.TTL))
 		}
 		v.Kept = v.Kept || !o.Greets
 		s.setSession(v)
-		return Opened{Session: id, TTL: v.TTL}
+		return Opened{Session: v.ID, TTL: v.TTL}
 	}
 	free := maxSessions - (len(s.sessions) - s.leaving)
 	switch n := s.sources[o.Source]; {
@@ -82,7 +116,10 @@ func (s *State) open(o *Opening) Opened {
 	case n >= free:
 		return Opened{Problem: fmt.Sprintf("%d sessions are open from %s, and %d are left for all: no more are opened from there", n, o.Source, free)}
 	}
-	v := Session{ID: s.next, Client: o.Client, TTL: min(max(o.TTL, protocol.MinSessionTTL), protocol.MaxSessionTTL), Source: o.Source, Kept: !o.Greets}
+	v := Session{
+		ID: s.next, Client: o.Client, TTL: min(max(o.TTL, protocol.MinSessionTTL), protocol.MaxSessionTTL),
+		Source: o.Source, Name: o.Name, Opened: s.clock.Now, Kept: !o.Greets,
+	}
 	v.Deadline = s.clock.Now.Add(v.TTL)
 	s.next++
 	s.add(v)
@@ -106,8 +143,27 @@ func (s *State) setSession(v Session) {
 	s.soonest = min(s.soonest, v.Deadline)
 }
 
+// kill ends a session that an operator does not want any more, at once or when its time
+// is over. A kill of a session that has ended does nothing.
+func (s *State) kill(k *Kill) Answer {
+	v, ok := s.sessions[k.Session]
+	if !ok || v.ID < s.over {
+		return Answer{Gone: []protocol.SessionID{k.Session}}
+	}
+	if k.Now || mutants.On(mutants.KillAtOnce) {
+		s.end(v, EndKilled)
+		return Answer{}
+	}
+	if !v.Dying {
+		v.Dying, v.Reason = true, k.Reason
+		s.setSession(v)
+	}
+	return Answer{Left: max(v.Deadline.Sub(s.clock.Now), 0)}
+}
+
 // end ends a session and gives its end a number.
-func (s *State) end(v Session) {
+func (s *State) end(v Session, why End) {
+	s.endedBy[why]++
 	delete(s.sessions, v.ID)
 	if s.clients[v.Client] == v.ID {
 		delete(s.clients, v.Client)
@@ -148,7 +204,14 @@ func (s *State) expire() {
 		s.soonest = later
 	}
 	for _, v := range due[:min(len(due), maxExpired)] {
-		s.end(v)
+		switch {
+		case v.ID < s.over:
+			s.end(v, EndLoss)
+		case v.Dying:
+			s.end(v, EndKilled)
+		default:
+			s.end(v, EndExpired)
+		}
 	}
 }
 
@@ -161,9 +224,31 @@ func (s *State) SetMaxEnded(n int) { s.maxEnded = n }
 // Lookup reports whether a session lives, and the number of the last that has
 // ended.
 func (s *State) Lookup(id protocol.SessionID) (lives bool, end uint64) {
-	_, ok := s.sessions[id]
-	return ok && id >= s.over, s.ends
+	v, ok := s.sessions[id]
+	return ok && id >= s.over && !v.Dying, s.ends
 }
+
+// EndedBy returns how many sessions have ended for each reason, since the cluster was
+// founded.
+func (s *State) EndedBy() [Ends]uint64 { return s.endedBy }
+
+// Listed returns sessions that have not ended, from an id on, in their order.
+func (s *State) Listed(from protocol.SessionID, most int) (listed []Session) {
+	ids := slices.Sorted(maps.Keys(s.sessions))
+	at, _ := slices.BinarySearch(ids, from)
+	for _, id := range ids[at:min(len(ids), at+most)] {
+		v := s.sessions[id]
+		v.Dying = v.Dying || id < s.over
+		listed = append(listed, v)
+	}
+	return listed
+}
+
+// Dying reports whether a session was killed and has not ended yet.
+func (s *State) Dying(id protocol.SessionID) bool { return s.sessions[id].Dying }
+
+// Reason returns why a session was killed, empty if it was not, or no reason was given.
+func (s *State) Reason(id protocol.SessionID) string { return s.sessions[id].Reason }
 
 // Keeper says who keeps a session.
 type Keeper uint8
@@ -195,7 +280,7 @@ func (s *State) TTL(id protocol.SessionID) time.Duration { return s.sessions[id]
 // stays over, even if this replica lags. A session that is not over here may be over by
 // now, and one that this replica does not know may live.
 func (s *State) Over(id protocol.SessionID) bool {
-	return id < s.over || s.Ended(id)
+	return id < s.over || s.sessions[id].Dying || s.Ended(id)
 }
 
 // Ended reports whether the end of a session has a number. Ids are given out in order,

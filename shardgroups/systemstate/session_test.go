@@ -30,6 +30,7 @@ func TestCheck(t *testing.T) {
 		"a source that is no text":         {Kind: KeepSessions, Opens: []Opening{{Source: "\xff"}}},
 		"a long name":                      {Kind: AddMember, Member: Member{Name: long}},
 		"a long name of the cluster":       {Kind: Found, Name: long},
+		"a long reason":                    {Kind: KillSession, Kill: &Kill{Reason: long}},
 		"a long address":                   {Kind: SetAddress, Member: Member{Address: long}},
 		"more partitions than a table has": {Kind: CreateGroups, Partitions: make([]protocol.GroupID, 70_000)},
 	} {

@@ -165,6 +165,8 @@ type State struct {
 	// their TTL has passed: so what they hold in groups that have lost nothing is not
 	// granted to others before the holders can know.
 	over protocol.SessionID
+	// endedBy counts the ends by their reason.
+	endedBy [Ends]uint64
 	// leaving is how many sessions are below over. Derived, not replicated.
 	leaving int
 	// sources counts the other sessions by source. Derived, not replicated.
@@ -268,6 +270,8 @@ func Check(entry []byte) error {
 		return fmt.Errorf("%d partitions, at most %d", len(c.Partitions), maxPartitions)
 	case len(c.Name) > maxName || len(c.Member.Name) > maxName:
 		return fmt.Errorf("a name of more than %d bytes", maxName)
+	case c.Kill != nil && len(c.Kill.Reason) > maxName:
+		return fmt.Errorf("a reason of more than %d bytes", maxName)
 	case len(c.Member.Address) > maxAddress:
 		return fmt.Errorf("an address of more than %d bytes", maxAddress)
 	}
@@ -285,6 +289,7 @@ type snapshot struct {
 	Ended        []protocol.SessionID
 	Ends         uint64
 	Over         protocol.SessionID
+	EndedBy      []uint64 // by End
 }
 
 const snapshotVersion = 1
@@ -295,6 +300,7 @@ func (s *State) Snapshot() []byte {
 		ClusterState: *s.cluster,
 		Now:          s.clock.Now, Base: s.clock.Base, Epoch: s.clock.Epoch, Holder: s.clock.Holder,
 		Next: s.next, Ended: s.ended, Ends: s.ends, Over: s.over,
+		EndedBy: s.endedBy[:],
 	}
 	for _, id := range slices.Sorted(maps.Keys(s.sessions)) {
 		v.Sessions = append(v.Sessions, s.sessions[id])
@@ -336,6 +342,7 @@ func (s *State) Restore(r io.Reader) error {
 	cluster := v.ClusterState // a copy, so that a reference to it does not keep the sessions alive
 	n.cluster, n.maxLevel, n.maxEnded = &cluster, s.maxLevel, s.maxEnded
 	n.over = v.Over
+	copy(n.endedBy[:], v.EndedBy)
 	n.clock = groupstate.Clock{Now: v.Now, Base: v.Base, Epoch: v.Epoch, Holder: v.Holder}
 	for _, x := range v.Sessions {
 		n.add(x)

@@ -15,7 +15,7 @@ import (
 func (c *Coordinator) OpenSessions(ctx context.Context, cluster protocol.UUID, opens []systemstate.Opening) ([]systemstate.Opened, error) {
 	q := peers.SessionsQuery{Cluster: cluster}
 	for _, o := range opens {
-		q.Opens = append(q.Opens, peers.Opening{Client: o.Client, TTL: o.TTL, Source: o.Source, Greets: o.Greets})
+		q.Opens = append(q.Opens, peers.Opening{Client: o.Client, TTL: o.TTL, Source: o.Source, Name: o.Name, Greets: o.Greets})
 	}
 	r, err := c.askSessions(ctx, q)
 	return r.Opened, err
@@ -61,7 +61,7 @@ func (c *Coordinator) onSessions(ctx context.Context, q peers.SessionsQuery) (an
 func sessionsHere(ctx context.Context, h membership.Engine, q peers.SessionsQuery) (r peers.SessionsReply, err error) {
 	opens := make([]systemstate.Opening, len(q.Opens))
 	for i, o := range q.Opens {
-		opens[i] = systemstate.Opening{Client: o.Client, TTL: o.TTL, Source: o.Source, Greets: o.Greets}
+		opens[i] = systemstate.Opening{Client: o.Client, TTL: o.TTL, Source: o.Source, Name: o.Name, Greets: o.Greets}
 	}
 	if r.Opened, err = h.System().GreetedSessions(ctx, opens); err != nil {
 		return r, err

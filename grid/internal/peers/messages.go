@@ -277,6 +277,7 @@ type Opening struct {
 	Client protocol.UUID
 	TTL    time.Duration
 	Source string
+	Name   string // of the client
 	Greets bool
 }
 

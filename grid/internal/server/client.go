@@ -27,6 +27,7 @@ type clientConn struct {
 	s       *Server
 	conn    net.Conn
 	client  protocol.UUID
+	name    string // of the client, human-readable
 	flags   protocol.HelloFlags
 	kept    *keptClient // nil: the client has no name
 	traffic *traffic
@@ -166,7 +167,7 @@ func (c *clientConn) hello(b []byte) (protocol.Welcome, protocol.Code, error) {
 		c.kept = c.s.keeper.join(h.Client)
 		c.shake.kept = c.kept
 	}
-	c.client, c.flags = h.Client, h.Flags
+	c.client, c.flags, c.name = h.Client, h.Flags, shownName(h.Name)
 	w.Type, w.Table.Type = protocol.TypeWelcome, protocol.TypeTable
 	w.Version, w.Oldest, w.Newest = version, protocol.OldestVersion, protocol.WireVersion
 	w.Features = protocol.KnownFeatures
@@ -196,8 +197,16 @@ func (c *clientConn) greet(cluster protocol.UUID, ttl uint32) systemstate.Opened
 	}
 	defer c.s.sessions.Add(-1)
 	return c.s.keeper.open(c.s.ctx, cluster, systemstate.Opening{
-		Client: c.client, TTL: time.Duration(ttl) * time.Millisecond, Source: c.source(), Greets: true,
+		Client: c.client, TTL: time.Duration(ttl) * time.Millisecond, Source: c.source(), Name: c.name, Greets: true,
 	})
+}
+
+// maxClientName bounds the bytes of a client's name that are kept.
+const maxClientName = 64
+
+// shownName returns what is kept of a client's name: its first bytes, as valid text.
+func shownName(name string) string {
+	return strings.ToValidUTF8(strings.Clone(name[:min(len(name), maxClientName)]), "")
 }
 
 func (c *clientConn) forwards() bool { return c.flags&protocol.HelloForward != 0 }
@@ -404,7 +413,7 @@ func (c *clientConn) session(b []byte) error {
 	}
 	c.sessions.Add(1)
 	c.s.sessions.Add(1)
-	c.s.cfg.Backend.Session(q, c.source(), func(r protocol.Reply) {
+	c.s.cfg.Backend.Session(q, systemstate.Origin{Source: c.source(), Name: c.name}, func(r protocol.Reply) {
 		c.sessions.Add(-1)
 		c.s.sessions.Add(-1)
 		r.ID = q.ID

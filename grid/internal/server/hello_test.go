@@ -44,7 +44,7 @@ func TestHelloOpensASession(t *testing.T) {
 	if w := x.greet(h); w.Session != 70 || w.SessionTTL != 4000 {
 		t.Errorf("session %d, %d ms", w.Session, w.SessionTTL)
 	}
-	if o, want := <-asked, (systemstate.Opening{Client: h.Client, TTL: 5 * time.Second, Source: "127.0.0.1", Greets: true}); o != want {
+	if o, want := <-asked, (systemstate.Opening{Client: h.Client, TTL: 5 * time.Second, Source: "127.0.0.1", Name: "x", Greets: true}); o != want {
 		t.Errorf("asked for %+v, want %+v", o, want)
 	}
 	if n := s.Stats(); n.SessionsKept != 1 || n.SessionsNotOpened != 0 {

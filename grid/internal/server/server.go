@@ -16,6 +16,7 @@ import (
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups"
 	"github.com/quorate/quorate/shardgroups/hub"
+	"github.com/quorate/quorate/shardgroups/systemstate"
 )
 
 const (
@@ -52,9 +53,9 @@ type Backend interface {
 	// partitions, whatever partition the request names.
 	PartitionOf(q *protocol.Request, partitions int) protocol.PartitionID
 	SessionKeeper
-	// Session submits a request on sessions, as Group.Submit does. Source is where it
+	// Session submits a request on sessions, as Group.Submit does. From is where it
 	// comes from.
-	Session(q protocol.SessionRequest, source string, done func(protocol.Reply))
+	Session(q protocol.SessionRequest, from systemstate.Origin, done func(protocol.Reply))
 	// Admin answers operators' questions.
 	Admin(ctx context.Context, q protocol.AdminRequest) protocol.Reply
 	// Peer answers other members' questions.

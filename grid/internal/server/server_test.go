@@ -100,9 +100,9 @@ func (b *fakeBackend) LeaderOf(protocol.GroupID) protocol.MemberID { return b.le
 
 func (b *fakeBackend) AddressOf(protocol.MemberID) (string, bool) { return b.address, b.address != "" }
 
-func (b *fakeBackend) Session(_ protocol.SessionRequest, source string, done func(protocol.Reply)) {
+func (b *fakeBackend) Session(_ protocol.SessionRequest, from systemstate.Origin, done func(protocol.Reply)) {
 	if b.session != nil {
-		b.session(source, done)
+		b.session(from.Source, done)
 		return
 	}
 	done(protocol.Reply{Code: protocol.CodeNotLeader})

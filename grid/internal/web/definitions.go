@@ -49,6 +49,7 @@ var Definitions = []Definition{
 	{"watch_syncs_total", Counter, "Probes of watches that were answered.", nil},
 	{"watch_gaps_total", Counter, "Partitions of watches in which events were missing, by reason: compacted, data_lost, other_history.", []string{"reason"}},
 	{"sessions", Gauge, "Open sessions, in the whole grid.", nil},
+	{"sessions_ended_total", Counter, "Sessions that have ended since the cluster was founded, by reason: closed, expired, killed, loss.", []string{"why"}},
 	{"sessions_kept", Gauge, "Sessions that this member keeps for clients which send no heartbeats themselves, while they are connected.", nil},
 	{"sessions_not_opened_total", Counter, "Clients that were greeted without the session that they wanted: no leader answered, or no session is left.", nil},
 

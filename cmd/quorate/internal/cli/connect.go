@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/quorate/quorate/client"
@@ -25,12 +26,21 @@ func (c *Connection) Validate() error {
 	return nil
 }
 
+// clientName says which run of a command a client is, for session list.
+func clientName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		return fmt.Sprintf("quorate (%d)", os.Getpid())
+	}
+	return fmt.Sprintf("quorate (%d at %s)", os.Getpid(), host)
+}
+
 // Dial connects to the grid. A timeout below that of dialling bounds it too.
 func (c *Connection) Dial(ctx context.Context, opts ...client.Option) (*client.Client, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	opts = append([]client.Option{
-		client.WithOperationTimeout(c.Timeout), client.WithClusterName(c.Cluster), client.WithName("quorate"),
+		client.WithOperationTimeout(c.Timeout), client.WithClusterName(c.Cluster), client.WithName(clientName()),
 	}, opts...)
 	if c.Forward {
 		opts = append(opts, client.WithForward())
