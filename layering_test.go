@@ -62,7 +62,7 @@ var layers = []struct {
 	{"shardgroups/engine", []string{"protocol", "shardgroups/memlog", "shardgroups/walfs"}},
 	{"shardgroups/raftnet", []string{"mutants", "protocol"}},
 	{"shardgroups/extract", []string{"archive", "partition", "protocol", "structures", "shardgroups/engine", "shardgroups/groupstate", "shardgroups/raftnet", "shardgroups/systemstate", "shardgroups/walfs"}},
-	{"shardgroups/hub", []string{"mutants", "protocol", "structures", "shardgroups/groupstate"}}, // serves watches; it knows no engine
+	{"shardgroups/hub", []string{"mutants", "protocol", "structures", "shardgroups/groupstate", "shardgroups/histogram"}}, // serves watches; it knows no engine
 	{"shardgroups/baseline", []string{"protocol", "shardgroups/engine"}},                         // for the configuration of a member only
 	{"shardgroups", []string{"mutants", "archive", ".", "partition", "protocol", "structures", "shardgroups/engine", "shardgroups/extract", "shardgroups/groupstate", "shardgroups/histogram", "shardgroups/hub", "shardgroups/raftnet", "shardgroups/systemstate", "shardgroups/walfs"}},
 

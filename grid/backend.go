@@ -129,6 +129,11 @@ func (b *backend) status() protocol.Status {
 	if !s.Ready {
 		s.Waiting = c.Waiting()
 	}
+	if h := c.Host(); h != nil {
+		for _, g := range h.Groups() {
+			s.Watches += g.Hub().Stats().Watches
+		}
+	}
 	v := c.View()
 	if v == nil {
 		return s

@@ -261,7 +261,7 @@ type meters struct {
 
 	transactions map[structures.TxnOutcome]uint64
 
-	sizes, replicate, apply shardgroups.Histogram
+	sizes, replicate, apply, transactionSizes shardgroups.Histogram
 }
 
 type opKey struct {
@@ -294,6 +294,7 @@ func (m *meters) add(g shardgroups.Meters) {
 	for code, n := range g.Refused {
 		m.refused[code] += n
 	}
+	m.transactionSizes = m.transactionSizes.Plus(g.TransactionSizes)
 	m.sizes, m.replicate, m.apply = m.sizes.Plus(g.EntrySizes), m.replicate.Plus(g.Replicate), m.apply.Plus(g.Apply)
 }
 
@@ -326,6 +327,7 @@ func (m *meters) show(out web.Metrics, kinds *groupstate.Kinds) {
 		kind, _ := describe(key.kind, 0)
 		addHistogram(out, "operation_seconds", h, seconds, kind, key.class.String())
 	}
+	addHistogram(out, "transaction_operations", m.transactionSizes, 1)
 	addHistogram(out, "entry_requests", m.sizes, 1)
 	addHistogram(out, "entry_replicate_seconds", m.replicate, seconds)
 	addHistogram(out, "entry_apply_seconds", m.apply, seconds)
@@ -369,8 +371,11 @@ func (m *Member) addProcess(out web.Metrics) {
 
 // addWatches adds what the hubs of this member's groups say together.
 func addWatches(out web.Metrics, s *hub.Stats) {
-	out.Add("watches", float64(s.Watches))
+	out.Add("watches", float64(s.Watches-s.Rows), "entries")
+	out.Add("watches", float64(s.Rows), "row")
 	out.Add("watches_behind", float64(s.Behind))
+	out.Add("watch_lag_revisions", float64(s.Lag))
+	addHistogram(out, "watch_delay_seconds", s.Delay, seconds)
 	out.Add("watch_events_total", float64(s.Events))
 	out.Add("watch_bytes_total", float64(s.Bytes))
 	out.Add("watch_frames_total", float64(s.Frames))

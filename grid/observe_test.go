@@ -129,6 +129,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 		`quorate_operations_total{kind="counter",op="add"} 4`, `quorate_operation_seconds_count{class="write",kind="map"} 10`,
 		`quorate_operation_seconds_count{class="read",kind="map"} 10`,
 		`quorate_operations_total{kind="transaction",op="commit"} 3`,
+		`quorate_transaction_operations_count 3`, `quorate_transaction_operations_sum 3`, `quorate_watches{mode="row"} 0`,
 		`quorate_transactions_total{outcome="then"} 1`, `quorate_transactions_total{outcome="else"} 2`,
 	} {
 		if !strings.Contains(body, "\n"+line+"\n") {

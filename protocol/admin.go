@@ -125,6 +125,7 @@ type Status struct {
 	Disk        StatusDisk     `json:"disk"`              // of the answering member
 	Members     []StatusMember `json:"members"`
 	Groups      []StatusGroup  `json:"groups"`
+	Watches     int            `json:"watches"` // that the answering member serves
 }
 
 // StatusMemory is the memory of the answering member's process, in bytes.

@@ -43,6 +43,7 @@ type meter struct {
 	refused [protocol.NumCodes]atomic.Uint64
 
 	transactions [numOutcomes]atomic.Uint64 // by outcome
+	operations   histogram.Recorder         // carried out by a transaction
 
 	entrySizes histogram.Recorder // requests an entry
 	replicate  histogram.Recorder // from proposing an entry to its turn to be applied here
@@ -65,6 +66,8 @@ type Meters struct {
 	Refused    map[protocol.Code]uint64
 	// Transactions are how many were carried out or refused, by outcome.
 	Transactions [numOutcomes]uint64
+	// TransactionSizes are the operations that a transaction has carried out.
+	TransactionSizes Histogram
 
 	EntrySizes Histogram // requests an entry
 	Replicate  Histogram // nanoseconds from proposing an entry to its turn to be applied
@@ -92,7 +95,7 @@ func (g *Group) Meters() Meters {
 	m := &g.meter
 	r := Meters{
 		Refused:    map[protocol.Code]uint64{},
-		EntrySizes: m.entrySizes.Read(histogram.SizeLow), Replicate: m.replicate.Read(histogram.LatencyLow), Apply: m.apply.Read(histogram.LatencyLow),
+		EntrySizes: m.entrySizes.Read(histogram.SizeLow), TransactionSizes: m.operations.Read(histogram.SizeLow), Replicate: m.replicate.Read(histogram.LatencyLow), Apply: m.apply.Read(histogram.LatencyLow),
 	}
 	for id, k := range m.kinds {
 		if k == nil {
@@ -127,6 +130,9 @@ const numOutcomes = int(structures.TxnElseRefused) + 1
 func (m *meter) transaction(r *protocol.Reply) {
 	if o, ok := structures.TxnOutcomeOf(r.Body); ok && r.Code == protocol.CodeOK {
 		m.transactions[o].Add(1)
+		if n := structures.TxnOperations(r.Body); n > 0 {
+			m.operations.Observe(uint64(n), histogram.SizeLow)
+		}
 	}
 }
 

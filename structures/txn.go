@@ -204,6 +204,20 @@ func TxnOutcomeOf(result []byte) (TxnOutcome, bool) {
 	return TxnOutcome(n), r.Err() == nil && n <= uint64(TxnElseRefused)
 }
 
+// TxnOperations returns how many operations a transaction has carried out, by its result;
+// 0 if it was refused, or is no result.
+func TxnOperations(result []byte) int {
+	r := protocol.NewReader(result)
+	r.Array(3)
+	outcome := TxnOutcome(r.Uint())
+	_ = r.Uint()
+	n := r.ArrayLen()
+	if r.Err() != nil || outcome != TxnThen && outcome != TxnElse {
+		return 0
+	}
+	return n / 2
+}
+
 // TxnAnswer is what an operation of a transaction was answered.
 type TxnAnswer struct {
 	Code protocol.Code

@@ -3,6 +3,7 @@ package hub
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
@@ -59,6 +60,8 @@ type Hub struct {
 	stop     chan struct{}
 	done     sync.WaitGroup
 	watching atomic.Bool // somebody watches, or is about to
+	began    time.Time
+	changed  atomic.Int64 // since began: when the state first changed after it was last looked at; 0: it has not
 
 	mu       sync.Mutex // guards what follows
 	commands []func()
@@ -88,6 +91,7 @@ type loop struct {
 	told    int     // bytes of history since all watches were told their positions
 	frame   []byte
 	ids     []uint64
+	lagged  time.Time // when the lag was last looked at
 }
 
 // tracked is a partition that somebody watches.
@@ -101,7 +105,7 @@ type tracked struct {
 
 // New returns the Hub of a replica. Start starts it.
 func New(source Source) *Hub {
-	h := &Hub{source: source, coming: map[*watch]struct{}{}, wake: make(chan struct{}, 1), stop: make(chan struct{})}
+	h := &Hub{source: source, coming: map[*watch]struct{}{}, began: time.Now(), wake: make(chan struct{}, 1), stop: make(chan struct{})}
 	h.loop = loop{hub: h, sinks: map[Sink]watches{}, feeds: map[feedKey]*feed{}, names: map[structure]*named{}, syncing: map[*watch]struct{}{}}
 	return h
 }
@@ -125,6 +129,9 @@ func (h *Hub) Close() {
 // nobody watches.
 func (h *Hub) Applied() {
 	if h.watching.Load() {
+		if h.changed.Load() == 0 {
+			h.changed.CompareAndSwap(0, int64(time.Since(h.began)))
+		}
 		h.poke()
 	}
 }
@@ -288,6 +295,7 @@ func (h *loop) round() bool {
 		idle := len(h.hub.coming) == 0
 		if idle {
 			h.hub.watching.Store(false)
+			h.hub.stats.lag.Store(0)
 		}
 		h.hub.mu.Unlock()
 		return false
@@ -295,6 +303,7 @@ func (h *loop) round() bool {
 	more := h.advance()
 	more = h.serve() || more
 	h.answerProbes()
+	h.lag()
 	return more || h.waiting > 0
 }
 
@@ -303,6 +312,7 @@ func (h *loop) round() bool {
 func (h *loop) advance() (more bool) {
 	var moved []protocol.PartitionID
 	budget := 0
+	changed, frames := h.hub.changed.Swap(0), h.hub.stats.Frames.Load() // before the state is looked at
 	h.hub.source.View(func(s groupstate.Watched) {
 		budget = s.HistoryBudget()
 		for i := range h.tracked {
@@ -322,6 +332,9 @@ func (h *loop) advance() (more bool) {
 		}
 	}
 	h.flush()
+	if changed != 0 && h.hub.stats.Frames.Load() != frames {
+		h.hub.stats.delay.ObserveTime(time.Since(h.hub.began) - time.Duration(changed))
+	}
 	if h.told > budget/4 && !mutants.On(mutants.BookmarkForgotten) { // WATCH-13
 		h.told = 0
 		for _, of := range h.sinks {

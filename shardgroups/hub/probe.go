@@ -2,10 +2,12 @@ package hub
 
 import (
 	"sync/atomic"
+	"time"
 
 	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups/groupstate"
+	"github.com/quorate/quorate/shardgroups/histogram"
 )
 
 // probe begins a probe of a watch (WATCH-11). The confirmations of all that come at the
@@ -114,19 +116,54 @@ func (h *loop) bookmark(w *watch) {
 	}
 }
 
+// lagEvery is how often the lag is looked at.
+const lagEvery = time.Second
+
+// lag notes by how many mutations the watch that is furthest behind is.
+func (h *loop) lag() {
+	if h.hub.stats.behind.Load() == 0 {
+		h.hub.stats.lag.Store(0)
+		return
+	}
+	if time.Since(h.lagged) < lagEvery {
+		return
+	}
+	h.lagged = time.Now()
+	most := uint64(0)
+	h.hub.source.View(func(s groupstate.Watched) {
+		for _, of := range h.sinks {
+			for _, w := range of {
+				for id, p := range w.behind {
+					if current, _ := s.Current(id); current > p.at.Version && generation(current) == generation(p.at.Version) {
+						most = max(most, uint64(current-p.at.Version))
+					}
+				}
+			}
+		}
+	})
+	h.hub.stats.lag.Store(most)
+}
+
 // stats are counts of a Hub.
 type stats struct {
 	Events, Bytes, Frames, Syncs atomic.Uint64
 	Gaps                         [5]atomic.Uint64 // by reason
-	watches, behind              atomic.Int64     // behind: partitions of watches
+	watches, rows, behind        atomic.Int64     // behind: partitions of watches
+	lag                          atomic.Uint64
+	delay                        histogram.Recorder
 }
 
 // Stats are what a Hub has now, and what it has done since the member started.
 type Stats struct {
-	Watches                      int
+	Watches, Rows                int // Rows: of them those of rows
 	Behind                       int // partitions of watches that are not sent everything as it happens
 	Events, Bytes, Frames, Syncs uint64
 	Gaps                         map[string]uint64 // by reason
+	// Lag is the most mutations of a partition that a watch was not sent yet.
+	Lag uint64
+	// Delay has the nanoseconds from the first change that is new until those that keep
+	// up were sent it.
+	Delay histogram.Histogram
 }
 
 // Stats returns the counts.
@@ -134,7 +171,8 @@ func (h *Hub) Stats() Stats {
 	s := Stats{
 		Watches: int(h.stats.watches.Load()), Behind: int(h.stats.behind.Load()),
 		Events: h.stats.Events.Load(), Bytes: h.stats.Bytes.Load(), Frames: h.stats.Frames.Load(), Syncs: h.stats.Syncs.Load(),
-		Gaps: map[string]uint64{},
+		Gaps: map[string]uint64{}, Rows: int(h.stats.rows.Load()),
+		Lag: h.stats.lag.Load(), Delay: h.stats.delay.Read(histogram.LatencyLow),
 	}
 	for reason, name := range []string{protocol.GapCompacted: "compacted", protocol.GapDataLost: "data_lost", protocol.GapOtherHistory: "other_history"} {
 		if name != "" {
@@ -146,7 +184,8 @@ func (h *Hub) Stats() Stats {
 
 // Add adds the counts of another Hub.
 func (s *Stats) Add(o Stats) {
-	s.Watches, s.Behind = s.Watches+o.Watches, s.Behind+o.Behind
+	s.Watches, s.Rows, s.Behind = s.Watches+o.Watches, s.Rows+o.Rows, s.Behind+o.Behind
+	s.Lag, s.Delay = max(s.Lag, o.Lag), s.Delay.Plus(o.Delay)
 	s.Events, s.Bytes = s.Events+o.Events, s.Bytes+o.Bytes
 	s.Frames, s.Syncs = s.Frames+o.Frames, s.Syncs+o.Syncs
 	if s.Gaps == nil {

@@ -152,6 +152,9 @@ func (h *loop) add(w *watch, spec *protocol.Watch, code protocol.Code) {
 	}
 	h.sinks[w.sink][w.id] = w
 	h.hub.stats.watches.Add(1)
+	if w.filter.options&protocol.WatchRow != 0 {
+		h.hub.stats.rows.Add(1)
+	}
 	h.join(w, w.filter)
 	w.told = h.pass
 	w.sink.Reply(protocol.Reply{ID: w.id, Body: protocol.AppendPositions(nil, begins)})
@@ -221,6 +224,9 @@ func (h *loop) remove(w *watch) {
 	}
 	w.removed = true
 	h.hub.stats.watches.Add(-1)
+	if w.filter.options&protocol.WatchRow != 0 {
+		h.hub.stats.rows.Add(-1)
+	}
 	h.leave(w)
 	for _, id := range slices.Clone(w.parts) {
 		h.rest(w, id)

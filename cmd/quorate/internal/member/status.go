@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -110,6 +111,8 @@ type memberStatus struct {
 	// Memory is nil of a member that did not answer.
 	Memory *protocol.StatusMemory `json:"memory,omitempty"`
 	Disk   *protocol.StatusDisk   `json:"disk,omitempty"` // nil also in memory
+	// Watches is how many the member serves; nil of one that did not answer.
+	Watches *int `json:"watches,omitempty"`
 }
 
 type groupStatus struct {
@@ -213,7 +216,7 @@ func (v *statusView) addMember(m protocol.StatusMember, a *cli.Answer) {
 		s.State = m.State
 	case a != nil && a.Err == nil:
 		s.State, s.Version, s.Detail = protocol.StateServing, a.Status.Version, a.Status.Waiting
-		s.Memory = &a.Status.Memory
+		s.Memory, s.Watches = &a.Status.Memory, &a.Status.Watches
 		if a.Status.Disk.Size > 0 {
 			s.Disk = &a.Status.Disk
 		}
@@ -351,9 +354,9 @@ func (v *statusView) table() string {
 		fmt.Fprintf(&b, "not formed yet\n\n")
 	}
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "MEMBER\tADDRESS\tSTATE\tMEMORY\tDISK FREE\tINCARNATION\t")
+	fmt.Fprintln(t, "MEMBER\tADDRESS\tSTATE\tMEMORY\tDISK FREE\tWATCHES\tINCARNATION\t")
 	for _, m := range v.Members {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", cmp.Or(m.Name, "-"), m.Address, m.State, memoryText(m.Memory), diskText(m.Disk), m.Incarnation, m.Detail)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", cmp.Or(m.Name, "-"), m.Address, m.State, memoryText(m.Memory), diskText(m.Disk), watchesText(m.Watches), m.Incarnation, m.Detail)
 	}
 	t.Flush()
 	if len(v.Groups) > 0 {
@@ -379,6 +382,14 @@ func (v *statusView) table() string {
 		fmt.Fprintln(&b)
 	}
 	return b.String()
+}
+
+// watchesText prints how many watches a member serves.
+func watchesText(n *int) string {
+	if n == nil {
+		return "-"
+	}
+	return strconv.Itoa(*n)
 }
 
 // memoryText prints what lives in a member's memory against its limit.
