@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate"
+	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
 	"github.com/quorate/quorate/structures/watch"
@@ -295,6 +296,10 @@ func (w *watcher) registerAt(n *conn, r *routes, g *group, of protocol.GroupID, 
 		c.refresher.search()
 		return -1
 	}
+	if reg.Over() { // it was given up meanwhile, and that is what the answer says
+		n.forgetWatch(id)
+		return 0
+	}
 	if a.reply.Code == protocol.CodeOK {
 		if err := reg.Begun(a.reply.Body); err != nil {
 			reg.End()
@@ -460,6 +465,9 @@ func (n *conn) sweepWatches(now time.Duration) bool {
 				break
 			}
 		}
+	}
+	if mutants.On(mutants.WatchSilent) {
+		leave = nil
 	}
 	any := len(n.watches) > 0
 	n.mu.Unlock()

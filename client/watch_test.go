@@ -144,6 +144,42 @@ func TestWatch_Silent(t *testing.T) {
 	}
 }
 
+// TestWatch_LeftEarly: a registration that is given up before it is answered, because the
+// table names another leader, is answered as cancelled. That ends no watch.
+func TestWatch_LeftEarly(t *testing.T) {
+	t.Parallel()
+	members := fakeGrid(t, 2)
+	asked := make(chan func(), 1)
+	members[0].script(func(c *fakeConn, q *protocol.Request) {
+		if q.Kind == protocol.KindControl && q.Op == protocol.OpWatch {
+			id := q.ID
+			asked <- func() { c.problem(&protocol.Request{ID: id}, protocol.CodeCancelled, protocol.Problem{}) }
+			return
+		}
+		c.reply(q, protocol.CodeOK, q.Body)
+	})
+	two := serving(members[1])
+	c := dialFake(t, members)
+	s, err := c.Watch(t.Context(), testSpec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	answer := <-asked
+	table := fakeTable(2, 2, members...)
+	for i := range table.Groups {
+		table.Groups[i].Term = 9
+	}
+	setTables(table, members...)
+	members[0].push(table)
+	waitFor(t, "the end of the registration", func() bool { return members[0].told(protocol.WatchEnd) > 0 })
+	answer()
+	a := await(t, two)
+	next(t, s, "synced ")
+	a.sends(11, "a")
+	next(t, s, "put a")
+}
+
 // TestWatch_Refused: what no other leader would accept either ends the watch.
 func TestWatch_Refused(t *testing.T) {
 	t.Parallel()

@@ -32,6 +32,7 @@ const (
 	FloorForgotten       Bug = "floor-forgotten"
 	DestroyUntold        Bug = "destroy-untold"
 	HistoryByChunk       Bug = "history-by-chunk"
+	WatchRingLost        Bug = "watch-ring-lost"
 
 	// Transactions.
 	TxnRepeatDecides Bug = "txn-repeat-decides"
@@ -39,6 +40,7 @@ const (
 	TxnHalfUndone    Bug = "txn-half-undone"
 	TxnGrantedEarly  Bug = "txn-granted-early"
 	TxnGrowsUnseen   Bug = "txn-grows-unseen"
+	TxnTestedEarly   Bug = "txn-tested-early"
 	GuardUnchecked   Bug = "guard-unchecked"
 
 	// Revocations.
@@ -62,6 +64,10 @@ const (
 	WatchTwoStreams   Bug = "watch-two-streams"
 	MoreIgnored       Bug = "more-ignored"
 	WatchResumeOff    Bug = "watch-resume-off-by-one"
+	AheadIsGap        Bug = "ahead-is-gap"
+	SlowWatchBlocks   Bug = "slow-watch-blocks"
+	LaggingStarves    Bug = "lagging-starves"
+	WatchSilent       Bug = "watch-silent-forever"
 
 	// Services and presence.
 	CriticalVanishes Bug = "critical-vanishes"
@@ -188,11 +194,13 @@ var All = []Mutant{
 	{FloorForgotten, "events are dropped and nobody can tell", "shardgroups/groupstate", "TestHistoryAgainstModel", 0},
 	{DestroyUntold, "a structure is destroyed without an event", "shardgroups/groupstate", "TestHistoryAgainstModel", 0},
 	{HistoryByChunk, "events are dropped as they lie in memory, which another replica's do not", "shardgroups/groupstate", "TestHistoryAgainstModel", 0},
+	{WatchRingLost, "a snapshot leaves the history out", "shardgroups/groupstate", "TestHistoryAgainstModel", 0},
 	{TxnRepeatDecides, "a repeated transaction tests its conditions again", "shardgroups/groupstate", "TestTxn_Repeat", 0},
 	{TxnOneRevision, "the operations of a transaction share a revision", "shardgroups/groupstate", "TestTxn_OwnRevisions", 0},
 	{TxnHalfUndone, "what came before a refused operation of a transaction stays", "shardgroups/groupstate", "TestTxn_Undone", 0},
 	{TxnGrantedEarly, "a call that waits is answered by a transaction that is then refused", "shardgroups/groupstate", "TestTxn_Undone", 0},
 	{TxnGrowsUnseen, "a transaction that grows passes while memory is short", "shardgroups/groupstate", "TestTxn_Grows", 0},
+	{TxnTestedEarly, "the conditions of a transaction are tested before what comes ahead of it", "shardgroups/groupstate", "TestTxn_TestedInOrder", 0},
 	{GuardUnchecked, "a mutation with IfHeld is applied after the hold has ended", "structures/txn", "TestIfHeld", 0},
 	{WatchSplitLost, "a watch forgets how much of a split mutation it was sent", "shardgroups/hub", "TestWatch_ListWhileWriting", 0},
 	{WatchGapSilent, "a watch is not told that events are missing", "shardgroups/hub", "TestWatch_Gaps", 0},
@@ -207,6 +215,10 @@ var All = []Mutant{
 	{WatchTwoStreams, "late frames of an old leader are taken in", "structures/watch", "TestStream_Resumes", 0},
 	{MoreIgnored, "half of a mutation is yielded", "structures/watch", "TestStream_WholeMutations", 0},
 	{WatchResumeOff, "a watch goes on one version too early", "structures/watch", "TestStream_Resumes", 0},
+	{AheadIsGap, "a position that this replica has not applied yet is taken for one of another history", "shardgroups/hub", "TestWatch_Ahead", 0},
+	{SlowWatchBlocks, "a watch whose connection is full holds up all others", "shardgroups/hub", "TestWatch_NoRoom", 0},
+	{LaggingStarves, "watches that are behind are served before those that keep up", "shardgroups/hub", "TestWatch_Fair", 0},
+	{WatchSilent, "a watch stays with a leader that has fallen silent", "client", "TestWatch_Silent", 0},
 	{AckBeforeCommit, "a write is acknowledged before it is committed", "grid/gridtest", "TestMinoritySide", 0},
 	{LatePiggyback, "a read is piggybacked on an entry that was proposed before it arrived", "shardgroups", "TestGroup_LateRead_Entry", 0},
 	{ReadIndexReused, "a read is answered by a ReadIndex that was asked before it came", "shardgroups", "TestGroup_LateRead_Round", 0},

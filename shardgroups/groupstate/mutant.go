@@ -3,6 +3,8 @@
 package groupstate
 
 import (
+	"sync"
+
 	"github.com/tidwall/btree"
 
 	"github.com/quorate/quorate/mutants"
@@ -123,6 +125,55 @@ func plantRecordsLost(c *partition) {
 	if mutants.On(mutants.RecordsLost) {
 		c.records = new(btree.Map[uint64, record])
 	}
+}
+
+// plantWatchRingLost empties the history of a partition that was read from a snapshot.
+func plantWatchRingLost(p *partition) {
+	if mutants.On(mutants.WatchRingLost) {
+		p.history = history{floor: p.version(p.revision)}
+	}
+}
+
+var (
+	earlyMu sync.Mutex // guards early
+	early   = map[protocol.Caller]int{}
+)
+
+// plantTxnTestedEarly tests the conditions of all transactions of an entry before anything
+// of it is applied.
+func plantTxnTestedEarly(s applying, entry []byte) {
+	for mutants.On(mutants.TxnTestedEarly) && len(entry) > 0 {
+		c, payload, rest, err := nextCommand(entry)
+		if err != nil {
+			return
+		}
+		entry = rest
+		var q protocol.Request
+		if c != commandRequest || q.DecodeExact(payload) != nil || q.Kind != protocol.KindTxn {
+			continue
+		}
+		if p := s.partition(q.Partition); p != nil && s.txn.body.Read(q.Body) == nil {
+			first, code := s.test(p, q.Caller)
+			if code == protocol.CodeOK {
+				earlyMu.Lock()
+				early[q.Caller] = first
+				earlyMu.Unlock()
+			}
+			s.txn.forget()
+		}
+	}
+}
+
+// mutantTested returns the first condition of a transaction that does not hold, as it was
+// tested before.
+func mutantTested(caller protocol.Caller, first int) int {
+	earlyMu.Lock()
+	defer earlyMu.Unlock()
+	if was, ok := early[caller]; ok {
+		delete(early, caller)
+		return was
+	}
+	return first
 }
 
 // plantTurnForgotten forgets where the clean-up of a restored state goes on.

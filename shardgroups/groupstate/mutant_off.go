@@ -17,6 +17,12 @@ func plantCancelForgotten(*partition, uint64, bool) {}
 
 func plantTokenReused(*partition) {}
 
+func plantWatchRingLost(*partition) {}
+
+func plantTxnTestedEarly(applying, []byte) {}
+
+func mutantTested(_ protocol.Caller, first int) int { return first }
+
 func mutantOffset(offset protocol.LogTime) protocol.LogTime { return offset }
 
 func mutantHoldEnds(_ structures.HoldMark, ends bool) bool { return ends }

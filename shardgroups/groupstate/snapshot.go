@@ -223,6 +223,7 @@ func (d *decoder) partitions(n *State) {
 		d.partition(n, p)
 		n.partitions[p.id] = p
 		n.owned++
+		plantWatchRingLost(p)
 		n.history.restored(p)
 		n.garbage += p.garbage.Len()
 		n.nextDue = min(n.nextDue, mutantNextDue(p.next()))

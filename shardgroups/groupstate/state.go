@@ -172,6 +172,7 @@ func (s *State) Apply(entry []byte, sink Sink) error {
 	s.work = work{standing: h.ClockEpoch != s.clock.Epoch}
 	a := applying{s, sink}
 	requests := 0
+	plantTxnTestedEarly(a, rest)
 	for len(rest) > 0 {
 		var c command
 		var payload []byte

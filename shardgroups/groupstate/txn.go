@@ -57,7 +57,7 @@ func (s applying) transact(p *partition, q *protocol.Request) structures.Result 
 	switch first, code := s.test(p, q.Caller); {
 	case code == protocol.CodePanic:
 		return panicked()
-	case first < len(x.body.If):
+	case mutantTested(q.Caller, first) < len(x.body.If):
 		x.result.Outcome, x.result.Index = structures.TxnElse, first
 		branch = x.body.Else
 	}

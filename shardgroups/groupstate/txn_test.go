@@ -88,6 +88,25 @@ func (s *spoken) outcome(fill func()) structures.TxnResult {
 	return r
 }
 
+// TestTxn_TestedInOrder: the conditions of a transaction are tested in the state that all
+// has left which comes before it, also in its own entry (TXN-1).
+func TestTxn_TestedInOrder(t *testing.T) {
+	s := newSpoken(t)
+	one := structures.TxnBody{
+		If:   []structures.TxnItem{where(counters, hits, ints(1, 0))},
+		Then: []structures.TxnItem{of(counters, hits, 3, ints(1))}, Else: []structures.TxnItem{of(counters, hits, 1, ints())},
+	}
+	results, _ := s.says(func() {
+		s.txn(slot{ann, home, 0}, one)
+		s.txn(slot{bob, home, 0}, one)
+	})
+	for i, want := range []structures.TxnOutcome{structures.TxnThen, structures.TxnElse} {
+		if got, ok := structures.TxnOutcomeOf(results[i].Body); !ok || got != want {
+			t.Errorf("transaction %d: %v, want %v", i, results[i], want)
+		}
+	}
+}
+
 // TestTxn_Conditions: each condition of each kind, where it holds and where it does not.
 func TestTxn_Conditions(t *testing.T) {
 	s := newSpoken(t)

@@ -224,6 +224,9 @@ func (h *loop) flush() {
 // share a frame.
 func (h *loop) deliver(f *feed, sink Sink, of watches) {
 	writable := sink.Writable(h.hub)
+	for mutants.On(mutants.SlowWatchBlocks) && !writable && !h.hub.stopped() {
+		writable = sink.Writable(h.hub)
+	}
 	ids := h.ids[:0]
 	events := 0
 	for i := range f.sections {

@@ -169,7 +169,7 @@ func (h *Hub) Watch(sink Sink, q *protocol.Request, spec *protocol.Watch) {
 	h.mu.Unlock()
 	h.watching.Store(true) // before the state is looked at: what is applied after that wakes the hub
 	confirm := h.source.Confirm
-	if mutants.On(mutants.WatchFromDeposed) {
+	if mutants.On(mutants.WatchFromDeposed) || mutants.On(mutants.AheadIsGap) && spec.Parts[0].Start == protocol.WatchAfter {
 		confirm = func(done func(protocol.Code)) { done(protocol.CodeOK) }
 	}
 	confirm(func(code protocol.Code) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -156,6 +157,7 @@ type sink struct {
 	got  []string
 	at   groupstate.Position // of the last section
 	full bool
+	sent func() // called with each frame; nil: nothing is
 }
 
 func (s *sink) Writable(*hub.Hub) bool { s.mu.Lock(); defer s.mu.Unlock(); return !s.full }
@@ -169,6 +171,9 @@ func (s *sink) add(text string) { s.mu.Lock(); defer s.mu.Unlock(); s.got = appe
 func (s *sink) Send(b []byte) {
 	var m protocol.WatchEvents
 	var n protocol.WatchNote
+	if s.sent != nil {
+		s.sent()
+	}
 	if protocol.PeekType(b) == protocol.TypeWatchNote {
 		if err := n.Decode(bytes.Clone(b)); err != nil {
 			s.t.Error(err)
@@ -216,6 +221,20 @@ func (r *replica) watch(w protocol.Watch) *sink {
 }
 
 func parts(p protocol.WatchPart) []protocol.WatchPart { return []protocol.WatchPart{p} }
+
+// await waits until the sink has got a text.
+func (s *sink) await(text string) {
+	s.t.Helper()
+	for start := time.Now(); time.Since(start) < 10*time.Second; time.Sleep(time.Millisecond) {
+		s.mu.Lock()
+		found := slices.Contains(s.got, text)
+		s.mu.Unlock()
+		if found {
+			return
+		}
+	}
+	s.t.Fatalf("no %q has come", text)
+}
 
 // gets waits until the sink has got that, in that order, since it was asked last.
 func (s *sink) gets(want ...string) {
@@ -301,6 +320,55 @@ func TestWatch_Deposed(t *testing.T) {
 	refused := r.watch(protocol.Watch{Parts: parts(protocol.WatchPart{Start: protocol.WatchCurrent})})
 	r.confirm(protocol.CodeNotLeader)
 	refused.gets("reply 1")
+}
+
+// A position that the replica has not applied yet is one to wait for: it may be of an entry
+// that was committed elsewhere.
+func TestWatch_Ahead(t *testing.T) {
+	r := newReplica(t, groupstate.Ownership{})
+	r.put("a")
+	r.holdConfirms()
+	s := r.watch(protocol.Watch{Parts: parts(protocol.WatchPart{Version: r.version() + 1})})
+	s.nothing()
+	r.put("b") // which the client has
+	r.confirm(protocol.CodeOK)
+	s.gets("reply 0")
+	r.put("c")
+	s.gets("put c")
+}
+
+// Watches that are behind are served in turn with those that keep up: hundreds of them do
+// not hold up the others.
+func TestWatch_Fair(t *testing.T) {
+	r := newReplica(t, groupstate.Ownership{})
+	for range 1500 {
+		r.put("abcd")
+	}
+	live := r.watch(protocol.Watch{Parts: parts(protocol.WatchPart{Start: protocol.WatchNow})})
+	live.gets("reply 0")
+	r.holdConfirms()
+	var turns atomic.Int64 // that those behind have had
+	var told atomic.Int64  // when the live watch was told
+	var write sync.Once
+	live.sent = func() { told.CompareAndSwap(0, turns.Load()) }
+	var slow []*sink
+	for range 100 {
+		slow = append(slow, r.watch(protocol.Watch{Credit: 4 << 20, Parts: parts(protocol.WatchPart{Version: r.version() - 1500})}))
+	}
+	for _, s := range slow {
+		s.sent = func() {
+			turns.Add(1)
+			write.Do(func() { r.put("z") }) // when they have begun
+		}
+	}
+	r.confirm(protocol.CodeOK)
+	live.gets("put z")
+	for _, s := range slow {
+		s.await("put z")
+	}
+	if all := turns.Load(); told.Load()*2 > all {
+		t.Errorf("the live watch was told after %d of %d turns of others", told.Load(), all)
+	}
 }
 
 // A replica that leads in another term has ended its watches.

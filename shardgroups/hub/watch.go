@@ -347,7 +347,7 @@ func (h *loop) resume(w *watch) {
 // serve gives those that are behind a turn each, at most maxTurns of them. It reports
 // whether others wait for theirs.
 func (h *loop) serve() bool {
-	for range min(len(h.ready), maxTurns) {
+	for turns := 0; len(h.ready) > 0 && (turns < maxTurns || mutants.On(mutants.LaggingStarves)); turns++ { // WATCH-13
 		p := h.ready[0]
 		h.ready[0] = nil
 		if h.ready = h.ready[1:]; len(h.ready) == 0 {
