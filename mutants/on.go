@@ -32,6 +32,20 @@ var (
 	versions   = map[any][2]any{}
 )
 
+var kept sync.Map
+
+// Keep keeps a number for an owner, for Kept.
+func Keep(owner any, n int) { kept.Store(owner, n) }
+
+// Kept returns what was kept for an owner last, once.
+func Kept(owner any) (n int, ok bool) {
+	v, ok := kept.LoadAndDelete(owner)
+	if ok {
+		n = v.(int)
+	}
+	return n, ok
+}
+
 // Previous returns v, or, where b is planted, what v was for the same owner before
 // it changed last.
 func Previous[T any](b Bug, owner any, v T) T {

@@ -3,8 +3,6 @@
 package groupstate
 
 import (
-	"sync"
-
 	"github.com/tidwall/btree"
 
 	"github.com/quorate/quorate/mutants"
@@ -134,11 +132,6 @@ func plantWatchRingLost(p *partition) {
 	}
 }
 
-var (
-	earlyMu sync.Mutex // guards early
-	early   = map[protocol.Caller]int{}
-)
-
 // plantTxnTestedEarly tests the conditions of all transactions of an entry before anything
 // of it is applied.
 func plantTxnTestedEarly(s applying, entry []byte) {
@@ -155,9 +148,7 @@ func plantTxnTestedEarly(s applying, entry []byte) {
 		if p := s.partition(q.Partition); p != nil && s.txn.body.Read(q.Body) == nil {
 			first, code := s.test(p, q.Caller)
 			if code == protocol.CodeOK {
-				earlyMu.Lock()
-				early[q.Caller] = first
-				earlyMu.Unlock()
+				mutants.Keep(q.Caller, first)
 			}
 			s.txn.forget()
 		}
@@ -167,10 +158,7 @@ func plantTxnTestedEarly(s applying, entry []byte) {
 // mutantTested returns the first condition of a transaction that does not hold, as it was
 // tested before.
 func mutantTested(caller protocol.Caller, first int) int {
-	earlyMu.Lock()
-	defer earlyMu.Unlock()
-	if was, ok := early[caller]; ok {
-		delete(early, caller)
+	if was, ok := mutants.Kept(caller); ok {
 		return was
 	}
 	return first
