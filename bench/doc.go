@@ -16,4 +16,5 @@
 //	counter   add 1
 //	queue     put, then take
 //	semaphore acquire one permit, then release it
+//	service   register an instance, list the service of 20 others, then deregister it
 package bench

@@ -11,9 +11,11 @@ import (
 	"github.com/quorate/quorate/structures/dcounter"
 	"github.com/quorate/quorate/structures/dlatch"
 	"github.com/quorate/quorate/structures/dmap"
+	"github.com/quorate/quorate/structures/dpresence"
 	"github.com/quorate/quorate/structures/dqueue"
 	"github.com/quorate/quorate/structures/dref"
 	"github.com/quorate/quorate/structures/dsemaphore"
+	"github.com/quorate/quorate/structures/dservice"
 	"github.com/quorate/quorate/structures/txn"
 )
 
@@ -258,6 +260,67 @@ func revokedBodies(r *recorder, held *structures.Held) {
 	r.sends("a hold that is revoked", r.kind.ID, structures.OpHold, name, protocol.FlagRead, hold)
 	r.sends("acknowledge a revocation", r.kind.ID, structures.OpAcknowledge, name, 0, hold)
 	r.does("revoke at once", revoke(structures.Grace(0)))
+}
+
+func serviceBodies(r *recorder) {
+	s := dservice.New(r.client, name)
+	rosterBodies(r)
+	r.does("drain", func(ctx context.Context) error { _, err := s.Drain(ctx, "a", dservice.Reason("repair")); return err })
+	r.does("drain again", func(ctx context.Context) error { _, err := s.Drain(ctx, "a", dservice.Reason("repair")); return err })
+	r.does("list what is drained", func(ctx context.Context) error { _, _, err := s.List(ctx); return err })
+	r.does("undrain", func(ctx context.Context) error { _, err := s.Undrain(ctx, "a"); return err })
+	r.does("remove", func(ctx context.Context) error { _, err := s.Remove(ctx, "a"); return err })
+	r.does("remove what is not there", func(ctx context.Context) error { _, err := s.Remove(ctx, "a"); return err })
+	r.does("list: nothing", func(ctx context.Context) error { _, _, err := s.List(ctx); return err })
+}
+
+func presenceBodies(r *recorder) {
+	g := dpresence.New[string](r.client, name)
+	rosterBodies(r)
+	empty := protocol.AppendArray(nil, 0)
+	drain := protocol.AppendString(protocol.AppendBool(protocol.AppendString(protocol.AppendArray(nil, 3), "a"), true), "")
+	r.sends("drain", r.kind.ID, opOf(r, "drain"), name, 0, drain)
+	r.does("remove", func(ctx context.Context) error { _, err := g.Remove(ctx, "a"); return err })
+	r.sends("destroy", r.kind.ID, structures.OpDestroy, name, 0, empty)
+}
+
+// rosterBodies are of the operations that services and presence share. Nonces are random in
+// the handles, so they are sent by hand.
+func rosterBodies(r *recorder) {
+	type item = func([]byte) []byte
+	text := func(s string) item { return func(b []byte) []byte { return protocol.AppendString(b, s) } }
+	number := func(n uint64) item { return func(b []byte) []byte { return protocol.AppendUint(b, n) } }
+	data := func(s string) item { return func(b []byte) []byte { return protocol.AppendBytes(b, []byte(s)) } }
+	sends := func(what, op string, items ...item) {
+		b := protocol.AppendArray(nil, len(items))
+		for _, f := range items {
+			b = f(b)
+		}
+		flags := protocol.Flags(0)
+		if op == "list" {
+			flags = protocol.FlagRead
+		}
+		r.sends(what, r.kind.ID, opOf(r, op), name, flags, b)
+	}
+	value := string([]byte{structures.CBOR.ID(), 0xa1, 0x64, 'p', 'o', 'r', 't', 0x19, 0x1f, 0x90}) // {"port": 8080}
+	sends("list: nothing", "list", text(""), number(1<<20))
+	sends("register", "register", text("a"), number(7), data(value), number(0), number(0), number(0), number(0), text(""))
+	sends("register one that is permanent, with a time to live, and critical", "register",
+		text("b"), number(8), data(value), number(10_000), number(60_000), number(1), number(2), text("starting"))
+	sends("register again, and another has the ID", "register",
+		text("a"), number(9), data(value), number(0), number(0), number(2), number(0), text(""))
+	sends("register in place of another", "register", text("a"), number(9), data(value), number(0), number(0), number(0), number(0), text(""))
+	sends("report", "report", text("b"), number(8), number(0), text("well"))
+	sends("report, replaced", "report", text("a"), number(7), number(1), text(""))
+	sends("report of what is not there", "report", text("c"), number(7), number(1), text(""))
+	sends("update", "update", text("a"), number(9), data(value))
+	sends("update, replaced", "update", text("a"), number(7), data(value))
+	sends("update of what is not there", "update", text("c"), number(7), data(value))
+	sends("list", "list", text(""), number(1<<20))
+	sends("list: a page of one byte, so of one entry", "list", text("a"), number(1))
+	sends("deregister", "deregister", text("b"), number(8))
+	sends("deregister, replaced", "deregister", text("a"), number(7))
+	sends("deregister what is not there", "deregister", text("b"), number(8))
 }
 
 // transactionBodies has each condition of each kind, and each outcome.

@@ -42,6 +42,8 @@ var scripts = map[string]func(*recorder){
 	"counter":   counterBodies,
 	"semaphore": semaphoreBodies,
 	"queue":     queueBodies,
+	"service":   serviceBodies,
+	"presence":  presenceBodies,
 	"latch":     latchBodies,
 	"ref":       refBodies,
 }

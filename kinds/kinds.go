@@ -9,9 +9,11 @@ import (
 	"github.com/quorate/quorate/structures/dcounter"
 	"github.com/quorate/quorate/structures/dlatch"
 	"github.com/quorate/quorate/structures/dmap"
+	"github.com/quorate/quorate/structures/dpresence"
 	"github.com/quorate/quorate/structures/dqueue"
 	"github.com/quorate/quorate/structures/dref"
 	"github.com/quorate/quorate/structures/dsemaphore"
+	"github.com/quorate/quorate/structures/dservice"
 )
 
 // All returns the kinds of structures in the order of their numbers. A new one is
@@ -24,6 +26,8 @@ func All() []structures.Kind {
 		dqueue.Kind(),
 		dlatch.Kind(),
 		dref.Kind(),
+		dservice.Kind(),
+		dpresence.Kind(),
 	}
 }
 

@@ -129,6 +129,8 @@ var checkers = map[kind]*checker{
 	queues:     &queueChecker,
 	latches:    &latchChecker,
 	refs:       &refChecker,
+	services:   &serviceChecker,
+	presences:  &presenceChecker,
 }
 
 // String names the object.

@@ -43,6 +43,8 @@ const (
 	queues
 	latches
 	refs
+	services
+	presences
 )
 
 // History is what clients of one process did and saw. It is safe for concurrent

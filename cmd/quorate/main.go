@@ -45,6 +45,8 @@ type grammar struct {
 	Queue     structurecmd.QueueCommands     `cmd:"" help:"Put into queues and take from them."`
 	Latch     structurecmd.LatchCommands     `cmd:"" help:"Count down to 0, and wait for that."`
 	Ref       structurecmd.RefCommands       `cmd:"" help:"Read and change references, and follow their values."`
+	Service   structurecmd.ServiceCommands   `cmd:"" help:"Register services, find them, and take them out of use."`
+	Presence  structurecmd.PresenceCommands  `cmd:"" help:"Be present in a group, and see who is."`
 	Txn       structurecmd.TxnCommand        `cmd:"" help:"Carry out operations of several structures together, or not at all."`
 	Session   structurecmd.SessionCommands   `cmd:"" help:"List, show and end the sessions of clients."`
 	Bench     bench.BenchCommands            `cmd:"" help:"Measure a grid."`

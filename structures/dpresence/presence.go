@@ -101,6 +101,11 @@ func (m *Member[T]) Set(ctx context.Context, payload T) error {
 // [quorate.ErrClosed]; [quorate.ErrOutcomeUnknown] if ctx ends first.
 func (m *Member[T]) Leave(ctx context.Context) error { return m.reg.Deregister(ctx) }
 
+// Bound returns the context of the session that the member is bound to: it ends when that is
+// lost. Until then the others see the member, unless its membership has ended. After a lost
+// session the member joins again, and is bound to another one.
+func (m *Member[T]) Bound() context.Context { return m.reg.Bound() }
+
 // Done returns a channel that is closed when the membership has ended for good. A lost
 // session does not end it.
 func (m *Member[T]) Done() <-chan struct{} { return m.reg.Done() }

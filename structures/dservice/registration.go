@@ -124,6 +124,11 @@ func (g *Registration) Undrain(ctx context.Context) error {
 	return err
 }
 
+// Bound returns the context of the session that the instance is bound to: it ends when that
+// is lost. Until then the others see the instance, unless its registration has ended. After
+// a lost session the instance registers again, and is bound to another one.
+func (g *Registration) Bound() context.Context { return g.reg.Bound() }
+
 // Done returns a channel that is closed when the registration has ended for good. A lost
 // session does not end it.
 func (g *Registration) Done() <-chan struct{} { return g.reg.Done() }

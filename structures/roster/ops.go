@@ -31,11 +31,11 @@ const (
 // registration of an ID wins. So after a group has lost its data, entries come back at
 // once, and not only after the grace period.
 var ops = []structures.OpInfo{
-	{Op: opRegister, Name: "register", Body: "[id, nonce, data: bstr, ttl: uint, remove: uint, flags: 0..3, health, note: tstr]", Result: "[]", Codes: []protocol.Code{codeReplaced, protocol.CodeWaiters}, Grows: true, Right: structures.RightHold},
+	{Op: opRegister, Name: "register", Body: "[id, nonce, data: bstr, ttl: uint, remove: uint, flags: 0..3, health, note: tstr]", Result: "[]", Codes: []protocol.Code{codeReplaced}, Grows: true, Right: structures.RightHold},
 	{Op: opReport, Name: "report", Body: "[id, nonce, health, note: tstr]", Result: "[]", Codes: named, Right: structures.RightHold},
 	{Op: opUpdate, Name: "update", Body: "[id, nonce, data: bstr]", Result: "[]", Codes: named, Grows: true, Right: structures.RightHold},
 	{Op: opDeregister, Name: "deregister", Body: "[id, nonce]", Result: "[]", Codes: named, Right: structures.RightHold},
-	{Op: opDrain, Name: "drain", Body: "[id, on: bool, reason: tstr]", Result: "[changed: bool]", Codes: []protocol.Code{protocol.CodeWaiters}, Admin: true, Right: structures.RightManage},
+	{Op: opDrain, Name: "drain", Body: "[id, on: bool, reason: tstr]", Result: "[changed: bool]", Admin: true, Right: structures.RightManage},
 	{Op: opRemove, Name: "remove", Body: "[id]", Result: "[existed: bool]", Admin: true, Right: structures.RightManage},
 	{Op: opList, Name: "list", Body: "[from: tstr, max: uint]", Result: "[changed: version, now: uint, next: tstr, * (id, session: uint, version, entry: bstr)]", Read: true, Right: structures.RightRead},
 }

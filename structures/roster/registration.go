@@ -98,6 +98,15 @@ func (g *Registration) Err() error {
 	return g.err
 }
 
+// Bound returns the context of the session that the entry is bound to: it ends when that is
+// lost. Until then the entry is there, unless the registration has ended. The context of a
+// permanent one says nothing of it.
+func (g *Registration) Bound() context.Context {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.lease
+}
+
 // State returns what was registered, as this process knows it.
 func (g *Registration) State() Registering {
 	g.mu.Lock()

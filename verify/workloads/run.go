@@ -85,6 +85,7 @@ type epoch struct {
 	using   sync.WaitGroup
 
 	watched *watched
+	views   verify.Views // of its service
 
 	mu       sync.Mutex // guards prepared
 	prepared map[string]bool
@@ -135,7 +136,7 @@ type worker func(ctx context.Context, e *epoch, rng *rand.Rand)
 // each way of counting.
 func (r *Run) all() []worker {
 	sums, elements, written, owned := r.newSums(), r.newElements(), r.newWritten(), r.newOwned()
-	permits, transfers := r.newPermits(), r.newTransfers()
+	permits, transfers, rosters := r.newPermits(), r.newTransfers(), r.newRosters()
 	var all []worker
 	for i, c := range r.cfg.Clients {
 		all = append(all,
@@ -143,6 +144,7 @@ func (r *Run) all() []worker {
 			sums.worker(c), sums.worker(c), elements.puts(i, c), elements.takes(i, c), written.worker(i, c),
 			owned.writer(i, c), owned.reader(i, c), r.lives(i, c), permits.worker(c), transfers.worker(i, c), r.writeWatched(i, c),
 			r.references(i, c),
+			rosters.services(i, c), rosters.groups(i, c), rosters.watches(c), rosters.present(i, c),
 		)
 		all = append(all, r.latches(i, c))
 	}
@@ -209,6 +211,7 @@ func (r *Run) close(e *epoch) {
 	ctx, cancel := context.WithTimeout(context.Background(), settleWatches)
 	settled := e.watched.close(ctx, false)
 	cancel()
+	r.checkViews(e)
 	r.deciding <- struct{}{}
 	decided := r.decide(e, checkTime)
 	<-r.deciding

@@ -11,9 +11,11 @@ import (
 	"github.com/quorate/quorate/client"
 	"github.com/quorate/quorate/structures/dcounter"
 	"github.com/quorate/quorate/structures/dmap"
+	"github.com/quorate/quorate/structures/dpresence"
 	"github.com/quorate/quorate/structures/dqueue"
 	"github.com/quorate/quorate/structures/dref"
 	"github.com/quorate/quorate/structures/dsemaphore"
+	"github.com/quorate/quorate/structures/dservice"
 	"github.com/quorate/quorate/verify"
 )
 
@@ -243,4 +245,6 @@ func (r *Run) clean(e *epoch, settled bool) {
 	for i := range epochRefs {
 		_ = dref.New[string](c, fmt.Sprint(e.prefix, "ref-", i)).Destroy(ctx)
 	}
+	_ = dservice.New(c, e.prefix+"service").Destroy(ctx)
+	_ = dpresence.New[int](c, e.prefix+"presence").Destroy(ctx)
 }
