@@ -68,7 +68,8 @@ var layers = []struct {
 
 	// Layer 4: members and clients. A client never imports grid: an embedded
 	// member hands out a client with links inside the process.
-	{"client", []string{"mutants", ".", "internal/contexts", "partition", "protocol", "structures", "structures/watch"}},
+	{"client/nearcache", []string{"mutants", ".", "internal/contexts", "protocol", "structures"}},
+	{"client", []string{"mutants", ".", "client/nearcache", "internal/contexts", "partition", "protocol", "structures", "structures/watch"}},
 	{"grid/internal/...", []string{"mutants", "archive", ".", "client", "internal/contexts", "kinds", "partition", "protocol", "structures", "shardgroups", "shardgroups/extract", "shardgroups/groupstate", "shardgroups/hub", "shardgroups/systemstate", "grid/internal/..."}},
 	{"grid/gridtest", []string{".", "client", "grid", "grid/internal/...", "internal/ports", "partition", "protocol", "shardgroups", "shardgroups/systemstate", "structures"}}, // breaks and tunes members for tests
 	{"grid", []string{"archive", ".", "client", "internal/contexts", "kinds", "partition", "protocol", "structures", "shardgroups", "shardgroups/extract", "shardgroups/groupstate", "shardgroups/hub", "shardgroups/systemstate", "grid/internal/..."}},
@@ -129,6 +130,7 @@ var dependencies = map[string]map[string]string{
 		"cmd/quorate/internal/member": "one configuration out of a YAML file and the environment, with the source of each value",
 	},
 	"github.com/prometheus/client_golang": {"grid/internal/web": "metrics in the form that everybody scrapes"},
+	"github.com/dgraph-io/ristretto/v2":   {"client/nearcache": "which values stay within a bound of bytes"},
 	"github.com/HdrHistogram/hdrhistogram-go": {
 		"bench": "latencies without loss at the tail",
 	},

@@ -97,6 +97,7 @@ func (c *call) finish(err error) (structures.Reply, error) {
 			c.settleLater(c.controlCall(protocol.OpCancel))
 		}
 	}
+	c.client.near.Answered(&c.spec, c.cluster.id, c.reply.Version, err)
 	if c.slots != nil {
 		c.slots.release(c.req.Caller.Slot)
 	}

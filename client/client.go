@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate"
+	"github.com/quorate/quorate/client/nearcache"
 	"github.com/quorate/quorate/internal/contexts"
 	"github.com/quorate/quorate/partition"
 	"github.com/quorate/quorate/protocol"
@@ -40,12 +41,16 @@ type Client struct {
 	sessions  sessions
 	admission admission // of waiting calls
 	watchers  watchers
+	near      *nearcache.Caches
 	calls     sync.Pool // of *call
 	budget    budget    // of repeats
 	closeOnce sync.Once
 }
 
-var _ structures.Invoker = (*Client)(nil)
+var (
+	_ structures.Invoker = (*Client)(nil)
+	_ structures.Cacher  = (*Client)(nil)
+)
 
 // Dial connects to a grid through its members at the seed addresses. It returns with
 // the routing table of the first one that answers, after 5 s at most, or when ctx ends.
@@ -67,6 +72,7 @@ func Dial(ctx context.Context, seeds []string, opts ...Option) (*Client, error) 
 	c.refresher.init(c)
 	c.conns.init(c)
 	c.sessions.init(c)
+	c.near = nearcache.New(nearGrid{c}, cfg.nearBytes)
 	if cfg.forward {
 		c.seeds = newMember(c, 0)
 	}
@@ -114,6 +120,7 @@ func (c *Client) Close() error {
 		}
 	})
 	c.tasks.wait()
+	c.near.Close()
 	return nil
 }
 

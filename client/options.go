@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate"
+	"github.com/quorate/quorate/client/nearcache"
 	"github.com/quorate/quorate/protocol"
 )
 
@@ -28,6 +29,7 @@ type config struct {
 	dial             func(ctx context.Context, address string) (net.Conn, error)
 	forward          bool
 	onSession        []func(SessionEvent)
+	nearBytes        int64
 }
 
 // WithLogger sets where the client logs. The default discards.
@@ -94,6 +96,13 @@ func WithForward() Option {
 	return func(c *config) { c.forward = true }
 }
 
+// WithNearCacheBytes bounds what the near caches of the client keep together, in bytes of
+// keys and values and of what they take beside: 1 MiB or more. The default is 64 MiB. What
+// is asked for least often goes first. Nothing is taken before something is kept.
+func WithNearCacheBytes(n int64) Option {
+	return func(c *config) { c.nearBytes = n }
+}
+
 func newConfig(seeds []string, opts []Option) (config, error) {
 	d := net.Dialer{Timeout: dialTimeout}
 	cfg := config{
@@ -101,6 +110,7 @@ func newConfig(seeds []string, opts []Option) (config, error) {
 		logger:           slog.New(slog.DiscardHandler),
 		operationTimeout: 10 * time.Second,
 		sessionTTL:       10 * time.Second,
+		nearBytes:        nearcache.DefaultBytes,
 	}
 	for _, o := range opts {
 		o(&cfg)
@@ -128,6 +138,9 @@ func newConfig(seeds []string, opts []Option) (config, error) {
 	}
 	if cfg.sessionTTL < protocol.MinSessionTTL || cfg.sessionTTL > protocol.MaxSessionTTL {
 		problems = append(problems, fmt.Errorf("session TTL %v: must be %v to %v", cfg.sessionTTL, protocol.MinSessionTTL, protocol.MaxSessionTTL))
+	}
+	if cfg.nearBytes < nearcache.LeastBytes {
+		problems = append(problems, fmt.Errorf("%d bytes for near caches: must be at least %d", cfg.nearBytes, nearcache.LeastBytes))
 	}
 	if least := leastMargin(cfg.sessionTTL); cfg.holdMargin == 0 {
 		cfg.holdMargin = least

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate"
+	"github.com/quorate/quorate/client/nearcache"
 	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
@@ -30,6 +31,14 @@ const (
 // nothing: see WatchStream.Next. Errors: [quorate.ErrInvalid] for a bad spec,
 // [quorate.ErrClosed].
 func (c *Client) Watch(ctx context.Context, spec structures.WatchSpec) (structures.WatchStream, error) {
+	s, err := c.watch(spec)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (c *Client) watch(spec structures.WatchSpec) (*watch.Stream, error) {
 	in := c.table.cluster.Load()
 	s, err := watch.New(spec, in.id)
 	if err != nil {
@@ -43,6 +52,25 @@ func (c *Client) Watch(ctx context.Context, spec structures.WatchSpec) (structur
 	}
 	return s, nil
 }
+
+// NearCache returns the near cache of a structure: see structures.Cacher. All near caches of
+// a client together keep [WithNearCacheBytes].
+func (c *Client) NearCache(spec structures.NearSpec) (structures.NearCache, error) {
+	return c.near.NearCache(spec)
+}
+
+// nearGrid is a client as its near caches see it.
+type nearGrid struct{ *Client }
+
+func (g nearGrid) WatchNear(spec structures.WatchSpec) (nearcache.Stream, error) {
+	s, err := g.watch(spec)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (g nearGrid) Spawn(f func()) bool { return g.tasks.spawn(f) }
 
 // watchers are the watches of a client, and the counts of those that have ended.
 type watchers struct {

@@ -78,6 +78,17 @@ const (
 	DrainForgotten   Bug = "drain-forgotten"
 	ViewGap          Bug = "view-gap"
 
+	// Near caches.
+	NearFlagFirst    Bug = "near-flag-first"
+	NearBoundIgnored Bug = "near-bound-ignored"
+	NearFromEvent    Bug = "near-from-event"
+	NearFillLate     Bug = "near-fill-late"
+	NearOwnWrite     Bug = "near-own-write"
+	NearGoesBack     Bug = "near-goes-back"
+	NearGapKept      Bug = "near-gap-kept"
+	NearTTLIgnored   Bug = "near-ttl-ignored"
+	NearIndexByKey   Bug = "near-index-by-key"
+
 	// The structures.
 	PermitTwice      Bug = "permit-twice"
 	PermitLeaked     Bug = "permit-leaked"
@@ -236,4 +247,13 @@ var All = []Mutant{
 	{LostBeforeHeld, "a session is told to be lost before what it held has ended", "client", "TestLostAfterHeld", 0},
 	{UnknownIsSafe, "an unknown outcome is called safe to retry", "client", "TestOutcome", 0},
 	{NewIdentity, "a call that may have entered is sent under a new identity", "client", "TestSessionEnded", 0},
+	{NearFlagFirst, "whether a kept value is dead is looked at before how recent its partition is", "client/nearcache", "TestNear_Order", 0},
+	{NearBoundIgnored, "a kept value is returned however old it is", "client/nearcache", "TestNear_Silent", 0},
+	{NearFromEvent, "an expiry makes the near cache say that there is no entry", "client/nearcache", "TestNear_Absent", 0},
+	{NearFillLate, "a reply is kept that is older than what was learned meanwhile", "client/nearcache", "TestNear_Fill", 0},
+	{NearOwnWrite, "the client's own write leaves what is kept as it is", "client/nearcache", "TestNear_OwnWrite", 0},
+	{NearGoesBack, "a value is kept after a newer one was shown", "client/nearcache", "TestNear_GoesBack", 0},
+	{NearGapKept, "what is kept outlives a gap in the events", "client/nearcache", "TestNear_Gap", 0},
+	{NearTTLIgnored, "a kept value is returned after its time to live", "client/nearcache", "TestNear_TTL", 0},
+	{NearIndexByKey, "an entry that leaves the store takes a newer one out of the index", "client/nearcache", "TestNear_FullBuffer", 0},
 }

@@ -3,6 +3,8 @@ package structures
 import (
 	"context"
 	"fmt"
+	"iter"
+	"sync/atomic"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -22,6 +24,10 @@ type Call struct {
 	Partition protocol.PartitionID
 	Flags     protocol.Flags
 	Body      []byte // must stay unchanged until the call returns
+	// Key is the encoded key that the call is about, Keys are those of a call about many.
+	// Both nil: all of the partition. Near caches drop by them what a mutation changes.
+	Key  []byte
+	Keys iter.Seq[[]byte]
 	// Wait is, with FlagWait, how long the call may wait, as its body says; 0: until
 	// its context ends. The time that it is held back in the client counts.
 	Wait time.Duration
@@ -100,4 +106,83 @@ func checkName(name string, limit int) error {
 		}
 	}
 	return nil
+}
+
+// Cacher is an Invoker that keeps near caches; a *client.Client is one.
+type Cacher interface {
+	// NearCache returns the near cache of a structure, one for all handles. Its error is
+	// [quorate.ErrSettings] if another handle of the structure has other settings,
+	// [quorate.ErrInvalid] for settings that are out of range.
+	NearCache(spec NearSpec) (NearCache, error)
+}
+
+// NearSpec is what a near cache is of, and how it works.
+type NearSpec struct {
+	Kind        protocol.KindID
+	Label, Name string
+
+	MaxStale   time.Duration          // see MinStale, MostStale; 0: DefaultStale
+	From, To   []byte                 // encoded keys from From on and before To; an empty To is no end
+	Partitions []protocol.PartitionID // that have such keys
+	Shared     bool                   // readers share a decoded value
+}
+
+// Bounds of NearSpec.MaxStale.
+const (
+	MinStale     = 200 * time.Millisecond
+	DefaultStale = 2 * time.Second
+	MostStale    = time.Minute
+)
+
+// NearCache keeps values of keys that were read, in the client, as encoded by the
+// structure, or that there is none. It is safe for concurrent use.
+type NearCache interface {
+	// Get returns what is kept of a key; false: nothing that may be returned.
+	Get(key []byte) (NearValue, bool)
+	// Read has read carried out, which is linearizable, and keeps what it returns. If the
+	// same key is being read already, and fresh is false, it waits for that one instead.
+	Read(ctx context.Context, p protocol.PartitionID, key []byte, fresh bool, read func() (NearValue, error)) (NearValue, error)
+	// Begin notes that a key is about to be read. The caller ends the NearRead.
+	Begin(p protocol.PartitionID, key []byte) NearRead
+	// Stats returns the counts.
+	Stats() NearStats
+}
+
+// NearRead is a read of a key whose value is to be kept.
+type NearRead interface {
+	// Done says what was read. After the first call it does nothing.
+	Done(v NearValue)
+	// Abandon says that nothing was read. After Done it does nothing.
+	Abandon()
+}
+
+// NearValue is what is known of a key. Value must not be changed.
+type NearValue struct {
+	Exists  bool
+	Value   []byte  // encoded
+	Version Version // of the entry
+	Seen    Version // of the partition in the state that was read
+	// Left is the time to live that is left; 0: there is no end.
+	Left time.Duration
+	// Memo has the decoded value, for readers who share it; nil: each decodes it.
+	Memo *atomic.Pointer[any]
+}
+
+// NearStats are counts of a near cache, since its client was made.
+type NearStats struct {
+	Hits        uint64 // reads that were answered from it with a value,
+	AbsentHits  uint64 // and with the knowledge that there is none
+	Misses      uint64 // reads that were not, because nothing was kept
+	TooOld      uint64 // reads that were not, because what was kept is not known to be recent
+	Joined      uint64 // reads that waited for another of the same key
+	Stored      uint64 // entries
+	NotStored   uint64 // that were refused, because the key had changed meanwhile or there was no space
+	Invalidated uint64 // entries that a change, or a newer read, has ended
+	Gaps        uint64 // times that changes of a partition were missed, and all of it was dropped
+	Evicted     uint64 // entries that had to go to stay within the bound of the client
+	Entries     int
+	Bytes       int64 // of keys and values, and what they take beside
+	// Age is how long ago the last confirmation was asked for of the partition that was
+	// confirmed least recently; 0: no partition is watched.
+	Age time.Duration
 }

@@ -157,3 +157,21 @@ func (h *Handle) Garbled(verb string, reply Reply) error {
 	}
 	return e
 }
+
+// NearCache returns the near cache of the structure, nil if its invoker keeps none. Its
+// error is that of [Cacher].
+func (h *Handle) NearCache(spec NearSpec) (NearCache, error) {
+	c, ok := h.inv.(Cacher)
+	if !ok {
+		return nil, nil
+	}
+	spec.Kind, spec.Label, spec.Name = h.kind.ID, h.kind.Name, h.name
+	return c.NearCache(spec)
+}
+
+// SetBad makes an error that of every call, unless there is one already.
+func (h *Handle) SetBad(err error) {
+	if h.bad == nil {
+		h.bad = err
+	}
+}

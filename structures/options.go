@@ -16,13 +16,17 @@ type Version = protocol.Version
 
 // ReadOption changes how a read is done. The zero ReadOption changes nothing.
 type ReadOption struct {
-	stale bool
-	seen  *Version
+	stale, fresh bool
+	seen         *Version
 }
 
 // Stale lets any replica answer from what it has: an older state, sooner, and even if
 // the group has lost its majority. [Seen] returns which state it was.
 func Stale() ReadOption { return ReadOption{stale: true} }
+
+// Fresh has the grid answer a read that a near cache could answer. Without a near cache it
+// changes nothing.
+func Fresh() ReadOption { return ReadOption{fresh: true} }
 
 // Seen stores in v the version of the state that the read saw: that of the structure's
 // partition. Of two reads the one with the larger version saw the later state, stale or
@@ -34,6 +38,7 @@ func Seen(v *Version) ReadOption { return ReadOption{seen: v} }
 // Reading is what the options of a read ask for together: see [ReadWith].
 type Reading struct {
 	Flags protocol.Flags // of the call
+	Fresh bool           // no near cache may answer
 	Seen  *Version       // the variable for the version; nil: none
 }
 
@@ -44,6 +49,7 @@ func ReadWith(opts []ReadOption) Reading {
 		if o.stale {
 			r.Flags |= protocol.FlagStale
 		}
+		r.Fresh = r.Fresh || o.fresh
 		if o.seen != nil {
 			r.Seen = o.seen
 		}

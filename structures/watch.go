@@ -30,7 +30,11 @@ type WatchSpec struct {
 	// mutation of the partition.
 	FromVersion bool
 
-	Relist   bool          // where events are missing, go on with the entries
+	Relist bool // where events are missing, go on with the entries
+	// Restart, of a watch from now on, goes on from now where events are missing: with an
+	// EventGap, and an EventSynced of the partition when it has begun anew. Nothing waits
+	// for partitions that have not begun.
+	Restart  bool
 	Progress time.Duration // how often an EventProgress comes; 0: never
 	Window   int           // bytes of events that may be on their way; 0: DefaultWindow
 }
@@ -58,6 +62,11 @@ type WatchEvent struct {
 	// it never falls, while a row that was restored has the version that it had.
 	State   Version
 	Cluster protocol.UUID // the grid that sent the event
+
+	// Of EventProgress of a watch with Restart: the number of the probe, and the partitions
+	// of which all has come that was acknowledged when it was sent.
+	Probe   uint64
+	Covered []protocol.PartitionID
 }
 
 // WatchStream is a watch. Its methods are for one goroutine at a time.

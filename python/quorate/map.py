@@ -130,7 +130,7 @@ class Map(Structure, Generic[K, V]):
             while part:
                 some = part[:MANY]
                 next_, *rest = await self._result("get_all", *(k for k, _ in some), key=some[0][0])
-                for index, value in zip(rest[::2], rest[1::2], strict=True):
+                for index, value in zip(rest[::4], rest[1::4], strict=True):
                     found[some[index][1]] = self._read(value)
                 part = part[next_:]
         return found

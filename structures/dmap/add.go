@@ -54,7 +54,7 @@ func readSum[K comparable, V Integer](m *Map[K, V], verb string, reply structure
 	r := protocol.NewReader(reply.Body)
 	r.Array(1)
 	sum := r.Int()
-	return V(sum), m.done(verb, &r, reply)
+	return V(sum), done(&m.handle, verb, &r, reply)
 }
 
 // AddAll adds to the values of many keys, as [Add] does; deltas of one key are summed. Its
@@ -99,7 +99,7 @@ func bitsOf[V Integer]() uint64 { return uint64(reflect.TypeFor[V]().Bits()) }
 func (m *Map[K, V]) Update(ctx context.Context, k K, f func(old V, exists bool) (V, error), opts ...PutOption) (V, error) {
 	var none V
 	for try := 0; ; try++ {
-		e, exists, err := m.entry(ctx, "update", k, nil)
+		e, exists, err := gridEntry(m, ctx, "update", k, structures.ReadWith(nil))
 		if err != nil {
 			return none, err
 		}

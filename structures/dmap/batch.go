@@ -153,6 +153,13 @@ func (b *batch[K, V]) flush(ctx context.Context) {
 		for i, items := range parts {
 			calls[i] = b.call
 			calls[i].Partition, calls[i].Body = items[0].partition, b.body(items)
+			calls[i].Keys = func(yield func([]byte) bool) {
+				for i := range items {
+					if !yield(items[i].encoded) {
+						return
+					}
+				}
+			}
 		}
 		replies, errs := b.m.handle.InvokeAll(ctx, calls)
 		var open [][]batchItem[K]
@@ -257,34 +264,47 @@ func (b *batch[K, V]) body(items []batchItem[K]) []byte {
 // GetAll returns the values of those keys that have one. Its error is a [*PartialError];
 // with it, it returns what it could read. It reads each partition atomically up to 1,000
 // keys or 1 MiB, and more in several steps. A value that another codec wrote, or that V
-// cannot hold, is [quorate.ErrCodec].
+// cannot hold, is [quorate.ErrCodec]. Of a map with a [NearCache] it reads from the grid
+// what that does not have.
 func (m *Map[K, V]) GetAll(ctx context.Context, keys ...K) (map[K]V, error) {
 	const verb = "get all"
 	found := make(map[K]V, len(keys))
 	b := newBatch(m, verb, opGetAll, protocol.FlagRead)
+	near := newNearAll(m, found)
+	defer near.abandon()
 	b.answer = func(items []batchItem[K], reply structures.Reply) ([]batchItem[K], error) {
 		r := protocol.NewReader(reply.Body)
 		n := r.ArrayLen()
 		next := r.Uint()
-		for range n / 2 {
-			i, value := r.Uint(), r.Bytes()
-			if i >= uint64(len(items)) || r.Err() != nil {
+		if n%4 != 1 || next == 0 || next > uint64(len(items)) {
+			r.Fail()
+		}
+		known := 0 // the items before have been looked at
+		for range n / 4 {
+			i, e := r.Uint(), Entry[K, V]{}
+			value := m.readEntry(&r, &e)
+			if i < uint64(known) || i >= next || r.Err() != nil {
 				r.Fail()
 				break
 			}
-			var v V
-			if err := structures.DecodeValue(m.codec, value, &v); err != nil {
+			if err := structures.DecodeValue(m.codec, value, &e.Value); err != nil {
 				return nil, m.handle.Fail(verb, err, "")
 			}
-			found[items[i].key] = v
+			near.absent(items[known:i], reply.Version)
+			k := items[i].key
+			found[k], known = e.Value, int(i)+1
+			near.done(k, structures.NearValue{Exists: true, Value: value, Version: e.Version, Seen: reply.Version, Left: e.Left})
 		}
-		if n%2 == 0 || next == 0 || next > uint64(len(items)) || r.Done() != nil {
+		if r.Done() != nil {
 			return nil, m.handle.Garbled(verb, reply)
 		}
+		near.absent(items[known:next], reply.Version)
 		return items[next:], nil
 	}
 	for _, k := range keys {
-		b.add(ctx, batchItem[K]{key: k})
+		if !near.get(k) {
+			b.add(ctx, batchItem[K]{key: k})
+		}
 	}
 	return found, b.finish(ctx)
 }
@@ -323,7 +343,7 @@ func (m *Map[K, V]) DeleteAll(ctx context.Context, keys ...K) (int, error) {
 		r := protocol.NewReader(reply.Body)
 		r.Array(1)
 		deleted += int(r.Uint())
-		return nil, m.done(verb, &r, reply)
+		return nil, done(&m.handle, verb, &r, reply)
 	}
 	for _, k := range keys {
 		b.add(ctx, batchItem[K]{key: k})

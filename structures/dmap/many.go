@@ -37,10 +37,10 @@ func getMany(view structures.View, items []item) structures.Result {
 			next = i
 			break
 		}
-		b = protocol.AppendBytes(protocol.AppendUint(b, uint64(i)), row.Value)
+		b = appendEntry(protocol.AppendUint(b, uint64(i)), view, row)
 		found++
 	}
-	head := protocol.AppendArray(make([]byte, 0, len(b)+8), 1+2*found)
+	head := protocol.AppendArray(make([]byte, 0, len(b)+8), 1+4*found)
 	head = protocol.AppendUint(head, uint64(next))
 	return structures.OK(append(head, b...))
 }

@@ -38,6 +38,7 @@ type Entry[K comparable, V any] struct {
 type Map[K comparable, V any] struct {
 	handle structures.Handle
 	codec  structures.Codec
+	near   structures.NearCache // nil: there is none
 }
 
 // New returns the handle of the map with the given name. Without the option [Codec] values
@@ -45,32 +46,46 @@ type Map[K comparable, V any] struct {
 // A bad name, key type or codec is the error of every call: [quorate.ErrInvalid], or
 // [quorate.ErrTooLarge] for a name of more than 255 bytes.
 func New[K comparable, V any](inv structures.Invoker, name string, opts ...Option) *Map[K, V] {
-	codec, bad := structures.CodecWith(opts)
+	o := optionsOf(opts)
+	codec, bad := structures.CodecWith(o.handle)
 	if bad == nil {
 		bad = structures.CheckKeyType[K]()
 	}
-	return &Map[K, V]{handle: structures.NewHandle(inv, &kind, name, bad), codec: codec}
+	m := &Map[K, V]{handle: structures.NewHandle(inv, &kind, name, bad), codec: codec}
+	if o.near != nil {
+		keepNear(m, o.near)
+	}
+	return m
 }
 
 // Get returns the value of a key, and whether there is one. A value that another codec
-// wrote, or that V cannot hold, is [quorate.ErrCodec].
+// wrote, or that V cannot hold, is [quorate.ErrCodec]. Of a map with a [NearCache] it may be
+// one that was read before; with [Fresh] it is not.
 func (m *Map[K, V]) Get(ctx context.Context, k K, opts ...ReadOption) (V, bool, error) {
-	e, ok, err := m.entry(ctx, "get", k, opts)
+	e, ok, err := m.entry(ctx, "get", k, structures.ReadWith(opts))
 	return e.Value, ok, err
 }
 
 // Entry returns the entry of a key, with its version and its time to live, and whether
 // there is one. Its errors are those of [Map.Get].
 func (m *Map[K, V]) Entry(ctx context.Context, k K, opts ...ReadOption) (Entry[K, V], bool, error) {
-	return m.entry(ctx, "entry", k, opts)
+	return m.entry(ctx, "entry", k, structures.ReadWith(opts))
 }
 
-func (m *Map[K, V]) entry(ctx context.Context, verb string, k K, opts []ReadOption) (Entry[K, V], bool, error) {
+// entry reads an entry, from the near cache if there is one.
+func (m *Map[K, V]) entry(ctx context.Context, verb string, k K, reading structures.Reading) (Entry[K, V], bool, error) {
+	if m.near != nil && reading.Flags&protocol.FlagStale == 0 {
+		return nearEntry(m, ctx, verb, k, reading)
+	}
+	return gridEntry(m, ctx, verb, k, reading)
+}
+
+// gridEntry reads an entry from the grid.
+func gridEntry[K comparable, V any](m *Map[K, V], ctx context.Context, verb string, k K, reading structures.Reading) (Entry[K, V], bool, error) {
 	call, err := m.call(verb, opGet, k, 1)
 	if err != nil {
 		return Entry[K, V]{}, false, err
 	}
-	reading := structures.ReadWith(opts)
 	call.Flags = reading.Flags
 	reply, err := m.handle.Invoke(ctx, call)
 	if err != nil {
@@ -87,7 +102,7 @@ func (m *Map[K, V]) readGet(verb string, k K, reply structures.Reply, reading st
 	if exists {
 		value = m.readEntry(&r, &e)
 	}
-	if err := m.done(verb, &r, reply); err != nil {
+	if err := done(&m.handle, verb, &r, reply); err != nil {
 		return Entry[K, V]{}, false, err
 	}
 	reading.Saw(reply)
@@ -250,7 +265,9 @@ func (m *Map[K, V]) callWithCapacity(verb string, op protocol.Op, k K, fields, v
 	if err := checkSize(m.handle.Limits(), key, nil); err != nil {
 		return structures.Call{}, m.handle.Fail(verb, err, "")
 	}
-	return m.handle.Call(verb, op, 0, m.handle.Partition(key), body), nil
+	call := m.handle.Call(verb, op, 0, m.handle.Partition(key), body)
+	call.Key = key
+	return call, nil
 }
 
 // putCall returns a call that stores a value, and what must be held; opReplace has a field
@@ -294,9 +311,9 @@ func (m *Map[K, V]) appendValue(dst []byte, v V) ([]byte, error) {
 }
 
 // done returns the error of a result that was not understood.
-func (m *Map[K, V]) done(verb string, r *protocol.Reader, reply structures.Reply) error {
+func done(h *structures.Handle, verb string, r *protocol.Reader, reply structures.Reply) error {
 	if r.Done() != nil {
-		return m.handle.Garbled(verb, reply)
+		return h.Garbled(verb, reply)
 	}
 	return nil
 }

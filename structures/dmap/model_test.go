@@ -167,7 +167,7 @@ func (m *model) Read(o structurestest.Op, now protocol.LogTime) structurestest.A
 		found := []any{uint64(len(items))}
 		for i, it := range items {
 			if e := m.entries[string(it.key)]; e != nil {
-				found = append(found, uint64(i), e.value)
+				found = append(append(found, uint64(i)), e.fields(now)...)
 			}
 		}
 		return structurestest.OK(0, op(0, found...).Body)

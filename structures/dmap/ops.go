@@ -24,7 +24,7 @@ const (
 	opSetTTL        protocol.Op = 9  // [key, ttl] -> [existed]
 	opAdd           protocol.Op = 10 // [key, delta, bits] -> [sum]
 
-	opGetAll    protocol.Op = 11 // [key, ...] -> [next, (index, value), ...]; next: the first key not looked at
+	opGetAll    protocol.Op = 11 // [key, ...] -> [next, (index, value, version, left), ...]; next: the first key not looked at
 	opPutAll    protocol.Op = 12 // [ttl, (key, value), ...] -> []
 	opDeleteAll protocol.Op = 13 // [key, ...] -> [deleted]
 	opAddAll    protocol.Op = 14 // [bits, (key, delta), ...] -> []
@@ -46,7 +46,7 @@ var ops = []structures.OpInfo{
 	{Op: opDeleteVersion, Name: "delete_version", Body: "[key, version]", Result: "[]", Codes: conflicts, Txn: true, Right: structures.RightWrite, Route: structures.RouteKey(0)},
 	{Op: opSetTTL, Name: "set_ttl", Body: "[key, ttl]", Result: "[existed: bool]", Txn: true, Right: structures.RightWrite, Route: structures.RouteKey(0)},
 	{Op: opAdd, Name: "add", Body: "[key, delta, bits]", Result: "[sum: int]", Codes: additions, Grows: true, Txn: true, Right: structures.RightRead | structures.RightWrite, Route: structures.RouteKey(0)},
-	{Op: opGetAll, Name: "get_all", Body: "[*1000 key]", Result: "[next: uint, * (index: uint, value)]", Read: true, Right: structures.RightRead, Route: structures.RouteKeys(0, 1)},
+	{Op: opGetAll, Name: "get_all", Body: "[*1000 key]", Result: "[next: uint, * (index: uint, value, version, left)]", Read: true, Right: structures.RightRead, Route: structures.RouteKeys(0, 1)},
 	{Op: opPutAll, Name: "put_all", Body: "[ttl, *1000 (key, value)]", Result: "[]", Grows: true, Right: structures.RightWrite, Route: structures.RouteKeys(1, 2)},
 	{Op: opDeleteAll, Name: "delete_all", Body: "[*1000 key]", Result: "[deleted: uint]", Right: structures.RightWrite, Route: structures.RouteKeys(0, 1)},
 	{Op: opAddAll, Name: "add_all", Body: "[bits, *1000 (key, delta)]", Result: "[]", Codes: additions, Grows: true, Right: structures.RightWrite, Route: structures.RouteKeys(1, 2)},

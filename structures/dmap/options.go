@@ -12,18 +12,42 @@ import (
 // Version numbers the states of an entry, or of its partition.
 type Version = structures.Version
 
-// Option changes what [New] returns.
-type Option = structures.HandleOption
+// Option changes what [New] returns: [Codec] or [NearCache]. The zero Option changes
+// nothing.
+type Option struct {
+	handle structures.HandleOption
+	near   *nearOptions
+}
+
+// options are what the options of a handle ask for together.
+type options struct {
+	handle []structures.HandleOption
+	near   *nearOptions
+}
+
+func optionsOf(opts []Option) (all options) {
+	for _, o := range opts {
+		if o.near != nil {
+			all.near = o.near
+			continue
+		}
+		all.handle = append(all.handle, o.handle)
+	}
+	return all
+}
 
 // Codec is [structures.WithCodec]: how values become bytes; the default is
 // [structures.CBOR].
-func Codec(c structures.Codec) Option { return structures.WithCodec(c) }
+func Codec(c structures.Codec) Option { return Option{handle: structures.WithCodec(c)} }
 
 // ReadOption changes how a read is done.
 type ReadOption = structures.ReadOption
 
 // Stale is [structures.Stale]: any replica may answer, from an older state.
 func Stale() ReadOption { return structures.Stale() }
+
+// Fresh has the grid answer, though the map has a [NearCache]: the read is linearizable.
+func Fresh() ReadOption { return structures.Fresh() }
 
 // Seen is [structures.Seen]: v gets the version of the state that was read, which is that
 // of the key's partition. The version of the entry is [Entry].Version.

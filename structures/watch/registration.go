@@ -1,6 +1,8 @@
 package watch
 
 import (
+	"slices"
+
 	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
@@ -148,6 +150,11 @@ func (r *Registration) Begun(body []byte) error {
 		}
 		if !p.out.Known && !p.out.Listing {
 			p.out.Known, p.out.Version = true, b.Version
+		}
+		if s.spec.Restart && p.awaited {
+			s.push(&item{part: p, yield: true, event: structures.WatchEvent{
+				Event: structures.Event{Type: structures.EventSynced}, Partition: p.id, Version: b.Version,
+			}})
 		}
 		if !p.at.listing && !s.isRow() {
 			s.settled(p)
@@ -343,7 +350,11 @@ func (r *Registration) Note(m *protocol.WatchNote) (over bool, code protocol.Cod
 	}
 	switch m.What {
 	case protocol.WatchSynced:
-		if _, waits := s.probing[r]; waits && m.N == s.probe {
+		if s.spec.Restart && m.N != 0 {
+			s.push(&item{yield: true, event: structures.WatchEvent{
+				Event: structures.Event{Type: structures.EventProgress}, Probe: m.N, Covered: r.covered(m.Parts),
+			}})
+		} else if _, waits := s.probing[r]; waits && m.N == s.probe {
 			if delete(s.probing, r); len(s.probing) == 0 {
 				s.tell(structures.EventProgress)
 			}
@@ -374,4 +385,14 @@ func (r *Registration) Note(m *protocol.WatchNote) (over bool, code protocol.Cod
 		return true, protocol.Code(m.N), p.Leader
 	}
 	return false, 0, 0
+}
+
+// covered returns the partitions of the registration but those of a list.
+func (r *Registration) covered(but []protocol.WatchPosition) (ids []protocol.PartitionID) {
+	for id := range r.parts {
+		if !slices.ContainsFunc(but, func(at protocol.WatchPosition) bool { return at.Partition == id }) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }

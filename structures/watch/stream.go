@@ -385,6 +385,9 @@ func (s *Stream) settled(p *part) {
 	if s.awaited--; s.awaited > 0 {
 		return
 	}
+	if s.spec.Restart {
+		return // each partition has told it
+	}
 	if s.tell(structures.EventSynced); !s.begun && s.fromNow() { // before what has come already
 		n := len(s.queue) - 1
 		copy(s.queue[1:], s.queue[:n])
@@ -399,13 +402,17 @@ func (s *Stream) isRow() bool { return s.spec.Options&protocol.WatchRow != 0 }
 // fromNow reports whether the watch began with neither entries nor a position. Then
 // nothing is yielded before it stands in all partitions, so that each event has a cursor.
 func (s *Stream) fromNow() bool {
-	return !s.spec.Current && s.spec.After == nil && s.spec.AfterVersion == 0 && !s.spec.FromVersion && !s.isRow()
+	return !s.spec.Current && s.spec.After == nil && s.spec.AfterVersion == 0 && !s.spec.FromVersion && !s.isRow() && !s.spec.Restart
 }
 
 // gap begins a partition anew, or ends the watch, because events are missing. What was
 // received of a mutation that is not whole is dropped. mu is held.
 func (s *Stream) gap(p *part, reason structures.GapReason) {
 	s.stats.Gaps++
+	if s.spec.Restart {
+		s.restart(p, reason)
+		return
+	}
 	if !s.spec.Relist {
 		s.fail(&structures.GapError{Reason: reason})
 		return
@@ -423,6 +430,22 @@ func (s *Stream) gap(p *part, reason structures.GapReason) {
 	p.open, p.drop = nil, 0
 	p.at = position{listing: true}
 	s.push(&item{part: p, yield: true, at: p.at, event: structures.WatchEvent{
+		Event: structures.Event{Type: structures.EventGap}, Partition: p.id, Reason: reason,
+	}})
+	if !p.awaited {
+		p.awaited = true
+		s.awaited++
+	}
+}
+
+// restart begins a partition anew, from now on. mu is held.
+func (s *Stream) restart(p *part, reason structures.GapReason) {
+	for _, it := range p.open {
+		p.buffered -= it.cost
+	}
+	p.open, p.drop = nil, 0
+	p.at = position{}
+	s.push(&item{part: p, yield: true, event: structures.WatchEvent{
 		Event: structures.Event{Type: structures.EventGap}, Partition: p.id, Reason: reason,
 	}})
 	if !p.awaited {
@@ -486,6 +509,19 @@ func (s *Stream) Probe() {
 	for r := range s.regs {
 		s.probing[r] = struct{}{}
 		r.control(protocol.WatchSync, s.probe)
+	}
+}
+
+// Sync sends a probe with a number, larger than any before, to each member where a part of
+// the watch stands. Each answers for its part: with Restart that is an EventProgress. A probe
+// that a later one has overtaken may stay without an answer.
+func (s *Stream) Sync(n uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for r := range s.regs {
+		if r.begun {
+			r.control(protocol.WatchSync, n)
+		}
 	}
 }
 
