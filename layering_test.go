@@ -73,6 +73,7 @@ var layers = []struct {
 	{"grid/internal/...", []string{"mutants", "archive", ".", "client", "internal/contexts", "kinds", "partition", "protocol", "structures", "shardgroups", "shardgroups/extract", "shardgroups/groupstate", "shardgroups/hub", "shardgroups/systemstate", "grid/internal/..."}},
 	{"grid/gridtest", []string{".", "client", "grid", "grid/internal/...", "internal/ports", "partition", "protocol", "shardgroups", "shardgroups/systemstate", "structures"}}, // breaks and tunes members for tests
 	{"grid", []string{"archive", ".", "client", "internal/contexts", "kinds", "partition", "protocol", "structures", "shardgroups", "shardgroups/extract", "shardgroups/groupstate", "shardgroups/hub", "shardgroups/systemstate", "grid/internal/..."}},
+	{"config", []string{"mutants", ".", "internal/contexts", "protocol", "structures", "structures/dmap", "structures/dref"}}, // settings that are followed; above the structures
 	{"bench", []string{".", "client", "internal/contexts", "kinds", "protocol", "structures", "structures/..."}},
 	{"verify", []string{".", "client", "internal/contexts", "kinds", "protocol", "structures", "structures/..."}},
 	{"conform", []string{"kinds", "partition", "protocol", "shardgroups/groupstate", "structures"}}, // plays the members for a client under test

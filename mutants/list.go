@@ -106,6 +106,11 @@ const (
 	KeptForEver      Bug = "kept-for-ever"
 	RollbackForgets  Bug = "rollback-forgets"
 
+	// Package config.
+	ConfigInvalidTaken Bug = "config-invalid-taken"
+	ConfigGoesBack     Bug = "config-goes-back"
+	ConfigTorn         Bug = "config-torn"
+
 	// Latches.
 	LatchResetStrands Bug = "latch-reset-strands"
 	LatchLostOpen     Bug = "latch-lost-open"
@@ -176,6 +181,9 @@ var All = []Mutant{
 	{CASUnversioned, "a replace by version looks only whether there is a value", "structures/dref", "TestReplace", 0},
 	{KeptForEver, "values that nobody asked to keep are kept", "structures/dref", "TestHistory", 0},
 	{RollbackForgets, "a rollback does not keep the value that it replaces", "structures/dref", "TestHistory", 0},
+	{ConfigInvalidTaken, "a setting is taken that its validation refuses", "config", "TestLastGood", 0},
+	{ConfigGoesBack, "an older setting replaces a newer one", "config", "TestNeverBack", 0},
+	{ConfigTorn, "settings are seen that are half of a change", "config", "TestTorn", 0},
 	{PermitTwice, "a permit is granted twice", "structures/dsemaphore", "TestFirstComeFirstServed", 0},
 	{PermitLeaked, "a permit does not come back from an ended session", "structures/dsemaphore", "TestSessionEndGivesBack", 0},
 	{LatchResetStrands, "a latch that is set again before all are answered lets them wait for the next round", "structures/dlatch", "TestSetAgainBeforeAllAreAnswered", 0},
