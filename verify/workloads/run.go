@@ -137,6 +137,7 @@ type worker func(ctx context.Context, e *epoch, rng *rand.Rand)
 func (r *Run) all() []worker {
 	sums, elements, written, owned := r.newSums(), r.newElements(), r.newWritten(), r.newOwned()
 	permits, transfers, rosters := r.newPermits(), r.newTransfers(), r.newRosters()
+	nears := r.newNear()
 	var all []worker
 	for i, c := range r.cfg.Clients {
 		all = append(all,
@@ -147,6 +148,7 @@ func (r *Run) all() []worker {
 			rosters.services(i, c), rosters.groups(i, c), rosters.watches(c), rosters.present(i, c),
 		)
 		all = append(all, r.latches(i, c))
+		all = append(all, nears.worker(i, c))
 	}
 	return all
 }

@@ -1,0 +1,79 @@
+package nearcache
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/dgraph-io/ristretto/v2"
+
+	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/structures"
+)
+
+const benchKeys = 1000
+
+// BenchmarkGet_Hit is a hit with all that it looks at, without decoding.
+func BenchmarkGet_Hit(b *testing.B) {
+	g := &grid{version: 10, value: string(make([]byte, 100))}
+	g.caches = New(g, DefaultBytes)
+	c, err := g.caches.NearCache(structures.NearSpec{Kind: testKind, Name: "m", Partitions: []protocol.PartitionID{testPart}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	g.cache = c.(*Cache)
+	g.cache.Get([]byte("k"))
+	r := g.cache.run.Load()
+	now := g.caches.now()
+	r.parts[testPart].began.Store(10)
+	keys := make([][]byte, benchKeys)
+	for i := range keys {
+		keys[i] = fmt.Appendf(nil, "user%06d", i)
+		if _, err := g.cache.Read(context.Background(), testPart, keys[i], false, func() (structures.NearValue, error) { return g.state(), nil }); err != nil {
+			b.Fatal(err)
+		}
+	}
+	g.cache.store.(*store).cache.Wait()
+	r.parts[testPart].confirmed.Store(&now)
+	i := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		if i++; i == benchKeys {
+			i = 0
+			now := g.caches.now()
+			r.parts[testPart].confirmed.Store(&now)
+		}
+		if _, ok := g.cache.Get(keys[i]); !ok {
+			b.Fatalf("%+v", g.cache.Stats())
+		}
+	}
+	b.StopTimer()
+	r.end()
+	g.work.Wait()
+	g.caches.Close()
+}
+
+// BenchmarkRistretto_Get is what a hit is compared with: ristretto alone, by the same keys.
+func BenchmarkRistretto_Get(b *testing.B) {
+	c, err := ristretto.NewCache(&ristretto.Config[[]byte, []byte]{NumCounters: 1 << 20, MaxCost: DefaultBytes, BufferItems: 64})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	keys := make([][]byte, benchKeys)
+	for i := range keys {
+		keys[i] = fmt.Appendf(nil, "user%06d", i)
+		c.Set(keys[i], make([]byte, 100), 100)
+	}
+	c.Wait()
+	i := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		if i++; i == benchKeys {
+			i = 0
+		}
+		if _, ok := c.Get(keys[i]); !ok {
+			b.Fatal("a miss")
+		}
+	}
+}
