@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 
@@ -221,6 +222,74 @@ func (c *Client) question(ctx context.Context, g protocol.GroupID, what string, 
 		}
 	}
 	return err
+}
+
+// Member is a member of the grid.
+type Member struct {
+	ID      protocol.MemberID
+	Name    string
+	Address string
+	// State is as in `quorate status`: protocol.StateServing, StateSilent, StateForming or
+	// StateDead, as the member that answers sees it.
+	State string
+}
+
+// Members returns the members of the grid by ID, as one member sees them: the leader of the
+// system group, if it answers, or another one with a replica of that. The error is
+// [quorate.ErrUnavailable] if none answers.
+func (c *Client) Members(ctx context.Context) ([]Member, error) {
+	var s protocol.Status
+	if err := c.question(ctx, protocol.SystemGroup, protocol.AdminStatus, nil, &s); err != nil {
+		return nil, err
+	}
+	list := make([]Member, 0, len(s.Members))
+	for _, m := range s.Members {
+		list = append(list, Member{protocol.MemberID(m.ID), m.Name, m.Address, m.State})
+	}
+	slices.SortFunc(list, func(a, b Member) int { return cmp.Compare(a.ID, b.ID) })
+	return list, nil
+}
+
+// membersEvery is how often WatchMembers asks, beside the changes of the table that it is
+// told of.
+const membersEvery = 2 * time.Second
+
+// WatchMembers iterates over the members of the grid: those of now, and then the newest
+// whenever a member has come, gone, or changed its address or state, until the loop is left,
+// ctx ends or the client is closed, which is the last thing that comes. What changes for a
+// short time may be left out, and while no member answers nothing comes. A change of the
+// table is noticed at once, another one within 2 s.
+func (c *Client) WatchMembers(ctx context.Context) iter.Seq2[[]Member, error] {
+	return func(yield func([]Member, error) bool) {
+		var last []Member
+		for {
+			next := c.table.routes().next
+			list, err := c.Members(ctx)
+			if err == nil && !slices.Equal(list, last) {
+				if last = list; !yield(slices.Clone(list), nil) {
+					return
+				}
+			}
+			t := time.NewTimer(membersEvery)
+			select {
+			case <-next:
+				// Several changes of the table come together.
+				contexts.Pause(ctx, 50*time.Millisecond)
+			case <-t.C:
+			case <-c.ctx.Done():
+			case <-ctx.Done():
+			}
+			t.Stop()
+			cause := contexts.Err(ctx)
+			if c.ctx.Err() != nil {
+				cause = quorate.ErrClosed
+			}
+			if cause != nil {
+				yield(nil, &quorate.Error{Op: "watch", Object: "the members", Cause: cause})
+				return
+			}
+		}
+	}
 }
 
 func ask(ctx context.Context, cfg *config, id protocol.UUID, address, what string, args []byte) ([]byte, error) {

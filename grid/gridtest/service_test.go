@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -172,6 +173,52 @@ func TestService_Many(t *testing.T) {
 		}
 	}
 	t.Logf("all listed in %v", time.Since(began))
+	stop()
+	done.Wait()
+}
+
+// TestMembers: a client learns of the members, and of one that dies and comes back.
+func TestMembers(t *testing.T) {
+	t.Parallel()
+	c := gridtest.Start(t, 3, gridtest.WithMemoryDisks())
+	ctx := testContext(t)
+	cl := c.Client(t)
+	list, err := cl.Members(ctx)
+	if err != nil || len(list) != 3 || list[0].Name == "" || list[0].Address == "" || list[0].State == "" {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	alive := list[0].State
+	states := make(chan string, 100)
+	watching, stop := context.WithCancel(ctx)
+	var done sync.WaitGroup
+	done.Go(func() {
+		for list, err := range cl.WatchMembers(watching) {
+			if err != nil {
+				return
+			}
+			text := ""
+			for _, m := range list {
+				text += m.Name + " " + m.State + ", "
+			}
+			states <- text
+		}
+	})
+	last := ""
+	await := func(what string, ok func(string) bool) {
+		t.Helper()
+		c.Eventually(what, func() bool {
+			for len(states) > 0 {
+				last = <-states
+			}
+			return ok(last)
+		})
+	}
+	all := func(text string) bool { return strings.Count(text, " "+alive+",") == 3 }
+	await("three members", all)
+	c.Kill(1)
+	await("one to be dead", func(text string) bool { return text != "" && !all(text) })
+	c.Restart(1)
+	await("three members again", all)
 	stop()
 	done.Wait()
 }
