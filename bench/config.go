@@ -24,7 +24,7 @@ type Config struct {
 	InFlight     int           // operations in flight at most; 64
 	Duration     time.Duration // of the measurement; 10 s
 	Warmup       time.Duration // before it, not measured; 3 s; negative: none
-	Keys         int           // keys of a map, or counters, queues, semaphores; 10,000, or 16
+	Keys         int           // keys of a map, or counters, queues, semaphores, locks; 10,000, or 16
 	ValueSize    int           // bytes of a value; 100
 	Rate         float64       // operations a second of an open loop; 0: closed loop
 	Distribution Distribution  // Zipfian if empty

@@ -1,5 +1,5 @@
 // Package bench measures a grid: YCSB-shaped workloads on maps, and workloads
-// on counters, queues and semaphores.
+// on counters, queues, semaphores and locks.
 //
 // A closed loop keeps a number of operations in flight and shows what the grid
 // can do. An open loop (Config.Rate) starts operations on a schedule, whatever
@@ -16,5 +16,6 @@
 //	counter   add 1
 //	queue     put, then take
 //	semaphore acquire one permit, then release it
+//	lock      lock, then unlock
 //	service   register an instance, list the service of 20 others, then deregister it
 package bench

@@ -105,10 +105,12 @@ func Dial(ctx context.Context, seeds []string, opts ...Option) (*Client, error) 
 	return c, nil
 }
 
-// Close ends the session, so that others can have at once what it holds, and then
-// closes the connections. Calls in flight return [quorate.ErrClosed]. Close waits at
-// most a second for the grid, and returns when no goroutine of the client is left. It
-// may be called more than once. Its error is always nil.
+// Close ends the contexts of what is held, waits until the functions that run under them
+// ([structures.Held.Do]) have returned, for the hold margin at most ([WithHoldMargin]), and
+// then ends the session, so that others can have at once what it holds. Then it closes the
+// connections. Calls in flight return [quorate.ErrClosed]. Close waits at most a second for
+// the grid, and returns when no goroutine of the client is left. It may be called more than
+// once. Its error is always nil.
 func (c *Client) Close() error {
 	c.closeOnce.Do(func() {
 		c.sessions.close()

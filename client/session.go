@@ -506,7 +506,10 @@ func (m *sessions) need(ctx context.Context, c *call) (*session, error) {
 	}
 }
 
-// close ends the session at the grid, for a second at most.
+// close ends the contexts of what the session holds, waits for the functions that run under
+// them, for the hold margin at most, and then ends the session at the grid, for a second at
+// most. The session lasts that long without heartbeats: had they stopped by themselves, the
+// contexts would have ended a margin before it (LOCK-6).
 func (m *sessions) close() {
 	m.mu.Lock()
 	m.closed = true
@@ -521,6 +524,7 @@ func (m *sessions) close() {
 		return
 	}
 	s.giveUp(quorate.ErrClosed)
+	s.keeper.AwaitRunning()
 	ctx, cancel := context.WithTimeout(m.client.ctx, time.Second)
 	defer cancel()
 	m.request(ctx, s.cluster, protocol.SessionRequest{Action: protocol.SessionClose, Session: s.id}, time.Second)

@@ -3,6 +3,7 @@ package kinds_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/quorate/quorate/structures"
 	"github.com/quorate/quorate/structures/dcounter"
 	"github.com/quorate/quorate/structures/dlatch"
+	"github.com/quorate/quorate/structures/dlock"
 	"github.com/quorate/quorate/structures/dmap"
 	"github.com/quorate/quorate/structures/dpresence"
 	"github.com/quorate/quorate/structures/dqueue"
@@ -203,6 +205,45 @@ func queueBodies(r *recorder) {
 	r.does("clear", q.Clear)
 	r.waits("take while it is destroyed", func(ctx context.Context) error { _, err := q.Take(ctx); return err }, q.Destroy)
 	r.does("configure again", func(ctx context.Context) error { return q.Configure(ctx, dqueue.Capacity(3)) })
+}
+
+func lockBodies(r *recorder) {
+	l := dlock.New(r.client, name)
+	lock := func(opts ...dlock.LockOption) func(ctx context.Context) error {
+		return func(ctx context.Context) error { _, err := l.Lock(ctx, opts...); return err }
+	}
+	r.does("configure", func(ctx context.Context) error { return l.Configure(ctx, dlock.Delay(time.Second)) })
+	r.fails("configure otherwise", func(ctx context.Context) error { return l.Configure(ctx, dlock.Delay(0)) })
+	var held *structures.Held
+	r.does("lock", func(ctx context.Context) error {
+		var err error
+		held, err = l.Lock(ctx, dlock.Note("nightly"))
+		return err
+	})
+	r.does("try in vain", func(ctx context.Context) error { _, _, err := l.TryLock(ctx); return err })
+	r.waits("lock, and be granted it by a release", func(ctx context.Context) error {
+		_, err := l.Lock(ctx, dlock.Note("ann"))
+		return err
+	}, held.Release)
+	r.waits("lock, and wait in vain", lock(dlock.Wait(time.Second)), func(context.Context) error {
+		r.local.Advance(time.Minute)
+		return nil
+	})
+	r.does("force unlock at once", func(ctx context.Context) error {
+		i, err := l.Inspect(ctx)
+		if err != nil || len(i.Holders) != 1 {
+			return fmt.Errorf("%+v, %w", i, err)
+		}
+		_, err = l.ForceUnlock(ctx, i.Holders[0].ID, dlock.Now())
+		return err
+	})
+	r.does("try within the delay", func(ctx context.Context) error { _, _, err := l.TryLock(ctx); return err })
+	r.local.Advance(time.Minute)
+	r.does("try", func(ctx context.Context) error { _, _, err := l.TryLock(ctx); return err })
+	hold := structures.AppendHold(nil, 2)
+	r.sends("release what is not held", r.kind.ID, opOf(r, "release"), name, 0, hold)
+	r.sends("acknowledge what is not revoked", r.kind.ID, structures.OpAcknowledge, name, 0, hold)
+	r.sends("a hold that is not there", r.kind.ID, structures.OpHold, name, protocol.FlagRead, hold)
 }
 
 func latchBodies(r *recorder) {

@@ -42,6 +42,7 @@ var scripts = map[string]func(*recorder){
 	"counter":   counterBodies,
 	"semaphore": semaphoreBodies,
 	"queue":     queueBodies,
+	"lock":      lockBodies,
 	"service":   serviceBodies,
 	"presence":  presenceBodies,
 	"latch":     latchBodies,

@@ -8,6 +8,7 @@ import (
 	"github.com/quorate/quorate/structures"
 	"github.com/quorate/quorate/structures/dcounter"
 	"github.com/quorate/quorate/structures/dlatch"
+	"github.com/quorate/quorate/structures/dlock"
 	"github.com/quorate/quorate/structures/dmap"
 	"github.com/quorate/quorate/structures/dpresence"
 	"github.com/quorate/quorate/structures/dqueue"
@@ -24,6 +25,7 @@ func All() []structures.Kind {
 		dcounter.Kind(),
 		dsemaphore.Kind(),
 		dqueue.Kind(),
+		dlock.Kind(),
 		dlatch.Kind(),
 		dref.Kind(),
 		dservice.Kind(),

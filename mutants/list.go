@@ -49,6 +49,18 @@ const (
 	AcknowledgedKept    Bug = "acknowledged-kept"
 	AcknowledgedEarly   Bug = "acknowledged-early"
 	LateGrantKept       Bug = "late-grant-kept"
+	RevokeAny           Bug = "revoke-any"
+
+	// Locks.
+	GrantToEnded       Bug = "grant-to-ended"
+	TokenOfArrival     Bug = "token-of-arrival"
+	ReleaseBySession   Bug = "release-by-session"
+	LockTwice          Bug = "lock-twice"
+	DelaySkipped       Bug = "delay-skipped"
+	WithdrawnForgotten Bug = "withdrawn-forgotten"
+	ReaderOvertakes    Bug = "reader-overtakes"
+	DowngradeGap       Bug = "downgrade-gap"
+	UpgradeShared      Bug = "upgrade-shared"
 
 	// Watches, at the member and at the client.
 	WatchSplitLost    Bug = "watch-split-lost"
@@ -194,6 +206,12 @@ var All = []Mutant{
 	{AcknowledgedKept, "a hold whose revocation is acknowledged is never given back", "shardgroups/groupstate", "TestGolden", 0},
 	{AcknowledgedEarly, "a revocation is acknowledged while the holder's context lives", "structures", "TestKeeper_NeverAcknowledgesWhatLives", 0},
 	{LateGrantKept, "a grant that comes late is not given back", "structures", "TestAcquire_LateGrantIsReleased", 0},
+	{RevokeAny, "a revocation takes whatever hold there is", "structures/dlock", "TestForceUnlock", 0},
+	{GrantToEnded, "a session that has ended is granted what one of its calls waited for", "structures/dlock", "TestEndedWaiterIsPassedOver", 0},
+	{TokenOfArrival, "a lock's token is the number of the call that asked", "structures/dlock", "TestTokens", 0},
+	{ReleaseBySession, "a late release frees what the session holds now", "structures/dlock", "TestLateRelease", 0},
+	{LockTwice, "a lock is granted while it is held", "structures/dlock", "TestLock", 0},
+	{DelaySkipped, "the lock of a lost holder is granted at once", "structures/dlock", "TestDelay", 0},
 	{AcquireOvertaken, "an Acquire overtakes one that waits", "structures/dsemaphore", "TestFirstComeFirstServed", 0},
 	{CriticalVanishes, "an instance whose time has come is absent, not critical", "structures/dservice", "TestCriticalDoesNotVanish", 0},
 	{NodeExists, "a process that is restarted is refused because of its own old entry", "structures/dservice", "TestRestartTakesOver", 0},

@@ -65,6 +65,11 @@ type holder struct {
 func (h *Handle) Acquire(ctx context.Context, call Call, release protocol.Op) (*Held, error) {
 	from := holder{handle: *h, partition: call.Partition, op: release}
 	call.Late = from.giveBack
+	return h.acquire(ctx, call, release)
+}
+
+func (h *Handle) acquire(ctx context.Context, call Call, release protocol.Op) (*Held, error) {
+	from := holder{handle: *h, partition: call.Partition, op: release}
 	reply, err := h.Invoke(ctx, call)
 	if err != nil {
 		return nil, err
@@ -78,6 +83,50 @@ func (h *Handle) Acquire(ctx context.Context, call Call, release protocol.Op) (*
 	held.ctx, held.cancel = context.WithCancelCause(context.WithValue(reply.Lease, h.heldKey(), held))
 	keeperOf(reply.Lease).add(held)
 	return held, nil
+}
+
+// Exchange gives a hold up for another one, which the call is granted in its place: a
+// write lock for a read lock (LOCK-4). The contexts of the former end before the call is sent: once
+// that is applied, others may be granted what the former excluded, and the reply may be
+// lost. On an error the former is released.
+func (h *Handle) Exchange(ctx context.Context, former *Held, call Call) (*Held, error) {
+	if err := h.owns(call.Verb, former); err != nil {
+		return nil, err
+	}
+	if !former.giveUp() {
+		return nil, h.Fail(call.Verb, ErrNotHeld, "it was released before")
+	}
+	call.Lease = former.lease
+	next, err := h.Acquire(ctx, call, former.op)
+	if err != nil {
+		go former.run(context.WithoutCancel(ctx))
+		return nil, err
+	}
+	close(former.done)
+	return next, nil
+}
+
+// TryExchange has a hold replaced by another one, which the call is granted in its place:
+// a read lock by a write lock. If the call is refused the former goes on. If its outcome is
+// unknown the former goes on, too, unless the grid has replaced it: then, as soon as the
+// client knows, its contexts end, and after the margin that holders have to stop the new
+// hold is given back.
+func (h *Handle) TryExchange(ctx context.Context, former *Held, call Call) (*Held, error) {
+	if err := h.owns(call.Verb, former); err != nil {
+		return nil, err
+	}
+	call.Lease, call.Partition = former.lease, former.partition
+	call.Late = func(r Reply) {
+		if former.giveUp() {
+			go former.run(context.Background())
+		}
+		time.AfterFunc(keeperOf(former.lease).stopTime(), func() { former.giveBack(r) })
+	}
+	next, err := h.acquire(ctx, call, former.op)
+	if err == nil && former.giveUp() {
+		close(former.done)
+	}
+	return next, err
 }
 
 // giveBack releases a grant that its caller does not have.
@@ -165,12 +214,9 @@ func (h *Held) ID() protocol.HoldID { return h.id }
 // or the client closed, before the release; [ErrNotHeld] if the session is open and the
 // hold had ended, because it was revoked or the structure destroyed.
 func (h *Held) Release(ctx context.Context) error {
-	h.once.Do(func() {
-		h.cancel(ErrReleased)
-		close(h.releasing)
-		keeperOf(h.lease).remove(h)
+	if h.giveUp() {
 		go h.run(context.WithoutCancel(ctx))
-	})
+	}
 	select {
 	case <-h.done:
 		return h.err
@@ -185,6 +231,46 @@ func (h *Held) Release(ctx context.Context) error {
 			Detail: "the release goes on without the caller",
 		}
 	}
+}
+
+// giveUp ends the contexts, and reports whether this is the first call: then the caller
+// closes done.
+func (h *Held) giveUp() (first bool) {
+	h.once.Do(func() {
+		first = true
+		h.cancel(ErrReleased)
+		close(h.releasing)
+		keeperOf(h.lease).remove(h)
+	})
+	return first
+}
+
+// Do runs f while it is held, and then releases it. The context that f gets is that of
+// [Held.Bind]. If ctx has ended before, f is not run, and the error is that of ctx. If the
+// hold was lost while f ran, Do returns the reason, such as [ErrRevoked] or
+// [quorate.ErrSessionLost], joined to the error of f. Closing the client waits for f to
+// return, for the margin that holders have to stop.
+func (h *Held) Do(ctx context.Context, f func(ctx context.Context, token protocol.Token) error) (err error) {
+	if err := contexts.Err(ctx); err != nil {
+		_ = h.Release(ctx) // goes on without the caller
+		return h.handle.Fail("run under", err, "")
+	}
+	returned := keeperOf(h.lease).running()
+	defer func() {
+		lost := h.ctx.Err() != nil
+		cause := context.Cause(h.ctx)
+		released := h.Release(ctx)
+		returned()
+		switch {
+		case lost && !errors.Is(cause, ErrReleased):
+		case errors.Is(released, ErrNotHeld), errors.Is(released, quorate.ErrSessionLost), errors.Is(released, quorate.ErrClosed):
+			cause = released
+		default:
+			return
+		}
+		err = errors.Join(err, h.handle.Fail("run under", cause, "it was lost on the way"))
+	}()
+	return f(h.Bind(ctx), h.token)
 }
 
 // run releases once and publishes the outcome.

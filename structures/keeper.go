@@ -35,6 +35,8 @@ type Keeper struct {
 
 	mu   sync.Mutex
 	held map[*Held]*kept
+	runs int           // of Held.Do that have not returned
+	idle chan struct{} // closed when runs falls to 0; nil: nobody waits for that
 }
 
 // kept is what a Keeper knows of a Held.
@@ -86,6 +88,54 @@ func (k *Keeper) remove(h *Held) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	delete(k.held, h)
+}
+
+// running counts a function that runs under a hold, until what it returns is called. A nil
+// Keeper counts nothing.
+func (k *Keeper) running() (returned func()) {
+	if k == nil {
+		return func() {}
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.runs++
+	return func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if k.runs--; k.runs == 0 && k.idle != nil {
+			close(k.idle)
+			k.idle = nil
+		}
+	}
+}
+
+// AwaitRunning waits until no function runs under a hold ([Held.Do]) any more, for the
+// margin that holders have to stop at most. Their contexts have ended.
+func (k *Keeper) AwaitRunning() {
+	k.mu.Lock()
+	if k.runs == 0 {
+		k.mu.Unlock()
+		return
+	}
+	if k.idle == nil {
+		k.idle = make(chan struct{})
+	}
+	idle := k.idle
+	k.mu.Unlock()
+	t := time.NewTimer(k.margin)
+	defer t.Stop()
+	select {
+	case <-idle:
+	case <-t.C:
+	}
+}
+
+// stopTime is the time that holders have to stop.
+func (k *Keeper) stopTime() time.Duration {
+	if k == nil {
+		return 0
+	}
+	return k.margin
 }
 
 // Run checks what is held until the lease ends. It returns when all it has begun is

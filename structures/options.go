@@ -1,8 +1,11 @@
 package structures
 
 import (
+	"fmt"
 	"time"
+	"unicode/utf8"
 
+	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/protocol"
 )
 
@@ -103,6 +106,55 @@ func (w WaitBound) Less(waited time.Duration) WaitBound {
 		w.most = max(w.most-waited, 0)
 	}
 	return w
+}
+
+// LockOption changes how something is acquired that is held as a whole, such as a lock. The
+// zero LockOption changes nothing.
+type LockOption struct {
+	wait  WaitOption
+	note  string
+	noted bool
+}
+
+// LockWait is [Wait] as a LockOption.
+func LockWait(d time.Duration) LockOption { return LockOption{wait: Wait(d)} }
+
+// Note says who holds it and what for, human-readable, in at most [MaxNote] bytes of UTF-8.
+// [Handle.Inspect] shows it, also of a call that waits.
+func Note(text string) LockOption { return LockOption{note: text, noted: true} }
+
+// Locking is what the options of an acquisition ask for together: see [LockWith].
+type Locking struct {
+	WaitBound
+	Note string
+}
+
+// LockWith returns what options ask for; of two alike the later one holds.
+func LockWith(opts []LockOption) Locking {
+	l := Locking{WaitBound: WaitWith(nil)}
+	for _, o := range opts {
+		if o.wait.bound {
+			l.WaitBound = WaitWith([]WaitOption{o.wait})
+		}
+		if o.noted {
+			l.Note = o.note
+		}
+	}
+	return l
+}
+
+// CheckNote returns [quorate.ErrTooLarge] or [quorate.ErrInvalid] for a note that no hold
+// may have.
+func CheckNote(note string) error { return checkText("note", note) }
+
+func checkText(what, text string) error {
+	switch {
+	case len(text) > MaxNote:
+		return fmt.Errorf("%w: a %s of %d bytes, at most %d", quorate.ErrTooLarge, what, len(text), MaxNote)
+	case !utf8.ValidString(text):
+		return fmt.Errorf("%w: a %s that is not UTF-8", quorate.ErrInvalid, what)
+	}
+	return nil
 }
 
 // HandleOption changes a handle whose structure keeps values. The zero HandleOption

@@ -6,7 +6,6 @@ import (
 	"math"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/protocol"
@@ -81,12 +80,8 @@ func (v *Revocation) check() error {
 		return fmt.Errorf("%w: hold 0", quorate.ErrInvalid)
 	case v.Grace < graceAsk || v.Grace > MaxGrace.Milliseconds():
 		return fmt.Errorf("%w: a grace that is not within 0 to %v", quorate.ErrInvalid, MaxGrace)
-	case len(v.Reason) > MaxNote:
-		return fmt.Errorf("%w: a reason of %d bytes, at most %d", quorate.ErrTooLarge, len(v.Reason), MaxNote)
-	case !utf8.ValidString(v.Reason):
-		return fmt.Errorf("%w: a reason that is not UTF-8", quorate.ErrInvalid)
 	}
-	return nil
+	return checkText("reason", v.Reason)
 }
 
 // Revoke takes a hold away from the session that has it, or asks for it ([AskOnly]), and

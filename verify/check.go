@@ -127,6 +127,7 @@ var checkers = map[kind]*checker{
 	registers:  &registerChecker,
 	semaphores: &semaphoreChecker,
 	queues:     &queueChecker,
+	locks:      &lockChecker,
 	latches:    &latchChecker,
 	refs:       &refChecker,
 	services:   &serviceChecker,

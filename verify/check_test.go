@@ -300,6 +300,76 @@ func TestSemaphoreModel(t *testing.T) {
 	})
 }
 
+// TestLockModel: also of locks for readers and writers.
+func TestLockModel(t *testing.T) {
+	acquire := func(mode lockMode, grant int) lockInput {
+		return lockInput{op: lockAcquire, mode: mode, grant: grant}
+	}
+	release := func(grant int) lockInput { return lockInput{op: lockRelease, grant: grant} }
+	exchange := func(mode lockMode, former, grant int) lockInput {
+		return lockInput{op: lockExchange, mode: mode, former: former, grant: grant}
+	}
+	add := func(grant int) lockInput { return lockInput{op: lockAdd, grant: grant} }
+	granted := func(token int) lockOutput { return lockOutput{granted: true, token: protocol.Token(token)} }
+	count := func(n int64) lockOutput { return lockOutput{n: n} }
+	done, gone := lockOutput{}, lockOutput{notHeld: true}
+	run(t, locks, []history{
+		{name: "handed over", want: Linearizable, ops: []op{
+			{1, 2, acquire(writes, 1), granted(1)}, {3, 9, acquire(writes, 2), granted(2)}, {4, 8, release(1), done},
+		}},
+		{name: "two hold", want: Illegal, ops: []op{
+			{1, 2, acquire(writes, 1), granted(1)}, {3, 4, acquire(writes, 2), granted(2)}, {5, 6, release(1), done},
+		}},
+		{name: "tokens fall", want: Illegal, ops: []op{
+			{1, 2, acquire(writes, 1), granted(2)}, {3, 4, release(1), done}, {5, 6, acquire(writes, 2), granted(1)},
+		}},
+		{name: "a token comes back", want: Illegal, ops: []op{
+			{1, 2, acquire(writes, 1), granted(2)}, {3, 4, release(1), done}, {5, 6, acquire(writes, 2), granted(2)},
+		}},
+		{name: "refused without reason", want: Illegal, ops: []op{{3, 4, acquire(writes, 1), done}}},
+		{name: "refused because others wait", want: Linearizable, ops: []op{{6, 7, acquire(writes, 1), done}}, lines: []wait{{call: 5, end: 9}}},
+		{name: "taken away", want: Linearizable, ops: []op{
+			{1, 2, acquire(writes, 1), granted(1)}, {5, 0, release(1), nil}, {4, 9, acquire(writes, 2), granted(2)}, {10, 11, add(1), gone},
+		}},
+		{name: "granted before it is taken away", want: Illegal, ops: []op{
+			{1, 2, acquire(writes, 1), granted(1)}, {7, 0, release(1), nil}, {4, 6, acquire(writes, 2), granted(2)},
+		}},
+		{name: "a late write counts", want: Illegal, ops: []op{
+			{1, 2, acquire(writes, 1), granted(1)}, {3, 4, add(1), count(1)}, {5, 6, release(1), done}, {7, 8, add(1), count(2)},
+		}},
+		{name: "a write of unknown outcome counts, or not", want: Linearizable, ops: []op{
+			{1, 2, acquire(writes, 1), granted(1)}, {3, 0, add(1), nil}, {3, 0, add(1), nil}, {4, 5, add(1), count(2)}, {6, 7, release(1), done},
+		}},
+		{name: "a write of the holder is refused", want: Illegal, ops: []op{
+			{1, 2, acquire(writes, 1), granted(1)}, {3, 4, add(1), gone}, {5, 6, release(1), done},
+		}},
+		{name: "readers share", want: Linearizable, ops: []op{
+			{1, 2, acquire(reads, 1), granted(1)}, {3, 4, acquire(reads, 2), granted(1)}, {5, 6, acquire(writes, 3), done},
+		}},
+		{name: "a writer beside a reader", want: Illegal, ops: []op{
+			{1, 2, acquire(reads, 1), granted(1)}, {3, 4, acquire(writes, 2), granted(2)},
+		}},
+		{name: "a reader beside a writer", want: Illegal, ops: []op{
+			{1, 2, acquire(writes, 1), granted(1)}, {3, 4, acquire(reads, 2), granted(2)},
+		}},
+		{name: "downgraded, others read", want: Linearizable, ops: []op{
+			{1, 2, acquire(writes, 1), granted(1)}, {3, 4, exchange(reads, 1, 2), granted(3)}, {5, 6, acquire(reads, 3), granted(3)},
+		}},
+		{name: "downgraded, another writes", want: Illegal, ops: []op{
+			{1, 2, acquire(writes, 1), granted(1)}, {3, 4, exchange(reads, 1, 2), granted(3)}, {5, 6, acquire(writes, 3), granted(4)},
+		}},
+		{name: "upgraded alone", want: Linearizable, ops: []op{
+			{1, 2, acquire(reads, 1), granted(1)}, {3, 4, exchange(writes, 1, 2), granted(2)}, {5, 6, acquire(reads, 3), done},
+		}},
+		{name: "upgraded beside a reader", want: Illegal, ops: []op{
+			{1, 2, acquire(reads, 1), granted(1)}, {1, 2, acquire(reads, 2), granted(1)}, {3, 4, exchange(writes, 1, 3), granted(2)},
+		}},
+		{name: "not upgraded without reason", want: Illegal, ops: []op{
+			{1, 2, acquire(reads, 1), granted(1)}, {3, 4, exchange(writes, 1, 2), done},
+		}},
+	})
+}
+
 func TestQueueModel(t *testing.T) {
 	put := func(v string) queueInput { return queueInput{op: queuePut, value: v} }
 	done := queueOutput{ok: true}

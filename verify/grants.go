@@ -62,3 +62,31 @@ func (g *Grants) Returns(h *structures.Held) {
 	defer g.mu.Unlock()
 	delete(g.held, h)
 }
+
+// Resource is something outside of the grid that a lock protects. It remembers the largest
+// token that has written, and refuses smaller ones. It is safe for concurrent use.
+type Resource struct {
+	mu                sync.Mutex // guards what follows
+	token             protocol.Token
+	accepted, refused int64
+}
+
+// Write reports whether a write with a token is accepted.
+func (r *Resource) Write(token protocol.Token) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if token < r.token {
+		r.refused++
+		return false
+	}
+	r.token = token
+	r.accepted++
+	return true
+}
+
+// Counts returns how many writes were accepted, and how many were refused.
+func (r *Resource) Counts() (accepted, refused int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.accepted, r.refused
+}

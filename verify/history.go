@@ -45,6 +45,7 @@ const (
 	refs
 	services
 	presences
+	locks
 )
 
 // History is what clients of one process did and saw. It is safe for concurrent
@@ -94,13 +95,13 @@ func (h *History) Operations() []Operation {
 	return h.operations()
 }
 
-// operations returns the operations, with the return of the permits of sessions
-// that have ended, and of those that were revoked. h.mu is held.
+// operations returns the operations, with the return of what sessions held that have
+// ended, and of what was revoked. h.mu is held.
 func (h *History) operations() []Operation {
 	ops := append([]Operation(nil), h.ops...)
 	for held := range h.held {
 		if held.Context().Err() != nil {
-			ops = append(ops, held.semaphore.returns(h.since(held), held.grant))
+			ops = append(ops, held.pending(h.since(held)))
 		}
 	}
 	return ops
@@ -110,7 +111,7 @@ func (h *History) operations() []Operation {
 // a session has ended no client can tell, but what was revoked was held until then.
 // h.mu is held.
 func (h *History) since(held *Held) int64 {
-	at, ok := h.revoked[revoked{held.semaphore.object, held.ID()}]
+	at, ok := h.revoked[revoked{held.object, held.ID()}]
 	if cause := context.Cause(held.Context()); !ok || !errors.Is(cause, structures.ErrRevoked) && !errors.Is(cause, structures.ErrReleased) {
 		return held.call
 	}

@@ -8,7 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quorate/quorate/structures"
 	"github.com/quorate/quorate/structures/dcounter"
+	"github.com/quorate/quorate/structures/dlock"
 	"github.com/quorate/quorate/structures/dmap"
 	"github.com/quorate/quorate/structures/dqueue"
 	"github.com/quorate/quorate/structures/dref"
@@ -21,7 +23,7 @@ import (
 func TestRecorders(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
-	grid := structurestest.NewLocal(t, dcounter.Kind(), dmap.Kind(), dsemaphore.Kind(), dqueue.Kind(), dref.Kind())
+	grid := structurestest.NewLocal(t, dcounter.Kind(), dmap.Kind(), dsemaphore.Kind(), dqueue.Kind(), dlock.Kind(), dref.Kind())
 	h := NewHistory()
 	setup := grid.Client()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -54,7 +56,7 @@ func TestRecorders(t *testing.T) {
 	for _, op := range h.Operations() {
 		kinds[op.Object.kind]++
 	}
-	if len(kinds) != 5 {
+	if len(kinds) != 6 {
 		t.Errorf("operations by kind: %v", kinds)
 	}
 }
@@ -66,12 +68,13 @@ func use(ctx context.Context, h *History, client int, c *structurestest.Client, 
 	s := NewSemaphore(h, client, "s", dsemaphore.New(c, "s"))
 	q := NewQueue(h, client, "q", dqueue.New[string](c, "q"))
 	r := NewRef(h, client, "r", dref.New[string](c, "r"))
-	var held []*Held
+	l := NewLock(h, client, "l", dlock.New(c, "{l}lock"), dcounter.New(c, "{l}count"))
+	var held, locked []*Held
 	for i := range 40 {
 		soon, cancel := context.WithTimeout(ctx, time.Duration(random.IntN(3))*time.Millisecond)
 		v := fmt.Sprintf("%s-%d", values, i)
 		key := fmt.Sprint(random.IntN(2))
-		switch random.IntN(21) {
+		switch random.IntN(26) {
 		case 0:
 			_, _ = counter.Add(ctx, random.Int64N(5))
 		case 1:
@@ -128,6 +131,26 @@ func use(ctx context.Context, h *History, client int, c *structurestest.Client, 
 			}
 		case 20:
 			_, _ = r.Delete(ctx)
+		case 21:
+			if got, err := l.Lock(soon); err == nil {
+				locked = append(locked, got)
+			}
+		case 22:
+			if got, ok, err := l.TryLock(ctx); ok && err == nil {
+				locked = append(locked, got)
+			}
+		case 23:
+			if len(locked) > 0 { // also what was released
+				_, _ = l.Add(ctx, locked[random.IntN(len(locked))])
+			}
+		case 24:
+			if len(locked) > 0 {
+				_ = locked[len(locked)-1].Release(ctx)
+			}
+		case 25:
+			if i, err := l.Inspect(ctx); err == nil && len(i.Holders) > 0 {
+				_, _ = l.Revoke(ctx, i.Holders[0].ID, structures.Grace(0))
+			}
 		}
 		cancel()
 	}

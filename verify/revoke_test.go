@@ -51,7 +51,7 @@ func TestRevokedHistory(t *testing.T) {
 			}
 
 			for i := range h.ops {
-				if in := h.ops[i].Input.(semaphoreInput); in.op == semaphoreAcquire && in.grant == next.grant.grant {
+				if in := h.ops[i].Input.(semaphoreInput); in.op == semaphoreAcquire && in.grant == next.release.(semaphoreInput).grant {
 					h.ops[i].Call, h.ops[i].Return = between, between+1
 				}
 			}

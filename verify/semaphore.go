@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 
 	"github.com/anishathalye/porcupine"
 
@@ -91,7 +90,9 @@ func (s *Semaphore) acquired(call, n int64, waits bool, held *structures.Held, e
 	switch {
 	case held != nil:
 		s.record(call, in, semaphoreOutput{granted: true, hold: held.ID(), token: held.Token()}, nil)
-		return s.hold(call, in, held)
+		release := in
+		release.op = semaphoreRelease
+		return s.hold(call, release, semaphoreOutput{}, held)
 	case unknown(err), errors.Is(err, quorate.ErrSessionLost), errors.Is(err, quorate.ErrClosed):
 		// It may hold until its session has ended, unseen.
 		s.history.add(Operation{Client: s.client, Object: s.object, Call: call, Return: Pending, Input: in})
@@ -104,68 +105,15 @@ func (s *Semaphore) acquired(call, n int64, waits bool, held *structures.Held, e
 
 // lost notes that the permits of a grant return by themselves, at any time
 // since call: when exactly the session has ended, no client can tell.
-func (s *Semaphore) lost(call int64, in semaphoreInput) { s.history.add(s.returns(call, in)) }
-
-func (s *Semaphore) returns(call int64, in semaphoreInput) Operation {
+func (s *Semaphore) lost(call int64, in semaphoreInput) {
 	in.op = semaphoreRelease
-	return Operation{Client: s.client, Object: s.object, Call: call, Return: Pending, Input: in}
-}
-
-// Held records what becomes of a grant.
-type Held struct {
-	*structures.Held
-	semaphore *Semaphore
-	call      int64 // of the acquire
-	grant     semaphoreInput
-
-	once sync.Once
-	err  error
-}
-
-// hold keeps a grant in mind until it is released.
-func (s *Semaphore) hold(call int64, in semaphoreInput, held *structures.Held) *Held {
-	h := &Held{Held: held, semaphore: s, call: call, grant: in}
-	s.history.mu.Lock()
-	defer s.history.mu.Unlock()
-	s.history.held[h] = true
-	return h
-}
-
-// Release records structures.Held.Release. The first call counts.
-func (h *Held) Release(ctx context.Context) error {
-	h.once.Do(func() {
-		s := h.semaphore
-		call := s.history.now()
-		h.err = h.Held.Release(ctx)
-		in := h.grant
-		in.op = semaphoreRelease
-		switch {
-		case errors.Is(h.err, structures.ErrNotHeld):
-			return // it has come back before: since when says who has revoked it, perhaps later
-		case h.err != nil:
-			s.lost(h.call, in)
-		default:
-			s.record(call, in, semaphoreOutput{}, nil)
-		}
-		s.history.mu.Lock()
-		defer s.history.mu.Unlock()
-		delete(s.history.held, h)
-	})
-	return h.err
+	s.returns(call, in)
 }
 
 // Revoke records dsemaphore.Semaphore.Revoke: what is revoked may come back at any time
 // from the call on, and not before.
 func (s *Semaphore) Revoke(ctx context.Context, hold protocol.HoldID, opts ...structures.RevokeOption) (existed bool, err error) {
-	call := s.history.now()
-	existed, err = s.semaphore.Revoke(ctx, hold, opts...)
-	switch {
-	case unknown(err):
-		s.history.revoke(s.object, hold, 0)
-	case existed:
-		s.history.revoke(s.object, hold, call)
-	}
-	return existed, err
+	return s.revoke(func() (bool, error) { return s.semaphore.Revoke(ctx, hold, opts...) }, hold)
 }
 
 // Inspect is dsemaphore.Semaphore.Inspect, which is not recorded.

@@ -1,7 +1,6 @@
 // Command quorate is the one binary of the grid: a member (start, dev), the
-// client commands (map, counter, semaphore, queue, ref, txn, status, ls, destroy), a
-// client commands (map, counter, semaphore, queue, txn, session, status, ls, destroy), a
-// demonstration (demo) and a benchmark (bench).
+// client commands (map, counter, semaphore, queue, lock, ref, txn, session, status,
+// ls, destroy), a demonstration (demo) and a benchmark (bench).
 //
 // The command families are in internal/: member, structures, bench, verify and demo;
 // cli is what they share.
@@ -43,6 +42,7 @@ type grammar struct {
 	Counter   structurecmd.CounterCommands   `cmd:"" help:"Read and change counters."`
 	Semaphore structurecmd.SemaphoreCommands `cmd:"" help:"Use semaphores, also around a command."`
 	Queue     structurecmd.QueueCommands     `cmd:"" help:"Put into queues and take from them."`
+	Lock      structurecmd.LockCommands      `cmd:"" help:"Hold a lock, also while a command runs."`
 	Latch     structurecmd.LatchCommands     `cmd:"" help:"Count down to 0, and wait for that."`
 	Ref       structurecmd.RefCommands       `cmd:"" help:"Read and change references, and follow their values."`
 	Service   structurecmd.ServiceCommands   `cmd:"" help:"Register services, find them, and take them out of use."`
@@ -61,7 +61,7 @@ type grammar struct {
 	DemoWorker    demo.DemoWorkerCommand `cmd:"" hidden:"" help:"A worker process of the demo."`
 }
 
-const description = `A distributed in-memory data grid: maps, counters, semaphores, queues and references, all linearizable.
+const description = `A distributed in-memory data grid: maps, counters, semaphores, queues, locks and references, all linearizable.
 
   quorate demo                                  see it at work
   quorate dev                                   a grid of three members in one process

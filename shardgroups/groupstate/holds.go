@@ -31,7 +31,7 @@ import (
 
 // revoke takes a hold away, or asks for it.
 func (t *tx) revoke(k *structures.Kind, v *structures.Revocation) structures.Result {
-	key := structures.HoldKey(v.Hold)
+	key := structures.HoldKey(mutantRevoked(t, v.Hold))
 	row, ok := t.Get(key)
 	var h structures.Hold
 	if !ok || h.Read(row.Value) != nil {

@@ -178,3 +178,16 @@ func mutantNextDue(next protocol.LogTime) protocol.LogTime {
 	}
 	return next
 }
+
+// mutantRevoked revokes the first hold that there is.
+func mutantRevoked(t *tx, id protocol.HoldID) protocol.HoldID {
+	if mutants.On(mutants.RevokeAny) {
+		t.Ascend(structures.HoldKey(0), func(key []byte, _ structures.Row) bool {
+			if first, ok := structures.HoldOf(key); ok {
+				id = first
+			}
+			return false
+		})
+	}
+	return id
+}

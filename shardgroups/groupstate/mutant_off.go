@@ -42,3 +42,5 @@ func plantRecordsLost(*partition) {}
 func plantTurnForgotten(*State) {}
 
 func mutantNextDue(next protocol.LogTime) protocol.LogTime { return next }
+
+func mutantRevoked(_ *tx, id protocol.HoldID) protocol.HoldID { return id }

@@ -175,13 +175,7 @@ func (c *Client) Lease() context.Context {
 func (c *Client) Local() *Local { return c.local }
 
 // End ends the client's session: first its leases, then what it holds.
-func (c *Client) End() {
-	c.mu.Lock()
-	session, lose := c.session, c.lose
-	c.mu.Unlock()
-	lose(quorate.ErrSessionLost)
-	c.local.end(session)
-}
+func (c *Client) End() { c.local.End(c) }
 
 // Renew opens another session of the client, as a client does by itself when it has given
 // its session up: the leases of that end, if they have not. It returns what ends the old
@@ -201,12 +195,25 @@ func (c *Client) Renew() (endOld func()) {
 	return func() { l.end(old) }
 }
 
-// end ends a session.
-func (l *Local) end(session protocol.SessionID) {
+// End ends the sessions of clients in one entry, as Client.End does.
+func (l *Local) End(clients ...*Client) {
+	var ids []protocol.SessionID
+	for _, c := range clients {
+		c.mu.Lock()
+		id, lose := c.session, c.lose
+		c.mu.Unlock()
+		lose(quorate.ErrSessionLost)
+		ids = append(ids, id)
+	}
+	l.end(ids...)
+}
+
+// end ends sessions.
+func (l *Local) end(ids ...protocol.SessionID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.apply(func(b *groupstate.Builder) { b.Ends(l.ended, []protocol.SessionID{session}) })
-	l.ended++
+	l.apply(func(b *groupstate.Builder) { b.Ends(l.ended, ids) })
+	l.ended += uint64(len(ids))
 }
 
 // Partition implements structures.Invoker.

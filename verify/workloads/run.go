@@ -138,6 +138,7 @@ func (r *Run) all() []worker {
 	sums, elements, written, owned := r.newSums(), r.newElements(), r.newWritten(), r.newOwned()
 	permits, transfers, rosters := r.newPermits(), r.newTransfers(), r.newRosters()
 	nears := r.newNear()
+	exclusive := r.newExclusive()
 	var all []worker
 	for i, c := range r.cfg.Clients {
 		all = append(all,
@@ -146,6 +147,7 @@ func (r *Run) all() []worker {
 			owned.writer(i, c), owned.reader(i, c), r.lives(i, c), permits.worker(c), transfers.worker(i, c), r.writeWatched(i, c),
 			r.references(i, c),
 			rosters.services(i, c), rosters.groups(i, c), rosters.watches(c), rosters.present(i, c),
+			r.locks(i, c), exclusive.worker(c),
 		)
 		all = append(all, r.latches(i, c))
 		all = append(all, nears.worker(i, c))

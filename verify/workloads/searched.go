@@ -10,6 +10,7 @@ import (
 	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/client"
 	"github.com/quorate/quorate/structures/dcounter"
+	"github.com/quorate/quorate/structures/dlock"
 	"github.com/quorate/quorate/structures/dmap"
 	"github.com/quorate/quorate/structures/dpresence"
 	"github.com/quorate/quorate/structures/dqueue"
@@ -238,6 +239,10 @@ func (r *Run) clean(e *epoch, settled bool) {
 	}
 	for i := range epochSemaphores {
 		_ = dsemaphore.New(c, fmt.Sprint(e.prefix, "semaphore-", i)).Destroy(ctx)
+	}
+	for i := range epochLocks {
+		_ = dlock.New(c, lockTag(e, i)+"lock").Destroy(ctx)
+		_ = dcounter.New(c, lockTag(e, i)+"count").Destroy(ctx)
 	}
 	for i := range epochQueues {
 		_ = dqueue.New[string](c, fmt.Sprint(e.prefix, "queue-", i)).Destroy(ctx)

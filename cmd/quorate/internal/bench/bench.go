@@ -26,11 +26,11 @@ type BenchCommands struct {
 
 type benchRun struct {
 	cli.Connection
-	Workload  string        `help:"What to do: ${enum}." enum:"a,b,c,f,put,counter,queue,semaphore,txn" default:"a" placeholder:"W"`
+	Workload  string        `help:"What to do: ${enum}." enum:"a,b,c,f,put,counter,queue,semaphore,lock,txn" default:"a" placeholder:"W"`
 	InFlight  int           `help:"Operations in flight." default:"64" placeholder:"N"`
 	Duration  time.Duration `help:"How long to measure." default:"10s" placeholder:"D"`
 	Warmup    time.Duration `help:"How long to run before that." default:"3s" placeholder:"D"`
-	Keys      int           `help:"Keys of the map (10000), or counters, queues or semaphores (16)." placeholder:"N"`
+	Keys      int           `help:"Keys of the map (10000), or counters, queues, semaphores or locks (16)." placeholder:"N"`
 	ValueSize int           `help:"Bytes of a value." default:"100" placeholder:"B"`
 	Rate      float64       `help:"Start R operations a second, whatever the grid does, and count latency from when they were due." placeholder:"R"`
 	Dist      string        `help:"How keys are chosen: ${enum}." enum:"zipfian,uniform" default:"zipfian" placeholder:"DIST"`
@@ -42,7 +42,7 @@ type benchRun struct {
 
 // Help is the long help of the command.
 func (benchRun) Help() string {
-	return `Workloads: a 50 % put, 50 % get; b 5 % put; c gets only; f 50 % read-modify-write, 50 % get; put; counter: add; queue: put and take; semaphore: acquire and release; txn: three puts in a transaction.
+	return `Workloads: a 50 % put, 50 % get; b 5 % put; c gets only; f 50 % read-modify-write, 50 % get; put; counter: add; queue: put and take; semaphore: acquire and release; lock: lock and unlock, of one lock with --keys 1; txn: three puts in a transaction.
 
   quorate bench --dev
   quorate bench --workload b --in-flight 256 --keys 1000000 -o json

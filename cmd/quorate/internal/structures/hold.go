@@ -26,6 +26,14 @@ type holding struct {
 	Command   []string       `arg:"" optional:"" name:"command" help:"COMMAND to run, after --."`
 }
 
+// holdingHelp is the long help of a command with the flags of holding, that holds what is
+// named so.
+func holdingHelp(what string) string {
+	return `COMMAND runs while ` + what + ` is held. It sees the fencing token in QUORATE_TOKEN and the name in QUORATE_NAME; it is a process group of its own, which gets the signals that quorate gets. Exit status: that of COMMAND, 128 and the number for a signal; 124 if it was not granted within --wait; 125 if it was lost or could not be had; 126 or 127 if COMMAND cannot be run or found.
+
+It is lost when the grid has not heard from us for --ttl, or when somebody takes it away. Before anyone else can be granted it COMMAND and what it has started get SIGTERM, after --kill-after SIGKILL, and the shell runs --on-lost. Without COMMAND the token is printed and it is held until SIGINT, SIGTERM or SIGHUP.`
+}
+
 const (
 	shortestTTL, longestTTL = 2 * time.Second, time.Hour // of a session
 	defaultKillAfter        = 5 * time.Second
