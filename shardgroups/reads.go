@@ -195,6 +195,14 @@ func (s watchSource) Leader() protocol.MemberID {
 	return s.g.host.memberOf(s.g.id, l.Replica)
 }
 
+func (s watchSource) Began() protocol.Version {
+	listed, ok := s.g.host.system.View().Group(s.g.id)
+	if !ok {
+		return 0
+	}
+	return protocol.Version(uint64(listed.Generation)<<48 | uint64(listed.Revision))
+}
+
 func (s watchSource) Confirm(done func(protocol.Code)) {
 	s.g.Submit(&Request{
 		Request: protocol.Request{Flags: protocol.FlagRead, Kind: protocol.KindControl, Op: protocol.OpWatch},

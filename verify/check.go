@@ -123,15 +123,16 @@ type checker struct {
 
 // checkers by kind of object.
 var checkers = map[kind]*checker{
-	counters:   &counterChecker,
-	registers:  &registerChecker,
-	semaphores: &semaphoreChecker,
-	queues:     &queueChecker,
-	locks:      &lockChecker,
-	latches:    &latchChecker,
-	refs:       &refChecker,
-	services:   &serviceChecker,
-	presences:  &presenceChecker,
+	counters:     &counterChecker,
+	registers:    &registerChecker,
+	semaphores:   &semaphoreChecker,
+	queues:       &queueChecker,
+	locks:        &lockChecker,
+	latches:      &latchChecker,
+	refs:         &refChecker,
+	services:     &serviceChecker,
+	presences:    &presenceChecker,
+	transactions: &txnChecker,
 }
 
 // String names the object.

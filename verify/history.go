@@ -41,6 +41,7 @@ const (
 	registers
 	semaphores
 	queues
+	transactions
 	latches
 	refs
 	services

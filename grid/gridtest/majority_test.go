@@ -62,13 +62,19 @@ func victims(t *testing.T, c *gridtest.Cluster) (a, b int, lost uint64) {
 // the first table says.
 func groupOf(t *testing.T, name string) uint64 {
 	t.Helper()
+	return uint64(firstTable(t).Partitions[partition.Of(partition.DefaultPartitions, name, nil)])
+}
+
+// firstTable returns the first table of a grid of five.
+func firstTable(t *testing.T) *partition.Table {
+	t.Helper()
 	table, err := partition.PlanGroups(partition.First{
 		Partitions: partition.DefaultPartitions, Groups: 3, Replicas: 3, Members: []protocol.MemberID{1, 2, 3, 4, 5}, NextReplica: 1,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return uint64(table.Partitions[partition.Of(partition.DefaultPartitions, name, nil)])
+	return table
 }
 
 // TestMemory_MajorityLost takes the memory of two of five members, which hold a

@@ -19,6 +19,9 @@ type Source interface {
 	Term() uint64
 	// Leader returns who leads, 0 if that is not known.
 	Leader() protocol.MemberID
+	// Began returns the version at which the group has begun. What is below it was lost with
+	// the group of before: in memory the generation alone does not say so.
+	Began() protocol.Version
 	// Confirm calls done, with CodeOK once a majority has confirmed, after Confirm was
 	// called, that the replica leads, and it has applied what was committed by then. done
 	// must not block.

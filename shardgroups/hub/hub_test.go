@@ -56,6 +56,7 @@ type replica struct {
 	confirms []func(protocol.Code) // held
 	hold     bool
 	seq      uint64
+	began    protocol.Version
 }
 
 func newReplica(t *testing.T, own groupstate.Ownership) *replica {
@@ -117,6 +118,8 @@ func (r *replica) Term() uint64 {
 }
 
 func (r *replica) Leader() protocol.MemberID { return 9 }
+
+func (r *replica) Began() protocol.Version { return r.began }
 
 func (r *replica) Confirm(done func(protocol.Code)) {
 	r.mu.Lock()
@@ -286,6 +289,17 @@ func TestWatch_Gaps(t *testing.T) {
 			r.hub.End(s, 1)
 		})
 	}
+}
+
+// A group in memory that has lost its data begins anew in the same generation, at a later
+// moment: what is below that was lost, not dropped.
+func TestWatch_LostInMemory(t *testing.T) {
+	r := newReplica(t, groupstate.Ownership{Revision: 1000})
+	r.began = r.version()
+	r.put("a")
+	r.watch(protocol.Watch{Parts: parts(protocol.WatchPart{Version: r.began - 1})}).gets("reply 0", "note 4 2")
+	r.watch(protocol.Watch{Parts: parts(protocol.WatchPart{Version: r.began})}).gets("reply 0", "put a")
+	r.watch(protocol.Watch{Parts: parts(protocol.WatchPart{Start: protocol.WatchCurrent})}).gets("reply 0", "listed a", "note 3 0")
 }
 
 // With one key there is no gap while its row has not changed, however much is gone.

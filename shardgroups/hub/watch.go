@@ -158,13 +158,15 @@ func (h *loop) add(w *watch, spec *protocol.Watch, code protocol.Code) {
 	h.join(w, w.filter)
 	w.told = h.pass
 	w.sink.Reply(protocol.Reply{ID: w.id, Body: protocol.AppendPositions(nil, begins)})
+	began := h.hub.source.Began()
 	for i := range spec.Parts {
-		h.begin(w, &spec.Parts[i], currents[i])
+		h.begin(w, &spec.Parts[i], began, currents[i])
 	}
 }
 
-// begin begins to serve a partition of a watch, whose version is given.
-func (h *loop) begin(w *watch, p *protocol.WatchPart, current protocol.Version) {
+// begin begins to serve a partition of a watch. The version at which it began, and its
+// present one, are given.
+func (h *loop) begin(w *watch, p *protocol.WatchPart, began, current protocol.Version) {
 	id := p.Partition
 	for int(id) >= len(h.tracked) {
 		h.tracked = append(h.tracked, tracked{})
@@ -196,7 +198,7 @@ func (h *loop) begin(w *watch, p *protocol.WatchPart, current protocol.Version) 
 	w.behind[id] = part
 	h.hub.stats.behind.Add(1)
 	switch positioned := !part.listing || part.listed != nil; { // WATCH-5
-	case positioned && generation(part.at.Version) < generation(current) && !mutants.On(mutants.LostUnnoticed):
+	case positioned && (part.at.Version < began || generation(part.at.Version) < generation(current)) && !mutants.On(mutants.LostUnnoticed):
 		h.gap(part, protocol.GapDataLost, current)
 	case positioned && part.at.Version > current: // WATCH-4
 		h.gap(part, protocol.GapOtherHistory, current)

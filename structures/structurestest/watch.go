@@ -103,6 +103,8 @@ func (l *localSource) Term() uint64 { return 1 }
 
 func (l *localSource) Leader() protocol.MemberID { return 0 }
 
+func (l *localSource) Began() protocol.Version { return 0 }
+
 func (l *localSource) Confirm(done func(protocol.Code)) { done(protocol.CodeOK) }
 
 // localWatch is a registration as a hub sees it.

@@ -224,6 +224,44 @@ func (r *Run) takes(id int, c *client.Client) worker {
 	}
 }
 
+// transactions carries transactions out over a few keys of a map, a counter and a queue.
+func (r *Run) transactions(id int, c *client.Client) worker {
+	return func(ctx context.Context, e *epoch, rng *rand.Rand) {
+		t := verify.NewTxn(e.history, id, txnTag(e), c)
+		key := func() string { return fmt.Sprint("k", rng.IntN(2)) }
+		if rng.IntN(4) == 0 {
+			_ = r.seen(t.Get(ctx, key()))
+			return
+		}
+		condition := func() verify.TxnStep {
+			return [...]verify.TxnStep{{Op: verify.TxnIfAbsent, Key: key()}, {Op: verify.TxnIfAtLeast, N: rng.Int64N(10)}, {Op: verify.TxnIfEmpty}}[rng.IntN(3)]
+		}
+		steps := func() (all []verify.TxnStep) {
+			for range 1 + rng.IntN(4) {
+				all = append(all, [...]verify.TxnStep{
+					{Op: verify.TxnGet, Key: key()},
+					{Op: verify.TxnPut, Key: key(), Value: fmt.Sprint(id, "-", rng.Uint32())},
+					{Op: verify.TxnRemove, Key: key()},
+					{Op: verify.TxnCount},
+					{Op: verify.TxnAdd, N: rng.Int64N(7) - 3},
+					{Op: verify.TxnOffer, Value: fmt.Sprint(rng.Uint32())},
+					{Op: verify.TxnPoll},
+					{Op: verify.TxnPoll},
+					{Op: verify.TxnLen},
+				}[rng.IntN(9)])
+			}
+			if rng.IntN(12) == 0 {
+				all = append(all, verify.TxnStep{Op: verify.TxnRefuse})
+			}
+			return all
+		}
+		_ = r.seen(t.Commit(ctx, verify.TxnPlan{If: []verify.TxnStep{condition()}, Then: steps(), Else: steps()}))
+	}
+}
+
+// txnTag is what the names of the structures of an epoch's transactions begin with.
+func txnTag(e *epoch) string { return "{" + e.prefix + "txn}" }
+
 // clean destroys the objects of an epoch that was decided, and, if its watches have
 // settled, what they watched.
 func (r *Run) clean(e *epoch, settled bool) {
@@ -234,6 +272,9 @@ func (r *Run) clean(e *epoch, settled bool) {
 		e.watched.clean(ctx)
 	}
 	_ = dmap.New[string, string](c, e.prefix+"map").Destroy(ctx)
+	_ = dmap.New[string, string](c, txnTag(e)+"map").Destroy(ctx)
+	_ = dcounter.New(c, txnTag(e)+"counter").Destroy(ctx)
+	_ = dqueue.New[string](c, txnTag(e)+"queue").Destroy(ctx)
 	for i := range epochCounters {
 		_ = dcounter.New(c, fmt.Sprint(e.prefix, "counter-", i)).Destroy(ctx)
 	}
