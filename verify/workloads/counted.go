@@ -33,7 +33,7 @@ type sum struct {
 
 const sumCounters = 8
 
-func (r *Run) newSums() *sums {
+func newSums(r *Run) *sums {
 	s := &sums{run: r, name: r.cfg.Name + "-sum-"}
 	for range sumCounters {
 		s.each = append(s.each, &sum{returned: map[int64]bool{}})
@@ -104,7 +104,7 @@ const (
 	manyElements   = 20  // of a PutAll and of a TakeN at most
 )
 
-func (r *Run) newElements() *elements {
+func newElements(r *Run) *elements {
 	e := &elements{run: r, name: r.cfg.Name + "-elements-", size: make([]atomic.Int64, elementQueues)}
 	for range elementQueues {
 		e.each = append(e.each, &verify.Elements{})

@@ -93,7 +93,7 @@ type exclusive struct {
 
 const exclusiveLocks = 3
 
-func (r *Run) newExclusive() *exclusive {
+func newExclusive(r *Run) *exclusive {
 	x := &exclusive{run: r, name: r.cfg.Name + "-exclusive-"}
 	for range exclusiveLocks {
 		x.each, x.resource = append(x.each, verify.NewGrants(1)), append(x.resource, new(verify.Resource))

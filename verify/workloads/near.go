@@ -25,7 +25,7 @@ const (
 	nearPause = 5 * time.Millisecond
 )
 
-func (r *Run) newNear() *near {
+func newNear(r *Run) *near {
 	n := &near{run: r, keys: make([]verify.Stale, nearKeys*len(r.cfg.Clients))}
 	for i := range n.keys {
 		n.keys[i].MaxStale = nearStale

@@ -26,7 +26,7 @@ const (
 	permitCount      = 4
 )
 
-func (r *Run) newPermits() *permits {
+func newPermits(r *Run) *permits {
 	p := &permits{run: r, name: r.cfg.Name + "-permits-"}
 	for range permitSemaphores {
 		p.each = append(p.each, verify.NewGrants(permitCount))

@@ -30,7 +30,7 @@ type rosters struct {
 
 var rosterIDs = []string{"a", "b", "c"}
 
-func (r *Run) newRosters() *rosters {
+func newRosters(r *Run) *rosters {
 	return &rosters{run: r, name: r.cfg.Name + "-present"}
 }
 

@@ -135,10 +135,10 @@ type worker func(ctx context.Context, e *epoch, rng *rand.Rand)
 // all returns the workers of all clients: one line for each structure, and for
 // each way of counting.
 func (r *Run) all() []worker {
-	sums, elements, written, owned := r.newSums(), r.newElements(), r.newWritten(), r.newOwned()
-	permits, transfers, rosters := r.newPermits(), r.newTransfers(), r.newRosters()
-	nears := r.newNear()
-	exclusive := r.newExclusive()
+	sums, elements, written, owned := newSums(r), newElements(r), newWritten(r), newOwned(r)
+	permits, transfers, rosters := newPermits(r), newTransfers(r), newRosters(r)
+	nears := newNear(r)
+	exclusive := newExclusive(r)
 	var all []worker
 	for i, c := range r.cfg.Clients {
 		all = append(all,

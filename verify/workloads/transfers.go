@@ -36,7 +36,7 @@ const (
 	mostTransfers = 50_000
 )
 
-func (r *Run) newTransfers() *transfers {
+func newTransfers(r *Run) *transfers {
 	t := &transfers{run: r, tag: "{" + r.cfg.Name + "-bank}"}
 	t.all = verify.Transfers{Start: startBalance, Acknowledged: map[string]bool{}, Unknown: map[string]bool{}}
 	r.atEnd("transfers", t.check)

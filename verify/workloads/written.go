@@ -35,7 +35,7 @@ const (
 	readBatch   = 500
 )
 
-func (r *Run) newWritten() *written {
+func newWritten(r *Run) *written {
 	w := &written{run: r, m: r.cfg.Name + "-written", expected: verify.Entries{}}
 	r.atEnd("acknowledged entries", w.check)
 	return w
@@ -119,7 +119,7 @@ type single struct {
 
 const ownedKeys = 64 // of a client
 
-func (r *Run) newOwned() *owned {
+func newOwned(r *Run) *owned {
 	o := &owned{run: r, m: r.cfg.Name + "-owned", each: make([]atomic.Pointer[single], ownedKeys*len(r.cfg.Clients))}
 	for i := range o.each {
 		o.each[i].Store(&single{key: fmt.Sprint(i)})
