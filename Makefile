@@ -62,7 +62,7 @@ bench: ## measure the grid against bare dragonboat, in the same run
 
 .PHONY: bench-peers
 bench-peers: ## measure the grid beside etcd, in the same run; a module of its own in bench/compare
-	cd bench/compare && go vet . && go test . && go run .
+	cd bench/compare && go vet . && go test . && go run . -measure load,watch,events,lock,handover,takeover
 
 .PHONY: soak
 soak: ## torture a grid of processes for T in each durability (T=1h)

@@ -8,10 +8,10 @@ import (
 	"testing"
 )
 
-// TestMain lets the tests' own binary be a member of etcd.
+// TestMain lets the tests' own binary be a member of etcd, or hold a lock.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == etcdMember {
-		if err := runEtcdMember(os.Args[2:]); err != nil {
+	if part := processPart(os.Args[1:]); part != nil {
+		if err := part(os.Args[2:]); err != nil {
 			os.Exit(1)
 		}
 		return
@@ -22,30 +22,33 @@ func TestMain(m *testing.M) {
 // TestCompare measures both systems for a moment, on real processes.
 func TestCompare(t *testing.T) {
 	var out bytes.Buffer
-	err := compare(t.Context(), strings.Fields("-rounds 1 -duration 300ms -in-flight 8 -keys 100 -json"), &out)
+	err := compare(t.Context(), strings.Fields("-rounds 1 -duration 300ms -in-flight 8 -keys 100 -watchers 3 -sessions 2 -locks 2 -ttl 2s -json -measure "+strings.Join(measures, ",")), &out)
 	if err != nil {
 		t.Fatal(err)
 	}
 	seen := map[string]bool{}
 	for d := json.NewDecoder(&out); d.More(); {
 		var line struct {
-			System string `json:"system"`
+			System   string `json:"system"`
+			Measured string `json:"measured"`
 			figures
 		}
 		if err := d.Decode(&line); err != nil {
 			t.Fatal(err)
 		}
-		if seen[line.System] = true; line.PerSecond <= 0 || line.Errors > 0 || line.P50 <= 0 || line.P99 < line.P50 {
+		seen[line.System+" "+line.Measured] = true
+		timed := !strings.HasPrefix(line.Measured, "events")
+		if line.PerSecond <= 0 || line.Errors > 0 || timed && line.P50 <= 0 || line.P99 < line.P50 {
 			t.Errorf("%+v", line)
 		}
 	}
-	if len(seen) != 2 {
+	if len(seen) != 2*len(measures) {
 		t.Errorf("measured: %v", seen)
 	}
 }
 
 func TestParse(t *testing.T) {
-	for _, bad := range []string{"-systems zoo", "-in-flight 0", "-puts 101", "-in-flight x", "-rounds 0", "-duration 0s", "more"} {
+	for _, bad := range []string{"-systems zoo", "-in-flight 0", "-puts 101", "-in-flight x", "-rounds 0", "-duration 0s", "more", "-measure speed", "-ttl 1500ms", "-watchers 0"} {
 		if _, err := parse(strings.Fields(bad)); err == nil {
 			t.Errorf("%s is taken", bad)
 		}

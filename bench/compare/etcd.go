@@ -7,10 +7,12 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/client/v3/concurrency"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
 )
@@ -47,39 +49,64 @@ func (e *etcd) start(ctx context.Context, dir string) error {
 			return err
 		}
 	}
-	return await(ctx, "etcd does not serve", func(ctx context.Context) error {
-		c, err := e.open(ctx)
-		if err != nil {
-			return err
-		}
-		defer c.close()
-		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-		defer cancel()
-		return c.put(ctx, "ready", nil)
-	})
+	return await(ctx, "etcd does not serve", func(ctx context.Context) error { return served(ctx, e) })
 }
 
-func (e *etcd) open(ctx context.Context) (conn, error) {
+func (e *etcd) addresses() []string { return e.clients }
+
+func (e *etcd) open(ctx context.Context, ttl time.Duration) (conn, error) {
 	c, err := clientv3.New(clientv3.Config{Endpoints: e.clients, Context: ctx, DialTimeout: 5 * time.Second, Logger: zap.NewNop()})
 	if err != nil {
 		return nil, err
 	}
-	return etcdConn{c}, nil
+	return &etcdConn{c: c, session: sync.OnceValues(func() (*concurrency.Session, error) {
+		return concurrency.NewSession(c, concurrency.WithTTL(int(ttl.Seconds())))
+	})}, nil
 }
 
-type etcdConn struct{ c *clientv3.Client }
+type etcdConn struct {
+	c       *clientv3.Client
+	session func() (*concurrency.Session, error)
+}
 
-func (c etcdConn) put(ctx context.Context, key string, value []byte) error {
+func (c *etcdConn) put(ctx context.Context, key string, value []byte) error {
 	_, err := c.c.Put(ctx, key, string(value))
 	return err
 }
 
-func (c etcdConn) get(ctx context.Context, key string) error {
+func (c *etcdConn) get(ctx context.Context, key string) error {
 	_, err := c.c.Get(ctx, key)
 	return err
 }
 
-func (c etcdConn) close() { _ = c.c.Close() }
+func (c *etcdConn) watch(ctx context.Context, key string, ready func(), event func([]byte)) error {
+	for r := range c.c.Watch(ctx, key, clientv3.WithCreatedNotify()) {
+		if err := r.Err(); err != nil {
+			return err
+		}
+		if r.Created {
+			ready()
+		}
+		for _, e := range r.Events {
+			event(e.Kv.Value)
+		}
+	}
+	return ctx.Err()
+}
+
+func (c *etcdConn) lock(ctx context.Context, name string) (func(context.Context) error, error) {
+	s, err := c.session()
+	if err != nil {
+		return nil, err
+	}
+	m := concurrency.NewMutex(s, name)
+	if err := m.Lock(ctx); err != nil {
+		return nil, err
+	}
+	return m.Unlock, nil
+}
+
+func (c *etcdConn) close() { _ = c.c.Close() }
 
 // runEtcdMember is what a member's process does until it is ended.
 func runEtcdMember(args []string) error {

@@ -16,6 +16,7 @@ type load struct {
 	puts             int // of a hundred operations; the others are gets
 	keys, valueSize  int
 	warmup, duration time.Duration
+	ttl              time.Duration // of sessions
 	seed             uint64
 }
 
@@ -26,6 +27,23 @@ type figures struct {
 	P99       time.Duration `json:"p99_ns"`
 	Errors    int           `json:"errors"`
 	First     string        `json:"first_error,omitempty"`
+	Puts      float64       `json:"puts_per_sec,omitempty"` // while events were counted
+}
+
+// fail counts an error; nil is none.
+func (f *figures) fail(err error) {
+	if err == nil {
+		return
+	}
+	if f.Errors++; f.First == "" {
+		f.First = err.Error()
+	}
+}
+
+// take takes over what was measured in a time.
+func (f *figures) take(times *hdrhistogram.Histogram, in time.Duration) {
+	f.PerSecond = float64(times.TotalCount()) / in.Seconds()
+	f.P50, f.P99 = time.Duration(times.ValueAtQuantile(50)), time.Duration(times.ValueAtQuantile(99))
 }
 
 func key(i int) string { return fmt.Sprintf("user%06d", i) }
@@ -73,7 +91,7 @@ func (l load) run(ctx context.Context, clients []conn) figures {
 			c, random := clients[w%len(clients)], rand.New(rand.NewPCG(l.seed, uint64(w)))
 			value := make([]byte, l.valueSize)
 			mine := hdrhistogram.New(1, int64(time.Minute), 3)
-			failed, first := 0, ""
+			var failed figures
 			for begun := time.Now(); begun.Before(to) && ctx.Err() == nil; {
 				k := key(random.IntN(l.keys))
 				var err error
@@ -86,9 +104,7 @@ func (l load) run(ctx context.Context, clients []conn) figures {
 				switch {
 				case begun.Before(from):
 				case err != nil:
-					if failed++; first == "" {
-						first = err.Error()
-					}
+					failed.fail(err)
 				default:
 					_ = mine.RecordValue(min(int64(now.Sub(begun)), int64(time.Minute)))
 				}
@@ -97,13 +113,12 @@ func (l load) run(ctx context.Context, clients []conn) figures {
 			mu.Lock()
 			defer mu.Unlock()
 			total.Merge(mine)
-			if all.Errors += failed; all.First == "" {
-				all.First = first
+			if all.Errors += failed.Errors; all.First == "" {
+				all.First = failed.First
 			}
 		})
 	}
 	workers.Wait()
-	all.PerSecond = float64(total.TotalCount()) / l.duration.Seconds()
-	all.P50, all.P99 = time.Duration(total.ValueAtQuantile(50)), time.Duration(total.ValueAtQuantile(99))
+	all.take(total, l.duration)
 	return all
 }

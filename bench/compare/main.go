@@ -22,8 +22,8 @@ import (
 
 func main() {
 	var err error
-	if len(os.Args) > 1 && os.Args[1] == etcdMember {
-		err = runEtcdMember(os.Args[2:])
+	if part := processPart(os.Args[1:]); part != nil {
+		err = part(os.Args[2:])
 	} else {
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 		err = compare(ctx, os.Args[1:], os.Stdout)
@@ -33,6 +33,15 @@ func main() {
 		fmt.Fprintln(os.Stderr, "compare:", err)
 		os.Exit(1)
 	}
+}
+
+// processPart returns what a process does that this command starts; nil: it is the one
+// that a user has started.
+func processPart(args []string) func([]string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return map[string]func([]string) error{etcdMember: runEtcdMember, holder: runHolder}[args[0]]
 }
 
 // freeAddresses returns addresses of loopback where nobody listens.
@@ -51,26 +60,31 @@ func freeAddresses(n int) ([]string, error) {
 
 // options are the flags.
 type options struct {
-	systems  []string
-	inFlight []int
-	puts     []int
-	rounds   int
-	clients  int
-	load     load
-	json     bool
+	systems, measure                             []string
+	inFlight, puts, watchers, sessions, lockedOf []int
+	rounds, clients                              int
+	load                                         load
+	json                                         bool
 }
+
+const defaultTTL = 10 * time.Second
 
 func parse(args []string) (options, error) {
 	o := options{load: load{warmup: time.Second}}
 	set := flag.NewFlagSet("compare", flag.ContinueOnError)
 	names := set.String("systems", "quorate,etcd", "systems to measure: "+strings.Join(slices.Sorted(maps.Keys(systems)), ", "))
-	inFlight := set.String("in-flight", "1,64,256", "operations in flight, a run each")
-	puts := set.String("puts", "50", "how many of a hundred operations are puts, a run each")
+	measure := set.String("measure", "load", "what to measure: "+strings.Join(measures, ", "))
+	inFlight := set.String("in-flight", "1,64,256", "load: operations in flight, a run each")
+	puts := set.String("puts", "50", "load: how many of a hundred operations are puts, a run each")
+	watchers := set.String("watchers", "1,100,10000", "watch, events: watchers of one key, a run each")
+	sessions := set.String("sessions", "1,8,64", "lock, handover: clients with a session each, a run each")
+	lockedOf := set.String("locks", "1,1000", "lock: locks to choose from, a run each")
 	set.IntVar(&o.rounds, "rounds", 5, "how often each run is repeated; the systems take turns")
-	set.IntVar(&o.clients, "clients", 4, "clients, each with connections of its own")
-	set.IntVar(&o.load.keys, "keys", 10_000, "keys")
+	set.IntVar(&o.clients, "clients", 4, "load, watch, events: clients, each with connections of its own")
+	set.IntVar(&o.load.keys, "keys", 10_000, "load: keys")
 	set.IntVar(&o.load.valueSize, "value-size", 100, "bytes of a value")
 	set.DurationVar(&o.load.duration, "duration", 5*time.Second, "how long each run measures, after a second of warm-up")
+	set.DurationVar(&o.load.ttl, "ttl", defaultTTL, "TTL of sessions, in whole seconds")
 	set.Uint64Var(&o.load.seed, "seed", 1, "seed of the random choices")
 	set.BoolVar(&o.json, "json", false, "print one object a run")
 	if err := set.Parse(args); err != nil {
@@ -79,21 +93,38 @@ func parse(args []string) (options, error) {
 	if set.NArg() > 0 {
 		return o, fmt.Errorf("there are no arguments, only flags: %q", set.Args())
 	}
-	for name := range strings.SplitSeq(*names, ",") {
+	o.systems, o.measure = strings.Split(*names, ","), strings.Split(*measure, ",")
+	for _, name := range o.systems {
 		if systems[name] == nil {
 			return o, fmt.Errorf("there is no system %q", name)
 		}
-		o.systems = append(o.systems, name)
 	}
-	var err error
-	if o.inFlight, err = numbers("in-flight", *inFlight, 1, 1<<16); err != nil {
-		return o, err
+	for _, name := range o.measure {
+		if !slices.Contains(measures, name) {
+			return o, fmt.Errorf("%q cannot be measured, but %s", name, strings.Join(measures, ", "))
+		}
 	}
-	if o.puts, err = numbers("puts", *puts, 0, 100); err != nil {
-		return o, err
+	for _, list := range []struct {
+		of          *[]int
+		flag, text  string
+		least, most int
+	}{
+		{&o.inFlight, "in-flight", *inFlight, 1, 1 << 16},
+		{&o.puts, "puts", *puts, 0, 100},
+		{&o.watchers, "watchers", *watchers, 1, 1 << 17},
+		{&o.sessions, "sessions", *sessions, 1, 1 << 10},
+		{&o.lockedOf, "locks", *lockedOf, 1, 1 << 30},
+	} {
+		var err error
+		if *list.of, err = numbers(list.flag, list.text, list.least, list.most); err != nil {
+			return o, err
+		}
 	}
 	if o.rounds < 1 || o.clients < 1 || o.load.keys < 1 || o.load.valueSize < 0 || o.load.duration <= 0 {
 		return o, errors.New("rounds, clients, keys and duration must be positive")
+	}
+	if o.load.ttl < time.Second || o.load.ttl%time.Second != 0 {
+		return o, errors.New("the TTL must be whole seconds, since it is with etcd")
 	}
 	return o, nil
 }
@@ -121,95 +152,87 @@ func compare(ctx context.Context, args []string, w io.Writer) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	clients := map[string][]conn{}
+	all := map[string]*measured{}
 	for _, name := range o.systems {
-		s := systems[name]()
-		defer s.stop()
+		m := &measured{name: name, system: systems[name](), ttl: o.load.ttl}
+		defer m.stop()
 		fmt.Fprintf(os.Stderr, "start    %s\n", name)
 		at := filepath.Join(dir, name)
 		if err := os.Mkdir(at, 0o700); err != nil {
 			return err
 		}
-		if err := s.start(ctx, at); err != nil {
+		if err := m.system.start(ctx, at); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		for range o.clients {
-			c, err := s.open(ctx)
-			if err != nil {
-				return fmt.Errorf("%s: %w", name, err)
-			}
-			defer c.close()
-			clients[name] = append(clients[name], c)
-		}
-		fmt.Fprintf(os.Stderr, "load     %s with %d keys\n", name, o.load.keys)
-		if err := o.load.fill(ctx, clients[name][0]); err != nil {
-			return fmt.Errorf("%s: load: %w", name, err)
-		}
+		all[name] = m
 	}
 	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	if !o.json {
 		defer out.Flush() // also what was measured before an error
-		fmt.Fprintln(out, "puts\tin flight\tsystem\tops/s\tp50\tp99\terrors\tratio\tof rounds\t")
+		fmt.Fprintln(out, "measured\tsystem\ta second\tratio\tof rounds\tp50\tratio\tp99\tratio\terrors\t")
 	}
-	for _, puts := range o.puts {
-		for _, inFlight := range o.inFlight {
-			l := o.load
-			l.puts, l.inFlight = puts, inFlight
-			runs := map[string][]figures{}
-			for round := range o.rounds {
-				for i := range o.systems { // whoever was first is last in the next round
-					name := o.systems[(i+round)%len(o.systems)]
-					f := l.run(ctx, clients[name])
-					if ctx.Err() != nil {
-						return errors.New("interrupted")
+	for _, r := range o.runs() {
+		done := map[string][]figures{}
+		for round := range o.rounds {
+			for i := range o.systems { // whoever was first is last in the next round
+				name := o.systems[(i+round)%len(o.systems)]
+				clients, err := all[name].clients(ctx, r.clients)
+				if err != nil {
+					return err
+				}
+				f := r.measure(ctx, all[name], clients)
+				if ctx.Err() != nil {
+					return errors.New("interrupted")
+				}
+				done[name] = append(done[name], f)
+				fmt.Fprintf(os.Stderr, "measure  %s, round %d of %d: %s %.0f a second, p50 %v, p99 %v\n", r.what, round+1, o.rounds, name, f.PerSecond, f.P50, f.P99)
+				if o.json {
+					line, err := json.Marshal(struct {
+						System   string `json:"system"`
+						Measured string `json:"measured"`
+						Round    int    `json:"round"`
+						figures
+					}{name, r.what, round + 1, f})
+					if err != nil {
+						return err
 					}
-					runs[name] = append(runs[name], f)
-					fmt.Fprintf(os.Stderr, "measure  %d %% puts, %d in flight, round %d of %d: %s %.0f ops/s\n", puts, inFlight, round+1, o.rounds, name, f.PerSecond)
-					if o.json {
-						line, err := json.Marshal(struct {
-							System   string `json:"system"`
-							Puts     int    `json:"puts"`
-							InFlight int    `json:"in_flight"`
-							Round    int    `json:"round"`
-							figures
-						}{name, puts, inFlight, round + 1, f})
-						if err != nil {
-							return err
-						}
-						fmt.Fprintln(w, string(line))
-					}
+					fmt.Fprintln(w, string(line))
 				}
 			}
-			if !o.json {
-				table(out, l, o.systems, runs)
-			}
+		}
+		if !o.json {
+			table(out, r.what, o.systems, done)
 		}
 	}
 	return nil
 }
 
-// table prints the medians of the systems, and of the ratio of the first to each.
-func table(out *tabwriter.Writer, l load, names []string, runs map[string][]figures) {
+// table prints the medians of the systems, and of the ratios of the first to each.
+func table(out *tabwriter.Writer, what string, names []string, done map[string][]figures) {
 	for _, name := range names {
-		rs := runs[name]
-		var ratios []float64
-		errs := 0
-		for i, f := range rs {
-			ratios = append(ratios, runs[names[0]][i].PerSecond/max(f.PerSecond, 1))
-			errs += f.Errors
+		first, rs := done[names[0]], done[name]
+		ratios := func(of func(figures) float64) []float64 {
+			var all []float64
+			for i, f := range rs {
+				all = append(all, of(first[i])/max(of(f), 1e-9))
+			}
+			slices.Sort(all)
+			return all
 		}
-		slices.Sort(ratios)
-		fmt.Fprintf(out, "%d %%\t%d\t%s\t%.0f\t%v\t%v\t%d\t%.2f\t%.2f to %.2f\t\n", l.puts, l.inFlight, name,
-			median(rs, func(f figures) float64 { return f.PerSecond }),
-			time.Duration(median(rs, func(f figures) float64 { return float64(f.P50) })).Round(10*time.Microsecond),
-			time.Duration(median(rs, func(f figures) float64 { return float64(f.P99) })).Round(10*time.Microsecond),
-			errs, ratios[len(ratios)/2], ratios[0], ratios[len(ratios)-1])
+		perSecond := func(f figures) float64 { return f.PerSecond }
+		p50 := func(f figures) float64 { return float64(f.P50) }
+		p99 := func(f figures) float64 { return float64(f.P99) }
+		errs := 0
 		for _, f := range rs {
-			if f.First != "" {
-				fmt.Fprintf(os.Stderr, "%s: %s\n", name, f.First)
-				break
+			if errs += f.Errors; f.First != "" {
+				fmt.Fprintf(os.Stderr, "%s: %s: %s\n", what, name, f.First)
 			}
 		}
+		rates := ratios(perSecond)
+		fmt.Fprintf(out, "%s\t%s\t%.0f\t%.2f\t%.2f to %.2f\t%v\t%.2f\t%v\t%.2f\t%d\t\n", what, name,
+			median(rs, perSecond), rates[len(rates)/2], rates[0], rates[len(rates)-1],
+			time.Duration(median(rs, p50)).Round(10*time.Microsecond), ratios(p50)[len(rs)/2],
+			time.Duration(median(rs, p99)).Round(10*time.Microsecond), ratios(p99)[len(rs)/2], errs)
 	}
 }
 

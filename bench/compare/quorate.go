@@ -6,15 +6,17 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/quorate/quorate/client"
+	"github.com/quorate/quorate/structures/dlock"
 	"github.com/quorate/quorate/structures/dmap"
 )
 
 // quorate is three members of the command in this repository.
 type quorate struct {
 	processes
-	addresses []string
+	members []string
 }
 
 func (q *quorate) start(ctx context.Context, dir string) error {
@@ -23,27 +25,22 @@ func (q *quorate) start(ctx context.Context, dir string) error {
 		return err
 	}
 	var err error
-	if q.addresses, err = freeAddresses(members); err != nil {
+	if q.members, err = freeAddresses(members); err != nil {
 		return err
 	}
-	for i, a := range q.addresses {
+	for i, a := range q.members {
 		err := q.run(
 			member(dir, i, ".log"), binary, "start", "--name", member("", i, ""), "--listen", a, "--http", "off",
-			"--bootstrap-expect", "3", "--join", strings.Join(q.addresses, ","), "--data-dir", member(dir, i, ""), "--log-level", "warn",
+			"--bootstrap-expect", "3", "--join", strings.Join(q.members, ","), "--data-dir", member(dir, i, ""), "--log-level", "warn",
 		)
 		if err != nil {
 			return err
 		}
 	}
-	return await(ctx, "quorate does not serve", func(ctx context.Context) error {
-		c, err := q.open(ctx)
-		if err != nil {
-			return err
-		}
-		defer c.close()
-		return c.put(ctx, "ready", nil)
-	})
+	return await(ctx, "quorate does not serve", func(ctx context.Context) error { return served(ctx, q) })
 }
+
+func (q *quorate) addresses() []string { return q.members }
 
 // build builds the command, as its own module says: this one has not all of it.
 func build(ctx context.Context, binary string) error {
@@ -59,8 +56,8 @@ func build(ctx context.Context, binary string) error {
 	return nil
 }
 
-func (q *quorate) open(ctx context.Context) (conn, error) {
-	c, err := client.Dial(ctx, q.addresses)
+func (q *quorate) open(ctx context.Context, ttl time.Duration) (conn, error) {
+	c, err := client.Dial(ctx, q.members, client.WithSessionTTL(ttl))
 	if err != nil {
 		return nil, err
 	}
@@ -79,6 +76,28 @@ func (c *quorateConn) put(ctx context.Context, key string, value []byte) error {
 func (c *quorateConn) get(ctx context.Context, key string) error {
 	_, _, err := c.m.Get(ctx, key)
 	return err
+}
+
+func (c *quorateConn) watch(ctx context.Context, key string, ready func(), event func([]byte)) error {
+	for e, err := range c.m.Watch(ctx, dmap.Key(key)) {
+		switch {
+		case err != nil:
+			return err
+		case e.Type == dmap.Synced:
+			ready()
+		case e.Type == dmap.Put:
+			event(e.Value)
+		}
+	}
+	return nil
+}
+
+func (c *quorateConn) lock(ctx context.Context, name string) (func(context.Context) error, error) {
+	h, err := dlock.New(c.c, name).Lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return h.Release, nil
 }
 
 func (c *quorateConn) close() { _ = c.c.Close() }

@@ -13,8 +13,11 @@ import (
 type system interface {
 	// start starts it with its data below dir; its logs go there, too.
 	start(ctx context.Context, dir string) error
-	// open returns a connection of its own for a share of the workers.
-	open(ctx context.Context) (conn, error)
+	// open returns a connection, with a session of its own that has the TTL. Sessions
+	// are opened when something is locked.
+	open(ctx context.Context, ttl time.Duration) (conn, error)
+	// addresses are those of its members, for clients.
+	addresses() []string
 	stop()
 }
 
@@ -22,6 +25,11 @@ type system interface {
 type conn interface {
 	put(ctx context.Context, key string, value []byte) error
 	get(ctx context.Context, key string) error
+	// watch calls ready when the watch is registered, and event with the value of each
+	// put of the key that comes after. It returns when ctx ends.
+	watch(ctx context.Context, key string, ready func(), event func(value []byte)) error
+	// lock waits for a lock and returns what unlocks it.
+	lock(ctx context.Context, name string) (unlock func(context.Context) error, err error)
 	close()
 }
 
@@ -29,6 +37,12 @@ type conn interface {
 var systems = map[string]func() system{
 	"quorate": func() system { return &quorate{} },
 	"etcd":    func() system { return &etcd{} },
+}
+
+// clients are the systems by name, to open connections to members that run.
+var clients = map[string]func(addresses []string) system{
+	"quorate": func(addresses []string) system { return &quorate{members: addresses} },
+	"etcd":    func(addresses []string) system { return &etcd{clients: addresses} },
 }
 
 const members = 3
@@ -78,6 +92,18 @@ func await(ctx context.Context, what string, try func(context.Context) error) er
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
+}
+
+// served opens a connection and puts something, once.
+func served(ctx context.Context, s system) error {
+	c, err := s.open(ctx, defaultTTL)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	return c.put(ctx, "ready", nil)
 }
 
 // member names a member's folder or file.
