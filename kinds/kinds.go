@@ -7,6 +7,7 @@ import (
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
 	"github.com/quorate/quorate/structures/dcounter"
+	"github.com/quorate/quorate/structures/delection"
 	"github.com/quorate/quorate/structures/dlatch"
 	"github.com/quorate/quorate/structures/dlock"
 	"github.com/quorate/quorate/structures/dmap"
@@ -27,6 +28,7 @@ func All() []structures.Kind {
 		dqueue.Kind(),
 		dlock.Kind(),
 		dlatch.Kind(),
+		delection.Kind(),
 		dref.Kind(),
 		dservice.Kind(),
 		dpresence.Kind(),

@@ -131,6 +131,14 @@ const (
 	// Sessions.
 	KillAtOnce Bug = "kill-at-once"
 
+	// Elections.
+	ProclaimUnchecked Bug = "proclaim-unchecked"
+	PriorityIgnored   Bug = "priority-ignored"
+	TransferForgotten Bug = "transfer-forgotten"
+	TokenOfCampaign   Bug = "token-of-campaign"
+	OldEndsNewer      Bug = "old-ends-newer"
+	RunEarly          Bug = "run-early"
+
 	// Package shardgroups, and the member.
 	AckBeforeCommit Bug = "ack-before-commit"
 	LatePiggyback   Bug = "late-piggyback"
@@ -201,6 +209,12 @@ var All = []Mutant{
 	{LatchResetStrands, "a latch that is set again before all are answered lets them wait for the next round", "structures/dlatch", "TestSetAgainBeforeAllAreAnswered", 0},
 	{LatchLostOpen, "a latch that is not there is open", "structures/dlatch", "TestAbsentIsNotOpen", 0},
 	{LatchHoldCrosses, "a hold of a round that is over counts down in the next", "structures/dlatch", "TestHoldOfEarlierRound", 0},
+	{ProclaimUnchecked, "a deposed leader's value shows as that of the next", "structures/delection", "TestProclaim", 0},
+	{PriorityIgnored, "who came first is elected, whatever the priorities", "structures/delection", "TestWhoIsNext", 0},
+	{TransferForgotten, "a transfer forgets to whom", "structures/delection", "TestTransfer", 0},
+	{TokenOfCampaign, "a leader's token is that of its campaign, not of its election", "structures/delection", "TestWhoIsNext", 0},
+	{OldEndsNewer, "a leadership that ends late takes that of the next leader away", "structures/delection", "TestOldEndsAfterNewer", 0},
+	{RunEarly, "Run campaigns while its function still runs", "structures/delection", "TestRun_NeverTwo", 0},
 	{RevokedAtOnce, "a hold that is revoked with a grace ends at once", "shardgroups/groupstate", "TestGolden", 0},
 	{GraceUnacknowledged, "the grace of a revoked hold ends before its holder has acknowledged it", "shardgroups/groupstate", "TestGolden", 0},
 	{AcknowledgedKept, "a hold whose revocation is acknowledged is never given back", "shardgroups/groupstate", "TestGolden", 0},

@@ -203,6 +203,14 @@ func (h *Held) Token() protocol.Token { return h.token }
 // [Handle.Revoke] takes it. No other hold of the structure has the same.
 func (h *Held) ID() protocol.HoldID { return h.id }
 
+// Call returns a call about the hold, such as one that changes what its holder has said
+// of it: it is made under the session that holds, and no other.
+func (h *Held) Call(verb string, op protocol.Op, body []byte) Call {
+	call := h.handle.Call(verb, op, 0, h.partition, body)
+	call.Lease = h.lease
+	return call
+}
+
 // Release gives back what is held. It ends [Held.Context] first, and then releases at
 // the grid. It works after ctx has ended: ctx bounds only the wait for the answer. The
 // release goes on without the caller until it is answered, the session has ended, which

@@ -3,6 +3,7 @@ package structures
 import (
 	"encoding/binary"
 	"fmt"
+	"time"
 
 	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/protocol"
@@ -119,19 +120,47 @@ func OwnHold(env Env, id protocol.HoldID) (Row, Hold, bool) {
 	return row, h, true
 }
 
-// AppendWanted appends what a waiting call that holds asks for; it is the payload
-// of the waiting call, in all structures alike.
+// Revoke notes a revocation that does not end the hold at once: one with a grace, or one
+// that only asks. It reports whether that changes anything.
+func (h *Hold) Revoke(v *Revocation, now protocol.LogTime) (changed bool) {
+	switch {
+	case v.Grace < 0 && h.Mark > HoldAsked:
+		return false
+	case v.Grace < 0:
+		h.Mark = HoldAsked
+	default:
+		until := now.Add(time.Duration(v.Grace) * time.Millisecond)
+		if h.Mark >= HoldRevoked {
+			until = min(until, h.Until)
+		}
+		h.Mark, h.Until = max(h.Mark, HoldRevoked), until
+	}
+	h.Reason = v.Reason
+	return true
+}
+
+// Deadline is that of the hold's row: it has one only if its holder has acknowledged a
+// revocation (HOLD-2).
+func (h *Hold) Deadline() protocol.LogTime {
+	if h.Mark == HoldAcknowledged {
+		return h.Until
+	}
+	return 0
+}
+
+// AppendWanted appends what a waiting call that holds asks for; the payload of the waiting
+// call begins with it, in all structures alike. What a structure needs besides follows.
 func AppendWanted(dst []byte, amount int64, mode, note string) []byte {
 	dst = protocol.AppendInt(protocol.AppendArray(dst, 3), amount)
 	return protocol.AppendString(protocol.AppendString(dst, mode), note)
 }
 
-// ReadWanted reads what AppendWanted wrote.
+// ReadWanted reads what AppendWanted wrote, at the beginning of a payload.
 func ReadWanted(payload []byte) (amount int64, mode, note string, err error) {
 	r := protocol.NewReader(payload)
 	r.Array(3)
 	amount, mode, note = r.Int(), r.String(), r.String()
-	return amount, mode, note, r.Done()
+	return amount, mode, note, r.Err()
 }
 
 // Granted is the result of an operation that holds: [hold, token].

@@ -71,10 +71,11 @@ func (v *Revocation) Read(body []byte) error {
 	if err := r.Done(); err != nil {
 		return err
 	}
-	return v.check()
+	return v.Check()
 }
 
-func (v *Revocation) check() error {
+// Check returns [quorate.ErrInvalid] or [quorate.ErrTooLarge] for what cannot be asked for.
+func (v *Revocation) Check() error {
 	switch {
 	case v.Hold == 0:
 		return fmt.Errorf("%w: hold 0", quorate.ErrInvalid)
@@ -100,6 +101,15 @@ func (v *Revocation) check() error {
 // UTF-8; [quorate.ErrTooLarge] for a reason of more than [MaxNote] bytes.
 func (h *Handle) Revoke(ctx context.Context, hold protocol.HoldID, opts ...RevokeOption) (existed bool, err error) {
 	const verb = "revoke a hold of"
+	v := RevocationWith(hold, opts)
+	if err := v.Check(); err != nil && h.bad == nil {
+		return false, h.Fail(verb, err, "")
+	}
+	return h.Existed(ctx, h.Call(verb, OpRevoke, 0, h.Partition(nil), v.Append(nil)))
+}
+
+// RevocationWith returns what options ask for.
+func RevocationWith(hold protocol.HoldID, opts []RevokeOption) Revocation {
 	v := Revocation{Hold: hold, Grace: DefaultGrace.Milliseconds()}
 	for _, o := range opts {
 		if o.graced {
@@ -109,10 +119,12 @@ func (h *Handle) Revoke(ctx context.Context, hold protocol.HoldID, opts ...Revok
 			v.Reason = o.reason
 		}
 	}
-	if err := v.check(); err != nil && h.bad == nil {
-		return false, h.Fail(verb, err, "")
-	}
-	reply, err := h.Invoke(ctx, h.Call(verb, OpRevoke, 0, h.Partition(nil), v.Append(nil)))
+	return v
+}
+
+// Existed carries out a call that reports whether there was what it is about.
+func (h *Handle) Existed(ctx context.Context, call Call) (existed bool, err error) {
+	reply, err := h.Invoke(ctx, call)
 	if err != nil {
 		return false, err
 	}
@@ -120,7 +132,7 @@ func (h *Handle) Revoke(ctx context.Context, hold protocol.HoldID, opts ...Revok
 	r.Array(1)
 	existed = r.Bool()
 	if r.Done() != nil {
-		return false, h.Garbled(verb, reply)
+		return false, h.Garbled(call.Verb, reply)
 	}
 	return existed, nil
 }

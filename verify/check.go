@@ -129,6 +129,7 @@ var checkers = map[kind]*checker{
 	queues:       &queueChecker,
 	locks:        &lockChecker,
 	latches:      &latchChecker,
+	elections:    &electionChecker,
 	refs:         &refChecker,
 	services:     &serviceChecker,
 	presences:    &presenceChecker,

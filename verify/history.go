@@ -47,6 +47,7 @@ const (
 	services
 	presences
 	locks
+	elections
 )
 
 // History is what clients of one process did and saw. It is safe for concurrent
@@ -54,11 +55,12 @@ const (
 type History struct {
 	start time.Time
 
-	mu   sync.Mutex // guards what is below
-	ops  []Operation
-	next int // number of the next grant, or of the next Take
-	line []wait
-	held map[*Held]bool // grants that were not released
+	mu    sync.Mutex // guards what is below
+	ops   []Operation
+	next  int // number of the next grant, or of the next Take
+	line  []wait
+	held  map[*Held]bool // grants that were not released
+	leads map[*Lead]bool // leaderships that were not resigned
 	// revoked has when a hold was first revoked; 0: somebody may have, at any time.
 	revoked map[revoked]int64
 }
@@ -102,21 +104,26 @@ func (h *History) operations() []Operation {
 	ops := append([]Operation(nil), h.ops...)
 	for held := range h.held {
 		if held.Context().Err() != nil {
-			ops = append(ops, held.pending(h.since(held)))
+			ops = append(ops, held.pending(h.since(held.object, held.Held, held.call)))
+		}
+	}
+	for l := range h.leads {
+		if l.Context().Err() != nil {
+			ops = append(ops, l.election.ends(h.since(l.election.object, l.Held, l.call), l.grant))
 		}
 	}
 	return ops
 }
 
-// since returns from when on what held has may have come back without a release: when
-// a session has ended no client can tell, but what was revoked was held until then.
-// h.mu is held.
-func (h *History) since(held *Held) int64 {
-	at, ok := h.revoked[revoked{held.object, held.ID()}]
+// since returns from when on a hold of an object, which was asked for by a call, may have
+// come back without a release: when a session has ended no client can tell, but what was
+// revoked was held until then. h.mu is held.
+func (h *History) since(o object, held *structures.Held, call int64) int64 {
+	at, ok := h.revoked[revoked{o, held.ID()}]
 	if cause := context.Cause(held.Context()); !ok || !errors.Is(cause, structures.ErrRevoked) && !errors.Is(cause, structures.ErrReleased) {
-		return held.call
+		return call
 	}
-	return max(at, held.call)
+	return max(at, call)
 }
 
 // revoke notes that a hold was revoked at a time.

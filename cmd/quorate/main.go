@@ -44,6 +44,7 @@ type grammar struct {
 	Queue     structurecmd.QueueCommands     `cmd:"" help:"Put into queues and take from them."`
 	Lock      structurecmd.LockCommands      `cmd:"" help:"Hold a lock, also while a command runs."`
 	Latch     structurecmd.LatchCommands     `cmd:"" help:"Count down to 0, and wait for that."`
+	Election  structurecmd.ElectionCommands  `cmd:"" help:"Elect a leader, also around a command."`
 	Ref       structurecmd.RefCommands       `cmd:"" help:"Read and change references, and follow their values."`
 	Service   structurecmd.ServiceCommands   `cmd:"" help:"Register services, find them, and take them out of use."`
 	Presence  structurecmd.PresenceCommands  `cmd:"" help:"Be present in a group, and see who is."`

@@ -37,25 +37,14 @@ func (t *tx) revoke(k *structures.Kind, v *structures.Revocation) structures.Res
 	if !ok || h.Read(row.Value) != nil {
 		return truth(false)
 	}
-	existed := truth(true)
-	switch {
-	case v.Grace == 0, v.Grace > 0 && mutants.On(mutants.RevokedAtOnce):
+	if v.Grace == 0 || v.Grace > 0 && mutants.On(mutants.RevokedAtOnce) {
 		t.endHold(k, key, row)
-		return existed
-	case v.Grace < 0 && h.Mark > structures.HoldAsked:
-		return existed
-	case v.Grace < 0:
-		h.Mark = structures.HoldAsked
-	default:
-		until := t.Now().Add(time.Duration(v.Grace) * time.Millisecond)
-		if h.Mark >= structures.HoldRevoked {
-			until = min(until, h.Until)
-		}
-		h.Mark, h.Until = max(h.Mark, structures.HoldRevoked), until
+		return truth(true)
 	}
-	h.Reason = v.Reason
-	t.putHold(key, row, &h)
-	return existed
+	if h.Revoke(v, t.Now()) {
+		t.putHold(key, row, &h)
+	}
+	return truth(true)
 }
 
 // acknowledge notes that a revoked hold's context has ended at its holder.

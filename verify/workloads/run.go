@@ -38,11 +38,14 @@ const (
 
 // Run is a run. Its methods are safe for concurrent use.
 type Run struct {
-	cfg     Config
-	over    context.Context // ends with the load
-	stop    context.CancelFunc
-	workers sync.WaitGroup
-	pace    time.Duration // of one worker
+	cfg  Config
+	over context.Context // ends with the load
+	stop context.CancelFunc
+	// watching ends when those who observe have seen the last.
+	watching context.Context
+	unwatch  context.CancelFunc
+	workers  sync.WaitGroup
+	pace     time.Duration // of one worker
 
 	calls    atomic.Int64 // answered
 	failed   atomic.Int64 // with an error that says that nothing has changed
@@ -115,6 +118,7 @@ func Start(cfg Config) *Run {
 	}
 	r := &Run{cfg: cfg, deciding: make(chan struct{}, 1), found: map[string]int{}}
 	r.over, r.stop = context.WithCancel(context.Background())
+	r.watching, r.unwatch = context.WithCancel(context.Background())
 	r.epoch = r.newEpoch()
 	r.workers.Go(r.rotate)
 	all := r.all()
@@ -139,6 +143,7 @@ func (r *Run) all() []worker {
 	permits, transfers, rosters := newPermits(r), newTransfers(r), newRosters(r)
 	nears := newNear(r)
 	exclusive := newExclusive(r)
+	leaders := newLeaders(r)
 	var all []worker
 	for i, c := range r.cfg.Clients {
 		all = append(all,
@@ -151,6 +156,8 @@ func (r *Run) all() []worker {
 		)
 		all = append(all, r.latches(i, c))
 		all = append(all, nears.worker(i, c))
+		all = append(all, leaders.histories(i, c), leaders.worker(i, c))
+		leaders.observe(c)
 	}
 	return all
 }

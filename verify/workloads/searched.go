@@ -10,6 +10,7 @@ import (
 	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/client"
 	"github.com/quorate/quorate/structures/dcounter"
+	"github.com/quorate/quorate/structures/delection"
 	"github.com/quorate/quorate/structures/dlock"
 	"github.com/quorate/quorate/structures/dmap"
 	"github.com/quorate/quorate/structures/dpresence"
@@ -20,7 +21,7 @@ import (
 	"github.com/quorate/quorate/verify"
 )
 
-// The objects of an epoch: 44 keys, counted as a map's keys and as structures
+// The objects of an epoch: 47 keys, counted as a map's keys and as structures
 // without keys.
 const (
 	epochKeys       = 24
@@ -284,6 +285,9 @@ func (r *Run) clean(e *epoch, settled bool) {
 	for i := range epochLocks {
 		_ = dlock.New(c, lockTag(e, i)+"lock").Destroy(ctx)
 		_ = dcounter.New(c, lockTag(e, i)+"count").Destroy(ctx)
+	}
+	for i := range epochElections {
+		_ = delection.New[string](c, fmt.Sprint(e.prefix, "election-", i)).Destroy(ctx)
 	}
 	for i := range epochQueues {
 		_ = dqueue.New[string](c, fmt.Sprint(e.prefix, "queue-", i)).Destroy(ctx)
