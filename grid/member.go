@@ -20,6 +20,7 @@ import (
 	"github.com/quorate/quorate/grid/internal/network"
 	"github.com/quorate/quorate/grid/internal/server"
 	"github.com/quorate/quorate/grid/internal/tune"
+	"github.com/quorate/quorate/grid/internal/view"
 	"github.com/quorate/quorate/grid/internal/web"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups/groupstate"
@@ -136,7 +137,7 @@ func Start(ctx context.Context, cfg Config) (*Member, error) {
 	}
 	if status != nil {
 		m.webAddress = status.Addr().String()
-		m.web = web.Start(web.Config{Listener: status, Health: m.health, Metrics: m.metrics, Logger: m.log})
+		m.web = web.Start(web.Config{Listener: status, Health: m.health, Metrics: m.metrics, View: view.New(m.Client), Logger: m.log})
 	}
 	m.log.Info("listening", "address", m.address, "http", cmp.Or(m.webAddress, HTTPOff), "durability", cfg.Durability,
 		"incarnation", self.Incarnation.String(), "start", self.Starts)

@@ -43,6 +43,7 @@ type Config struct {
 	Listener net.Listener
 	Health   func() Health
 	Metrics  func() Metrics
+	View     http.Handler // of the paths below /v1/; nil: there are none
 	Logger   *slog.Logger
 }
 
@@ -65,6 +66,9 @@ func Start(cfg Config) *Server {
 		"/debug/pprof/symbol": pprof.Symbol, "/debug/pprof/trace": pprof.Trace,
 	} {
 		mux.Handle("GET "+path, localOnly(f))
+	}
+	if cfg.View != nil {
+		mux.Handle("GET /v1/", cfg.View)
 	}
 	mux.HandleFunc("GET /{$}", index)
 	s := &Server{http: &http.Server{
@@ -92,7 +96,7 @@ func (s *Server) Close() error {
 }
 
 func index(w http.ResponseWriter, _ *http.Request) {
-	plain(w, http.StatusOK, "Quorate\n\n/livez\n/readyz?verbose\n/metrics\n/debug/pprof/ (from this machine only)\n")
+	plain(w, http.StatusOK, "Quorate\n\n/livez\n/readyz?verbose\n/metrics\n/v1/services, /v1/services/NAME, /v1/presence/NAME, /v1/elections/NAME, /v1/locks/NAME, /v1/members\n/debug/pprof/ (from this machine only)\n")
 }
 
 func live(w http.ResponseWriter, h Health) {
