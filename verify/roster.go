@@ -10,6 +10,7 @@ import (
 
 	"github.com/anishathalye/porcupine"
 
+	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/structures"
 	"github.com/quorate/quorate/structures/dpresence"
 	"github.com/quorate/quorate/structures/dservice"
@@ -83,12 +84,15 @@ func (r *recorder) at(id string) *recorder {
 	return &recorder{r.history, r.client, o}
 }
 
-// registered notes the outcome of a registration. One that was not known in time is taken
-// back some time.
+// registered notes the outcome of a registration. One that was not known in time, or came
+// after its session was lost, is taken back some time.
 func (r *recorder) registered(call int64, in rosterInput, err error) {
-	r.answer(call, in, rosterOutput{}, err)
-	if unknown(err) {
-		in.op = rosterDeregister
+	if !unknown(err) && !errors.Is(err, quorate.ErrSessionLost) {
+		r.answer(call, in, rosterOutput{}, err)
+		return
+	}
+	for _, op := range []rosterOp{rosterRegister, rosterDeregister} {
+		in.op = op
 		r.history.add(Operation{Client: r.client, Object: r.object, Call: call, Return: Pending, Input: in})
 	}
 }
