@@ -218,6 +218,11 @@ func TestFile(t *testing.T) {
 	if s := again.State(); again.Load().Rate != 5 || s.From != FromFile || s.Version != 10 || !s.Confirmed.IsZero() {
 		t.Errorf("%+v, %+v", again.Load(), s)
 	}
+	// Nor need there be a client yet.
+	none := follows(ctx, t, Ref(dref.New[limits](nil, "limits")), File(path), Wait(time.Millisecond))
+	if s := none.State(); none.Load().Rate != 5 || s.From != FromFile {
+		t.Errorf("%+v, %+v", none.Load(), s)
+	}
 	// What the file has is validated, too.
 	strict := follows(ctx, t, newFake().source(), File(path), Default(limits{Rate: 1}), Wait(time.Millisecond),
 		Validate(func(l limits) error { return fmt.Errorf("no %d", l.Rate) }))
