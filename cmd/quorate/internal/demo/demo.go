@@ -24,6 +24,7 @@ import (
 	"github.com/quorate/quorate/structures/dcounter"
 	"github.com/quorate/quorate/structures/dmap"
 	"github.com/quorate/quorate/structures/dqueue"
+	"github.com/quorate/quorate/structures/dref"
 	"github.com/quorate/quorate/structures/dsemaphore"
 )
 
@@ -36,7 +37,7 @@ type DemoCommand struct {
 
 // Help is the long help of the command.
 func (DemoCommand) Help() string {
-	return `Starts three member processes with their data on disk and two worker processes with four workers each. The workers take file names from a queue, hold one of four permits of a semaphore while a file is open, and add the counts of its words to a map. On the way the member that leads most groups is killed, and started again. At the end every count is compared with a count made without the grid; only a wrong count makes the exit status 1.
+	return `Starts three member processes with their data on disk and two worker processes with four workers each. The workers take file names from a queue, hold one of four permits of a semaphore while a file is open, and add the counts of its words to a map. On the way the member that leads most groups is killed, and started again; while it is away a setting is changed, which all workers follow, and a watch sees the words as they are counted. At the end every count is compared with a count made without the grid; only a wrong count makes the exit status 1.
 
   quorate demo
   quorate demo --dir ~/documents --keep`
@@ -46,10 +47,13 @@ func (DemoCommand) Help() string {
 // of the files, and its worker processes.
 const (
 	demoKillAt    = 30
+	demoChangeAt  = 45 // the setting, while a member is away
 	demoRestartAt = 60
 	demoMembers   = 3
 	demoProcesses = 2
 	demoWorkers   = 4 // in a process
+
+	demoReportEvery = 50 * time.Millisecond // the setting, once it is changed
 )
 
 // demo is a run of the demo.
@@ -64,7 +68,9 @@ type demo struct {
 	client  *client.Client
 	tally   demoTally
 	took    time.Duration
-	applied uint64 // requests that came again after they had been applied
+	applied uint64    // requests that came again after they had been applied
+	changed time.Time // when the setting was set; zero: not yet
+	watched demoWatched
 }
 
 // Run runs the command.
@@ -102,6 +108,7 @@ func (cmd *DemoCommand) Run(ctx context.Context, a *cli.App) (err error) {
 	if err := d.prepare(ctx); err != nil {
 		return err
 	}
+	d.watched.follow(ctx, d.client)
 	if err := d.work(ctx); err != nil {
 		return err
 	}
@@ -284,6 +291,11 @@ func (d *demo) watch(ctx context.Context, ended <-chan struct{}) error {
 			victim.Process = nil
 			d.say("%3d %%  SIGKILL  member %s, which leads %d of %d groups", percent, victim.Name, leads, len(d.client.Table().Groups))
 		}
+		if killed && d.changed.IsZero() && (percent >= demoChangeAt || !running) {
+			d.changed = time.Now()
+			go func() { _ = d.change(ctx) }()
+			d.say("%3d %%  setting  the workers shall report every %v", percent, demoReportEvery)
+		}
 		if killed && !restarted && (percent >= demoRestartAt || !running) {
 			restarted = true
 			if err := d.grid.Start(victim); err != nil {
@@ -313,6 +325,11 @@ func (d *demo) watch(ctx context.Context, ended <-chan struct{}) error {
 	}
 }
 
+// change changes the setting of the workers.
+func (d *demo) change(ctx context.Context) error {
+	return dref.New[demoSettings](d.client, demoSetting).Set(ctx, demoSettings{demoReportEvery})
+}
+
 // check compares what the grid has counted with the truth and prints what was
 // seen. It returns how many counts are wrong.
 func (d *demo) check(ctx context.Context) (wrong int, err error) {
@@ -340,6 +357,12 @@ func (d *demo) check(ctx context.Context) (wrong int, err error) {
 	d.say("longest gap   %v between acknowledgements", d.tally.longestGap().Round(time.Millisecond))
 	d.say("repeated      %d of %d requests; %d of them had been applied already and were answered from the record", repeats, attempts, d.applied)
 	d.say("permits       at most %d of %d held at once", d.tally.mostHeld(), demoPermits)
+	n, last := d.tally.followers()
+	if n > 0 {
+		d.say("setting       followed by %d of %d worker processes %v after it was changed", n, demoProcesses, last.Sub(d.changed).Round(time.Millisecond))
+	}
+	seen, changes := d.watched.await(totals[demoWords])
+	d.say("watched       %d words, in %d changes of their counter", seen, changes)
 	for _, l := range []struct {
 		what      string
 		got, want int64
@@ -349,6 +372,7 @@ func (d *demo) check(ctx context.Context) (wrong int, err error) {
 		{"counter of adds", totals[demoAdds], adds},
 		{"files the workers report", files, int64(len(d.files))},
 		{"words the workers report", words, d.words},
+		{"words the watch has seen", seen, d.words},
 	} {
 		if l.got != l.want {
 			wrong++

@@ -31,6 +31,11 @@ func TestTallySeesGapsAndOverlaps(t *testing.T) {
 	if gap := tally.longestGap(); gap != 80 {
 		t.Errorf("the longest gap is %d, want the one from 50 to 130", gap)
 	}
+	tally.add(demoReport{Every: demoReportEvery})
+	tally.add(demoReport{Every: 2 * demoReportEvery})
+	if n, last := tally.followers(); n != 1 || last.IsZero() {
+		t.Errorf("%d worker processes follow, the last at %v: want one", n, last)
+	}
 	if most := tally.mostHeld(); most != 2 {
 		t.Errorf("%d permits at once: one that ends when another begins does not overlap it; want 2", most)
 	}

@@ -16,6 +16,7 @@ type demoTally struct {
 	acks               []int64
 	held               [][2]int64
 	stats              []client.Stats
+	followed           []time.Time // when worker processes reported the setting that was changed
 }
 
 // add takes a report in.
@@ -27,9 +28,23 @@ func (t *demoTally) add(r demoReport) {
 	t.adds += r.Adds
 	t.acks = append(t.acks, r.Acks...)
 	t.held = append(t.held, r.Held...)
+	if r.Every == demoReportEvery {
+		t.followed = append(t.followed, time.Now())
+	}
 	if r.Stats != nil {
 		t.stats = append(t.stats, *r.Stats)
 	}
+}
+
+// followers returns how many worker processes have followed the change of the setting, and
+// when the last did.
+func (t *demoTally) followers() (n int, last time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n = len(t.followed); n > 0 {
+		last = t.followed[n-1]
+	}
+	return n, last
 }
 
 // progress returns what is done so far.

@@ -14,9 +14,11 @@ import (
 
 	"github.com/quorate/quorate/client"
 	"github.com/quorate/quorate/cmd/quorate/internal/cli"
+	"github.com/quorate/quorate/config"
 	"github.com/quorate/quorate/structures/dcounter"
 	"github.com/quorate/quorate/structures/dmap"
 	"github.com/quorate/quorate/structures/dqueue"
+	"github.com/quorate/quorate/structures/dref"
 	"github.com/quorate/quorate/structures/dsemaphore"
 )
 
@@ -28,6 +30,7 @@ const (
 	demoFiles     = "demo-files"     // counter of files
 	demoWords     = "demo-words"     // counter of words
 	demoAdds      = "demo-adds"      // counter of additions to the map
+	demoSetting   = "demo-settings"  // ref: the settings of worker processes, changed while they work
 	demoPermits   = 4                // of the semaphore
 	demoPatience  = 10 * time.Minute // of one operation: longer than any outage of the demo
 )
@@ -40,11 +43,22 @@ type DemoWorkerCommand struct {
 	Workers   int      `default:"4"`
 }
 
+// demoSettings are what all worker processes follow.
+type demoSettings struct{ ReportEvery time.Duration }
+
+func (s demoSettings) check() error {
+	if s.ReportEvery < time.Millisecond {
+		return fmt.Errorf("a report every %v", s.ReportEvery)
+	}
+	return nil
+}
+
 // demoReport is what happened in a worker process since the last one.
 type demoReport struct {
 	Files, Words, Adds int64
 	Acks               []int64       // when operations were acknowledged, in Unix nanoseconds
 	Held               [][2]int64    // from when to when a permit was held
+	Every              time.Duration // the setting, when it has changed
 	Stats              *client.Stats // in the last report
 }
 
@@ -67,6 +81,11 @@ func (cmd *DemoWorkerCommand) Run(ctx context.Context, a *cli.App) error {
 		counts: dmap.New[string, int64](c, demoMap), files: dcounter.New(c, demoFiles),
 		words: dcounter.New(c, demoWords), adds: dcounter.New(c, demoAdds),
 	}
+	settings, err := config.Follow(ctx, config.Ref(dref.New[demoSettings](c, demoSetting)), config.Default(demoSettings{100 * time.Millisecond}), config.Validate(demoSettings.check))
+	if err != nil {
+		return err
+	}
+	defer settings.Close()
 	errs := make([]error, cmd.Workers)
 	var workers sync.WaitGroup
 	for i := range cmd.Workers {
@@ -77,14 +96,17 @@ func (cmd *DemoWorkerCommand) Run(ctx context.Context, a *cli.App) error {
 		defer close(ended)
 		workers.Wait()
 	}()
-	out := json.NewEncoder(a.Stdout)
+	out, every := json.NewEncoder(a.Stdout), settings.Load().ReportEvery
 	for running := true; running; {
 		select {
 		case <-ended:
 			running = false
-		case <-time.After(100 * time.Millisecond):
+		case <-time.After(every):
 		}
 		r := w.takeReport()
+		if now := settings.Load().ReportEvery; now != every {
+			every, r.Every = now, now
+		}
 		if !running {
 			stats := c.Stats()
 			r.Stats = &stats
