@@ -86,7 +86,7 @@ var layers = []struct {
 	// Layer 5: the command.
 	{"cmd/quorate/internal/cli", []string{".", "bench", "client", "internal/contexts", "kinds", "protocol", "structures"}},
 	{"cmd/quorate/internal/structures", []string{".", "client", "cmd/quorate/internal/cli", "internal/child", "internal/contexts", "internal/nearest", "kinds", "partition", "protocol", "structures", "structures/..."}},
-	{"cmd/quorate/internal/...", []string{".", "bench", "client", "cmd/quorate/internal/...", "conform", "conform/...", "grid", "internal/contexts", "internal/flood", "internal/nearest", "internal/ports", "internal/procgrid", "kinds", "partition", "protocol", "shardgroups/baseline", "structures", "structures/...", "verify", "verify/..."}},
+	{"cmd/quorate/internal/...", []string{".", "bench", "client", "cmd/quorate/internal/...", "config", "conform", "conform/...", "grid", "internal/contexts", "internal/flood", "internal/nearest", "internal/ports", "internal/procgrid", "kinds", "partition", "protocol", "shardgroups/baseline", "structures", "structures/...", "verify", "verify/..."}},
 	{"cmd/quorate", []string{"client", "cmd/quorate/internal/...", "kinds", "protocol", "structures"}},
 	{"examples/settings", []string{"client", "config", "internal/procgrid", "structures/dref"}},
 	{"examples/...", []string{".", "client", "grid", "grid/gridtest", "internal/ports", "structures", "structures/..."}}, // what a user would write

@@ -16,7 +16,7 @@ const epochRefs = 6
 
 // references uses a few references: set, swap, replace by version and by value, delete, and
 // rollback to a version that was read.
-func (r *Run) references(id int, c *client.Client) worker {
+func references(r *Run, id int, c *client.Client) worker {
 	return func(ctx context.Context, e *epoch, rng *rand.Rand) {
 		name := fmt.Sprint(e.prefix, "ref-", rng.IntN(epochRefs))
 		handle := dref.New[string](c, name)

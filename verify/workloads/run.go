@@ -150,7 +150,7 @@ func (r *Run) all() []worker {
 			r.registers(i, c), r.registers(i, c), r.counters(i, c), r.semaphores(i, c), r.puts(i, c), r.takes(i, c),
 			sums.worker(c), sums.worker(c), elements.puts(i, c), elements.takes(i, c), written.worker(i, c),
 			owned.writer(i, c), owned.reader(i, c), r.lives(i, c), permits.worker(c), transfers.worker(i, c), r.writeWatched(i, c), r.transactions(i, c),
-			r.references(i, c),
+			references(r, i, c),
 			rosters.services(i, c), rosters.groups(i, c), rosters.watches(c), rosters.present(i, c),
 			r.locks(i, c), exclusive.worker(c),
 		)
