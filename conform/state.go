@@ -168,5 +168,5 @@ func gives(q *protocol.Request) bool {
 		return false
 	}
 	op := k.Op(q.Op)
-	return op != nil && op.Holds && op.Right&structures.RightHold != 0
+	return op != nil && op.Binds() && op.Right&structures.RightHold != 0
 }

@@ -107,7 +107,7 @@ func marks(o *structures.OpInfo) (letters string) {
 	for _, m := range []struct {
 		is     bool
 		letter string
-	}{{o.Read, "R "}, {o.Waits, "W "}, {o.Grows, "G "}, {o.Holds, "H "}, {o.Admin, "A "}, {o.Txn, "T "}} {
+	}{{o.Read, "R "}, {o.Waits, "W "}, {o.Grows, "G "}, {o.Binds(), "H "}, {o.Admin, "A "}, {o.Txn, "T "}} {
 		if m.is {
 			letters += m.letter
 		}

@@ -198,7 +198,7 @@ func operations(infos []structures.OpInfo) (list []operation) {
 	for _, o := range infos {
 		list = append(list, operation{
 			Op: o.Op, Name: o.Name, Level: o.Level,
-			Read: o.Read, Waits: o.Waits, Grows: o.Grows, Holds: o.Holds, Admin: o.Admin, Txn: o.Txn, Right: o.Right.Names(),
+			Read: o.Read, Waits: o.Waits, Grows: o.Grows, Holds: o.Binds(), Admin: o.Admin, Txn: o.Txn, Right: o.Right.Names(),
 			Route: routeOf(o.Route), Body: o.Body, Result: o.Result, Codes: o.Codes,
 		})
 	}

@@ -102,21 +102,23 @@ const (
 	NearIndexByKey   Bug = "near-index-by-key"
 
 	// The structures.
-	PermitTwice      Bug = "permit-twice"
-	PermitLeaked     Bug = "permit-leaked"
-	AcquireOvertaken Bug = "acquire-overtaken"
-	GiveBackAtTail   Bug = "give-back-at-tail"
-	OverCapacity     Bug = "over-capacity"
-	MapOrder         Bug = "map-order"
-	SumWraps         Bug = "sum-wraps"
-	SwapUncompared   Bug = "swap-uncompared"
-	AddAnswersOld    Bug = "add-answers-old"
-	ReplaceUnchecked Bug = "replace-unchecked"
-	TTLKept          Bug = "ttl-kept"
-	RemovedCounted   Bug = "removed-counted"
-	CASUnversioned   Bug = "cas-unversioned"
-	KeptForEver      Bug = "kept-for-ever"
-	RollbackForgets  Bug = "rollback-forgets"
+	PermitTwice       Bug = "permit-twice"
+	PermitLeaked      Bug = "permit-leaked"
+	AcquireOvertaken  Bug = "acquire-overtaken"
+	GiveBackAtTail    Bug = "give-back-at-tail"
+	OverCapacity      Bug = "over-capacity"
+	MapOrder          Bug = "map-order"
+	SumWraps          Bug = "sum-wraps"
+	SwapUncompared    Bug = "swap-uncompared"
+	AddAnswersOld     Bug = "add-answers-old"
+	ReplaceUnchecked  Bug = "replace-unchecked"
+	TTLKept           Bug = "ttl-kept"
+	OwnerDropped      Bug = "owner-dropped"
+	EphemeralSurvives Bug = "ephemeral-survives"
+	RemovedCounted    Bug = "removed-counted"
+	CASUnversioned    Bug = "cas-unversioned"
+	KeptForEver       Bug = "kept-for-ever"
+	RollbackForgets   Bug = "rollback-forgets"
 
 	// Package config.
 	ConfigInvalidTaken Bug = "config-invalid-taken"
@@ -197,6 +199,8 @@ var All = []Mutant{
 	{AddAnswersOld, "an add answers the value before it", "structures/dcounter", "TestCounter", 0},
 	{ReplaceUnchecked, "a replace overwrites another version", "structures/dmap", "TestOneKey", 0},
 	{TTLKept, "a write without a time to live keeps that of the entry", "structures/dmap", "TestTTL", 0},
+	{OwnerDropped, "an update makes an ephemeral entry ordinary", "structures/dmap", "TestEphemeral", 0},
+	{EphemeralSurvives, "an ephemeral entry outlives its owner's session", "structures/dmap", "TestEphemeral", 0},
 	{RemovedCounted, "an entry that was removed counts as one", "structures/dmap", "TestOneKey", 0},
 	{CASUnversioned, "a replace by version looks only whether there is a value", "structures/dref", "TestReplace", 0},
 	{KeptForEver, "values that nobody asked to keep are kept", "structures/dref", "TestHistory", 0},

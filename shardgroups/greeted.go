@@ -123,7 +123,7 @@ func (g *Group) gives(q *Request) bool {
 		return false
 	}
 	op := k.Op(q.Op)
-	return op != nil && op.Holds && op.Right&structures.RightHold != 0
+	return op != nil && op.Binds() && op.Right&structures.RightHold != 0
 }
 
 // askKeeper finds out whether the client keeps the session of a request that holds

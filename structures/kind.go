@@ -64,6 +64,10 @@ type OpInfo struct {
 	// it, not entered, until no holder can believe any more that it holds what was
 	// lost.
 	Holds bool
+	// Owns says that it stores something that ends with the caller's session, as an
+	// ephemeral entry does. It is refused where one that holds is: in the grace period,
+	// and in a session that members keep.
+	Owns  bool
 	Admin bool // for operators: it takes something from others
 	// Txn says that it may be part of a transaction. Such an operation is plain, neither
 	// waits nor holds, and is about one key at most: the work of a transaction is bounded
@@ -177,6 +181,10 @@ func (k *Kind) Op(op protocol.Op) *OpInfo {
 	}
 	return nil
 }
+
+// Binds reports whether the operation gives its caller something that lasts as long as
+// the caller's session.
+func (o *OpInfo) Binds() bool { return o.Holds || o.Owns }
 
 // Fits reports whether the flags of a request are right for the operation.
 func (o *OpInfo) Fits(flags protocol.Flags) bool {

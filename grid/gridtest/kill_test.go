@@ -3,6 +3,7 @@ package gridtest_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/quorate/quorate/client"
 	"github.com/quorate/quorate/grid/gridtest"
 	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/structures/dmap"
 	"github.com/quorate/quorate/structures/dsemaphore"
 )
 
@@ -98,5 +100,68 @@ func TestKillSession(t *testing.T) {
 	}
 	if _, _, err := operator.KillSession(t.Context(), second, client.KillReason(strings.Repeat("x", 256))); !errors.Is(err, quorate.ErrInvalid) {
 		t.Errorf("a long reason: %v", err)
+	}
+}
+
+// TestEphemeralEntries: what a client has stored as ephemeral is listed as its own, goes
+// when the client is closed or killed, and stays as long as it lives.
+func TestEphemeralEntries(t *testing.T) {
+	g := gridtest.Start(t, 3)
+	watcher := g.Client(t)
+	m := dmap.New[string, string](watcher, "workers")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := m.Put(ctx, "ordinary", "x"); err != nil {
+		t.Fatal(err)
+	}
+	var clients []*client.Client
+	for _, name := range []string{"closed", "killed", "lives"} {
+		c := g.Client(t, client.WithSessionTTL(5*time.Second))
+		clients = append(clients, c)
+		for i := range 20 {
+			if err := dmap.New[string, string](c, "workers").Put(ctx, fmt.Sprintf("%s/%d", name, i), name, dmap.Ephemeral()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	holds, err := watcher.SessionHolds(ctx, clients[2].Session().ID)
+	if err != nil || len(holds) != 20 || holds[0].What != protocol.HoldsEntry || holds[0].Kind != "map" || holds[0].Name != "workers" {
+		t.Errorf("%d entries are listed, %v", len(holds), err)
+	}
+	ended := make(chan map[string]int, 1)
+	go func() {
+		seen := map[string]int{}
+		for e, err := range m.Watch(ctx, dmap.WithCurrent()) {
+			if err != nil {
+				t.Error(err)
+				break
+			}
+			if e.Type == dmap.Ended {
+				seen[e.Key]++
+			}
+			if len(seen) == 40 {
+				break
+			}
+			if e.Type == dmap.Synced { // watched from now on
+				if _, _, err := watcher.KillSession(ctx, clients[1].Session().ID); err != nil {
+					t.Error(err)
+				}
+				clients[0].Close()
+			}
+		}
+		ended <- seen
+	}()
+	seen := <-ended
+	for k, n := range seen {
+		if n != 1 || strings.HasPrefix(k, "lives") || k == "ordinary" {
+			t.Errorf("entry %s has ended %d times", k, n)
+		}
+	}
+	if n, err := m.Len(ctx); len(seen) != 40 || n != 21 || err != nil {
+		t.Errorf("%d entries have ended, %d are left, %v", len(seen), n, err)
+	}
+	e, ok, err := m.Entry(ctx, "lives/0")
+	if err != nil || !ok || e.Owner != clients[2].Session().ID {
+		t.Errorf("an entry of a client that lives: %t, of session %d, %v", ok, e.Owner, err)
 	}
 }

@@ -65,7 +65,7 @@ class Map(Structure, Generic[K, V]):
         result = await self._result("get", k, key=k)
         if not result:
             return None
-        value, version, left = result
+        value, version, left, *_ = result  # an owner may follow
         return Entry(key, self._read(value), version, left / 1000 if left else None)
 
     async def put(self, key: K, value: V, ttl: float | None = None) -> None:

@@ -297,7 +297,7 @@ func (s *State) holding(kind protocol.KindID, op protocol.Op) bool {
 		return false
 	}
 	info := k.Op(op)
-	return info != nil && info.Holds
+	return info != nil && info.Binds()
 }
 
 // Refusing reports whether Refuses refuses any operation.

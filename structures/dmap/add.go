@@ -157,3 +157,33 @@ func backOff(ctx context.Context, h *structures.Handle, try int) error {
 	}
 	return nil
 }
+
+// PutSequential stores a value under a new key: the prefix and the 20 digits of the
+// entry's version, as ZooKeeper's sequential nodes have it. The numbers of a prefix grow,
+// are never repeated, also not after the map was destroyed, and have gaps; so the keys of a
+// prefix have the order in which they were stored. It returns the key. The prefix, or the
+// name of the map, must have a {tag}: without one the key would decide about the partition
+// that numbers it, so the error is [quorate.ErrInvalid].
+//
+// Its other errors are those of [Map.Put]. It does not take [IfHeld].
+func PutSequential[V any](ctx context.Context, m *Map[string, V], prefix string, v V, opts ...PutOption) (string, error) {
+	const verb = "put sequential"
+	call, guard, err := m.putCall(verb, opPutSequential, prefix, v, opts)
+	switch {
+	case err != nil:
+		return "", err
+	case guard.Asks():
+		return "", m.handle.Fail(verb, quorate.ErrInvalid, "IfHeld is not for sequential keys")
+	case !hasTag(m.handle.Name()) && !hasTag(prefix):
+		return "", m.handle.Fail(verb, quorate.ErrInvalid, fmt.Sprintf("neither the prefix %q nor the name of the map has a {tag}", prefix))
+	}
+	reply, err := m.handle.Invoke(ctx, call)
+	if err != nil {
+		return "", err
+	}
+	version, err := readVersion(&m.handle, verb, reply)
+	if err != nil {
+		return "", err
+	}
+	return string(sequentialKey([]byte(prefix), version)), nil
+}

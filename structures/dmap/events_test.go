@@ -34,9 +34,14 @@ func (m *recording) Due(env structures.Env, key []byte, row structures.Row) {
 	m.machine.Due(recordingEnv{env, m}, key, row)
 }
 
+func (m *recording) Ended(env structures.Env, key []byte, row structures.Row) {
+	m.machine.Ended(recordingEnv{env, m}, key, row)
+}
+
 func (e recordingEnv) Emit(event structures.Event) {
 	names := map[structures.EventType]string{
 		structures.EventPut: "put", structures.EventRemoved: "removed", structures.EventExpired: "expired",
+		structures.EventSessionEnded: "ended",
 	}
 	text := names[event.Type] + " " + string(event.Key[1:])
 	if n, ok := readInteger(event.Value); ok {
@@ -82,6 +87,17 @@ func TestEvents(t *testing.T) {
 	expect("PutAll", m.PutAll(ctx, func(yield func(string, int) bool) { _ = yield("b", 2) && yield("a", 1) }), "put a 1", "put b 2")
 	_, err = m.DeleteAll(ctx, "a", "c")
 	expect("DeleteAll", err, "removed a")
+	expect("Clear", m.Clear(ctx), "removed b")
+
+	// The end of a session is told of what it still owns, and of nothing else.
+	owning := grid.Client()
+	own := New[string, int](owning, "{one partition}")
+	expect("Put, ephemeral", own.Put(ctx, "a", 1, Ephemeral()), "put a 1")
+	expect("Put, ephemeral", own.Put(ctx, "b", 2, Ephemeral()), "put b 2")
+	expect("Put of another", m.Put(ctx, "b", 3), "put b 3")
+	expect("Put, ephemeral with a TTL", own.Put(ctx, "c", 4, Ephemeral(), TTL(time.Second)), "put c 4")
+	owning.End()
+	expect("the end of the session", nil, "ended a", "ended c")
 	expect("Clear", m.Clear(ctx), "removed b")
 
 	// The clean-up after the entry that moves time stops where its budget ends.

@@ -14,8 +14,12 @@ func get(view structures.View, key []byte) structures.Result {
 	if !ok {
 		return structures.OK(nothing)
 	}
-	b := protocol.AppendArray(make([]byte, 0, len(row.Value)+24), 3)
-	return structures.OK(appendEntry(b, view, row))
+	b := make([]byte, 0, len(row.Value)+24)
+	if row.Owner == 0 {
+		return structures.OK(appendEntry(protocol.AppendArray(b, 3), view, row))
+	}
+	b = appendEntry(protocol.AppendArray(b, 4), view, row)
+	return structures.OK(protocol.AppendUint(b, uint64(row.Owner)))
 }
 
 func appendEntry(dst []byte, view structures.View, row structures.Row) []byte {
@@ -102,6 +106,7 @@ func applyMany(env structures.Env, op protocol.Op, body []byte) structures.Resul
 		slot
 		value    []byte
 		deadline protocol.LogTime
+		owner    protocol.SessionID
 	}
 	changes := make([]change, len(items))
 	for i, it := range items {
@@ -118,6 +123,7 @@ func applyMany(env structures.Env, op protocol.Op, body []byte) structures.Resul
 				return structures.Refuse(code, fmt.Sprintf("key %q: %s", it.key[1:], why))
 			}
 			c.value, c.deadline = appendInteger(sum), deadline(env, ttlKeep, c.slot)
+			c.owner = c.slot.owner()
 		}
 		changes[i] = c
 	}
@@ -125,7 +131,7 @@ func applyMany(env structures.Env, op protocol.Op, body []byte) structures.Resul
 	for _, c := range changes {
 		switch {
 		case op != opDeleteAll:
-			e.put(c.slot, c.value, c.deadline)
+			e.put(c.slot, c.value, c.deadline, c.owner)
 		case c.live:
 			e.remove(c.slot)
 			deleted++

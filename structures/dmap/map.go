@@ -32,6 +32,9 @@ type Entry[K comparable, V any] struct {
 	Version Version
 	// Left is the time to live that is left; 0: the entry does not end.
 	Left time.Duration
+	// Owner is the session that an ephemeral entry ends with ([Ephemeral]), as
+	// [Map.Entry] found it; 0: the entry is ordinary, or was not read by Map.Entry.
+	Owner protocol.SessionID
 }
 
 // Map is a handle of one map. Making one costs nothing. It is safe for concurrent use.
@@ -97,10 +100,14 @@ func gridEntry[K comparable, V any](m *Map[K, V], ctx context.Context, verb stri
 // readGet reads the result of opGet.
 func (m *Map[K, V]) readGet(verb string, k K, reply structures.Reply, reading structures.Reading) (Entry[K, V], bool, error) {
 	r := protocol.NewReader(reply.Body)
-	e, exists := Entry[K, V]{Key: k}, r.ArrayLen() > 0
+	fields := r.ArrayLen()
+	e, exists := Entry[K, V]{Key: k}, fields > 0
 	var value []byte
 	if exists {
 		value = m.readEntry(&r, &e)
+	}
+	if fields > 3 {
+		e.Owner = protocol.SessionID(r.Uint())
 	}
 	if err := done(&m.handle, verb, &r, reply); err != nil {
 		return Entry[K, V]{}, false, err
@@ -273,7 +280,7 @@ func (m *Map[K, V]) callWithCapacity(verb string, op protocol.Op, k K, fields, v
 // putCall returns a call that stores a value, and what must be held; opReplace has a field
 // more.
 func (m *Map[K, V]) putCall(verb string, op protocol.Op, k K, v V, opts []PutOption) (structures.Call, structures.Guard, error) {
-	ttl, guard, err := putWith(opts)
+	ttl, guard, owns, err := putWith(opts)
 	if err != nil {
 		return structures.Call{}, guard, m.handle.Fail(verb, err, "")
 	}
@@ -296,6 +303,11 @@ func (m *Map[K, V]) putCall(verb string, op protocol.Op, k K, v V, opts []PutOpt
 		return structures.Call{}, guard, m.handle.Fail(verb, err, "")
 	}
 	call.Body = protocol.AppendInt(call.Body, ttl)
+	if owns {
+		call.Op = ephemeral[op]
+		// What arrives for a session that is lost by then ends with that session.
+		call.Late = func(structures.Reply) {}
+	}
 	return call, guard, nil
 }
 
@@ -335,7 +347,7 @@ func (m *Map[K, V]) found(call structures.Call, reply structures.Reply) (v V, ok
 	}
 	if ok {
 		if err := structures.DecodeValue(m.codec, b, &v); err != nil {
-			if call.Op == opPutIfAbsent { // stored nothing, since there is something
+			if call.Op == opPutIfAbsent || call.Op == opPutIfAbsentEphemeral { // stored nothing, since there is something
 				return v, true, m.handle.Fail(call.Verb, err, "")
 			}
 			return v, false, m.handle.Unreadable(call.Verb, err, "the operation was carried out")

@@ -28,7 +28,9 @@ func FuzzMachine(f *testing.F) {
 		op(opReplace, k, v, ttlNever, uint64(1)), op(opDelete, k), op(opRemove, k), op(opDeleteVersion, k, uint64(1)),
 		op(opSetTTL, k, 100), op(opAdd, k, -1, uint64(64)), op(opGetAll, k), op(opPutAll, 0, k, v), op(opDeleteAll, k),
 		op(opAddAll, uint64(32), k, 5), op(opScan, []byte(nil), []byte(nil), uint64(100)),
-		op(opScanKeys, k, []byte(nil), uint64(0)), op(opClear, []byte(nil)))
+		op(opScanKeys, k, []byte(nil), uint64(0)), op(opClear, []byte(nil)),
+		op(opPutEphemeral, k, v, ttlDefault), op(opSwapEphemeral, k, v, 1000), op(opPutIfAbsentEphemeral, k, v, ttlKeep),
+		op(opReplaceEphemeral, k, v, ttlNever, uint64(1)), op(opPutSequential, k, v, ttlDefault), op(opPutSequentialEphemeral, k, v, 1000))
 }
 
 var testKeys = func() (keys [][]byte) {
@@ -84,6 +86,7 @@ type modelEntry struct {
 	value    []byte
 	deadline protocol.LogTime
 	version  Version
+	owner    protocol.SessionID
 }
 
 func newModel() *model { return &model{entries: map[string]*modelEntry{}} }
@@ -119,18 +122,18 @@ func (m *model) Generate(t *rapid.T) structurestest.Op {
 	}
 	to := rapid.SampledFrom(append([][]byte{nil}, testKeys...)).Draw(t, "to")
 	size := rapid.SampledFrom([]uint64{0, 20, 1 << 20}).Draw(t, "bytes")
-	code := rapid.ByteRange(byte(opGet), byte(opClear)).Draw(t, "operation")
-	if code >= byte(opClear) && rapid.IntRange(0, 2).Draw(t, "rarely") > 0 {
+	code := rapid.ByteRange(byte(opGet), byte(opReplaceEphemeral)).Draw(t, "operation")
+	if code == byte(opClear) && rapid.IntRange(0, 2).Draw(t, "rarely") > 0 {
 		code = byte(opPut)
 	}
 	if kind := Kind(); kind.Op(protocol.Op(code)) == nil {
 		code = byte(opGet) // a gap in the numbers
 	}
-	switch protocol.Op(code) {
+	switch as, _ := ordinary(protocol.Op(code)); as {
 	case opPut, opSwap, opPutIfAbsent:
 		return op(protocol.Op(code), key, value, ttl)
 	case opReplace:
-		return op(opReplace, key, value, ttl, version)
+		return op(protocol.Op(code), key, value, ttl, version)
 	case opDeleteVersion:
 		return op(opDeleteVersion, key, version)
 	case opSetTTL:
@@ -160,7 +163,11 @@ func (m *model) Read(o structurestest.Op, now protocol.LogTime) structurestest.A
 		if e == nil {
 			return structurestest.OK(0, op(0).Body)
 		}
-		return structurestest.OK(0, op(0, e.fields(now)...).Body)
+		fields := e.fields(now)
+		if e.owner != 0 {
+			fields = append(fields, uint64(e.owner))
+		}
+		return structurestest.OK(0, op(0, fields...).Body)
 	case opGetAll:
 		_, items, err := readMany(o.Op, o.Body)
 		must(err)
@@ -247,7 +254,20 @@ func (m *model) one(call structurestest.Call, a args, now protocol.LogTime) stru
 	key := string(a.key)
 	old := m.entries[key]
 	nothing, yes := op(0).Body, protocol.AppendBool(protocol.AppendArray(nil, 1), old != nil)
-	switch code := call.Op.Op; code {
+	code, isEphemeral := ordinary(call.Op.Op)
+	owner := protocol.SessionID(0)
+	switch {
+	case isEphemeral:
+		owner = call.Session
+	case old != nil && code != opPut && code != opSwap:
+		owner = old.owner
+	}
+	defer func() {
+		if e := m.entries[key]; e != nil && e != old {
+			e.owner = owner
+		}
+	}()
+	switch code {
 	case opPut:
 		return m.wrote(call, nothing, m.put(key, a.value, a.ttl, now))
 	case opSwap, opPutIfAbsent:
@@ -283,9 +303,9 @@ func (m *model) one(call structurestest.Call, a args, now protocol.LogTime) stru
 		}
 		return m.wrote(call, yes, m.put(key, old.value, a.ttl, now))
 	}
-	sum, code := m.sum(key, a.delta, a.bits)
-	if code != protocol.CodeOK {
-		return structurestest.Refused(call.ID, code)
+	sum, refused := m.sum(key, a.delta, a.bits)
+	if refused != protocol.CodeOK {
+		return structurestest.Refused(call.ID, refused)
 	}
 	return m.wrote(call, op(0, sum).Body, m.put(key, appendInteger(sum), ttlKeep, now))
 }
@@ -307,7 +327,12 @@ func (m *model) many(call structurestest.Call, now protocol.LogTime) structurest
 			entries = append(entries, m.put(key, it.value, a.ttl, now))
 		case opAddAll:
 			sum, _ := m.sum(key, it.delta, a.bits)
+			owner := protocol.SessionID(0)
+			if e := m.entries[key]; e != nil {
+				owner = e.owner
+			}
 			entries = append(entries, m.put(key, appendInteger(sum), ttlKeep, now))
+			m.entries[key].owner = owner
 		case opDeleteAll:
 			if m.entries[key] != nil {
 				deleted++
@@ -368,6 +393,11 @@ func (m *model) wrote(call structurestest.Call, body []byte, entries ...*modelEn
 		}
 		return same(got, body)
 	}}
+}
+
+func (m *model) End(session protocol.SessionID) []structurestest.Answer {
+	maps.DeleteFunc(m.entries, func(_ string, e *modelEntry) bool { return e.owner == session })
+	return nil
 }
 
 func (m *model) Advance(now protocol.LogTime) []structurestest.Answer {

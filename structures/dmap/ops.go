@@ -13,7 +13,7 @@ import (
 // result is an array. Keys are as structures.AppendKey encodes them, values as
 // structures.AppendValue does. Where several keys are in one body they ascend.
 const (
-	opGet           protocol.Op = 1  // [key] -> [] or [value, version, left]
+	opGet           protocol.Op = 1  // [key] -> [] or [value, version, left], of an ephemeral entry and its owner
 	opPut           protocol.Op = 2  // [key, value, ttl] -> []
 	opSwap          protocol.Op = 3  // [key, value, ttl] -> [] or [old value]
 	opPutIfAbsent   protocol.Op = 4  // [key, value, ttl] -> [] or [existing value]
@@ -32,11 +32,43 @@ const (
 	opScan     protocol.Op = 15 // [from, to, max bytes] -> [next, (key, value, version, left), ...]; next: where to go on, empty: done
 	opScanKeys protocol.Op = 16 // [from, to, max bytes] -> [next, key, ...]
 	opClear    protocol.Op = 18 // [from] -> [next]; empty: done
+
+	// What follows stores an ephemeral entry: it ends with the caller's session.
+	opPutEphemeral           protocol.Op = 19 // as opPut
+	opSwapEphemeral          protocol.Op = 20 // as opSwap
+	opPutIfAbsentEphemeral   protocol.Op = 21 // as opPutIfAbsent
+	opReplaceEphemeral       protocol.Op = 22 // as opReplace
+	opPutSequential          protocol.Op = 23 // [prefix, value, ttl] -> [version]; the key is the prefix and 20 digits of the version
+	opPutSequentialEphemeral protocol.Op = 24 // as opPutSequential
 )
+
+// ephemeral are the operations that store an ephemeral entry, by those that store an
+// ordinary one.
+var ephemeral = map[protocol.Op]protocol.Op{
+	opPut: opPutEphemeral, opSwap: opSwapEphemeral, opPutIfAbsent: opPutIfAbsentEphemeral,
+	opReplace: opReplaceEphemeral, opPutSequential: opPutSequentialEphemeral,
+}
+
+// ordinary returns the operation that does what op does with an ordinary entry.
+func ordinary(op protocol.Op) (as protocol.Op, isEphemeral bool) {
+	switch op {
+	case opPutEphemeral:
+		return opPut, true
+	case opSwapEphemeral:
+		return opSwap, true
+	case opPutIfAbsentEphemeral:
+		return opPutIfAbsent, true
+	case opReplaceEphemeral:
+		return opReplace, true
+	case opPutSequentialEphemeral:
+		return opPutSequential, true
+	}
+	return op, false
+}
 
 // ops describes the operations.
 var ops = []structures.OpInfo{
-	{Op: opGet, Name: "get", Body: "[key]", Result: "[] / [value, version, left]", Read: true, Txn: true, Right: structures.RightRead, Route: structures.RouteKey(0)},
+	{Op: opGet, Name: "get", Body: "[key]", Result: "[] / [value, version, left, ? owner]", Read: true, Txn: true, Right: structures.RightRead, Route: structures.RouteKey(0)},
 	{Op: opPut, Name: "put", Body: "[key, value, ttl]", Result: "[]", Grows: true, Txn: true, Right: structures.RightWrite, Route: structures.RouteKey(0)},
 	{Op: opSwap, Name: "swap", Body: "[key, value, ttl]", Result: "[] / [old: value]", Grows: true, Txn: true, Right: structures.RightRead | structures.RightWrite, Route: structures.RouteKey(0)},
 	{Op: opPutIfAbsent, Name: "put_if_absent", Body: "[key, value, ttl]", Result: "[] / [existing: value]", Grows: true, Txn: true, Right: structures.RightRead | structures.RightWrite, Route: structures.RouteKey(0)},
@@ -53,7 +85,16 @@ var ops = []structures.OpInfo{
 	{Op: opScan, Name: "scan", Body: "[from: bstr, to: bstr, most-bytes: uint]", Result: "[next: bstr, * (key, value, version, left)]", Read: true, Right: structures.RightRead, Route: structures.RoutePart()},
 	{Op: opScanKeys, Name: "scan_keys", Body: "[from: bstr, to: bstr, most-bytes: uint]", Result: "[next: bstr, * key]", Read: true, Right: structures.RightRead, Route: structures.RoutePart()},
 	{Op: opClear, Name: "clear", Body: "[from: bstr]", Result: "[next: bstr]", Right: structures.RightManage, Route: structures.RoutePart()},
+	{Op: opPutEphemeral, Name: "put_ephemeral", Body: "[key, value, ttl]", Result: "[]", Grows: true, Owns: true, Right: owned, Route: structures.RouteKey(0)},
+	{Op: opSwapEphemeral, Name: "swap_ephemeral", Body: "[key, value, ttl]", Result: "[] / [old: value]", Grows: true, Owns: true, Right: owned | structures.RightRead, Route: structures.RouteKey(0)},
+	{Op: opPutIfAbsentEphemeral, Name: "put_if_absent_ephemeral", Body: "[key, value, ttl]", Result: "[] / [existing: value]", Grows: true, Owns: true, Right: owned | structures.RightRead, Route: structures.RouteKey(0)},
+	{Op: opReplaceEphemeral, Name: "replace_ephemeral", Body: "[key, value, ttl, version]", Result: "[new: version]", Codes: conflicts, Grows: true, Owns: true, Right: owned, Route: structures.RouteKey(0)},
+	{Op: opPutSequential, Name: "put_sequential", Body: "[prefix, value, ttl]", Result: "[new: version]", Grows: true, Right: structures.RightWrite, Route: structures.RouteKey(0)},
+	{Op: opPutSequentialEphemeral, Name: "put_sequential_ephemeral", Body: "[prefix, value, ttl]", Result: "[new: version]", Grows: true, Owns: true, Right: owned, Route: structures.RouteKey(0)},
 }
+
+// owned is the right that ephemeral entries need.
+const owned = structures.RightWrite | structures.RightHold
 
 // The conditions of transactions about a key. Numbers are never used again.
 const (
@@ -76,6 +117,8 @@ var rules = []structures.Rule{
 	{Name: "delta", Type: "int", Help: "what is added"},
 	{Name: "key", Type: "bstr", Help: "encoded as in section 3; several ascend, and are of one partition"},
 	{Name: "left", Type: "int", Help: "milliseconds that the entry has left, 0: no end"},
+	{Name: "owner", Type: "uint", Help: "the session that an ephemeral entry ends with"},
+	{Name: "prefix", Type: "bstr", Help: "a text key, encoded as in section 3. It, or the name of the map, has a tag. The key of the entry is this and the 20 decimal digits of its version"},
 	{Name: "ttl", Type: "int", Help: "milliseconds, 100 or more; 0: the map's default, -1: what the entry has, -2: never ends"},
 }
 
@@ -133,6 +176,7 @@ type args struct {
 func readArgs(op protocol.Op, body []byte) (args, error) {
 	var a args
 	r := protocol.NewReader(body)
+	op, _ = ordinary(op)
 	switch op {
 	case opGet, opDelete, opRemove:
 		r.Array(1)
@@ -140,6 +184,12 @@ func readArgs(op protocol.Op, body []byte) (args, error) {
 	case opPut, opSwap, opPutIfAbsent:
 		r.Array(3)
 		a.key, a.value, a.ttl = readKey(&r), readValue(&r), readTTL(&r, ttlNever)
+	case opPutSequential:
+		r.Array(3)
+		a.key, a.value, a.ttl = readKey(&r), readValue(&r), readTTL(&r, ttlNever)
+		if len(a.key) > 0 && a.key[0] != protocol.KeyText {
+			r.Fail()
+		}
 	case opReplace:
 		r.Array(4)
 		a.key, a.value, a.ttl = readKey(&r), readValue(&r), readTTL(&r, ttlNever)

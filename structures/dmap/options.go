@@ -57,7 +57,7 @@ func Seen(v *Version) ReadOption { return structures.Seen(v) }
 // over a hundred years is Never.
 const Never time.Duration = math.MaxInt64
 
-// PutOption changes how a value is stored: [TTL], [KeepTTL] or [IfHeld]. Without one the
+// PutOption changes how a value is stored: [TTL], [KeepTTL], [Ephemeral] or [IfHeld]. Without one the
 // entry gets the map's [DefaultTTL], even if it had another. Of several of a kind the last
 // one counts, and nil changes nothing.
 type PutOption interface{ putOption() }
@@ -79,6 +79,30 @@ func TTL(d time.Duration) TTLOption { return TTLOption{ttl: wireTTL(d), err: che
 // [DefaultTTL].
 func KeepTTL() TTLOption { return TTLOption{ttl: ttlKeep, set: true} }
 
+// EphemeralOption says that an entry ends with the caller's session. The zero
+// EphemeralOption changes nothing.
+type EphemeralOption struct{ set bool }
+
+func (EphemeralOption) putOption() {}
+
+// Ephemeral stores an entry that ends with the session of this client, unless somebody
+// else has written it meanwhile: when the client is closed, or dies and its TTL has run.
+// Watches see that as [Ended]. [Entry].Owner is the session. When the client has lost its
+// session it has to store the entry again ([client.OnSession]).
+//
+// Put, Swap and PutAll without the option make an ephemeral entry ordinary. Replace,
+// Update, Add and SetTTL keep its owner; Replace with the option takes the entry over, if
+// it still has the version that was read.
+//
+// Operations with the option are bound to a session that is held (EPHEMERAL-3). If the
+// outcome is unknown, an entry that was stored ends with the session at the latest.
+// After a group has lost its majority's data, operations with the option wait until no
+// former owner can believe any more that its entry is there. The option cannot be combined
+// with [IfHeld].
+//
+// [client.OnSession]: https://pkg.go.dev/github.com/quorate/quorate/client#OnSession
+func Ephemeral() EphemeralOption { return EphemeralOption{set: true} }
+
 // WriteOption changes how the map is written. The zero WriteOption changes nothing.
 type WriteOption struct{ option structures.WriteOption }
 
@@ -99,8 +123,9 @@ func ttlWith(opts []TTLOption) (int64, error) {
 	return last.ttl, last.err
 }
 
-// putWith returns the TTL that options ask for, as on the wire, and what must be held.
-func putWith(opts []PutOption) (ttl int64, guard structures.Guard, err error) {
+// putWith returns the TTL that options ask for, as on the wire, what must be held, and
+// whether the entry is to be ephemeral.
+func putWith(opts []PutOption) (ttl int64, guard structures.Guard, ephemeral bool, err error) {
 	last := TTLOption{ttl: ttlDefault}
 	for _, opt := range opts {
 		switch o := opt.(type) {
@@ -110,9 +135,14 @@ func putWith(opts []PutOption) (ttl int64, guard structures.Guard, err error) {
 			}
 		case WriteOption:
 			guard = guard.With(o.option)
+		case EphemeralOption:
+			ephemeral = ephemeral || o.set
 		}
 	}
-	return last.ttl, guard, last.err
+	if last.err == nil && ephemeral && guard.Asks() {
+		last.err = fmt.Errorf("%w: Ephemeral and IfHeld", quorate.ErrInvalid)
+	}
+	return last.ttl, guard, ephemeral, last.err
 }
 
 // writesOf returns those of the options that are for all mutations.

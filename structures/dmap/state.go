@@ -3,6 +3,7 @@ package dmap
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/quorate/quorate"
@@ -57,7 +58,8 @@ func (machine) Check(op protocol.Op, body []byte) error {
 	var err error
 	r := protocol.NewReader(body)
 	switch op {
-	case opGet, opPut, opSwap, opPutIfAbsent, opReplace, opDelete, opRemove, opDeleteVersion, opSetTTL, opAdd:
+	case opGet, opPut, opSwap, opPutIfAbsent, opReplace, opDelete, opRemove, opDeleteVersion, opSetTTL, opAdd,
+		opPutEphemeral, opSwapEphemeral, opPutIfAbsentEphemeral, opReplaceEphemeral, opPutSequential, opPutSequentialEphemeral:
 		_, err = readArgs(op, body)
 	case opGetAll, opPutAll, opDeleteAll, opAddAll:
 		_, _, err = readMany(op, body)
@@ -95,6 +97,9 @@ func (machine) Apply(env structures.Env, op protocol.Op, body []byte) structures
 		return clearSome(env, body)
 	}
 	a, _ := readArgs(op, body)
+	if as, _ := ordinary(op); as == opPutSequential {
+		a.key = sequentialKey(a.key, env.Version())
+	}
 	if r := tooLarge(env, a.key, a.value); r.Code != protocol.CodeOK {
 		return r
 	}
@@ -146,6 +151,31 @@ func (machine) Due(env structures.Env, key []byte, row structures.Row) {
 	env.Emit(structures.Event{Type: structures.EventExpired, Key: key, Previous: row.Version})
 }
 
+// Ended removes an ephemeral entry whose owner's session has ended (EPHEMERAL-2). One that
+// was due before has expired.
+func (machine) Ended(env structures.Env, key []byte, row structures.Row) {
+	n := stored(env)
+	if mutants.On(mutants.EphemeralSurvives) {
+		env.Put(key, structures.Row{Value: row.Value, Deadline: row.Deadline})
+		return
+	}
+	event := structures.Event{Type: structures.EventSessionEnded, Key: key, Previous: row.Version}
+	if row.Deadline != 0 && row.Deadline <= env.Now() {
+		event.Type = structures.EventExpired
+	} else if set := env.Settings(); set != nil && set.Value(oldSetting).Int != 0 && len(row.Value) <= maxOld {
+		event.Old = row.Value
+	}
+	env.Delete(key)
+	putCount(env, n-1)
+	env.Emit(event)
+}
+
+// sequentialKey returns the key of an entry that a mutation stores under a prefix. Versions
+// grow, and have 20 digits at most, so the keys of a prefix have the order of the mutations.
+func sequentialKey(prefix []byte, version protocol.Version) []byte {
+	return fmt.Appendf(slices.Clone(prefix), "%020d", uint64(version))
+}
+
 // Len returns the number of entries.
 func (machine) Len(view structures.View) int64 { return length(view) }
 
@@ -153,14 +183,15 @@ func (machine) Len(view structures.View) int64 { return length(view) }
 func applyOne(env structures.Env, op protocol.Op, a args) structures.Result {
 	e := edit{env: env}
 	s := e.look(a.key)
+	op, isEphemeral := ordinary(op)
 	switch op {
-	case opPut, opSwap, opPutIfAbsent, opReplace:
-		return e.write(op, s, a)
+	case opPut, opSwap, opPutIfAbsent, opReplace, opPutSequential:
+		return e.write(op, s, a, isEphemeral)
 	case opDelete, opRemove, opDeleteVersion:
 		return e.delete(op, s, a)
 	case opSetTTL:
 		if s.live {
-			e.put(s, s.row.Value, deadline(env, a.ttl, s))
+			e.put(s, s.row.Value, deadline(env, a.ttl, s), s.owner())
 		}
 		return structures.OK(protocol.AppendBool(protocol.AppendArray(nil, 1), s.live))
 	case opAdd:
@@ -168,16 +199,24 @@ func applyOne(env structures.Env, op protocol.Op, a args) structures.Result {
 		if code != protocol.CodeOK {
 			return structures.Refuse(code, why)
 		}
-		e.put(s, appendInteger(sum), deadline(env, ttlKeep, s))
+		e.put(s, appendInteger(sum), deadline(env, ttlKeep, s), s.owner())
 		e.finish()
 		return structures.OK(protocol.AppendInt(protocol.AppendArray(nil, 1), sum))
 	}
 	panic("dmap: bug: unchecked operation")
 }
 
-// write carries out the operations that store a value.
-func (e *edit) write(op protocol.Op, s slot, a args) structures.Result {
+// write carries out the operations that store a value. Those that say everything make the
+// entry ordinary unless it is to be ephemeral; Replace keeps its owner (EPHEMERAL-1).
+func (e *edit) write(op protocol.Op, s slot, a args, isEphemeral bool) structures.Result {
 	result := nothing
+	owner := protocol.SessionID(0)
+	switch {
+	case isEphemeral:
+		owner = e.env.Caller().Session
+	case op == opReplace:
+		owner = s.owner()
+	}
 	switch {
 	case op == opSwap && s.live:
 		result = appendValue(s.row.Value)
@@ -188,8 +227,10 @@ func (e *edit) write(op protocol.Op, s slot, a args) structures.Result {
 			return r
 		}
 		result = appendUints(nil, uint64(e.env.Version()))
+	case op == opPutSequential:
+		result = appendUints(nil, uint64(e.env.Version()))
 	}
-	e.put(s, a.value, deadline(e.env, a.ttl, s))
+	e.put(s, a.value, deadline(e.env, a.ttl, s), owner)
 	e.finish()
 	return structures.OK(result)
 }
@@ -223,6 +264,14 @@ type slot struct {
 	row  structures.Row
 	live bool // there is an entry: row
 	due  bool // there was one that has expired, and has no event for that yet
+}
+
+// owner returns the session that the entry ends with; 0: there is none.
+func (s slot) owner() protocol.SessionID {
+	if !s.live || mutants.On(mutants.OwnerDropped) {
+		return 0
+	}
+	return s.row.Owner
 }
 
 // edit is one mutation of entries: it looks at all of them first, then puts and removes,
@@ -263,7 +312,7 @@ func (e *edit) load() {
 	}
 }
 
-func (e *edit) put(s slot, value []byte, deadline protocol.LogTime) {
+func (e *edit) put(s slot, value []byte, deadline protocol.LogTime, owner protocol.SessionID) {
 	previous := s.row.Version
 	if s.due {
 		e.env.Emit(structures.Event{Type: structures.EventExpired, Key: s.key, Previous: previous})
@@ -273,7 +322,7 @@ func (e *edit) put(s slot, value []byte, deadline protocol.LogTime) {
 		e.more++
 	}
 	old := e.before(s)
-	e.env.Put(s.key, structures.Row{Value: value, Deadline: deadline})
+	e.env.Put(s.key, structures.Row{Value: value, Deadline: deadline, Owner: owner})
 	e.env.Emit(structures.Event{Type: structures.EventPut, Key: s.key, Value: value, Previous: previous, Old: old})
 }
 

@@ -35,6 +35,8 @@ get prints text as it is, bytes as h'00ff', the rest as JSON, or where JSON has 
 
   quorate map put users ada '{"logins": 1}' --ttl 1h
   quorate map put leaders eu host-a --if-absent
+  quorate map put workers host-a '{"port": 80}' --ephemeral
+  quorate map put jobs '{mail}/' '"ada@example.org"' --sequential
   quorate map get users ada
   quorate map list users --prefix a
   quorate map add hits 42 -5 --int-key
@@ -111,6 +113,17 @@ type mapPut struct {
 	TTL       *time.Duration `name:"ttl" help:"How long the entry lives." placeholder:"D"`
 	IfAbsent  bool           `help:"Only if there is no value." xor:"if"`
 	IfVersion *uint64        `help:"Only over this version, as get -o json prints it." placeholder:"V" xor:"if"`
+	// Ephemeral and Sequential are as those of ZooKeeper's nodes.
+	Ephemeral  bool `help:"The entry lives until this command ends: it runs until a signal."`
+	Sequential bool `help:"Store under a new key, which is printed: KEY and a number that grows. KEY or MAP has a {tag}." xor:"if"`
+}
+
+// Validate checks what the grammar cannot.
+func (cmd *mapPut) Validate() error {
+	if cmd.Sequential && cmd.IntKey {
+		return errors.New("--sequential: the key is text")
+	}
+	return nil
 }
 
 // Run runs the command.
@@ -130,9 +143,16 @@ func putEntry[K comparable](ctx context.Context, a *cli.App, c *client.Client, c
 	if cmd.TTL != nil {
 		opts = append(opts, dmap.TTL(*cmd.TTL))
 	}
+	if cmd.Ephemeral {
+		opts = append(opts, dmap.Ephemeral())
+	}
 	o := cli.Object{"map": cmd.Name, "key": key, "stored": true}
+	text := ""
 	var err error
 	switch {
+	case cmd.Sequential:
+		text, err = dmap.PutSequential(ctx, dmap.New[string, any](c, cmd.Name), cmd.Key, v, opts...)
+		o["key"] = text
 	case cmd.IfAbsent:
 		// Of what is there nothing is decoded but that it is there.
 		var encoded structures.Encoded
@@ -151,10 +171,19 @@ func putEntry[K comparable](ctx context.Context, a *cli.App, c *client.Client, c
 	default:
 		err = m.Put(ctx, key, v, opts...)
 	}
-	if err != nil {
+	if err == nil {
+		err = a.Print(text, o)
+	}
+	if err != nil || !cmd.Ephemeral {
 		return err
 	}
-	return a.Print("", o)
+	session := c.Session()
+	select {
+	case <-ctx.Done():
+		return nil // the end of the client ends the entry
+	case <-session.Done():
+		return fmt.Errorf("map %s: the entry was lost: %w", cmd.Name, session.Err())
+	}
 }
 
 type mapCAS struct {
