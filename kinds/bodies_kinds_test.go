@@ -103,6 +103,27 @@ func mapBodies(r *recorder) {
 	r.does("put with the raw codec", func(ctx context.Context) error {
 		return dmap.New[string, []byte](r.client, name, dmap.Codec(structures.Raw)).Put(ctx, "raw", []byte{1, 2, 3})
 	})
+	r.does("put an ephemeral entry", func(ctx context.Context) error { return m.Put(ctx, "own", "x", dmap.Ephemeral()) })
+	r.does("get an ephemeral entry", get("own"))
+	r.does("swap for an ephemeral entry", func(ctx context.Context) error { _, _, err := m.Swap(ctx, "own", "y", dmap.Ephemeral()); return err })
+	r.does("put if absent: an ephemeral entry", func(ctx context.Context) error {
+		_, _, err := m.PutIfAbsent(ctx, "mine", "x", dmap.Ephemeral())
+		return err
+	})
+	r.fails("replace another version by an ephemeral entry", func(ctx context.Context) error {
+		_, err := m.Replace(ctx, "mine", version, "x", dmap.Ephemeral())
+		return err
+	})
+	r.does("get the version to take over", get("mine"))
+	r.does("replace by an ephemeral entry", func(ctx context.Context) error {
+		_, err := m.Replace(ctx, "mine", version, "x", dmap.Ephemeral())
+		return err
+	})
+	r.does("put under a sequential key", func(ctx context.Context) error { _, err := dmap.PutSequential(ctx, m, "{jobs}/", "x"); return err })
+	r.does("put an ephemeral entry under a sequential key", func(ctx context.Context) error {
+		_, err := dmap.PutSequential(ctx, m, "{jobs}/", "x", dmap.Ephemeral())
+		return err
+	})
 	r.does("clear", m.Clear)
 	r.does("length", func(ctx context.Context) error { _, err := m.Len(ctx); return err })
 	r.does("configure", func(ctx context.Context) error { return m.Configure(ctx, dmap.DefaultTTL(time.Hour)) })
