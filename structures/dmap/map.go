@@ -33,7 +33,8 @@ type Entry[K comparable, V any] struct {
 	// Left is the time to live that is left; 0: the entry does not end.
 	Left time.Duration
 	// Owner is the session that an ephemeral entry ends with ([Ephemeral]), as
-	// [Map.Entry] found it; 0: the entry is ordinary, or was not read by Map.Entry.
+	// [Map.Entry] found it; 0: the entry is ordinary, or was not read by Map.Entry, or
+	// with a near cache.
 	Owner protocol.SessionID
 }
 

@@ -134,10 +134,14 @@ func nearEntry[K comparable, V any](m *Map[K, V], ctx context.Context, verb stri
 			return structures.NearValue{}, err
 		}
 		r := protocol.NewReader(reply.Body)
-		v, e := structures.NearValue{Exists: r.ArrayLen() > 0, Seen: reply.Version}, Entry[K, V]{}
+		fields := r.ArrayLen()
+		v, e := structures.NearValue{Exists: fields > 0, Seen: reply.Version}, Entry[K, V]{}
 		if v.Exists {
 			v.Value = m.readEntry(&r, &e)
 			v.Version, v.Left = e.Version, e.Left
+		}
+		if fields > 3 {
+			r.Uint() // the owner, which the near cache does not keep
 		}
 		return v, done(&m.handle, verb, &r, reply)
 	})
