@@ -75,7 +75,6 @@ func (r *Roster) Register(ctx context.Context, what Registering) (*Registration,
 	}
 	g.ctx, g.end = context.WithCancel(context.Background())
 	if err := g.register(ctx, 0); err != nil {
-		g.finish(err)
 		return nil, err
 	}
 	go g.keep()
@@ -159,13 +158,19 @@ func (g *Registration) take(ctx context.Context, verb string) error {
 
 func (g *Registration) give() { <-g.turn }
 
-// register registers the entry under the present session.
-func (g *Registration) register(ctx context.Context, flags uint64) error {
+// register registers the entry under the present session. If that fails the first time the
+// registration is done before anyone else has the turn, so that late finds it unwanted.
+func (g *Registration) register(ctx context.Context, flags uint64) (err error) {
 	const verb = "register"
 	if err := g.take(ctx, verb); err != nil {
 		return err
 	}
 	defer g.give()
+	defer func() {
+		if err != nil && flags&flagAgain == 0 {
+			g.finish(err)
+		}
+	}()
 	h := &g.roster.handle
 	call := g.roster.call(verb, opRegister, g.request(flags))
 	call.Late = g.late
@@ -188,9 +193,13 @@ func (g *Registration) register(ctx context.Context, flags uint64) error {
 // more. The nonce is that of this registration, so no other is taken away.
 func (g *Registration) late(structures.Reply) {
 	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if g.take(ctx, "deregister") != nil {
+			return
+		}
+		defer g.give()
 		if g.unwanted() {
-			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-			defer cancel()
 			_ = g.deregister(ctx) // an entry that stays ends with its session
 		}
 	}()

@@ -2,12 +2,14 @@ package roster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
 	"github.com/quorate/quorate/structures/structurestest"
@@ -133,6 +135,40 @@ func TestMirror(t *testing.T) {
 		if fmt.Sprint(e) != fmt.Sprint(l) {
 			t.Errorf("%v in the mirror, %v in the list", e, l)
 		}
+	}
+}
+
+// lateOnce is a client to which the outcome of the first registration comes too late.
+type lateOnce struct{ *structurestest.Client }
+
+func (c lateOnce) Invoke(ctx context.Context, call structures.Call) (structures.Reply, error) {
+	reply, err := c.Client.Invoke(ctx, call)
+	if call.Op == opRegister && err == nil {
+		call.Late(reply)
+		time.Sleep(20 * time.Millisecond) // the one who takes it back is not faster than the caller learns
+		return structures.Reply{}, &quorate.Error{Op: call.Verb, Object: call.Object(), Cause: quorate.ErrSessionLost}
+	}
+	return reply, err
+}
+
+// A registration that comes too late for its caller is taken back, even if that is known
+// before the caller has its error.
+func TestRegister_LateIsTakenBack(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	r := New(lateOnce{structurestest.NewLocal(t, testKind).Client()}, &testKind, "r", nil)
+	if _, err := r.Register(ctx, Registering{ID: "a", Permanent: true}); !errors.Is(err, quorate.ErrSessionLost) {
+		t.Fatal(err)
+	}
+	for {
+		all, _, err := r.List(ctx, protocol.FlagRead)
+		if err != nil {
+			t.Fatalf("it stays: %v", err)
+		}
+		if len(all) == 0 {
+			return
+		}
+		time.Sleep(time.Millisecond)
 	}
 }
 
