@@ -25,7 +25,7 @@ func lockTag(e *epoch, i int) string { return fmt.Sprintf("{%slock-%d}", e.prefi
 
 // locks acquires locks, with and without waiting, and adds to a counter as long as they are
 // held and now and then longer: what is added must be added by the holder.
-func (r *Run) locks(id int, c *client.Client) worker {
+func locks(r *Run, id int, c *client.Client) worker {
 	return func(ctx context.Context, e *epoch, rng *rand.Rand) {
 		tag := lockTag(e, rng.IntN(epochLocks))
 		recorded := func(c *client.Client) *verify.Lock {
@@ -47,13 +47,13 @@ func (r *Run) locks(id int, c *client.Client) worker {
 		}
 		_ = r.seen(err)
 		if held != nil {
-			r.holds(ctx, e, rng, held, l.Add, recorded(r.other(c, rng)))
+			holds(ctx, r, e, rng, held, l.Add, recorded(r.other(c, rng)))
 		}
 	}
 }
 
 // holds writes while something is held, has it taken away now and then, and releases it.
-func (r *Run) holds(ctx context.Context, e *epoch, rng *rand.Rand, held *verify.Held, add func(context.Context, *verify.Held) (bool, error), other revoker) {
+func holds(ctx context.Context, r *Run, e *epoch, rng *rand.Rand, held *verify.Held, add func(context.Context, *verify.Held) (bool, error), other revoker) {
 	write := func() {
 		_, err := add(ctx, held)
 		_ = r.seen(err)

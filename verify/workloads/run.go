@@ -152,7 +152,7 @@ func (r *Run) all() []worker {
 			owned.writer(i, c), owned.reader(i, c), r.lives(i, c), permits.worker(c), transfers.worker(i, c), r.writeWatched(i, c), r.transactions(i, c),
 			references(r, i, c),
 			rosters.services(i, c), rosters.groups(i, c), rosters.watches(c), rosters.present(i, c),
-			r.locks(i, c), exclusive.worker(c),
+			locks(r, i, c), exclusive.worker(c),
 		)
 		all = append(all, r.latches(i, c))
 		all = append(all, nears.worker(i, c))
