@@ -7,8 +7,10 @@ import (
 	"maps"
 	"time"
 
+	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
+	"github.com/quorate/quorate/structures/dbarrier"
 	"github.com/quorate/quorate/structures/dcounter"
 	"github.com/quorate/quorate/structures/dlatch"
 	"github.com/quorate/quorate/structures/dlock"
@@ -308,6 +310,43 @@ func latchBodies(r *recorder) {
 	r.sends("release what is not held", r.kind.ID, opOf(r, "release"), name, 0, structures.AppendHold(nil, 1))
 	r.does("hold in this round", func(ctx context.Context) error { var err error; held, err = l.Hold(ctx, dlatch.In(round)); return err })
 	revokedBodies(r, held)
+}
+
+func barrierBodies(r *recorder) {
+	b, d := dbarrier.New(r.client, name, 2), dbarrier.NewDouble(r.client, name, 2)
+	await := func(opts ...dbarrier.WaitOption) func(ctx context.Context) error {
+		return func(ctx context.Context) error { _, err := b.Await(ctx, opts...); return err }
+	}
+	minute := func(context.Context) error { r.local.Advance(time.Minute); return nil }
+	r.fails("await, and not wait", await(dbarrier.Wait(0)))
+	r.waits("await, and wait in vain", await(dbarrier.Wait(time.Second)), minute)
+	r.waits("await, and meet another one", await(), await())
+	r.waits("await, and refuse another number of parties", await(dbarrier.Wait(time.Second)), func(ctx context.Context) error {
+		if _, err := dbarrier.New(r.client, name, 3).Await(ctx); !errors.Is(err, quorate.ErrSettings) {
+			return err
+		}
+		if _, err := d.Enter(ctx); !errors.Is(err, quorate.ErrSettings) {
+			return err
+		}
+		return minute(ctx)
+	})
+	r.waits("enter, and wait in vain", func(ctx context.Context) error { _, err := d.Enter(ctx, dbarrier.Wait(time.Second)); return err }, minute)
+	var first, second *dbarrier.Inside
+	r.waits("enter together", func(ctx context.Context) error {
+		var err error
+		first, err = d.Enter(ctx, dbarrier.Note("host a"))
+		return err
+	},
+		func(ctx context.Context) error { var err error; second, err = d.Enter(ctx); return err })
+	r.does("release", first.Release)
+	left := protocol.AppendInts(nil, int64(first.Round()), 1000)
+	r.waits("wait that all leave, in vain", func(ctx context.Context) error {
+		r.sends("left", r.kind.ID, opOf(r, "left"), name, protocol.FlagWait, left)
+		return nil
+	}, minute)
+	r.sends("release what is not held", r.kind.ID, opOf(r, "release"), name, 0, structures.AppendHold(nil, 1))
+	r.does("wait that all leave a round that is over", func(ctx context.Context) error { return d.AwaitLeft(ctx, 1) })
+	revokedBodies(r, second.Held)
 }
 
 // revokedBodies are of the operations that every kind with operations that hold has: a hold

@@ -46,6 +46,7 @@ var scripts = map[string]func(*recorder){
 	"service":   serviceBodies,
 	"presence":  presenceBodies,
 	"latch":     latchBodies,
+	"barrier":   barrierBodies,
 	"election":  electionBodies,
 	"ref":       refBodies,
 }

@@ -6,6 +6,7 @@ package kinds
 import (
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
+	"github.com/quorate/quorate/structures/dbarrier"
 	"github.com/quorate/quorate/structures/dcounter"
 	"github.com/quorate/quorate/structures/delection"
 	"github.com/quorate/quorate/structures/dlatch"
@@ -28,6 +29,7 @@ func All() []structures.Kind {
 		dqueue.Kind(),
 		dlock.Kind(),
 		dlatch.Kind(),
+		dbarrier.Kind(),
 		delection.Kind(),
 		dref.Kind(),
 		dservice.Kind(),

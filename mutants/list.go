@@ -133,6 +133,11 @@ const (
 	// Sessions.
 	KillAtOnce Bug = "kill-at-once"
 
+	// Barriers.
+	BarrierCountsDead Bug = "barrier-counts-dead"
+	DeadStaysInside   Bug = "dead-stays-inside"
+	BarrierLaps       Bug = "barrier-laps"
+
 	// Elections.
 	ProclaimUnchecked Bug = "proclaim-unchecked"
 	PriorityIgnored   Bug = "priority-ignored"
@@ -213,6 +218,9 @@ var All = []Mutant{
 	{LatchResetStrands, "a latch that is set again before all are answered lets them wait for the next round", "structures/dlatch", "TestSetAgainBeforeAllAreAnswered", 0},
 	{LatchLostOpen, "a latch that is not there is open", "structures/dlatch", "TestAbsentIsNotOpen", 0},
 	{LatchHoldCrosses, "a hold of a round that is over counts down in the next", "structures/dlatch", "TestHoldOfEarlierRound", 0},
+	{BarrierCountsDead, "a party that waits no more is counted at a barrier", "shardgroups/groupstate", "TestBarrier_HiddenIsNoParty", 0},
+	{DeadStaysInside, "a party that has died stays inside a double barrier", "structures/dbarrier", "TestDeadInside", 0},
+	{BarrierLaps, "a party enters a double barrier again while others of its round are inside", "structures/dbarrier", "TestFastParty", 0},
 	{ProclaimUnchecked, "a deposed leader's value shows as that of the next", "structures/delection", "TestProclaim", 0},
 	{PriorityIgnored, "who came first is elected, whatever the priorities", "structures/delection", "TestWhoIsNext", 0},
 	{TransferForgotten, "a transfer forgets to whom", "structures/delection", "TestTransfer", 0},

@@ -44,6 +44,7 @@ type grammar struct {
 	Queue     structurecmd.QueueCommands     `cmd:"" help:"Put into queues and take from them."`
 	Lock      structurecmd.LockCommands      `cmd:"" help:"Hold a lock, also while a command runs."`
 	Latch     structurecmd.LatchCommands     `cmd:"" help:"Count down to 0, and wait for that."`
+	Barrier   structurecmd.BarrierCommands   `cmd:"" help:"Meet others, or run a command together with them."`
 	Election  structurecmd.ElectionCommands  `cmd:"" help:"Elect a leader, also around a command."`
 	Ref       structurecmd.RefCommands       `cmd:"" help:"Read and change references, and follow their values."`
 	Service   structurecmd.ServiceCommands   `cmd:"" help:"Register services, find them, and take them out of use."`

@@ -142,6 +142,7 @@ func (r *Run) all() []worker {
 	sums, elements, written, owned := newSums(r), newElements(r), newWritten(r), newOwned(r)
 	permits, transfers, rosters := newPermits(r), newTransfers(r), newRosters(r)
 	nears := newNear(r)
+	meetings := newMeetings(r)
 	exclusive := newExclusive(r)
 	leaders := newLeaders(r)
 	var all []worker
@@ -155,6 +156,7 @@ func (r *Run) all() []worker {
 			locks(r, i, c), exclusive.worker(c),
 		)
 		all = append(all, r.latches(i, c))
+		all = append(all, meetings.worker(c), meetings.worker(c))
 		all = append(all, nears.worker(i, c))
 		all = append(all, leaders.histories(i, c), leaders.worker(i, c))
 		leaders.observe(c)
