@@ -57,10 +57,11 @@ type grammar struct {
 	Recover   member.RecoverCommand          `cmd:"" help:"Save what a survivor has of a grid that lost the data of its majority."`
 	Version   cli.VersionCommand             `cmd:"" help:"Print the version."`
 
-	Completion    completionCommand      `cmd:"" help:"Print a script that completes commands in a shell."`
-	CompleteWords completeWordsCommand   `cmd:"" hidden:"" help:"What completion scripts ask."`
-	ConformClient verify.ConformClient   `cmd:"" hidden:"" help:"This project's client, to be tested by conform."`
-	DemoWorker    demo.DemoWorkerCommand `cmd:"" hidden:"" help:"A worker process of the demo."`
+	Completion    completionCommand         `cmd:"" help:"Print a script that completes commands in a shell."`
+	CompleteWords completeWordsCommand      `cmd:"" hidden:"" help:"What completion scripts ask."`
+	ConformClient verify.ConformClient      `cmd:"" hidden:"" help:"This project's client, to be tested by conform."`
+	DemoWorker    demo.DemoWorkerCommand    `cmd:"" hidden:"" help:"A worker process of the demo."`
+	DemoScheduler demo.DemoSchedulerCommand `cmd:"" hidden:"" help:"A scheduler process of the demo."`
 }
 
 const description = `A distributed in-memory data grid: maps, counters, semaphores, queues, locks and references, all linearizable.

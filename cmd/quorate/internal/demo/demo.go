@@ -37,7 +37,7 @@ type DemoCommand struct {
 
 // Help is the long help of the command.
 func (DemoCommand) Help() string {
-	return `Starts three member processes with their data on disk and two worker processes with four workers each. The workers take file names from a queue, hold one of four permits of a semaphore while a file is open, and add the counts of its words to a map. On the way the member that leads most groups is killed, and started again; while it is away a setting is changed, which all workers follow, and a watch sees the words as they are counted. At the end every count is compared with a count made without the grid; only a wrong count makes the exit status 1.
+	return `Starts three member processes with their data on disk and two worker processes with four workers each. The workers take file names from a queue, hold one of four permits of a semaphore while a file is open, and add the counts of its words to a map. On the way the member that leads most groups is killed, and started again; while it is away a setting is changed, which all workers follow, and a watch sees the words as they are counted. At the end every count is compared with a count made without the grid. Then three scheduler processes elect a leader, which records the results of jobs as long as it leads; it is killed, and its successor goes on. Only a wrong count, or a job that was not recorded once, makes the exit status 1.
 
   quorate demo
   quorate demo --dir ~/documents --keep`
@@ -116,6 +116,11 @@ func (cmd *DemoCommand) Run(ctx context.Context, a *cli.App) (err error) {
 	if err != nil {
 		return err
 	}
+	wrongJobs, err := d.schedule(ctx)
+	if err != nil {
+		return err
+	}
+	d.say("")
 	if err := d.bench(ctx, cmd.Bench); err != nil {
 		return err
 	}
@@ -127,8 +132,8 @@ func (cmd *DemoCommand) Run(ctx context.Context, a *cli.App) (err error) {
 		d.say("shutdown      %d members ended cleanly", demoMembers)
 	}
 	d.say("total         %v", time.Since(began).Round(100*time.Millisecond))
-	if wrong > 0 {
-		return cli.No(fmt.Errorf("%d counts are wrong", wrong))
+	if wrong+wrongJobs > 0 {
+		return cli.No(fmt.Errorf("%d counts and %d jobs are wrong", wrong, wrongJobs))
 	}
 	return nil
 }

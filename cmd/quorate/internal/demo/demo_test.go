@@ -3,8 +3,11 @@ package demo
 import (
 	"regexp"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/quorate/quorate/protocol"
 )
 
 func TestCountWordsIsTheExpression(t *testing.T) {
@@ -38,5 +41,47 @@ func TestTallySeesGapsAndOverlaps(t *testing.T) {
 	}
 	if most := tally.mostHeld(); most != 2 {
 		t.Errorf("%d permits at once: one that ends when another begins does not overlap it; want 2", most)
+	}
+}
+
+// TestSchedules: what the demo finds wrong with those who led, and with what they recorded.
+func TestSchedules(t *testing.T) {
+	began := time.Unix(100, 0)
+	var seen demoTurns
+	for i, r := range []demoTurn{{Name: "s1", Token: 7}, {Name: "s1", Token: 7, Job: 1}, {Name: "s2", Token: 9}} {
+		if leads := seen.add(r, began.Add(time.Duration(i)*time.Second)); leads != (r.Job == 0) {
+			t.Errorf("report %d tells of another leader: %t", i, leads)
+		}
+	}
+	if wrong := seen.wrong(); len(wrong) != 1 {
+		t.Errorf("nobody was killed: %q", wrong)
+	}
+	seen.killed = began.Add(time.Second)
+	if took, ok := seen.takeOver(); took != time.Second || !ok || len(seen.wrong()) != 0 {
+		t.Errorf("the take-over took %v, %t, with %q", took, ok, seen.wrong())
+	}
+	seen.add(demoTurn{Name: "s3", Token: 8}, began.Add(time.Hour))
+	if wrong := seen.wrong(); len(wrong) != 1 {
+		t.Errorf("a smaller token after a larger: %q", wrong)
+	}
+
+	var results []demoResult
+	for job := 1; job <= demoJobs; job++ {
+		results = append(results, demoResult{Job: job, Token: protocol.Token(1 + job/100)})
+	}
+	if wrong := wrongResults(results); len(wrong) != 0 {
+		t.Errorf("all are right: %q", wrong)
+	}
+	if n := recordedBy(results, 1); n != 99 {
+		t.Errorf("%d were recorded with token 1, want 99", n)
+	}
+	for what, bad := range map[string][]demoResult{
+		"one is missing":          results[1:],
+		"one is there twice":      append(results[:demoJobs:demoJobs], results[demoJobs-1]),
+		"one is of an old leader": append(results[:demoJobs-1:demoJobs-1], demoResult{Job: demoJobs, Token: 1}),
+	} {
+		if wrong := wrongResults(bad); len(wrong) != 1 {
+			t.Errorf("%s: %q", what, wrong)
+		}
 	}
 }
