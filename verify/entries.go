@@ -68,3 +68,29 @@ func CheckLife(l Life, there bool, asked, answered time.Time, quiet func(from, t
 	}
 	return nil
 }
+
+// Ephemeral is the entries of a session.
+type Ephemeral struct {
+	TTL   time.Duration // how long the session may last after Ended; 0: it has ended then
+	Ended time.Time     // since when nothing prolongs the session; zero: it lives
+}
+
+// CheckEphemeral reports whether an entry of a session may have been there, or not, when it
+// was read from asked on. The argument lives says that after the answer the session's client
+// still held by it. Only undisturbed time counts against an entry that is still there, as in
+// [CheckLife].
+func CheckEphemeral(e Ephemeral, there, lives bool, asked time.Time, quiet func(from, to time.Time) time.Duration) error {
+	if !there {
+		if lives {
+			return errors.New("it has gone, and its session lives")
+		}
+		return nil
+	}
+	if e.Ended.IsZero() || !asked.After(e.Ended) {
+		return nil
+	}
+	if left := quiet(e.Ended, asked); left > e.TTL+LateBound {
+		return fmt.Errorf("it was there %v after its session was to end (%v without faults), within %v", asked.Sub(e.Ended), left, e.TTL)
+	}
+	return nil
+}

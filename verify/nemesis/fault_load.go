@@ -27,8 +27,10 @@ func loadFaults() []Fault {
 	hostile := load(LoadFlood, "hundreds of hostile connections: heartbeats of sessions that do not exist, or all messages, valid and malformed; then the members must start again", [2]time.Duration{8 * time.Second, 15 * time.Second})
 	hostile.Loses = LosesRAM
 	hostile.Inject = restarts(hostile.Inject)
+	kill := load(LoadKill, "the session of a client that holds is killed, at once or not, and so is that of a client of the load", [2]time.Duration{0, time.Second})
+	kill.Slow = false
 	return []Fault{
-		hostile,
+		hostile, kill,
 		load(LoadExpiry, "far more entries with a short time to live than are read, while a holder dies and waiting calls time out", [2]time.Duration{2 * time.Second, 5 * time.Second}),
 		load(LoadCrowd, "more waiting calls of one client than a partition has slots, and more idle ones at one member than it takes, beside those who hold", [2]time.Duration{0, time.Second}),
 	}
@@ -61,4 +63,5 @@ const (
 	LoadFlood  = "flood"
 	LoadExpiry = "expiry-backlog"
 	LoadCrowd  = "crowd"
+	LoadKill   = "session-kill"
 )

@@ -22,6 +22,9 @@ type Config struct {
 	Rate    float64       // operations a second to aim at; 0: as many as there are
 	Epoch   time.Duration // of a history for porcupine; 0: 10 s
 	Seed    uint64
+	// Own makes a client for one worker alone, whose sessions have the given time to live,
+	// and returns what cuts it off from all members and ends that; nil: none can be had.
+	Own func(ctx context.Context, ttl time.Duration) (c *client.Client, cut func(bool), err error)
 	// Quiet returns how much of a span was free of faults and of recovery.
 	Quiet func(from, to time.Time) time.Duration
 	// Broken is called with each promise that was broken, at once; the history is nil
@@ -145,6 +148,7 @@ func (r *Run) all() []worker {
 	meetings := newMeetings(r)
 	exclusive := newExclusive(r)
 	leaders := newLeaders(r)
+	ephemeral := newEphemerals(r)
 	var all []worker
 	for i, c := range r.cfg.Clients {
 		all = append(all,
@@ -160,6 +164,7 @@ func (r *Run) all() []worker {
 		all = append(all, nears.worker(i, c))
 		all = append(all, leaders.histories(i, c), leaders.worker(i, c))
 		leaders.observe(c)
+		all = append(all, ephemeral.worker(i, c))
 	}
 	return all
 }

@@ -10,13 +10,14 @@ import (
 
 	"github.com/quorate/quorate/client"
 	"github.com/quorate/quorate/cmd/quorate/internal/cli"
+	"github.com/quorate/quorate/structures/dmap"
 	"github.com/quorate/quorate/structures/dqueue"
 	"github.com/quorate/quorate/structures/dsemaphore"
 	"github.com/quorate/quorate/verify/nemesis"
 )
 
-// verifyClient is a client process that holds all permits of a semaphore and
-// waits for an element of a queue, until it is killed.
+// verifyClient is a client process that holds all permits of a semaphore, has an
+// ephemeral entry, and waits for an element of a queue, until it is killed.
 type verifyClient struct {
 	Endpoints []string      `required:""`
 	Semaphore string        `required:""`
@@ -40,6 +41,9 @@ func (cmd *verifyClient) Run(ctx context.Context, a *cli.App) error {
 	}
 	held, err := s.Acquire(ctx, holderPermits)
 	if err != nil {
+		return err
+	}
+	if err := dmap.New[string, int](c, cmd.Semaphore).Put(ctx, "k", 1, dmap.Ephemeral()); err != nil {
 		return err
 	}
 	fmt.Fprintln(a.Stdout, held.Token())
@@ -89,7 +93,7 @@ func (v *verification) endpoints() []string {
 }
 
 // checkHolder sees that nothing of a killed client process stays: its permits
-// come back, under a larger token, and the next element goes to who lives.
+// come back, under a larger token, its entry goes, and the next element goes to who lives.
 func (v *verification) checkHolder(ctx context.Context, name string, token uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, holderBack)
 	defer cancel()
@@ -102,6 +106,12 @@ func (v *verification) checkHolder(ctx context.Context, name string, token uint6
 	if uint64(held.Token()) <= token {
 		return nemesis.Violated("token %d was granted after token %d", held.Token(), token)
 	}
+	entries := dmap.New[string, int](c, name)
+	for there := true; there; {
+		if _, there, err = entries.Get(ctx, "k"); err != nil {
+			return nemesis.Violated("the ephemeral entry of a killed client is left %v later: %v", holderBack, err)
+		}
+	}
 	q := dqueue.New[string](c, name)
 	if err := q.Put(ctx, "left"); err != nil {
 		return err
@@ -113,5 +123,5 @@ func (v *verification) checkHolder(ctx context.Context, name string, token uint6
 	case got != "left":
 		return nemesis.Violated("took %q, and %q was put", got, "left")
 	}
-	return errors.Join(q.Destroy(ctx))
+	return errors.Join(q.Destroy(ctx), entries.Destroy(ctx))
 }

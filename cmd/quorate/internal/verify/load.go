@@ -69,8 +69,20 @@ func (v *verification) startLoad(ctx context.Context, name string) (*nemesis.Loa
 		}
 		clients = append(clients, c)
 	}
+	var detail string
 	var check func(context.Context) error
 	switch name {
+	case nemesis.LoadKill:
+		k := workloads.Kill{Name: own, Holder: clients[0], Next: clients[1], Running: v.clients[v.rng.IntN(len(v.clients))]}
+		if v.rng.IntN(2) == 0 {
+			k.Now, detail = true, "now"
+		}
+		check = func(ctx context.Context) error {
+			if err := k.Run(ctx); err != nil {
+				return nemesis.Violated("%v", err)
+			}
+			return nil
+		}
 	case nemesis.LoadExpiry:
 		h, err := v.holder(ctx)
 		if err != nil {
@@ -83,7 +95,7 @@ func (v *verification) startLoad(ctx context.Context, name string) (*nemesis.Loa
 	case nemesis.LoadFlood:
 		over, stop := context.WithCancel(context.WithoutCancel(ctx))
 		cfg := flood.Config{Addresses: v.seeds, Connections: floodConnections, Seed: v.rng.Uint64(), Heartbeats: v.rng.IntN(2) == 0, Dial: v.direct}
-		detail := "all messages"
+		detail = "all messages"
 		if cfg.Heartbeats {
 			detail = "heartbeats"
 			if a := v.leaderOfSystem(ctx); a != "" { // who gathers them
@@ -110,7 +122,7 @@ func (v *verification) startLoad(ctx context.Context, name string) (*nemesis.Loa
 		end()
 		return nil, fmt.Errorf("there is no load %q", name)
 	}
-	return &nemesis.Load{Check: func(ctx context.Context) error {
+	return &nemesis.Load{Detail: detail, Check: func(ctx context.Context) error {
 		defer end()
 		return check(ctx)
 	}}, nil

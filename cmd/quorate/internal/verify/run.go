@@ -102,6 +102,17 @@ func (v *verification) dial(ctx context.Context, name string, opts ...client.Opt
 	return client.Dial(ctx, v.seeds, append(opts, client.WithName(name), client.WithDialer(v.cutter.Dial))...)
 }
 
+// own makes a client that can be cut off from all members alone.
+func (v *verification) own(ctx context.Context, ttl time.Duration) (*client.Client, func(bool), error) {
+	k := network.NewCutter(v.cutter.Dial)
+	c, err := client.Dial(ctx, v.seeds, client.WithName("verify owner"), client.WithSessionTTL(ttl), client.WithDialer(k.Dial))
+	return c, func(cut bool) {
+		for _, address := range v.seeds {
+			k.Set(address, cut)
+		}
+	}, err
+}
+
 func (v *verification) target() *nemesis.Target {
 	return &nemesis.Target{Grid: v.grid, Seeds: v.seeds, Clients: v.cutter, Rand: v.rng, Client: v.holder, Load: v.startLoad, StallWatches: v.stallWatches}
 }
@@ -142,7 +153,7 @@ func (v *verification) run(told context.Context) {
 	v.Note("load from %d clients, faults for %v", len(v.clients), v.cmd.Duration)
 	v.load = workloads.Start(workloads.Config{
 		Name: v.name, Clients: v.clients, Rate: v.cmd.Rate, Epoch: v.cmd.Epoch, Seed: v.cmd.Seed,
-		Quiet: v.times.quiet, Broken: v.breaks,
+		Own: v.own, Quiet: v.times.quiet, Broken: v.breaks,
 	})
 	v.probes = workloads.StartProbes(v.name, v.probing, workloads.Groups(v.probing[0]), v.gap)
 	if err := v.holdSessions(told); err != nil && told.Err() == nil {
