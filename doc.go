@@ -1,8 +1,8 @@
 // Package quorate holds the errors an application compares.
 //
-// Quorate is a distributed in-memory data grid: maps, counters, semaphores and
-// queues that are linearizable, partitioned over many Raft groups, and used
-// through a typed Go client. Start reading in package client (Dial), in the
+// Quorate is a distributed in-memory data grid: maps, counters, queues, locks,
+// elections and more that are linearizable, partitioned over many Raft groups, and
+// used through a typed Go client. Start reading in package client (Dial), in the
 // structures (structures/dmap, structures/dcounter, ...) and in package grid
 // (an embedded member).
 //

@@ -2,6 +2,7 @@ package dmap_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -56,4 +57,59 @@ func ExampleMap_Watch() {
 		}
 	}
 	// Output: complete: map[eur:108]
+}
+
+// An entry that has to be renewed, as Curator's PersistentTtlNode or a key with a TTL.
+func ExampleTTL() {
+	ctx := context.Background()
+	c := structurestest.Example(dmap.Kind()) // in an application: client.Dial
+
+	nodes := dmap.New[string, string](c, "nodes")
+	if err := nodes.Put(ctx, "a", "10.0.0.5", dmap.TTL(30*time.Second)); err != nil {
+		fmt.Println(err)
+	}
+	renewed, err := nodes.SetTTL(ctx, "a", 30*time.Second) // every ten seconds, say
+	fmt.Println(renewed, err)
+	// Output: true <nil>
+}
+
+// Compare and set by version, as Consul's cas or a transaction of etcd on mod_revision.
+func ExampleMap_Replace() {
+	ctx := context.Background()
+	c := structurestest.Example(dmap.Kind()) // in an application: client.Dial
+
+	rates := dmap.New[string, int](c, "rates")
+	if err := rates.Put(ctx, "eur", 108); err != nil {
+		fmt.Println(err)
+	}
+	e, _, err := rates.Entry(ctx, "eur")
+	if err == nil {
+		_, err = rates.Replace(ctx, "eur", e.Version, 109)
+	}
+	fmt.Println("first:", err)
+	_, err = rates.Replace(ctx, "eur", e.Version, 110)
+	fmt.Println("second is in conflict:", errors.Is(err, dmap.ErrConflict))
+	// Output:
+	// first: <nil>
+	// second is in conflict: true
+}
+
+// A map that is read far more often than written, as etcd's leasing or Curator's caches. A
+// client's cache needs its watch: with the Invoker of this example, which has none, every
+// read goes to the grid.
+func ExampleNearCache() {
+	ctx := context.Background()
+	c := structurestest.Example(dmap.Kind()) // in an application: client.Dial
+
+	prices := dmap.New[string, int](c, "prices", dmap.NearCache(dmap.MaxStale(time.Second)))
+	if err := prices.Put(ctx, "tea", 3); err != nil {
+		fmt.Println(err)
+	}
+	price, ok, err := prices.Get(ctx, "tea") // at most a second old, and never older than what this client has seen
+	fmt.Println(price, ok, err)
+	price, ok, err = prices.Get(ctx, "tea", dmap.Fresh()) // linearizable
+	fmt.Println(price, ok, err)
+	// Output:
+	// 3 true <nil>
+	// 3 true <nil>
 }
