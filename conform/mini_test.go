@@ -249,7 +249,7 @@ func (c *miniClient) hold(name string, d time.Duration) error {
 	if err := c.heartbeat(); err != nil {
 		return err
 	}
-	r, err := c.call(protocol.Request{Kind: semaphoreKind, Op: semaphoreAcquire, Flags: protocol.FlagWait, Name: name, Body: protocol.AppendInts(nil, 1, 0)})
+	r, err := c.call(protocol.Request{Kind: semaphoreKind, Op: semaphoreAcquire, Flags: protocol.FlagWait, Name: name, Body: protocol.AppendString(protocol.AppendInt(protocol.AppendInt(protocol.AppendArray(nil, 3), 1), 0), "")})
 	if err != nil {
 		return err
 	}

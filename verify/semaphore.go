@@ -61,7 +61,7 @@ func (s *Semaphore) Init(ctx context.Context, n int64) error {
 }
 
 // Acquire records dsemaphore.Semaphore.Acquire, and what becomes of the grant.
-func (s *Semaphore) Acquire(ctx context.Context, n int64, opts ...dsemaphore.WaitOption) (*Held, error) {
+func (s *Semaphore) Acquire(ctx context.Context, n int64, opts ...dsemaphore.AcquireOption) (*Held, error) {
 	call := s.history.now()
 	held, err := s.semaphore.Acquire(ctx, n, opts...)
 	if notInTime(err) {

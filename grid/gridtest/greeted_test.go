@@ -179,19 +179,19 @@ func TestHoldsNeedHeartbeats(t *testing.T) {
 	for i, a := range grid.Addrs() { // of which two do not lead the system group
 		clients = append(clients, simple(t, byte(i+1), 3*time.Second, a))
 	}
-	one := protocol.AppendInts(nil, 1)
+	one, try := protocol.AppendInts(nil, 1), protocol.AppendString(protocol.AppendInt(protocol.AppendArray(nil, 2), 1), "")
 	for _, c := range clients {
 		if r := c.call(kind, semaphoreInit, "permits", one); r.Code != protocol.CodeOK {
 			t.Fatalf("init: code %d", r.Code)
 		}
-		if r := c.call(kind, semaphoreTryAcquire, "permits", one); r.Code != protocol.CodeNotKept || len(r.Body) == 0 {
+		if r := c.call(kind, semaphoreTryAcquire, "permits", try); r.Code != protocol.CodeNotKept || len(r.Body) == 0 {
 			t.Fatalf("try acquire: code %d, %q", r.Code, r.Body)
 		}
 	}
 	c := clients[0]
 	c.sequence++
 	if r := c.once(protocol.Request{
-		Kind: kind, Op: semaphoreAcquire, Name: "permits", Body: protocol.AppendInts(nil, 1, 0), Flags: protocol.FlagWait,
+		Kind: kind, Op: semaphoreAcquire, Name: "permits", Body: protocol.AppendString(protocol.AppendInt(protocol.AppendInt(protocol.AppendArray(nil, 3), 1), 0), ""), Flags: protocol.FlagWait,
 		Caller: protocol.Caller{Session: c.session, Sequence: c.sequence},
 	}); r.Code != protocol.CodeNotKept {
 		t.Fatalf("acquire: code %d", r.Code)
@@ -201,7 +201,7 @@ func TestHoldsNeedHeartbeats(t *testing.T) {
 			code, state := c.conn.session(protocol.SessionRequest{Action: protocol.SessionHeartbeat, Session: c.session})
 			return code == protocol.CodeOK && state.Session == c.session
 		})
-		r := c.call(kind, semaphoreTryAcquire, "permits", one)
+		r := c.call(kind, semaphoreTryAcquire, "permits", try)
 		if c != clients[0] {
 			if r.Code != protocol.CodeKindBase+2 {
 				t.Fatalf("two hold: code %d", r.Code)
@@ -219,7 +219,7 @@ func TestHoldsNeedHeartbeats(t *testing.T) {
 		if code, _ := other.conn.session(protocol.SessionRequest{Action: protocol.SessionHeartbeat, Session: other.session}); code != protocol.CodeOK {
 			return false
 		}
-		return other.call(kind, semaphoreTryAcquire, "permits", one).Code == protocol.CodeOK
+		return other.call(kind, semaphoreTryAcquire, "permits", try).Code == protocol.CodeOK
 	})
 	if !c.over() {
 		t.Error("the permit is free, and the session lives")

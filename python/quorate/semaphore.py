@@ -94,13 +94,13 @@ class Semaphore(Structure):
     async def init(self, permits: int) -> None:
         await self._result("init", permits)
 
-    async def acquire(self, permits: int = 1, wait: float | None = None) -> Held | None:
+    async def acquire(self, permits: int = 1, wait: float | None = None, note: str = "") -> Held | None:
         """Waits for permits, as long as ``wait`` if it is given. ``None``: not in
-        that time."""
+        that time. ``note`` says who holds them and what for."""
         if wait is not None and wait <= 0:
-            call = self._call("try_acquire", [permits])
+            call = self._call("try_acquire", [permits, note])
         else:
-            call = self._call("acquire", [permits, milliseconds(wait)])
+            call = self._call("acquire", [permits, milliseconds(wait), note])
         call.late = self._late
         answer, reply = await self._invoke(call, "timed_out", "none")
         if answer:

@@ -84,7 +84,7 @@ func random(seed uint64) func(*script) {
 						s.call(in, maps, users, mapSetTTL, items(k, 100+r.IntN(500)))
 					case 3:
 						in.partition = third
-						s.waiting(in, semaphores, writers, semaphoreAcquire, ints(1+r.Int64N(2), r.Int64N(400)))
+						s.waiting(in, semaphores, writers, semaphoreAcquire, asking(1+r.Int64N(2), r.Int64N(400)))
 					case 4:
 						in.partition = third
 						s.call(in, semaphores, writers, semaphoreAddPermits, ints(1))

@@ -112,13 +112,13 @@ func (d *driver) settle(most int) int {
 func (d *driver) line(holder protocol.SessionID, sessions, calls int, timeout int64) {
 	d.entry(0, func() {
 		d.call(slot{holder, 1, 0}, 0, semaphores, writers, semaphoreInit, ints(1))
-		d.call(slot{holder, 1, 1}, 0, semaphores, writers, semaphoreTryAcquire, ints(1))
+		d.call(slot{holder, 1, 1}, 0, semaphores, writers, semaphoreTryAcquire, asking(1))
 	})
 	for c := 0; c < calls; c += 100 {
 		d.entry(0, func() {
 			for i := c; i < min(c+100, calls); i++ {
 				for s := range sessions {
-					d.call(slot{holder + 1 + protocol.SessionID(s), 1, uint16(i)}, protocol.FlagWait, semaphores, writers, semaphoreAcquire, ints(1, timeout))
+					d.call(slot{holder + 1 + protocol.SessionID(s), 1, uint16(i)}, protocol.FlagWait, semaphores, writers, semaphoreAcquire, asking(1, timeout))
 				}
 			}
 		})

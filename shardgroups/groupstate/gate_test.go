@@ -218,7 +218,7 @@ func TestGate_Flags(t *testing.T) {
 	bodies := map[protocol.KindID]map[protocol.Op][]byte{
 		dmap.Kind().ID:       {1: items(key("a")), 2: items(key("a"), small(1), 0)},
 		dcounter.Kind().ID:   {1: ints(), 3: ints(1)},
-		dsemaphore.Kind().ID: {2: ints(1, 0), 3: ints(1), 5: ints()},
+		dsemaphore.Kind().ID: {2: asking(1, 0), 3: asking(1), 5: ints()},
 		dqueue.Kind().ID:     {1: items(small(1), 0), 2: items(small(1)), 5: ints()},
 	}
 	for _, k := range goldenKinds() {

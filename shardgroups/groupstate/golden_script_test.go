@@ -183,18 +183,18 @@ func (s *script) playMaps() {
 func (s *script) playSemaphores() {
 	a, b, c := slot{ann, third, 0}, slot{bob, third, 0}, slot{cyd, third, 0}
 	s.entry("before and after init", 40, func() {
-		s.call(a, semaphores, writers, semaphoreTryAcquire, ints(1))
-		s.waiting(a, semaphores, writers, semaphoreAcquire, ints(1, 0))
+		s.call(a, semaphores, writers, semaphoreTryAcquire, asking(1))
+		s.waiting(a, semaphores, writers, semaphoreAcquire, asking(1, 0))
 		s.call(a, semaphores, writers, semaphoreInit, ints(3))
 		s.call(a, semaphores, writers, semaphoreInit, ints(3))
 		s.call(a, semaphores, writers, semaphoreInit, ints(4))
-		s.call(a, semaphores, writers, semaphoreTryAcquire, ints(4))
+		s.call(a, semaphores, writers, semaphoreTryAcquire, asking(4))
 	})
 	s.entry("permits are taken, waited for in order, and given back", 45, func() {
-		s.waiting(a, semaphores, writers, semaphoreAcquire, ints(2, 0))
-		s.waiting(b, semaphores, writers, semaphoreAcquire, ints(3, 0))
-		s.waiting(c, semaphores, writers, semaphoreAcquire, ints(1, 0)) // not before b, which waits for more
-		s.call(slot{dan, third, 0}, semaphores, writers, semaphoreTryAcquire, ints(1))
+		s.waiting(a, semaphores, writers, semaphoreAcquire, asking(2, 0))
+		s.waiting(b, semaphores, writers, semaphoreAcquire, asking(3, 0))
+		s.waiting(c, semaphores, writers, semaphoreAcquire, asking(1, 0)) // not before b, which waits for more
+		s.call(slot{dan, third, 0}, semaphores, writers, semaphoreTryAcquire, asking(1))
 	})
 	s.entry("a release of what is not held, and of what is", 50, func() {
 		s.call(slot{dan, third, 0}, semaphores, writers, semaphoreRelease, ints(3))
@@ -204,13 +204,13 @@ func (s *script) playSemaphores() {
 		s.call(slot{ann, third, 1}, semaphores, writers, semaphoreAddPermits, ints(1))
 		s.call(slot{ann, third, 1}, semaphores, writers, semaphoreAddPermits, ints(-1))
 		s.call(slot{ann, third, 1}, semaphores, writers, semaphoreDrain, ints())
-		s.waiting(slot{dan, third, 1}, semaphores, writers, semaphoreAcquire, ints(1, 70)) // times out
+		s.waiting(slot{dan, third, 1}, semaphores, writers, semaphoreAcquire, asking(1, 70)) // times out
 	})
 	s.entry("a semaphore is destroyed while calls wait", 60, func() {
 		s.call(slot{dan, elsewhere, 0}, semaphores, doomed, semaphoreInit, ints(0))
 		s.call(slot{dan, elsewhere, 0}, semaphores, doomed, semaphoreAddPermits, ints(1))
-		s.call(slot{dan, elsewhere, 1}, semaphores, doomed, semaphoreTryAcquire, ints(1))
-		s.waiting(slot{dan, elsewhere, 3}, semaphores, doomed, semaphoreAcquire, ints(1, 0))
+		s.call(slot{dan, elsewhere, 1}, semaphores, doomed, semaphoreTryAcquire, asking(1))
+		s.waiting(slot{dan, elsewhere, 3}, semaphores, doomed, semaphoreAcquire, asking(1, 0))
 		s.call(slot{dan, elsewhere, 0}, semaphores, doomed, structures.OpDestroy, items())
 	})
 }
@@ -221,10 +221,10 @@ func (s *script) playRevocations() {
 	a, b := slot{ann, elsewhere, 0}, slot{bob, elsewhere, 0}
 	s.entry("three are held, one waits", 61, func() {
 		s.call(a, semaphores, kept, semaphoreInit, ints(3))
-		s.call(a, semaphores, kept, semaphoreTryAcquire, ints(1))
-		s.call(a, semaphores, kept, semaphoreTryAcquire, ints(1))
-		s.call(b, semaphores, kept, semaphoreTryAcquire, ints(1))
-		s.waiting(slot{dan, elsewhere, 1}, semaphores, kept, semaphoreAcquire, ints(1, 0))
+		s.call(a, semaphores, kept, semaphoreTryAcquire, asking(1))
+		s.call(a, semaphores, kept, semaphoreTryAcquire, asking(1))
+		s.call(b, semaphores, kept, semaphoreTryAcquire, asking(1))
+		s.waiting(slot{dan, elsewhere, 1}, semaphores, kept, semaphoreAcquire, asking(1, 0))
 	})
 	revoke := func(hold, grace int, reason string) {
 		s.call(slot{dan, elsewhere, 0}, semaphores, kept, structures.OpRevoke, items(hold, grace, word(reason)))
@@ -242,7 +242,7 @@ func (s *script) playRevocations() {
 		acknowledge(b, 7)
 	})
 	s.entry("a grace is over, which its holder has not acknowledged: it holds on", 63, func() {
-		s.call(slot{dan, elsewhere, 2}, semaphores, kept, semaphoreTryAcquire, ints(1))
+		s.call(slot{dan, elsewhere, 2}, semaphores, kept, semaphoreTryAcquire, asking(1))
 	})
 	s.entry("acknowledged after its grace: it goes at once, to who waits; and before it, which may still be shortened", 64, func() {
 		acknowledge(a, 7)
@@ -353,7 +353,7 @@ func (s *script) playTxns() {
 		s.then(a, of(queues, "q", 4, ints(0)), of(counters, full, 3, ints(1<<62)), of(counters, full, 3, ints(1<<62)))
 	})
 	s.entry("held, not held, and released", 100, func() {
-		s.call(a, semaphores, "gate", 3, ints(1)) // hold 22
+		s.call(a, semaphores, "gate", 3, asking(1)) // hold 22
 		for _, hold := range []int64{1, 22, 22} {
 			s.txn(slot{ann, home, 1}, structures.TxnBody{
 				If:   []structures.TxnItem{where(semaphores, "gate", ints(240, hold))},
@@ -429,8 +429,8 @@ func (s *script) playGarbage() {
 	s.entry("goes a thousand at a time", 1000, func() {})
 	s.entry("the end: a permit is held, a call waits, an element is reserved, a deadline is ahead", 1010, func() {
 		s.call(slot{dan, home, 0}, semaphores, "last", semaphoreInit, ints(1))
-		s.waiting(slot{dan, home, 0}, semaphores, "last", semaphoreAcquire, ints(1, 0))
-		s.waiting(slot{ann, home, 1}, semaphores, "last", semaphoreAcquire, ints(1, 5000))
+		s.waiting(slot{dan, home, 0}, semaphores, "last", semaphoreAcquire, asking(1, 0))
+		s.waiting(slot{ann, home, 1}, semaphores, "last", semaphoreAcquire, asking(1, 5000))
 		s.waiting(slot{ann, home, 2}, queues, "last", queueTake, ints(0, 0))
 		s.call(slot{dan, home, 1}, queues, "last", queueOffer, items(text("reserved")))
 		for part := range 3 {
@@ -452,9 +452,9 @@ func (s *script) playPassedOver() {
 			s.b.Attach(id, 3)
 			s.call(slot{id, home, 0}, semaphores, "passed", semaphoreInit, ints(2))
 		}
-		s.waiting(slot{eva, home, 1}, semaphores, "passed", semaphoreAcquire, ints(1, 0))
-		s.waiting(slot{fay, home, 1}, semaphores, "passed", semaphoreAcquire, ints(1, 0))
-		s.waiting(slot{gil, home, 1}, semaphores, "passed", semaphoreAcquire, ints(1, 0))
+		s.waiting(slot{eva, home, 1}, semaphores, "passed", semaphoreAcquire, asking(1, 0))
+		s.waiting(slot{fay, home, 1}, semaphores, "passed", semaphoreAcquire, asking(1, 0))
+		s.waiting(slot{gil, home, 1}, semaphores, "passed", semaphoreAcquire, asking(1, 0))
 	})
 	s.entry("ends are passed over; what was read before is not accepted, what was read then is", 1030, func() {
 		s.b.PassOver(1000, 100)

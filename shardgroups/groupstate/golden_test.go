@@ -251,6 +251,15 @@ func (s *script) request(q protocol.Request) {
 
 // The bodies of requests.
 
+// asking is the body of a call that asks for permits: integers, and an empty note.
+func asking(all ...int64) []byte {
+	b := protocol.AppendArray(nil, len(all)+1)
+	for _, n := range all {
+		b = protocol.AppendInt(b, n)
+	}
+	return protocol.AppendString(b, "")
+}
+
 func ints(all ...int64) []byte {
 	b := protocol.AppendArray(nil, len(all))
 	for _, n := range all {

@@ -34,8 +34,8 @@ func (s *script) lost() {
 		s.call(slot{ann, other, 0}, maps, users, mapSwap, items(key("ada"), text("a1"), 0))
 		s.call(slot{ann, other, 0}, maps, users, mapPut, items(key("soon"), text("x"), 60_000))
 		s.call(slot{ann, third, 0}, semaphores, writers, semaphoreInit, ints(2))
-		s.waiting(slot{ann, third, 0}, semaphores, writers, semaphoreAcquire, ints(2, 0))
-		s.waiting(slot{bob, third, 0}, semaphores, writers, semaphoreAcquire, ints(1, 0))
+		s.waiting(slot{ann, third, 0}, semaphores, writers, semaphoreAcquire, asking(2, 0))
+		s.waiting(slot{bob, third, 0}, semaphores, writers, semaphoreAcquire, asking(1, 0))
 		s.waiting(slot{cyd, elsewhere, 0}, queues, jobs, queueTake, ints(0, 0))
 		s.call(slot{ann, elsewhere, 0}, queues, jobs, queueOffer, items(text("j1")))
 		s.call(slot{ann, elsewhere, 0}, queues, jobs, queueOffer, items(text("j2")))
@@ -110,12 +110,12 @@ func (s *script) playLoad() {
 	s.entry("its data is served, permits are held back", 5002, func() {
 		s.b.Attach(dan, 7)
 		s.call(slot{dan, home, 0}, counters, hits, counterAdd, ints(1))
-		s.waiting(slot{dan, third, 0}, semaphores, writers, semaphoreAcquire, ints(1, 0))
+		s.waiting(slot{dan, third, 0}, semaphores, writers, semaphoreAcquire, asking(1, 0))
 		s.call(slot{ann, home, 0}, counters, hits, counterAdd, ints(1))
 		s.waiting(slot{dan, elsewhere, 0}, queues, jobs, queueTake, ints(0, 0))
 	})
 	s.entry("the grace period is over", 16_000, func() {
-		s.waiting(slot{dan, third, 0}, semaphores, writers, semaphoreAcquire, ints(1, 0))
+		s.waiting(slot{dan, third, 0}, semaphores, writers, semaphoreAcquire, asking(1, 0))
 		s.b.Ends(7, []protocol.SessionID{50})
 	})
 }
@@ -396,7 +396,7 @@ func token(t *testing.T, s *script, session protocol.SessionID, at int64) (int64
 	s.entry("acquire", at, func() {
 		s.b.Attach(session, s.state.Sessions().Ends())
 		s.call(slot{session, third, 0}, semaphores, writers, semaphoreInit, ints(1))
-		s.waiting(slot{session, third, 1}, semaphores, writers, semaphoreAcquire, ints(1, 0))
+		s.waiting(slot{session, third, 1}, semaphores, writers, semaphoreAcquire, asking(1, 0))
 	})
 	lines := bytes.Split(bytes.TrimSpace(s.log.Bytes()), []byte("\n"))
 	var i, version int

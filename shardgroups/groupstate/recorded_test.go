@@ -19,7 +19,7 @@ func TestRecorded(t *testing.T) {
 	}
 	waits := func(slot uint16) protocol.Request {
 		return protocol.Request{
-			Partition: 1, Flags: protocol.FlagWait | protocol.FlagRepeat, Kind: semaphores, Op: semaphoreAcquire, Name: writers, Body: ints(1, 0),
+			Partition: 1, Flags: protocol.FlagWait | protocol.FlagRepeat, Kind: semaphores, Op: semaphoreAcquire, Name: writers, Body: asking(1, 0),
 			Caller: protocol.Caller{Session: 2, Slot: slot, Sequence: 1},
 		}
 	}
@@ -83,7 +83,7 @@ func TestRecorded_GracePeriod(t *testing.T) {
 		cancel := protocol.Request{Partition: third, Kind: protocol.KindControl, Op: protocol.OpCancel, Caller: protocol.Caller{Session: ann, Sequence: 1}}
 		s.entry("a cancel leaves a record", 1, func() { s.b.Request(cancel.Append(nil)) })
 		again := protocol.Request{
-			Partition: third, Flags: protocol.FlagWait, Kind: semaphores, Op: semaphoreAcquire, Name: writers, Body: ints(1, 0), Caller: cancel.Caller,
+			Partition: third, Flags: protocol.FlagWait, Kind: semaphores, Op: semaphoreAcquire, Name: writers, Body: asking(1, 0), Caller: cancel.Caller,
 		}
 		if r, _, ok := s.state.Recorded(&again); ok {
 			t.Errorf("loading %t: code %d", loading, r.Code)

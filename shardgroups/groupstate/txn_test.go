@@ -117,8 +117,8 @@ func TestTxn_Conditions(t *testing.T) {
 		s.call(in, maps, users, 5, items(key("ada"), text("b"), 0, 1))
 		s.call(in, counters, hits, 2, ints(5))
 		s.call(in, semaphores, writers, 1, ints(3))
-		s.call(in, semaphores, writers, 3, ints(1))
-		s.call(far, semaphores, writers, 3, ints(1))
+		s.call(in, semaphores, writers, 3, asking(1))
+		s.call(far, semaphores, writers, 3, asking(1))
 		s.call(in, queues, jobs, 2, items(text("j")))
 		s.call(in, maps, users, 2, items(key("due"), text("d"), 100))
 	})
@@ -206,9 +206,9 @@ func TestTxn_Undone(t *testing.T) {
 			s.call(in, maps, "alone", 2, items(key("only"), text("o"), 0))
 			s.call(in, counters, full, 2, ints(1<<62))
 			s.call(in, semaphores, writers, 1, ints(1))
-			s.call(in, semaphores, writers, 3, ints(1))
+			s.call(in, semaphores, writers, 3, asking(1))
 			s.waiting(waits, queues, jobs, 3, ints(0, 0))
-			s.waiting(slot{cyd, home, 0}, semaphores, writers, 2, ints(1, 0))
+			s.waiting(slot{cyd, home, 0}, semaphores, writers, 2, asking(1, 0))
 		})
 		r := protocol.NewReader(results[4].Body)
 		r.Array(2)
@@ -392,7 +392,7 @@ func TestGate_Txn(t *testing.T) {
 		"the length of a queue":        {then(of(queues, "{t}q", structures.OpLength, items())), protocol.CodeOK, ""},
 		"the length of a map":          {then(of(maps, "{t}m", structures.OpLength, items())), protocol.CodeUnsupported, "length of a map cannot be part"},
 		"what waits":                   {then(of(queues, "{t}q", 3, ints(0, 0))), protocol.CodeUnsupported, "take of a queue cannot be part"},
-		"what holds":                   {then(of(semaphores, "{t}s", 3, ints(1))), protocol.CodeUnsupported, "try_acquire of a semaphore cannot be part"},
+		"what holds":                   {then(of(semaphores, "{t}s", 3, asking(1))), protocol.CodeUnsupported, "try_acquire of a semaphore cannot be part"},
 		"many keys":                    {then(of(maps, "{t}m", 13, items(key("a")))), protocol.CodeUnsupported, "delete_all of a map cannot be part"},
 		"another partition":            {then(add, of(counters, "c", 3, ints(1))), protocol.CodeInvalid, `item 1 of "then": the request came with partition`},
 		"a key of another partition":   {then(of(maps, "m", 2, items(key("k"), text("v"), 0))), protocol.CodeInvalid, "what it names belongs to partition"},
@@ -469,7 +469,7 @@ func TestTxn_AsOneByOne(t *testing.T) {
 			if rapid.Bool().Draw(rt, "waits") && waits < 4 {
 				kind, op, name, body := queues, protocol.Op(3), jobs, ints(0, 0)
 				if rapid.Bool().Draw(rt, "permits") {
-					kind, op, name, body = semaphores, 2, writers, ints(1, 0)
+					kind, op, name, body = semaphores, 2, writers, asking(1, 0)
 				}
 				for _, s := range []*spoken{together, alone} {
 					s.saysAt(elapsed, func() { s.waiting(slot{bob, home, waits}, kind, name, op, body) })
@@ -682,9 +682,9 @@ func FuzzTxn(f *testing.F) {
 		s := newSpoken(t)
 		s.says(func() {
 			s.call(slot{ann, home, 0}, semaphores, writers, 1, ints(1))
-			s.call(slot{ann, home, 0}, semaphores, writers, 3, ints(1))
+			s.call(slot{ann, home, 0}, semaphores, writers, 3, asking(1))
 			s.waiting(slot{bob, home, 0}, queues, jobs, 3, ints(0, 0))
-			s.waiting(slot{bob, home, 1}, semaphores, writers, 2, ints(1, 0))
+			s.waiting(slot{bob, home, 1}, semaphores, writers, 2, asking(1, 0))
 		})
 		q := asked(protocol.KindTxn, structures.OpCommit, 0, "{t}", body)
 		q.Partition = home

@@ -45,7 +45,7 @@ func TestExpiryBesideReleases(t *testing.T) {
 	d.entry(0, func() {
 		d.call(slot{1, 1, 0}, 0, semaphores, writers, semaphoreInit, ints(holders))
 		for h := range protocol.SessionID(holders) {
-			d.call(slot{h + 2, 1, 0}, 0, semaphores, writers, semaphoreTryAcquire, ints(1))
+			d.call(slot{h + 2, 1, 0}, 0, semaphores, writers, semaphoreTryAcquire, asking(1))
 			for c := range uint16(calls) {
 				d.call(slot{h + 2, protocol.PartitionID(h % driverPartitions), c + 1}, protocol.FlagWait, queues, jobs, queueTake, ints(500, 0))
 			}
@@ -170,7 +170,7 @@ func TestWithdrawalIsLinear(t *testing.T) {
 	d.attach(1, 13)
 	d.line(1, 10, 999, 0)
 	d.entry(0, func() {
-		d.call(slot{12, 1, 0}, protocol.FlagWait, semaphores, writers, semaphoreAcquire, ints(1, 0))
+		d.call(slot{12, 1, 0}, protocol.FlagWait, semaphores, writers, semaphoreAcquire, asking(1, 0))
 		d.ends(2, 3, 4, 5, 6, 7, 8, 9, 10, 11)
 	})
 	entries := 1

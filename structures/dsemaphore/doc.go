@@ -13,7 +13,7 @@
 // every mutation is applied exactly once.
 //
 // Acquire waits until its context ends, or for the time of the option Wait: then it
-// returns quorate.ErrNotInTime. TryAcquire never waits and returns a bool. The methods of
+// returns quorate.ErrNotInTime. TryAcquire waits only with that option and returns a bool. The methods of
 // Java's Semaphore are here: acquire and tryAcquire with a time as Acquire, tryAcquire
 // without one as TryAcquire, release as Held.Release, availablePermits and drainPermits as
 // Available and Drain, reducePermits as AddPermits.
@@ -24,7 +24,7 @@
 // (structures.Held.ID), which Release names, so a late release never frees what was
 // granted since.
 //
-// Inspect lists the holders and the calls that wait. Revoke takes a hold away from a
+// Inspect lists the holders and the calls that wait, with the Note that each has given. Revoke takes a hold away from a
 // holder that is stuck: its Held.Context ends, with structures.ErrRevoked as cause, and the
 // permits return when it has stopped and the grace is over.
 //

@@ -20,8 +20,8 @@ func TestConformance(t *testing.T) {
 func FuzzMachine(f *testing.F) {
 	structurestest.Fuzz(f, Kind(),
 		op(opInit, 0, 2),
-		op(opTryAcquire, 0, 1),
-		op(opAcquire, protocol.FlagWait, 2, 1500),
+		tryOp(1, "ann"),
+		acquireOp(2, 1500, "nightly"),
 		op(opAddPermits, 0, -3),
 		op(opAddPermits, 0, 4),
 		releaseOp(3),
@@ -32,12 +32,20 @@ func FuzzMachine(f *testing.F) {
 
 func op(code protocol.Op, flags protocol.Flags, args ...int64) structurestest.Op {
 	names := map[protocol.Op]string{
-		opInit: "init", opAcquire: "acquire", opTryAcquire: "try to acquire",
-		opAvailable: "available", opDrain: "drain", opAddPermits: "add permits",
+		opInit: "init", opAvailable: "available", opDrain: "drain", opAddPermits: "add permits",
 	}
 	return structurestest.Op{
 		Op: code, Flags: flags, Body: protocol.AppendInts(nil, args...), Text: fmt.Sprint(names[code], args),
 	}
+}
+
+func acquireOp(n, ms int64, note string) structurestest.Op {
+	body := appendAcquire(nil, n, ms, note)
+	return structurestest.Op{Op: opAcquire, Flags: protocol.FlagWait, Body: body, Text: fmt.Sprintf("acquire %d %d %q", n, ms, note)}
+}
+
+func tryOp(n int64, note string) structurestest.Op {
+	return structurestest.Op{Op: opTryAcquire, Body: appendTryAcquire(nil, n, note), Text: fmt.Sprintf("try to acquire %d %q", n, note)}
 }
 
 func releaseOp(id protocol.HoldID) structurestest.Op {
@@ -57,6 +65,7 @@ type holder struct {
 	call     structurestest.CallID
 	session  protocol.SessionID
 	permits  int64
+	note     string
 	deadline protocol.LogTime // of a wait; 0: none
 	hold     protocol.HoldID  // 0: not told yet
 	token    protocol.Token
@@ -67,12 +76,13 @@ func (m *model) Generate(t *rapid.T) structurestest.Op {
 		return op(opInit, 0, rapid.SampledFrom([]int64{3, 4, 2, 0}).Draw(t, "init"))
 	}
 	n := rapid.SampledFrom([]int64{1, 2, 3, 1, 2, 4, 5}).Draw(t, "permits")
+	note := rapid.SampledFrom([]string{"", "nightly", "ann"}).Draw(t, "note")
 	switch rapid.IntRange(0, 16).Draw(t, "operation") {
 	case 0, 1, 2, 3, 4, 5, 6:
 		ms := rapid.SampledFrom([]int64{0, 0, 1, 60, 2000}).Draw(t, "wait")
-		return op(opAcquire, protocol.FlagWait, n, ms)
+		return acquireOp(n, ms, note)
 	case 7, 8:
-		return op(opTryAcquire, 0, n)
+		return tryOp(n, note)
 	case 9, 10, 11:
 		holds := []protocol.HoldID{12345}
 		for _, h := range m.holders {
@@ -101,7 +111,7 @@ func (m *model) Read(structurestest.Op, protocol.LogTime) structurestest.Answer 
 func (m *model) Holds() (holds []structurestest.Hold) {
 	for _, h := range m.holders {
 		if h.hold != 0 {
-			holds = append(holds, structurestest.Hold{Call: h.call, ID: h.hold, Token: h.token, Amount: h.permits})
+			holds = append(holds, structurestest.Hold{Call: h.call, ID: h.hold, Token: h.token, Amount: h.permits, Note: h.note})
 		}
 	}
 	return holds
@@ -114,7 +124,7 @@ func (m *model) GiveBack(id protocol.HoldID) []structurestest.Answer {
 
 func (m *model) Wanted(op structurestest.Op) (w structures.WaitingCall) {
 	var ms int64
-	_ = protocol.ReadInts(op.Body, &w.Amount, &ms)
+	w.Amount, ms, w.Note, _ = readAcquire(op.Body)
 	w.Left = time.Duration(ms) * time.Millisecond
 	return w
 }
@@ -125,9 +135,13 @@ func (m *model) Len(protocol.LogTime) int64 { return m.free }
 
 func (m *model) Apply(call structurestest.Call, now protocol.LogTime) []structurestest.Answer {
 	var n, ms int64
-	if call.Op.Op == opAcquire {
-		_ = protocol.ReadInts(call.Body, &n, &ms)
-	} else {
+	var note string
+	switch call.Op.Op {
+	case opAcquire:
+		n, ms, note, _ = readAcquire(call.Body)
+	case opTryAcquire:
+		n, note, _ = readTryAcquire(call.Body)
+	default:
 		_ = protocol.ReadInts(call.Body, &n)
 	}
 	done := structurestest.OK(call.ID, protocol.AppendInts(nil))
@@ -167,7 +181,7 @@ func (m *model) Apply(call structurestest.Call, now protocol.LogTime) []structur
 	if n > m.most() {
 		return refused(codeTooMany)
 	}
-	h := &holder{call: call.ID, session: call.Session, permits: n}
+	h := &holder{call: call.ID, session: call.Session, permits: n, note: note}
 	if call.Op.Op == opTryAcquire && (len(m.line) > 0 || n > m.free) {
 		return refused(codeNone)
 	}

@@ -9,12 +9,12 @@ import (
 )
 
 // The operations of a semaphore. Numbers are never used again. Bodies and the
-// results of operations are arrays of integers; those of holds and tokens are
-// unsigned.
+// results of operations are arrays of integers, those of holds and tokens
+// unsigned; notes are text.
 const (
 	opInit       protocol.Op = 1 // [permits] -> []
-	opAcquire    protocol.Op = 2 // [permits, milliseconds or 0: for ever] -> [hold, token]; waits
-	opTryAcquire protocol.Op = 3 // [permits] -> [hold, token]
+	opAcquire    protocol.Op = 2 // [permits, milliseconds or 0: for ever, note] -> [hold, token]; waits
+	opTryAcquire protocol.Op = 3 // [permits, note] -> [hold, token]
 	opRelease    protocol.Op = 4 // [hold] -> []
 	opAvailable  protocol.Op = 5 // [] -> [permits]
 	opDrain      protocol.Op = 6 // [] -> [permits]
@@ -32,8 +32,8 @@ const (
 // period, and a semaphore may be set up meanwhile.
 var ops = []structures.OpInfo{
 	{Op: opInit, Name: "init", Body: "[permits]", Result: "[]", Codes: []protocol.Code{protocol.CodeSettings}, Grows: true, Right: structures.RightManage},
-	{Op: opAcquire, Name: "acquire", Body: "[permits, wait]", Result: "[hold, token]", Codes: []protocol.Code{protocol.CodeTimedOut, codeNotInitialized, codeTooMany}, Waits: true, Holds: true, Right: structures.RightHold},
-	{Op: opTryAcquire, Name: "try_acquire", Body: "[permits]", Result: "[hold, token]", Codes: []protocol.Code{codeNotInitialized, codeTooMany, codeNone}, Holds: true, Right: structures.RightHold},
+	{Op: opAcquire, Name: "acquire", Body: "[permits, wait, note: tstr]", Result: "[hold, token]", Codes: []protocol.Code{protocol.CodeTimedOut, codeNotInitialized, codeTooMany}, Waits: true, Holds: true, Right: structures.RightHold},
+	{Op: opTryAcquire, Name: "try_acquire", Body: "[permits, note: tstr]", Result: "[hold, token]", Codes: []protocol.Code{codeNotInitialized, codeTooMany, codeNone}, Holds: true, Right: structures.RightHold},
 	{Op: opRelease, Name: "release", Body: "[hold]", Result: "[]", Codes: []protocol.Code{codeNotHeld}, Txn: true, Right: structures.RightHold},
 	{Op: opAvailable, Name: "available", Body: "[]", Result: "[permits]", Codes: initialized, Read: true, Txn: true, Right: structures.RightRead},
 	{Op: opDrain, Name: "drain", Body: "[]", Result: "[drained: permits]", Codes: initialized, Holds: true, Right: structures.RightRead | structures.RightManage},
@@ -59,6 +59,32 @@ var codes = []structures.CodeInfo{
 	{Code: codeTooMany, Name: "too_many", Err: ErrTooMany, Help: "more than the semaphore has"},
 	{Code: codeNone, Name: "none", Err: quorate.ErrNotInTime, Help: "too few permits are free, or others wait"},
 	{Code: codeNotHeld, Name: "not_held", Err: structures.ErrNotHeld, Help: "the session has no such hold"},
+}
+
+// readAcquire reads the body of opAcquire: how many permits, how many milliseconds it waits,
+// and its note.
+func readAcquire(body []byte) (n, ms int64, note string, err error) {
+	r := protocol.NewReader(body)
+	r.Array(3)
+	n, ms, note = r.Int(), r.Int(), r.String()
+	return n, ms, note, r.Done()
+}
+
+func appendAcquire(dst []byte, n, ms int64, note string) []byte {
+	dst = protocol.AppendInt(protocol.AppendInt(protocol.AppendArray(dst, 3), n), ms)
+	return protocol.AppendString(dst, note)
+}
+
+// readTryAcquire reads the body of opTryAcquire.
+func readTryAcquire(body []byte) (n int64, note string, err error) {
+	r := protocol.NewReader(body)
+	r.Array(2)
+	n, note = r.Int(), r.String()
+	return n, note, r.Done()
+}
+
+func appendTryAcquire(dst []byte, n int64, note string) []byte {
+	return protocol.AppendString(protocol.AppendInt(protocol.AppendArray(dst, 2), n), note)
 }
 
 // MaxPermits is how many permits a semaphore may have.

@@ -18,12 +18,15 @@ func Stale() ReadOption { return structures.Stale() }
 // Seen is [structures.Seen]: v gets the version of the state that was read.
 func Seen(v *Version) ReadOption { return structures.Seen(v) }
 
-// WaitOption bounds how long an operation waits.
-type WaitOption = structures.WaitOption
+// AcquireOption changes how permits are acquired.
+type AcquireOption = structures.LockOption
 
-// Wait is [structures.Wait]: the operation waits for d at most, with 0 not at all; without
-// it until the context ends.
-func Wait(d time.Duration) WaitOption { return structures.Wait(d) }
+// Wait is [structures.LockWait]: the call waits for d at most, with 0 not at all; without it
+// until the context ends.
+func Wait(d time.Duration) AcquireOption { return structures.LockWait(d) }
+
+// Note is [structures.Note]: who holds the permits and what for, human-readable.
+func Note(text string) AcquireOption { return structures.Note(text) }
 
 // WriteOption changes how an operation that never waits is done.
 type WriteOption = structures.WriteOption

@@ -20,7 +20,7 @@ func FuzzReply(f *testing.F) {
 		s := New(grid, "s")
 		_ = s.Init(ctx, 3)
 		_, _ = s.Acquire(ctx, 1)
-		_, _, _ = s.TryAcquire(ctx, 1)
+		_, _, _ = s.TryAcquire(ctx, 1, Note("ann"))
 		_, _ = s.Acquire(ctx, 1, Wait(time.Second))
 		_, _ = s.Available(ctx)
 		_, _ = s.Drain(ctx)

@@ -46,17 +46,18 @@ func (s *Semaphore) Init(ctx context.Context, n int64) error {
 //
 // Errors: [quorate.ErrNotInTime] if the time of Wait is over; [ErrTooMany] if the semaphore
 // has fewer than n permits; [ErrNotInitialized]; [quorate.ErrInvalid] for n out of range;
-// [quorate.ErrOverloaded] if too many calls wait; [quorate.ErrDestroyed] and
+// [quorate.ErrTooLarge] or [quorate.ErrInvalid] for a note of more than 255 bytes, or that is
+// not UTF-8; [quorate.ErrOverloaded] if too many calls wait; [quorate.ErrDestroyed] and
 // [quorate.ErrSessionLost] end the wait.
-func (s *Semaphore) Acquire(ctx context.Context, n int64, opts ...WaitOption) (*structures.Held, error) {
-	return s.acquire(ctx, "acquire", n, structures.WaitWith(opts))
+func (s *Semaphore) Acquire(ctx context.Context, n int64, opts ...AcquireOption) (*structures.Held, error) {
+	return s.acquire(ctx, "acquire", n, structures.LockWith(opts))
 }
 
-// TryAcquire takes n permits and reports whether it could. It never waits: it returns false
-// if too few are free or other calls wait. Its other errors are those of
-// [Semaphore.Acquire].
-func (s *Semaphore) TryAcquire(ctx context.Context, n int64) (*structures.Held, bool, error) {
-	held, err := s.acquire(ctx, "try to acquire", n, structures.WaitWith([]WaitOption{Wait(0)}))
+// TryAcquire takes n permits and reports whether it could. It waits only with the option
+// [Wait]; without it TryAcquire returns false if too few are free or other calls wait. Its
+// other errors are those of [Semaphore.Acquire].
+func (s *Semaphore) TryAcquire(ctx context.Context, n int64, opts ...AcquireOption) (*structures.Held, bool, error) {
+	held, err := s.acquire(ctx, "try to acquire", n, structures.LockWith(append([]AcquireOption{Wait(0)}, opts...)))
 	if errors.Is(err, quorate.ErrNotInTime) {
 		return nil, false, nil
 	}
@@ -123,15 +124,18 @@ func (s *Semaphore) Revoke(ctx context.Context, hold protocol.HoldID, opts ...st
 	return s.handle.Revoke(ctx, hold, opts...)
 }
 
-func (s *Semaphore) acquire(ctx context.Context, verb string, n int64, wait structures.WaitBound) (*structures.Held, error) {
+func (s *Semaphore) acquire(ctx context.Context, verb string, n int64, with structures.Locking) (*structures.Held, error) {
 	if n < 1 || n > MaxPermits {
 		return nil, s.invalid(verb, n, 1)
 	}
-	call := s.call(verb, opAcquire, protocol.FlagWait, protocol.AppendInts(nil, n, structures.WaitMilliseconds(wait.Time())))
-	if wait.Never() {
-		call = s.call(verb, opTryAcquire, 0, protocol.AppendInts(nil, n))
+	if err := structures.CheckNote(with.Note); err != nil {
+		return nil, s.handle.Fail(verb, err, "")
 	}
-	call.Wait = wait.Time()
+	call := s.call(verb, opAcquire, protocol.FlagWait, appendAcquire(nil, n, structures.WaitMilliseconds(with.Time()), with.Note))
+	if with.Never() {
+		call = s.call(verb, opTryAcquire, 0, appendTryAcquire(nil, n, with.Note))
+	}
+	call.Wait = with.Time()
 	return s.handle.Acquire(ctx, call, opRelease)
 }
 

@@ -55,10 +55,10 @@ type outcome struct {
 }
 
 // inLine starts an Acquire and returns when it waits as the n-th.
-func inLine(ctx context.Context, grid *structurestest.Local, s *dsemaphore.Semaphore, permits int64, n int) <-chan outcome {
+func inLine(ctx context.Context, grid *structurestest.Local, s *dsemaphore.Semaphore, permits int64, n int, opts ...dsemaphore.AcquireOption) <-chan outcome {
 	done := make(chan outcome, 1)
 	go func() {
-		held, err := s.Acquire(ctx, permits)
+		held, err := s.Acquire(ctx, permits, opts...)
 		done <- outcome{held, err}
 	}()
 	grid.AwaitWaiting(n)
@@ -80,6 +80,8 @@ func TestErrors(t *testing.T) {
 		{"other Init", func() error { return s.Init(ctx, 3) }, quorate.ErrSettings, "2 permits"},
 		{"more than there are", func() error { _, err := s.Acquire(ctx, 3); return err }, dsemaphore.ErrTooMany, "acquire semaphore writers: too many permits: the semaphore has 2"},
 		{"none", func() error { _, err := s.Acquire(ctx, 0); return err }, quorate.ErrInvalid, "0 permits"},
+		{"long note", func() error { _, err := s.Acquire(ctx, 1, dsemaphore.Note(strings.Repeat("x", 256))); return err }, quorate.ErrTooLarge, "256 bytes"},
+		{"bad note", func() error { _, _, err := s.TryAcquire(ctx, 1, dsemaphore.Note("\xff")); return err }, quorate.ErrInvalid, "UTF-8"},
 		{"negative Init", func() error { return s.Init(ctx, -1) }, quorate.ErrInvalid, ""},
 		{"huge", func() error { return s.AddPermits(ctx, dsemaphore.MaxPermits) }, quorate.ErrInvalid, "out of range"},
 		{"bad name", func() error { return dsemaphore.New(c, "").Init(ctx, 1) }, quorate.ErrInvalid, "name"},
@@ -91,6 +93,32 @@ func TestErrors(t *testing.T) {
 		if err != nil && !quorate.SafeToRetry(err) {
 			t.Errorf("%s: %v is not safe to retry", test.name, err)
 		}
+	}
+}
+
+// TestNote: who holds and who waits is shown with its note, also what was granted to a call
+// that waited, and a note has as many bytes as a hold keeps.
+func TestNote(t *testing.T) {
+	ctx, grid, _, s := initialized(t, 2)
+	long := strings.Repeat("x", structures.MaxNote)
+	tried, ok, err := s.TryAcquire(ctx, 2, dsemaphore.Note("nightly"))
+	if !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	waited := inLine(ctx, grid, s, 2, 1, dsemaphore.Note(long))
+	i, err := s.Inspect(ctx)
+	if err != nil || len(i.Holders) != 1 || i.Holders[0].Note != "nightly" || len(i.Waiters) != 1 || i.Waiters[0].Note != long {
+		t.Errorf("inspected %+v, %v", i, err)
+	}
+	if err := tried.Release(ctx); err != nil {
+		t.Fatal(err)
+	}
+	got := <-waited
+	if got.err != nil {
+		t.Fatal(got.err)
+	}
+	if i, err := s.Inspect(ctx); err != nil || len(i.Holders) != 1 || i.Holders[0].Note != long || i.Holders[0].ID != got.held.ID() {
+		t.Errorf("inspected %+v, %v", i, err)
 	}
 }
 

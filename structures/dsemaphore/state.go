@@ -47,25 +47,27 @@ var (
 // Check implements structures.Machine.
 func (machine) Check(op protocol.Op, body []byte) error {
 	var n, ms int64
-	args := []*int64{&n}
+	var note string
+	var err error
 	lowest, highest := int64(1), int64(MaxPermits)
 	switch op {
 	case opInit:
-		lowest = 0
+		lowest, err = 0, protocol.ReadInts(body, &n)
 	case opAcquire:
-		args = append(args, &ms)
+		n, ms, note, err = readAcquire(body)
 	case opTryAcquire:
+		n, note, err = readTryAcquire(body)
 	case opRelease:
 		_, err := structures.ReadHold(body)
 		return err
 	case opAddPermits:
-		lowest = -MaxPermits
+		lowest, err = -MaxPermits, protocol.ReadInts(body, &n)
 	case opAvailable, opDrain:
-		args, lowest = nil, 0
+		lowest, err = 0, protocol.ReadInts(body)
 	default:
 		return fmt.Errorf("%w: operation %d of a semaphore", quorate.ErrUnsupported, op)
 	}
-	if err := protocol.ReadInts(body, args...); err != nil {
+	if err != nil {
 		return err
 	}
 	if n < lowest || n > highest {
@@ -74,12 +76,12 @@ func (machine) Check(op protocol.Op, body []byte) error {
 	if ms < 0 || ms > structures.WaitMilliseconds(structures.MaxWait) {
 		return fmt.Errorf("%w: a wait of %d ms", quorate.ErrInvalid, ms)
 	}
-	return nil
+	return structures.CheckNote(note)
 }
 
 // Apply implements structures.Machine.
 func (machine) Apply(env structures.Env, op protocol.Op, body []byte) structures.Result {
-	var n, ms int64
+	var n int64
 	c, ok := load(env)
 	if op == opInit {
 		_ = protocol.ReadInts(body, &n)
@@ -94,13 +96,13 @@ func (machine) Apply(env structures.Env, op protocol.Op, body []byte) structures
 	}
 	switch op {
 	case opAcquire:
-		_ = protocol.ReadInts(body, &n, &ms)
-		return acquire(env, c, n, func() structures.Result {
-			return env.Wait(structures.AppendWanted(nil, n, "", ""), time.Duration(ms)*time.Millisecond)
+		n, ms, note, _ := readAcquire(body)
+		return acquire(env, c, n, note, func() structures.Result {
+			return env.Wait(structures.AppendWanted(nil, n, "", note), time.Duration(ms)*time.Millisecond)
 		})
 	case opTryAcquire:
-		_ = protocol.ReadInts(body, &n)
-		return acquire(env, c, n, func() structures.Result {
+		n, note, _ := readTryAcquire(body)
+		return acquire(env, c, n, note, func() structures.Result {
 			return structures.Refuse(codeNone, "")
 		})
 	case opDrain:
@@ -198,11 +200,11 @@ func initialize(env structures.Env, c count, ok bool, n int64) structures.Result
 }
 
 // acquire takes n permits now, or does what otherwise says.
-func acquire(env structures.Env, c count, n int64, otherwise func() structures.Result) structures.Result {
+func acquire(env structures.Env, c count, n int64, note string, otherwise func() structures.Result) structures.Result {
 	if n > c.most() {
 		return tooMany(c)
 	}
-	now := grant{hold: protocol.HoldID(env.Version()), session: env.Caller().Session, permits: n}
+	now := grant{hold: protocol.HoldID(env.Version()), session: env.Caller().Session, permits: n, note: note}
 	if !c.serve(env, &now) {
 		return otherwise()
 	}
@@ -243,6 +245,7 @@ type grant struct {
 	hold    protocol.HoldID
 	session protocol.SessionID
 	permits int64
+	note    string
 	waiter  structures.Waiter // the call that has waited; the zero Waiter: the call being applied
 	refused structures.Result // if permits is 0
 }
@@ -262,7 +265,7 @@ func (c *count) serve(env structures.Env, now *grant, removed ...[]byte) bool {
 	for _, g := range grants {
 		r := g.refused
 		if g.permits > 0 {
-			structures.PutHold(env, g.hold, g.session, structures.Hold{Amount: g.permits})
+			structures.PutHold(env, g.hold, g.session, structures.Hold{Amount: g.permits, Note: g.note})
 			r = structures.Granted(g.hold, protocol.Token(env.Version()))
 		}
 		if g.waiter.Order != 0 {
@@ -287,7 +290,7 @@ func (c *count) decide(env structures.Env, now *grant) (grants []grant, more boo
 	}
 	left := env.GrantsLeft()
 	env.Waiters(func(w structures.Waiter) bool {
-		n, _, _, _ := structures.ReadWanted(w.Payload)
+		n, _, note, _ := structures.ReadWanted(w.Payload)
 		fits, never := n <= c.free, n > c.most()
 		switch {
 		case !fits && !never:
@@ -299,7 +302,7 @@ func (c *count) decide(env structures.Env, now *grant) (grants []grant, more boo
 			grants = append(grants, grant{waiter: w, refused: tooMany(*c)})
 		default:
 			c.take(n)
-			grants = append(grants, grant{hold: protocol.HoldID(w.Version), session: w.Caller.Session, permits: n, waiter: w})
+			grants = append(grants, grant{hold: protocol.HoldID(w.Version), session: w.Caller.Session, permits: n, note: note, waiter: w})
 		}
 		return true
 	})

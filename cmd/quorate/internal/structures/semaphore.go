@@ -22,7 +22,7 @@ type SemaphoreCommands struct {
 func (SemaphoreCommands) Help() string {
 	return `  quorate semaphore init backups 2
   quorate semaphore add backups -1
-  quorate semaphore acquire backups --wait 1m -- pg_dump -f dump.sql
+  quorate semaphore acquire backups --wait 1m --note "nightly" -- pg_dump -f dump.sql
   quorate semaphore acquire backups --ttl 1m --on-lost 'systemctl stop backup'
 
 acquire runs COMMAND while it holds the permits. COMMAND sees the fencing token in QUORATE_TOKEN and the semaphore in QUORATE_NAME; it is a process group of its own, which gets the signals that quorate gets. Exit status: that of COMMAND, 128 and the number for a signal; 124 if the permits did not come in time; 125 if they were lost or could not be had; 126 or 127 if COMMAND cannot be run or found.
@@ -101,6 +101,7 @@ type semaphoreAcquire struct {
 	semaphoreName
 	Permits int64 `short:"n" help:"How many permits." default:"1" placeholder:"PERMITS"`
 	holding
+	noted
 }
 
 // Run runs the command.
@@ -109,6 +110,6 @@ func (cmd *semaphoreAcquire) Run(ctx context.Context, a *cli.App) error {
 		s := dsemaphore.New(c, cmd.Name)
 		ctx, cancel := waiting(ctx, cmd.Wait)
 		defer cancel()
-		return s.Acquire(ctx, cmd.Permits, waitFor(cmd.Wait))
+		return s.Acquire(ctx, cmd.Permits, cmd.locking(cmd.Wait)...)
 	})
 }
