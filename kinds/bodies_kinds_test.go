@@ -156,7 +156,11 @@ func semaphoreBodies(r *recorder) {
 	r.does("init", func(ctx context.Context) error { return s.Init(ctx, 3) })
 	r.fails("init otherwise", func(ctx context.Context) error { return s.Init(ctx, 4) })
 	var held *structures.Held
-	r.does("acquire", func(ctx context.Context) error { var err error; held, err = s.Acquire(ctx, 2, dsemaphore.Note("nightly")); return err })
+	r.does("acquire", func(ctx context.Context) error {
+		var err error
+		held, err = s.Acquire(ctx, 2, dsemaphore.Note("nightly"))
+		return err
+	})
 	r.does("available", func(ctx context.Context) error { _, err := s.Available(ctx); return err })
 	r.fails("acquire more than there are", acquire(4))
 	r.fails("try more than there are", func(ctx context.Context) error { _, _, err := s.TryAcquire(ctx, 4); return err })
