@@ -158,7 +158,8 @@ type KillOption struct {
 // still believe to hold it: only tokens protect what they protected.
 func Now() KillOption { return KillOption{now: true} }
 
-// KillReason is why, for the log and for the session's client: at most 255 bytes.
+// KillReason is why, for the log and for the session's client: at most 255 bytes. With [Now]
+// the client is not told, because nothing is left of the session that could say so.
 func KillReason(text string) KillOption { return KillOption{reason: text} }
 
 // KillSession ends a session of another client. Its client is refused the next

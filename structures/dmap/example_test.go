@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/quorate/quorate/structures/dmap"
@@ -112,4 +113,66 @@ func ExampleNearCache() {
 	// Output:
 	// 3 true <nil>
 	// 3 true <nil>
+}
+
+// A node that ends with its client: an ephemeral node of ZooKeeper, a put of etcd with a
+// lease that is kept alive, and what Consul's session behaviour delete does to the keys that
+// a session has acquired. The session is the client's own: nothing is to be granted, renewed
+// or revoked.
+func ExampleEphemeral() {
+	ctx := context.Background()
+	c := structurestest.Example(dmap.Kind()) // in an application: client.Dial
+	grid := c.Local()
+	other := grid.Client()
+
+	jobs, seen := dmap.New[string, string](c, "jobs"), dmap.New[string, string](other, "jobs")
+	_, stored, err := jobs.PutIfAbsent(ctx, "nightly", "host a", dmap.Ephemeral()) // the first has it
+	fmt.Println("stored:", stored, err)
+	e, _, err := seen.Entry(ctx, "nightly")
+	fmt.Println("of a session:", e.Owner != 0, err)
+	_, err = seen.Replace(ctx, "nightly", e.Version, "host a, half done") // keeps its owner
+	if err != nil {
+		fmt.Println(err)
+	}
+	grid.End(c) // the client has died, and its session with it
+	_, there, err := seen.Get(ctx, "nightly")
+	fmt.Println("there:", there, err)
+	// Output:
+	// stored: true <nil>
+	// of a session: true <nil>
+	// there: false <nil>
+}
+
+// Members of a group in the order in which they came: the ephemeral sequential nodes of
+// ZooKeeper.
+func ExamplePutSequential() {
+	ctx := context.Background()
+	c := structurestest.Example(dmap.Kind()) // in an application: client.Dial
+	grid := c.Local()
+
+	var clients []*structurestest.Client
+	for i := range 3 {
+		clients = append(clients, grid.Client())
+		workers := dmap.New[string, string](clients[i], "{workers}")
+		if _, err := dmap.PutSequential(ctx, workers, "w-", fmt.Sprint("worker ", i), dmap.Ephemeral()); err != nil {
+			fmt.Println(err)
+		}
+	}
+	first := func() {
+		workers := dmap.New[string, string](c, "{workers}")
+		all := map[string]string{}
+		for e, err := range workers.All(ctx) {
+			if err != nil {
+				fmt.Println(err)
+			}
+			all[e.Key] = e.Value
+		}
+		fmt.Println(len(all), "workers, the first is", all[slices.Min(slices.Collect(maps.Keys(all)))])
+	}
+	first()
+	grid.End(clients[0])
+	first()
+	// Output:
+	// 3 workers, the first is worker 0
+	// 2 workers, the first is worker 1
 }
