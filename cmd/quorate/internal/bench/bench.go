@@ -17,6 +17,7 @@ import (
 type BenchCommands struct {
 	Run      benchRun      `cmd:"" default:"withargs" help:"Measure one workload."`
 	Compare  benchCompare  `cmd:"" help:"Compare a local grid of three members with bare dragonboat, in the same run."`
+	Takeover benchTakeover `cmd:"" help:"Measure how long until another leads an election whose leader has died, by the TTL of its session."`
 	Baseline benchBaseline `cmd:"" hidden:"" help:"Measure bare dragonboat."`
 	Full     benchFull     `cmd:"" hidden:"" help:"Fill members that have little memory."`
 	Overload benchOverload `cmd:"" hidden:"" help:"Offer more than members can carry out."`
@@ -26,7 +27,7 @@ type BenchCommands struct {
 
 type benchRun struct {
 	cli.Connection
-	Workload  string        `help:"What to do: ${enum}." enum:"a,b,c,f,put,counter,queue,semaphore,latch,lock,ref,service,txn,near" default:"a" placeholder:"W"`
+	Workload  string        `help:"What to do: ${enum}." enum:"a,b,c,f,put,counter,queue,semaphore,latch,lock,election,ref,service,txn,near" default:"a" placeholder:"W"`
 	InFlight  int           `help:"Operations in flight." default:"64" placeholder:"N"`
 	Duration  time.Duration `help:"How long to measure." default:"10s" placeholder:"D"`
 	Warmup    time.Duration `help:"How long to run before that." default:"3s" placeholder:"D"`
@@ -42,7 +43,7 @@ type benchRun struct {
 
 // Help is the long help of the command.
 func (benchRun) Help() string {
-	return `Workloads: a 50 % put, 50 % get; b 5 % put; c gets only; f 50 % read-modify-write, 50 % get; put; counter: add; queue: put and take; semaphore: acquire and release; lock: lock and unlock, of one lock with --keys 1; txn: three puts in a transaction.
+	return `Workloads: a 50 % put, 50 % get; b 5 % put; c gets only; f 50 % read-modify-write, 50 % get; put; counter: add; queue: put and take; semaphore: acquire and release; lock: lock and unlock, of one lock with --keys 1; election: lead and resign; txn: three puts in a transaction.
 
   quorate bench --dev
   quorate bench --workload b --in-flight 256 --keys 1000000 -o json
