@@ -63,7 +63,7 @@ var layers = []struct {
 	{"shardgroups/raftnet", []string{"mutants", "protocol"}},
 	{"shardgroups/extract", []string{"archive", "partition", "protocol", "structures", "shardgroups/engine", "shardgroups/groupstate", "shardgroups/raftnet", "shardgroups/systemstate", "shardgroups/walfs"}},
 	{"shardgroups/hub", []string{"mutants", "protocol", "structures", "shardgroups/groupstate", "shardgroups/histogram"}}, // serves watches; it knows no engine
-	{"shardgroups/baseline", []string{"protocol", "shardgroups/engine"}},                         // for the configuration of a member only
+	{"shardgroups/baseline", []string{"protocol", "shardgroups/engine"}},                                                  // for the configuration of a member only
 	{"shardgroups", []string{"mutants", "archive", ".", "partition", "protocol", "structures", "shardgroups/engine", "shardgroups/extract", "shardgroups/groupstate", "shardgroups/histogram", "shardgroups/hub", "shardgroups/raftnet", "shardgroups/systemstate", "shardgroups/walfs"}},
 
 	// Layer 4: members and clients. A client never imports grid: an embedded
@@ -90,7 +90,7 @@ var layers = []struct {
 	{"cmd/quorate", []string{"client", "cmd/quorate/internal/...", "kinds", "protocol", "structures"}},
 	{"examples/settings", []string{"client", "config", "internal/procgrid", "structures/dref"}},
 	{"examples/...", []string{".", "client", "grid", "grid/gridtest", "internal/ports", "structures", "structures/..."}}, // what a user would write
-	{"python/tests/interop", []string{"client", "structures/..."}}, // a program for the tests of the client for Python
+	{"python/tests/interop", []string{"client", "structures/..."}},                                                       // a program for the tests of the client for Python
 }
 
 // dependencies names who may import each module of others, and why.

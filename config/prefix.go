@@ -45,7 +45,6 @@ type tree[T any] struct {
 	prefix  string
 	keys    map[string]leaf
 	listing bool // from the start, or a gap, to Synced: it is not whole
-	cluster protocol.UUID
 }
 
 // leaf is a value, encoded.
