@@ -231,7 +231,7 @@ func TestHistory(t *testing.T) {
 	if v, _, err := r.Get(ctx); v != "b" || err != nil {
 		t.Errorf("Get = %q, %v after Delete and Rollback", v, err)
 	}
-	if h := structures.NewHandle(grid, ptr(dref.Kind()), "limits", nil); true {
+	if h := structures.NewHandle(grid, new(dref.Kind()), "limits", nil); true {
 		if n, err := h.Len(ctx); n != 3 || err != nil {
 			t.Errorf("Len = %d, %v", n, err)
 		}
@@ -253,7 +253,6 @@ func TestHistory(t *testing.T) {
 	}
 }
 
-func ptr[T any](v T) *T { return &v }
 
 func TestHistory_Pages(t *testing.T) {
 	ctx := deadline(t)
@@ -266,15 +265,15 @@ func TestHistory_Pages(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	first := ""
+	var first strings.Builder
 	for e, err := range r.History(ctx) {
 		if err != nil || len(e.Value) != 400_000 {
 			t.Fatal(len(e.Value), err)
 		}
-		first += e.Value[:1]
+		first.WriteString(e.Value[:1])
 	}
-	if first != "abcdefghi" {
-		t.Errorf("%q", first)
+	if first.String() != "abcdefghi" {
+		t.Errorf("%q", first.String())
 	}
 	if err := r.Set(ctx, strings.Repeat("x", 1<<20)); !errors.Is(err, quorate.ErrTooLarge) {
 		t.Errorf("a value that is too large: %v", err)
