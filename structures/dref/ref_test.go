@@ -253,7 +253,6 @@ func TestHistory(t *testing.T) {
 	}
 }
 
-
 func TestHistory_Pages(t *testing.T) {
 	ctx := deadline(t)
 	r := dref.New[string](structurestest.NewLocal(t, dref.Kind()).Client(), "large")
