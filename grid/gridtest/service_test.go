@@ -196,11 +196,11 @@ func TestMembers(t *testing.T) {
 			if err != nil {
 				return
 			}
-			text := ""
+			var text strings.Builder
 			for _, m := range list {
-				text += m.Name + " " + m.State + ", "
+				text.WriteString(m.Name + " " + m.State + ", ")
 			}
-			states <- text
+			states <- text.String()
 		}
 	})
 	last := ""
