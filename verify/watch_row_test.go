@@ -32,14 +32,14 @@ func TestCheckCounterWatch(t *testing.T) {
 	} {
 		c := good()
 		change(&c)
-		text := ""
+		var text strings.Builder
 		for _, err := range []error{verify.CheckCounterWatch(c), verify.CheckCounterEnd(c, 1)} {
 			if err != nil {
-				text += err.Error()
+				text.WriteString(err.Error())
 			}
 		}
-		if !strings.Contains(text, want) {
-			t.Errorf("want %q, got %q", want, text)
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("want %q, got %q", want, text.String())
 		}
 	}
 }
