@@ -12,6 +12,7 @@ import (
 	"github.com/quorate/quorate/structures"
 	"github.com/quorate/quorate/structures/dbarrier"
 	"github.com/quorate/quorate/structures/dcounter"
+	"github.com/quorate/quorate/structures/did"
 	"github.com/quorate/quorate/structures/dlatch"
 	"github.com/quorate/quorate/structures/dlock"
 	"github.com/quorate/quorate/structures/dmap"
@@ -353,6 +354,21 @@ func barrierBodies(r *recorder) {
 	revokedBodies(r, second.Held)
 }
 
+func idBodies(r *recorder) {
+	s := did.New(r.client, name)
+	reserve := func(n int64) func(context.Context) error {
+		return func(context.Context) error {
+			r.sends("reserve, refused in the end", r.kind.ID, opOf(r, "reserve"), name, 0, protocol.AppendInts(nil, n))
+			return nil
+		}
+	}
+	r.does("reserve", func(ctx context.Context) error { _, err := s.Next(ctx); return err })
+	r.does("raise", func(ctx context.Context) error { _, err := s.Raise(ctx, 7000); return err })
+	for range 17 {
+		r.does("reserve as many as there are", reserve(did.MaxBlock))
+	}
+}
+
 // revokedBodies are of the operations that every kind with operations that hold has: a hold
 // is revoked, acknowledged, and then taken away.
 func revokedBodies(r *recorder, held *structures.Held) {
@@ -491,7 +507,9 @@ func genericBodies(r *recorder) {
 	}
 	r.sends("names", protocol.KindControl, protocol.OpNames, "", protocol.FlagRead, names(""))
 	r.sends("names behind the last", protocol.KindControl, protocol.OpNames, "", protocol.FlagRead, names(name+"x"))
-	r.sends("destroy", r.kind.ID, structures.OpDestroy, name, 0, empty)
+	if !r.kind.Lasting {
+		r.sends("destroy", r.kind.ID, structures.OpDestroy, name, 0, empty)
+	}
 	r.sends("settings of what is not there", r.kind.ID, structures.OpSettings, name, protocol.FlagRead, empty)
 }
 

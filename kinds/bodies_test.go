@@ -49,6 +49,7 @@ var scripts = map[string]func(*recorder){
 	"barrier":   barrierBodies,
 	"election":  electionBodies,
 	"ref":       refBodies,
+	"id":        idBodies,
 }
 
 // TestBodies: what members answer is what it was, for every operation and code that a

@@ -9,6 +9,7 @@ import (
 	"github.com/quorate/quorate/structures/dbarrier"
 	"github.com/quorate/quorate/structures/dcounter"
 	"github.com/quorate/quorate/structures/delection"
+	"github.com/quorate/quorate/structures/did"
 	"github.com/quorate/quorate/structures/dlatch"
 	"github.com/quorate/quorate/structures/dlock"
 	"github.com/quorate/quorate/structures/dmap"
@@ -32,6 +33,7 @@ func All() []structures.Kind {
 		dbarrier.Kind(),
 		delection.Kind(),
 		dref.Kind(),
+		did.Kind(),
 		dservice.Kind(),
 		dpresence.Kind(),
 	}

@@ -138,6 +138,10 @@ const (
 	DeadStaysInside   Bug = "dead-stays-inside"
 	BarrierLaps       Bug = "barrier-laps"
 
+	// Ids.
+	IDGeneration  Bug = "id-generation"
+	IDBlockReused Bug = "id-block-reused"
+
 	// Elections.
 	ProclaimUnchecked Bug = "proclaim-unchecked"
 	PriorityIgnored   Bug = "priority-ignored"
@@ -227,6 +231,8 @@ var All = []Mutant{
 	{TokenOfCampaign, "a leader's token is that of its campaign, not of its election", "structures/delection", "TestWhoIsNext", 0},
 	{OldEndsNewer, "a leadership that ends late takes that of the next leader away", "structures/delection", "TestOldEndsAfterNewer", 0},
 	{RunEarly, "Run campaigns while its function still runs", "structures/delection", "TestRun_NeverTwo", 0},
+	{IDGeneration, "ids begin with 1, also after a loss of data", "structures/did", "TestAfterLoss", 0},
+	{IDBlockReused, "a block of ids is used again if the outcome of the next is unknown", "structures/did", "TestUnknownOutcomeIsAGap", 0},
 	{RevokedAtOnce, "a hold that is revoked with a grace ends at once", "shardgroups/groupstate", "TestGolden", 0},
 	{GraceUnacknowledged, "the grace of a revoked hold ends before its holder has acknowledged it", "shardgroups/groupstate", "TestGolden", 0},
 	{AcknowledgedKept, "a hold whose revocation is acknowledged is never given back", "shardgroups/groupstate", "TestGolden", 0},

@@ -38,6 +38,9 @@ func (k *Kind) Generic() []OpInfo {
 	if k.Holds() {
 		which |= genericHolds
 	}
+	if k.Lasting {
+		which |= genericLasting
+	}
 	return generic[which]
 }
 
@@ -47,12 +50,13 @@ func (k *Kind) Holds() bool {
 }
 
 const (
-	genericKeyed = 1 << iota // of kinds of which each partition has a part
-	genericHolds             // of kinds with operations that hold
+	genericKeyed   = 1 << iota // of kinds of which each partition has a part
+	genericHolds               // of kinds with operations that hold
+	genericLasting             // of kinds that cannot be destroyed
 )
 
 // generic are the operations by what the kind has.
-var generic = func() (by [4][]OpInfo) {
+var generic = func() (by [8][]OpInfo) {
 	for which := range by {
 		by[which] = append(by[which], genericOps...)
 		ops := &by[which]
@@ -69,6 +73,9 @@ var generic = func() (by [4][]OpInfo) {
 		}
 		if which&genericHolds != 0 {
 			*ops = append(*ops, genericOfHolds...)
+		}
+		if which&genericLasting != 0 {
+			*ops = slices.DeleteFunc(*ops, func(o OpInfo) bool { return o.Op == OpDestroy })
 		}
 	}
 	return by

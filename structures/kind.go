@@ -21,6 +21,9 @@ type Kind struct {
 	// Keyed says that it is spread over the partitions by its keys. A structure that is
 	// not keyed is in the partition of its name.
 	Keyed bool
+	// Lasting says that it cannot be destroyed, as what it has given out must not be given
+	// out again: it has no OpDestroy.
+	Lasting bool
 
 	Ops      []OpInfo      // its own, by number, ascending; Generic has the others
 	Rules    []Rule        // what names in the operations mean, beyond CommonRules

@@ -1,8 +1,12 @@
 package verify
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"sync"
+
+	"github.com/quorate/quorate/structures/did"
 )
 
 // CheckSum reports whether a counter that began at 0 and was only added to has
@@ -63,6 +67,69 @@ func CheckElements(e Elements) error {
 	if len(missing) > e.TakesUnknown {
 		errs = append(errs, fmt.Errorf("%d acknowledged elements are lost, and only %d takes are unknown: %.20q",
 			len(missing), e.TakesUnknown, missing))
+	}
+	return errors.Join(errs...)
+}
+
+// IDs records the ids of one name that all clients get. It is safe for concurrent use.
+type IDs struct {
+	mu     sync.Mutex // guards what follows
+	takers []*IDTaker
+}
+
+// IDTaker records the ids of one handle, whose calls come one after the other.
+type IDTaker struct {
+	all   *IDs
+	ids   *did.Sequence
+	given []int64
+}
+
+// Taker returns the recorder of a handle.
+func (i *IDs) Taker(s *did.Sequence) *IDTaker {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	t := &IDTaker{all: i, ids: s}
+	i.takers = append(i.takers, t)
+	return t
+}
+
+// Next records did.Sequence.Next.
+func (t *IDTaker) Next(ctx context.Context) (int64, error) {
+	id, err := t.ids.Next(ctx)
+	if err == nil {
+		t.all.mu.Lock()
+		defer t.all.mu.Unlock()
+		t.given = append(t.given, id)
+	}
+	return id, err
+}
+
+// Given returns the ids of each handle, in the order of its calls.
+func (i *IDs) Given() (lists [][]int64) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for _, t := range i.takers {
+		lists = append(lists, t.given)
+	}
+	return lists
+}
+
+// CheckIDs reports whether all ids that handles have given out are different, and those of
+// each handle grow.
+func CheckIDs(lists [][]int64) error {
+	var errs []error
+	seen := map[int64]int{}
+	for i, given := range lists {
+		last := int64(0)
+		for _, id := range given {
+			if other, twice := seen[id]; twice {
+				errs = append(errs, fmt.Errorf("handles %d and %d have given out %d", other, i, id))
+			}
+			if id <= last {
+				errs = append(errs, fmt.Errorf("handle %d has given out %d after %d", i, id, last))
+			}
+			seen[id], last = i, id
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -88,3 +88,14 @@ func TestGrants(t *testing.T) {
 		t.Errorf("after the session was lost: %v", err)
 	}
 }
+
+func TestCheckIDs(t *testing.T) {
+	if err := CheckIDs([][]int64{{1, 2, 9}, nil, {3, 4}}); err != nil {
+		t.Error(err)
+	}
+	for _, lists := range [][][]int64{{{1, 2}, {2}}, {{3, 3}}, {{3, 2}}, {{0}}} {
+		if CheckIDs(lists) == nil {
+			t.Errorf("%v passes", lists)
+		}
+	}
+}
