@@ -19,6 +19,7 @@ import (
 	"github.com/quorate/quorate/structures/dpresence"
 	"github.com/quorate/quorate/structures/dqueue"
 	"github.com/quorate/quorate/structures/dref"
+	"github.com/quorate/quorate/structures/drwlock"
 	"github.com/quorate/quorate/structures/dsemaphore"
 	"github.com/quorate/quorate/structures/dservice"
 	"github.com/quorate/quorate/structures/txn"
@@ -270,6 +271,53 @@ func lockBodies(r *recorder) {
 	r.does("try", func(ctx context.Context) error { _, _, err := l.TryLock(ctx); return err })
 	hold := structures.AppendHold(nil, 2)
 	r.sends("release what is not held", r.kind.ID, opOf(r, "release"), name, 0, hold)
+	r.sends("acknowledge what is not revoked", r.kind.ID, structures.OpAcknowledge, name, 0, hold)
+	r.sends("a hold that is not there", r.kind.ID, structures.OpHold, name, protocol.FlagRead, hold)
+}
+
+func rwlockBodies(r *recorder) {
+	l := drwlock.New(r.client, name)
+	r.does("configure", func(ctx context.Context) error { return l.Configure(ctx, drwlock.Delay(time.Second)) })
+	r.fails("configure otherwise", func(ctx context.Context) error { return l.Configure(ctx, drwlock.Delay(0)) })
+	var held, next *structures.Held
+	lock := func(f func(context.Context, ...drwlock.LockOption) (*structures.Held, error), opts ...drwlock.LockOption) func(context.Context) error {
+		return func(ctx context.Context) (err error) {
+			got, err := f(ctx, opts...)
+			if err == nil {
+				next = got
+			}
+			return err
+		}
+	}
+	r.does("lock to write", lock(l.Lock, drwlock.Note("nightly")))
+	r.does("try to read in vain", func(ctx context.Context) error { _, _, err := l.TryRLock(ctx); return err })
+	held = next
+	r.waits("lock to read, and be granted it by a downgrade", lock(l.RLock, drwlock.Note("ann")), func(ctx context.Context) (err error) {
+		held, err = l.Downgrade(ctx, held)
+		return err
+	})
+	r.does("upgrade in vain", func(ctx context.Context) error { _, _, err := l.TryUpgrade(ctx, held); return err })
+	r.waits("lock to write, and wait in vain", lock(l.Lock, drwlock.Wait(time.Second)), func(context.Context) error {
+		r.local.Advance(time.Minute)
+		return nil
+	})
+	r.does("release", func(ctx context.Context) error { return next.Release(ctx) })
+	r.does("upgrade", func(ctx context.Context) (err error) { held, _, err = l.TryUpgrade(ctx, held); return err })
+	revoke := func(ctx context.Context) error { _, err := l.ForceUnlock(ctx, held.ID()); return err }
+	r.does("force unlock", revoke)
+	hold := structures.AppendHold(nil, held.ID())
+	r.sends("downgrade what is revoked", r.kind.ID, opOf(r, "downgrade"), name, 0, hold)
+	r.does("release what is revoked", func(ctx context.Context) error { return held.Release(ctx) })
+	r.does("try to write", func(ctx context.Context) (err error) { held, _, err = l.TryLock(ctx); return err })
+	r.does("release", func(ctx context.Context) error { return held.Release(ctx) })
+	r.does("try to read", func(ctx context.Context) (err error) { held, _, err = l.TryRLock(ctx); return err })
+	r.does("force unlock", revoke)
+	hold = structures.AppendHold(nil, held.ID())
+	r.sends("upgrade what is revoked", r.kind.ID, opOf(r, "try_upgrade"), name, 0, hold)
+	hold = structures.AppendHold(nil, 2)
+	for _, op := range []string{"release", "downgrade", "try_upgrade"} {
+		r.sends(op+" what is not held", r.kind.ID, opOf(r, op), name, 0, hold)
+	}
 	r.sends("acknowledge what is not revoked", r.kind.ID, structures.OpAcknowledge, name, 0, hold)
 	r.sends("a hold that is not there", r.kind.ID, structures.OpHold, name, protocol.FlagRead, hold)
 }

@@ -43,6 +43,7 @@ var scripts = map[string]func(*recorder){
 	"semaphore": semaphoreBodies,
 	"queue":     queueBodies,
 	"lock":      lockBodies,
+	"rwlock":    rwlockBodies,
 	"service":   serviceBodies,
 	"presence":  presenceBodies,
 	"latch":     latchBodies,

@@ -16,6 +16,7 @@ import (
 	"github.com/quorate/quorate/structures/dpresence"
 	"github.com/quorate/quorate/structures/dqueue"
 	"github.com/quorate/quorate/structures/dref"
+	"github.com/quorate/quorate/structures/drwlock"
 	"github.com/quorate/quorate/structures/dsemaphore"
 	"github.com/quorate/quorate/structures/dservice"
 )
@@ -29,6 +30,7 @@ func All() []structures.Kind {
 		dsemaphore.Kind(),
 		dqueue.Kind(),
 		dlock.Kind(),
+		drwlock.Kind(),
 		dlatch.Kind(),
 		dbarrier.Kind(),
 		delection.Kind(),

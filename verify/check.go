@@ -128,6 +128,7 @@ var checkers = map[kind]*checker{
 	semaphores:   &semaphoreChecker,
 	queues:       &queueChecker,
 	locks:        &lockChecker,
+	rwlocks:      &lockChecker,
 	latches:      &latchChecker,
 	elections:    &electionChecker,
 	refs:         &refChecker,

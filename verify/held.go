@@ -58,6 +58,16 @@ func (h *Held) Release(ctx context.Context) error {
 	return h.err
 }
 
+// exchanged notes that there is nothing to release any more, or that it is on its way back.
+func (h *Held) exchanged(back bool) {
+	h.once.Do(func() {
+		if back {
+			h.returns(h.call, h.release)
+		}
+		h.forget()
+	})
+}
+
 // forget is called when the release is in the history.
 func (h *Held) forget() {
 	h.history.mu.Lock()

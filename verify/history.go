@@ -47,6 +47,7 @@ const (
 	services
 	presences
 	locks
+	rwlocks
 	elections
 )
 

@@ -13,6 +13,7 @@ import (
 	"github.com/quorate/quorate/structures"
 	"github.com/quorate/quorate/structures/dcounter"
 	"github.com/quorate/quorate/structures/dlock"
+	"github.com/quorate/quorate/structures/drwlock"
 )
 
 // Lock records what a lock's handle does, and adds to a counter in the same partition that
@@ -45,6 +46,87 @@ func (l *Lock) Revoke(ctx context.Context, hold protocol.HoldID, opts ...structu
 
 // Inspect is dlock.Lock.Inspect, which is not recorded.
 func (l *Lock) Inspect(ctx context.Context) (structures.Inspection, error) {
+	return l.lock.Inspect(ctx)
+}
+
+// RWLock records what the handle of a lock for readers and writers does, and adds to a counter
+// in the same partition that are carried out only while the lock is held. The model is that of
+// Lock.
+type RWLock struct {
+	locking
+	lock *drwlock.RWLock
+}
+
+// NewRWLock returns a recorder of a lock for one client. The counter is one in the partition
+// of the lock, which nobody else uses.
+func NewRWLock(h *History, client int, name string, l *drwlock.RWLock, guarded *dcounter.Counter) *RWLock {
+	return &RWLock{locking{recorder{h, client, object{kind: rwlocks, name: name}}, guarded}, l}
+}
+
+// RLock records drwlock.RWLock.RLock, and what becomes of the grant.
+func (l *RWLock) RLock(ctx context.Context, opts ...drwlock.LockOption) (*Held, error) {
+	return l.acquire(reads, true, func() (*structures.Held, error) { return l.lock.RLock(ctx, opts...) })
+}
+
+// TryRLock records drwlock.RWLock.TryRLock without a wait, and what becomes of the grant.
+func (l *RWLock) TryRLock(ctx context.Context) (*Held, bool, error) {
+	return l.try(reads, func() (*structures.Held, bool, error) { return l.lock.TryRLock(ctx) })
+}
+
+// Lock records drwlock.RWLock.Lock, and what becomes of the grant.
+func (l *RWLock) Lock(ctx context.Context, opts ...drwlock.LockOption) (*Held, error) {
+	return l.acquire(writes, true, func() (*structures.Held, error) { return l.lock.Lock(ctx, opts...) })
+}
+
+// TryLock records drwlock.RWLock.TryLock without a wait, and what becomes of the grant.
+func (l *RWLock) TryLock(ctx context.Context) (*Held, bool, error) {
+	return l.try(writes, func() (*structures.Held, bool, error) { return l.lock.TryLock(ctx) })
+}
+
+// Downgrade records drwlock.RWLock.Downgrade, and what becomes of the grant. On an error what
+// was held is on its way back.
+func (l *RWLock) Downgrade(ctx context.Context, held *Held) (*Held, error) {
+	in := l.exchange(reads, held)
+	call := l.history.now()
+	next, err := l.lock.Downgrade(ctx, held.Held)
+	if next == nil {
+		held.exchanged(true)
+	}
+	return l.exchanged(call, in, held, next, err), err
+}
+
+// TryUpgrade records drwlock.RWLock.TryUpgrade, and what becomes of the grant.
+func (l *RWLock) TryUpgrade(ctx context.Context, held *Held) (*Held, bool, error) {
+	in := l.exchange(writes, held)
+	call := l.history.now()
+	next, ok, err := l.lock.TryUpgrade(ctx, held.Held)
+	return l.exchanged(call, in, held, next, err), ok, err
+}
+
+// exchange is the input of an operation that exchanges a hold.
+func (l *RWLock) exchange(mode lockMode, held *Held) lockInput {
+	return lockInput{op: lockExchange, mode: mode, grant: l.history.number(), former: held.release.(lockInput).grant}
+}
+
+// exchanged records what came of an exchange. If it was refused the former goes on.
+func (l *RWLock) exchanged(call int64, in lockInput, held *Held, next *structures.Held, err error) *Held {
+	switch {
+	case next != nil:
+		held.exchanged(false)
+	case errors.Is(err, structures.ErrNotHeld) && !unknown(err) && in.mode == writes && held.release.(lockInput).mode == reads:
+		l.record(call, in, lockOutput{notHeld: true}, nil)
+		return nil
+	}
+	return l.outcome(call, in, next, err)
+}
+
+// Revoke records drwlock.RWLock.ForceUnlock.
+func (l *RWLock) Revoke(ctx context.Context, hold protocol.HoldID, opts ...structures.RevokeOption) (existed bool, err error) {
+	return l.revoke(func() (bool, error) { return l.lock.ForceUnlock(ctx, hold, opts...) }, hold)
+}
+
+// Inspect is drwlock.RWLock.Inspect, which is not recorded.
+func (l *RWLock) Inspect(ctx context.Context) (structures.Inspection, error) {
 	return l.lock.Inspect(ctx)
 }
 
@@ -116,7 +198,7 @@ func (l *locking) try(mode lockMode, do func() (*structures.Held, bool, error)) 
 
 // outcome records what came of an operation that holds.
 func (l *locking) outcome(call int64, in lockInput, held *structures.Held, err error) *Held {
-	release := lockInput{op: lockRelease, grant: in.grant}
+	release := lockInput{op: lockRelease, mode: in.mode, grant: in.grant}
 	switch {
 	case held != nil:
 		l.record(call, in, lockOutput{granted: true, token: held.Token()}, nil)

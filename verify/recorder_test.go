@@ -14,6 +14,7 @@ import (
 	"github.com/quorate/quorate/structures/dmap"
 	"github.com/quorate/quorate/structures/dqueue"
 	"github.com/quorate/quorate/structures/dref"
+	"github.com/quorate/quorate/structures/drwlock"
 	"github.com/quorate/quorate/structures/dsemaphore"
 	"github.com/quorate/quorate/structures/structurestest"
 )
@@ -23,7 +24,7 @@ import (
 func TestRecorders(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
-	grid := structurestest.NewLocal(t, dcounter.Kind(), dmap.Kind(), dsemaphore.Kind(), dqueue.Kind(), dlock.Kind(), dref.Kind())
+	grid := structurestest.NewLocal(t, dcounter.Kind(), dmap.Kind(), dsemaphore.Kind(), dqueue.Kind(), dlock.Kind(), dref.Kind(), drwlock.Kind())
 	h := NewHistory()
 	setup := grid.Client()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -56,7 +57,7 @@ func TestRecorders(t *testing.T) {
 	for _, op := range h.Operations() {
 		kinds[op.Object.kind]++
 	}
-	if len(kinds) != 6 {
+	if len(kinds) != 7 {
 		t.Errorf("operations by kind: %v", kinds)
 	}
 }
@@ -69,12 +70,13 @@ func use(ctx context.Context, h *History, client int, c *structurestest.Client, 
 	q := NewQueue(h, client, "q", dqueue.New[string](c, "q"))
 	r := NewRef(h, client, "r", dref.New[string](c, "r"))
 	l := NewLock(h, client, "l", dlock.New(c, "{l}lock"), dcounter.New(c, "{l}count"))
-	var held, locked []*Held
+	rw := NewRWLock(h, client, "rw", drwlock.New(c, "{rw}lock"), dcounter.New(c, "{rw}count"))
+	var held, locked, shared []*Held
 	for i := range 40 {
 		soon, cancel := context.WithTimeout(ctx, time.Duration(random.IntN(3))*time.Millisecond)
 		v := fmt.Sprintf("%s-%d", values, i)
 		key := fmt.Sprint(random.IntN(2))
-		switch random.IntN(26) {
+		switch random.IntN(32) {
 		case 0:
 			_, _ = counter.Add(ctx, random.Int64N(5))
 		case 1:
@@ -151,7 +153,48 @@ func use(ctx context.Context, h *History, client int, c *structurestest.Client, 
 			if i, err := l.Inspect(ctx); err == nil && len(i.Holders) > 0 {
 				_, _ = l.Revoke(ctx, i.Holders[0].ID, structures.Grace(0))
 			}
+		case 26:
+			if got, err := rw.RLock(soon); err == nil {
+				shared = append(shared, got)
+			}
+			if len(shared) > 0 { // few are left over: it is not known when those come back
+				_ = shared[0].Release(ctx)
+			}
+			if got, ok, err := rw.TryRLock(ctx); ok && err == nil {
+				shared = append(shared, got)
+			}
+		case 27:
+			if got, err := rw.Lock(soon); err == nil {
+				shared = append(shared, got)
+			}
+			if got, ok, err := rw.TryLock(ctx); ok && err == nil {
+				shared = append(shared, got)
+			}
+		case 28:
+			if len(shared) > 0 {
+				_, _ = rw.Add(ctx, shared[random.IntN(len(shared))])
+				_ = shared[random.IntN(len(shared))].Release(ctx)
+			}
+		case 29:
+			if len(shared) > 0 {
+				if got, err := rw.Downgrade(ctx, shared[len(shared)-1]); err == nil {
+					shared = append(shared, got)
+				}
+			}
+		case 30:
+			if len(shared) > 0 {
+				if got, ok, err := rw.TryUpgrade(ctx, shared[len(shared)-1]); ok && err == nil {
+					shared = append(shared, got)
+				}
+			}
+		case 31:
+			if i, err := rw.Inspect(ctx); err == nil && len(i.Holders) > 0 {
+				_, _ = rw.Revoke(ctx, i.Holders[0].ID, structures.Grace(0))
+			}
 		}
 		cancel()
+	}
+	for _, h := range shared[min(1, len(shared)):] {
+		_ = h.Release(ctx)
 	}
 }

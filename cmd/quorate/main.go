@@ -43,6 +43,7 @@ type grammar struct {
 	Semaphore structurecmd.SemaphoreCommands `cmd:"" help:"Use semaphores, also around a command."`
 	Queue     structurecmd.QueueCommands     `cmd:"" help:"Put into queues and take from them."`
 	Lock      structurecmd.LockCommands      `cmd:"" help:"Hold a lock, also while a command runs."`
+	RWLock    structurecmd.RWLockCommands    `cmd:"" name:"rwlock" help:"Hold a lock to read or to write, also while a command runs."`
 	Latch     structurecmd.LatchCommands     `cmd:"" help:"Count down to 0, and wait for that."`
 	Barrier   structurecmd.BarrierCommands   `cmd:"" help:"Meet others, or run a command together with them."`
 	Election  structurecmd.ElectionCommands  `cmd:"" help:"Elect a leader, also around a command."`

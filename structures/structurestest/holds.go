@@ -24,6 +24,14 @@ type Holding interface {
 	Wanted(op Op) structures.WaitingCall
 }
 
+// Marking is what the Model of a kind implements besides if it has to know which holds are
+// revoked.
+type Marking interface {
+	// Marks gives the model, at the beginning, what returns the mark of a hold and, if its
+	// holder has acknowledged a revocation, when it ends.
+	Marks(func(id protocol.HoldID) (mark structures.HoldMark, until protocol.LogTime))
+}
+
 // Hold is what a session holds, as a Model knows it.
 type Hold struct {
 	Call   CallID // that was granted it

@@ -102,6 +102,12 @@ func start(t *rapid.T, kind structures.Kind, model Model) (*run, error) {
 	if r.restart, err = newReplica(kind); err != nil {
 		return nil, err
 	}
+	if m, ok := model.(Marking); ok {
+		m.Marks(func(id protocol.HoldID) (structures.HoldMark, protocol.LogTime) {
+			mark := r.generic.mark(id)
+			return mark.is, mark.until
+		})
+	}
 	r.reset()
 	for range sessions {
 		r.attach()

@@ -2,6 +2,7 @@ package workloads
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/quorate/quorate/structures"
 	"github.com/quorate/quorate/structures/dcounter"
 	"github.com/quorate/quorate/structures/dlock"
+	"github.com/quorate/quorate/structures/drwlock"
 	"github.com/quorate/quorate/verify"
 )
 
@@ -49,6 +51,57 @@ func locks(r *Run, id int, c *client.Client) worker {
 		if held != nil {
 			holds(ctx, r, e, rng, held, l.Add, recorded(r.other(c, rng)))
 		}
+	}
+}
+
+// rwlocks reads and writes under locks, as locks does, and exchanges holds now and then.
+func rwlocks(r *Run, id int, c *client.Client) worker {
+	return func(ctx context.Context, e *epoch, rng *rand.Rand) {
+		tag := lockTag(e, rng.IntN(epochLocks))
+		recorded := func(c *client.Client) *verify.RWLock {
+			return verify.NewRWLock(e.history, id, tag+"rwlock", drwlock.New(c, tag+"rwlock"), dcounter.New(c, tag+"rwcount"))
+		}
+		l := recorded(c)
+		writing := rng.IntN(3) == 0
+		acquire, try := l.RLock, l.TryRLock
+		if writing {
+			acquire, try = l.Lock, l.TryLock
+		}
+		var held *verify.Held
+		var err error
+		switch rng.IntN(8) {
+		case 0, 1:
+			held, _, err = try(ctx)
+		case 2, 3:
+			held, err = acquire(ctx, drwlock.Wait(time.Duration(rng.IntN(300))*time.Millisecond))
+			err = inTime(err)
+		default:
+			wait, cancel := waiting(ctx, e, rng)
+			held, err = acquire(wait)
+			cancel()
+		}
+		_ = r.seen(err)
+		if held == nil {
+			return
+		}
+		if rng.IntN(3) == 0 {
+			var next *verify.Held
+			if writing {
+				next, err = l.Downgrade(ctx, held)
+			} else {
+				next, _, err = l.TryUpgrade(ctx, held)
+			}
+			if !errors.Is(err, structures.ErrRevoked) {
+				_ = r.seen(notHeld(err))
+			}
+			switch {
+			case next != nil:
+				held = next
+			case writing:
+				return // it is on its way back
+			}
+		}
+		holds(ctx, r, e, rng, held, l.Add, recorded(r.other(c, rng)))
 	}
 }
 

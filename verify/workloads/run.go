@@ -158,7 +158,7 @@ func (r *Run) all() []worker {
 			owned.writer(i, c), owned.reader(i, c), r.lives(i, c), permits.worker(c), transfers.worker(i, c), r.writeWatched(i, c), r.transactions(i, c),
 			references(r, i, c),
 			rosters.services(i, c), rosters.groups(i, c), rosters.watches(c), rosters.present(i, c),
-			locks(r, i, c), exclusive.worker(c),
+			locks(r, i, c), rwlocks(r, i, c), exclusive.worker(c),
 		)
 		all = append(all, r.latches(i, c))
 		all = append(all, meetings.worker(c), meetings.worker(c))

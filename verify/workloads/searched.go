@@ -16,6 +16,7 @@ import (
 	"github.com/quorate/quorate/structures/dpresence"
 	"github.com/quorate/quorate/structures/dqueue"
 	"github.com/quorate/quorate/structures/dref"
+	"github.com/quorate/quorate/structures/drwlock"
 	"github.com/quorate/quorate/structures/dsemaphore"
 	"github.com/quorate/quorate/structures/dservice"
 	"github.com/quorate/quorate/verify"
@@ -285,6 +286,8 @@ func (r *Run) clean(e *epoch, settled bool) {
 	for i := range epochLocks {
 		_ = dlock.New(c, lockTag(e, i)+"lock").Destroy(ctx)
 		_ = dcounter.New(c, lockTag(e, i)+"count").Destroy(ctx)
+		_ = drwlock.New(c, lockTag(e, i)+"rwlock").Destroy(ctx)
+		_ = dcounter.New(c, lockTag(e, i)+"rwcount").Destroy(ctx)
 	}
 	for i := range epochElections {
 		_ = delection.New[string](c, fmt.Sprint(e.prefix, "election-", i)).Destroy(ctx)
