@@ -71,8 +71,16 @@ func (s *permits) learn() {
 
 // call makes a request of a session.
 func call(session protocol.SessionID, slot uint16, seq uint64, op protocol.Op, flags protocol.Flags, args ...int64) protocol.Request {
+	body := protocol.AppendInts(nil, args...)
+	if op == acquire || op == tryAcquire { // with a note, which is empty
+		body = protocol.AppendArray(nil, len(args)+1)
+		for _, n := range args {
+			body = protocol.AppendInt(body, n)
+		}
+		body = protocol.AppendString(body, "")
+	}
 	return protocol.Request{
-		Flags: flags, Kind: dsemaphore.Kind().ID, Op: op, Name: "s", Body: protocol.AppendInts(nil, args...),
+		Flags: flags, Kind: dsemaphore.Kind().ID, Op: op, Name: "s", Body: body,
 		Caller: protocol.Caller{Session: session, Slot: slot, Sequence: seq},
 	}
 }
