@@ -17,5 +17,6 @@
 //	queue     put, then take
 //	semaphore acquire one permit, then release it
 //	lock      lock, then unlock
+//	rwlock    lock to read, then unlock; one of ten to write
 //	service   register an instance, list the service of 20 others, then deregister it
 package bench

@@ -11,6 +11,7 @@ import (
 	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
+	"github.com/quorate/quorate/structures/dlock"
 )
 
 // TestRefusedRepeatSettlesNothing: the first attempt of a waiting call may wait
@@ -151,4 +152,47 @@ func TestGrantAfterTheSession(t *testing.T) {
 			t.Errorf("released under %+v, %d sessions", released[1].Caller, opened.Load())
 		}
 	})
+}
+
+// TestCloseWaitsForDo: closing the client ends the context of what runs under a hold, waits for
+// it to return, for the margin of holders at most, and then ends the session.
+func TestCloseWaitsForDo(t *testing.T) {
+	const margin = 2 * time.Second
+	for _, stops := range []time.Duration{0, time.Second, time.Hour} {
+		inBubble(t, 1, func(t *testing.T, members []*fakeMember, dial func(...Option) *Client) {
+			var closed atomic.Int64 // when the session was ended
+			members[0].session = func(c *fakeConn, q *protocol.SessionRequest) {
+				if q.Action == protocol.SessionClose {
+					closed.Store(time.Now().UnixNano())
+				}
+				c.session(q, 7, protocol.CodeOK)
+			}
+			members[0].script(func(c *fakeConn, q *protocol.Request) {
+				c.reply(q, protocol.CodeOK, protocol.AppendInts(nil, 1, 1)) // hold 1 with token 1
+			})
+			c := dial(WithSessionTTL(20*time.Second), WithHoldMargin(margin))
+			running := make(chan struct{})
+			done := make(chan error, 1)
+			go func() {
+				done <- dlock.New(c, "l").Do(t.Context(), func(ctx context.Context, _ protocol.Token) error {
+					close(running)
+					<-ctx.Done()
+					time.Sleep(stops)
+					return nil
+				})
+			}()
+			<-running
+			begun := time.Now()
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+			want := min(stops, margin)
+			if took, ended := time.Since(begun), time.Unix(0, closed.Load()).Sub(begun); took != want || ended != want {
+				t.Errorf("a function that stops in %v: Close took %v, and ended the session after %v, want %v", stops, took, ended, want)
+			}
+			if err := <-done; !errors.Is(err, quorate.ErrClosed) {
+				t.Errorf("Do: %v", err)
+			}
+		})
+	}
 }
