@@ -37,7 +37,7 @@ func About(name string) string { return workloads[name].about }
 // workloads are the workloads by name.
 var workloads = func() map[string]workload {
 	all := map[string]workload{}
-	for _, some := range []map[string]workload{mapWorkloads, counterWorkloads, queueWorkloads, semaphoreWorkloads, lockWorkloads, latchWorkloads, barrierWorkloads, electionWorkloads, refWorkloads, idWorkloads, serviceWorkloads, txnWorkloads, nearWorkloads} {
+	for _, some := range []map[string]workload{mapWorkloads, counterWorkloads, queueWorkloads, semaphoreWorkloads, lockWorkloads, latchWorkloads, barrierWorkloads, electionWorkloads, refWorkloads, idWorkloads, rateWorkloads, serviceWorkloads, txnWorkloads, nearWorkloads} {
 		maps.Copy(all, some)
 	}
 	return all

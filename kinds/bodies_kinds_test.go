@@ -18,6 +18,7 @@ import (
 	"github.com/quorate/quorate/structures/dmap"
 	"github.com/quorate/quorate/structures/dpresence"
 	"github.com/quorate/quorate/structures/dqueue"
+	"github.com/quorate/quorate/structures/drate"
 	"github.com/quorate/quorate/structures/dref"
 	"github.com/quorate/quorate/structures/drwlock"
 	"github.com/quorate/quorate/structures/dsemaphore"
@@ -415,6 +416,22 @@ func idBodies(r *recorder) {
 	for range 17 {
 		r.does("reserve as many as there are", reserve(did.MaxBlock))
 	}
+}
+
+func rateBodies(r *recorder) {
+	l := drate.New(r.client, name)
+	allow := func(ctx context.Context) error { _, err := l.Allow(ctx, 2); return err }
+	left := func(ctx context.Context) error { _, err := l.Left(ctx); return err }
+	r.fails("allow before it is configured", allow)
+	r.fails("left before it is configured", left)
+	r.does("configure", func(ctx context.Context) error {
+		return l.Configure(ctx, drate.Rate(2000, time.Minute), drate.Burst(3))
+	})
+	r.fails("configure otherwise", func(ctx context.Context) error { return l.Configure(ctx, drate.Rate(2, time.Minute)) })
+	r.does("allow", allow)
+	r.does("left", left)
+	r.does("allow, and it is not now", allow)
+	r.does("wait", func(ctx context.Context) error { return l.Wait(ctx, 2) })
 }
 
 // revokedBodies are of the operations that every kind with operations that hold has: a hold

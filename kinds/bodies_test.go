@@ -51,6 +51,7 @@ var scripts = map[string]func(*recorder){
 	"election":  electionBodies,
 	"ref":       refBodies,
 	"id":        idBodies,
+	"rate":      rateBodies,
 }
 
 // TestBodies: what members answer is what it was, for every operation and code that a

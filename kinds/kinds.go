@@ -15,6 +15,7 @@ import (
 	"github.com/quorate/quorate/structures/dmap"
 	"github.com/quorate/quorate/structures/dpresence"
 	"github.com/quorate/quorate/structures/dqueue"
+	"github.com/quorate/quorate/structures/drate"
 	"github.com/quorate/quorate/structures/dref"
 	"github.com/quorate/quorate/structures/drwlock"
 	"github.com/quorate/quorate/structures/dsemaphore"
@@ -36,6 +37,7 @@ func All() []structures.Kind {
 		delection.Kind(),
 		dref.Kind(),
 		did.Kind(),
+		drate.Kind(),
 		dservice.Kind(),
 		dpresence.Kind(),
 	}

@@ -142,6 +142,11 @@ const (
 	IDGeneration  Bug = "id-generation"
 	IDBlockReused Bug = "id-block-reused"
 
+	// Rates.
+	RateRealClock   Bug = "rate-real-clock"
+	RateRounded     Bug = "rate-rounded"
+	RateWaitUnspent Bug = "rate-wait-unspent"
+
 	// Elections.
 	ProclaimUnchecked Bug = "proclaim-unchecked"
 	PriorityIgnored   Bug = "priority-ignored"
@@ -233,6 +238,9 @@ var All = []Mutant{
 	{RunEarly, "Run campaigns while its function still runs", "structures/delection", "TestRun_NeverTwo", 0},
 	{IDGeneration, "ids begin with 1, also after a loss of data", "structures/did", "TestAfterLoss", 0},
 	{IDBlockReused, "a block of ids is used again if the outcome of the next is unknown", "structures/did", "TestUnknownOutcomeIsAGap", 0},
+	{RateRealClock, "a rate goes by the clock of each replica", "structures/drate", "TestOnlyLogTime", 0},
+	{RateRounded, "the fraction of a nanosecond of each token is dropped", "structures/drate", "TestNothingIsRounded", 0},
+	{RateWaitUnspent, "a wait for tokens spends none", "structures/drate", "TestWait_Cancelled", 0},
 	{RevokedAtOnce, "a hold that is revoked with a grace ends at once", "shardgroups/groupstate", "TestGolden", 0},
 	{GraceUnacknowledged, "the grace of a revoked hold ends before its holder has acknowledged it", "shardgroups/groupstate", "TestGolden", 0},
 	{AcknowledgedKept, "a hold whose revocation is acknowledged is never given back", "shardgroups/groupstate", "TestGolden", 0},

@@ -1,12 +1,16 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/quorate/quorate/structures/did"
+	"github.com/quorate/quorate/structures/drate"
 )
 
 // CheckSum reports whether a counter that began at 0 and was only added to has
@@ -132,4 +136,33 @@ func CheckIDs(lists [][]int64) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// RateGrant is a grant of a rate limit: drate.Limit.Allow or Wait that has spent N tokens. Its
+// times are nanoseconds.
+type RateGrant struct{ Call, Return, N int64 }
+
+// CheckRate reports whether a limit has never granted more than its burst and its rate: of
+// all grants that lie between a call and a return the tokens are no more than burst, and what
+// comes in that time.
+func CheckRate(grants []RateGrant, rate int64, per time.Duration, burst int64) error {
+	if rate < 1 || rate > drate.MaxTokens || per <= 0 {
+		return fmt.Errorf("a rate of %d in %v", rate, per)
+	}
+	grants = slices.Clone(grants)
+	slices.SortFunc(grants, func(a, b RateGrant) int { return cmp.Compare(a.Return, b.Return) })
+	for _, first := range grants {
+		sum := int64(0)
+		for _, g := range grants {
+			if g.Call < first.Call {
+				continue
+			}
+			sum += g.N
+			took := g.Return - first.Call
+			if most := burst + int64(float64(took)*float64(rate)/float64(per)) + 1; sum > most {
+				return fmt.Errorf("%d tokens in %v, at %d in %v and a burst of %d", sum, time.Duration(took), rate, per, burst)
+			}
+		}
+	}
+	return nil
 }

@@ -99,3 +99,19 @@ func TestCheckIDs(t *testing.T) {
 		}
 	}
 }
+
+func TestCheckRate(t *testing.T) {
+	at := func(call, ret, n int64) RateGrant {
+		return RateGrant{call * int64(time.Second), ret * int64(time.Second), n}
+	}
+	for _, grants := range [][]RateGrant{nil, {at(0, 0, 5)}, {at(0, 0, 5), at(1, 2, 2)}, {at(0, 9, 9), at(9, 9, 5)}} {
+		if err := CheckRate(grants, 1, time.Second, 5); err != nil {
+			t.Errorf("%v: %v", grants, err)
+		}
+	}
+	for _, grants := range [][]RateGrant{{at(0, 0, 7)}, {at(0, 0, 5), at(0, 1, 3)}, {at(0, 100, 1), at(50, 51, 8)}} {
+		if CheckRate(grants, 1, time.Second, 5) == nil {
+			t.Errorf("%v passes", grants)
+		}
+	}
+}

@@ -49,6 +49,7 @@ type grammar struct {
 	Election  structurecmd.ElectionCommands  `cmd:"" help:"Elect a leader, also around a command."`
 	Ref       structurecmd.RefCommands       `cmd:"" help:"Read and change references, and follow their values."`
 	ID        structurecmd.IDCommands        `cmd:"" name:"id" help:"Get ids that are never given out twice."`
+	Rate      structurecmd.RateCommands      `cmd:"" help:"Limit how often something is done."`
 	Service   structurecmd.ServiceCommands   `cmd:"" help:"Register services, find them, and take them out of use."`
 	Presence  structurecmd.PresenceCommands  `cmd:"" help:"Be present in a group, and see who is."`
 	Txn       structurecmd.TxnCommand        `cmd:"" help:"Carry out operations of several structures together, or not at all."`

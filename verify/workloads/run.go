@@ -149,7 +149,7 @@ func (r *Run) all() []worker {
 	exclusive := newExclusive(r)
 	leaders := newLeaders(r)
 	ephemeral := newEphemerals(r)
-	ids := newGiven(r)
+	ids, spent := newGiven(r), newSpent(r)
 	var all []worker
 	for i, c := range r.cfg.Clients {
 		all = append(all,
@@ -164,7 +164,7 @@ func (r *Run) all() []worker {
 		all = append(all, meetings.worker(c), meetings.worker(c))
 		all = append(all, nears.worker(i, c))
 		all = append(all, leaders.histories(i, c), leaders.worker(i, c))
-		all = append(all, ids.worker(c))
+		all = append(all, ids.worker(c), spent.worker(c))
 		leaders.observe(c)
 		all = append(all, ephemeral.worker(i, c))
 	}
