@@ -13,7 +13,9 @@ import (
 	"github.com/quorate/quorate/structures/structurestest"
 )
 
-func Example() {
+// etcd's NewLocker, a sync.Locker, is Do here: it can fail, and says if the lock was lost on the
+// way, with the cause.
+func ExampleLock_Do() {
 	c := structurestest.Example(dlock.Kind()) // in an application: client.Dial
 	ctx := context.Background()
 
