@@ -197,3 +197,23 @@ func TestProtocolPage(t *testing.T) {
 		}
 	}
 }
+
+// TestRecipes wants every row of the recipes to name an example, or to say why there is
+// none: rows without one are about what is not needed, not there yet, or a command.
+func TestRecipes(t *testing.T) {
+	example := regexp.MustCompile("`[a-z]+\\.Example\\w*`")
+	none := regexp.MustCompile("^(none|not needed|a prefix|campaign again|the view|built in|`(quorate|client|gridtest|dservice|wait)|a strategy|the partition)")
+	rows := 0
+	for line := range strings.Lines(pages(t)["docs/recipes.md"]) {
+		cells := strings.Split(strings.TrimSpace(line), " | ")
+		if !strings.HasPrefix(line, "| ") || cells[0] == "| there" {
+			continue
+		}
+		if rows++; len(cells) != 3 || !example.MatchString(cells[2]) && !none.MatchString(cells[1]) {
+			t.Errorf("this row has no example: %s", line)
+		}
+	}
+	if rows < 70 {
+		t.Errorf("only %d rows", rows)
+	}
+}

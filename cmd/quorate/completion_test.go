@@ -45,7 +45,7 @@ func TestCandidates(t *testing.T) {
 		{"nonsense --", []string{"--help"}},
 		{"ls ", structures.KindNames(kinds.All())},
 		{"ls --output json qu", []string{"queue"}},
-		{"inspect s", []string{"semaphore"}},
+		{"inspect sem", []string{"semaphore"}},
 		{"inspect -o json map us", nil}, // nobody answers
 		{"configure map users ", []string{"keep-old=", "ttl="}},
 		{"configure queue jobs cap", []string{"capacity="}},

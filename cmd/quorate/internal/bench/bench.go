@@ -27,7 +27,7 @@ type BenchCommands struct {
 
 type benchRun struct {
 	cli.Connection
-	Workload  string        `help:"What to do: ${enum}." enum:"a,b,c,f,put,counter,queue,semaphore,latch,barrier,lock,rwlock,election,ref,id,service,txn,near" default:"a" placeholder:"W"`
+	Workload  string        `help:"What to do: ${enum}." enum:"a,b,c,f,put,counter,queue,semaphore,latch,barrier,lock,rwlock,election,ref,id,rate,service,txn,near" default:"a" placeholder:"W"`
 	InFlight  int           `help:"Operations in flight." default:"64" placeholder:"N"`
 	Duration  time.Duration `help:"How long to measure." default:"10s" placeholder:"D"`
 	Warmup    time.Duration `help:"How long to run before that." default:"3s" placeholder:"D"`
