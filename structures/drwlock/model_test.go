@@ -221,8 +221,10 @@ func (m *model) Withdraw(id structurestest.CallID) []structurestest.Answer {
 func (m *model) Confirm(structurestest.CallID) { panic("a lock reserves nothing") }
 
 func (m *model) End(session protocol.SessionID) []structurestest.Answer {
-	m.lost(func(h *asker) bool { return h.session == session })
-	return m.leave(func(h *asker) bool { return h.session == session })
+	of := func(h *asker) bool { return h.session == session }
+	answers := m.leave(of) // what waits goes first: readers behind it fit beside its own hold
+	m.lost(of)
+	return append(answers, m.serve()...)
 }
 
 // Advance ends what is due: all at once out of sight, then one after the other.
