@@ -217,3 +217,20 @@ func TestRecipes(t *testing.T) {
 		t.Errorf("only %d rows", rows)
 	}
 }
+
+// TestPagesHaveNarrowLines wants prose within 100 columns. Tables, code and the targets of
+// links cannot be broken.
+func TestPagesHaveNarrowLines(t *testing.T) {
+	for file, text := range pages(t) {
+		code := false
+		for i, line := range strings.Split(text, "\n") {
+			if strings.HasPrefix(line, "```") {
+				code = !code
+			}
+			free := code || strings.HasPrefix(line, "|") || strings.HasPrefix(line, "    ") || strings.HasPrefix(line, "[") || strings.HasPrefix(line, "<")
+			if len(line) > 100 && !free && strings.Contains(strings.TrimSpace(line), " ") {
+				t.Errorf("%s:%d has %d columns", file, i+1, len(line))
+			}
+		}
+	}
+}
