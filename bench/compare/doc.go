@@ -16,6 +16,8 @@
 //	          until a watcher of the key has the event
 //	events    puts of one key as fast as 16 writers can: the events that its watchers get,
 //	          in a second
+//	stalled   puts of one key as fast as 16 writers can, without watchers and with many
+//	          that stop to read at their first event
 //	lock      sessions that lock and unlock, one lock or each one of many
 //	handover  sessions that all want one lock: the time from before the unlock until the
 //	          next one has it

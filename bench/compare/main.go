@@ -62,7 +62,7 @@ func freeAddresses(n int) ([]string, error) {
 type options struct {
 	systems, measure                             []string
 	inFlight, puts, watchers, sessions, lockedOf []int
-	rounds, clients                              int
+	rounds, clients, stalled                     int
 	load                                         load
 	json                                         bool
 }
@@ -81,6 +81,7 @@ func parse(args []string) (options, error) {
 	lockedOf := set.String("locks", "1,1000", "lock: locks to choose from, a run each")
 	set.IntVar(&o.rounds, "rounds", 5, "how often each run is repeated; the systems take turns")
 	set.IntVar(&o.clients, "clients", 4, "load, watch, events: clients, each with connections of its own")
+	set.IntVar(&o.stalled, "stalled", 1000, "stalled: watchers that stop to read")
 	set.IntVar(&o.load.keys, "keys", 10_000, "load: keys")
 	set.IntVar(&o.load.valueSize, "value-size", 100, "bytes of a value")
 	set.DurationVar(&o.load.duration, "duration", 5*time.Second, "how long each run measures, after a second of warm-up")
@@ -120,8 +121,8 @@ func parse(args []string) (options, error) {
 			return o, err
 		}
 	}
-	if o.rounds < 1 || o.clients < 1 || o.load.keys < 1 || o.load.valueSize < 0 || o.load.duration <= 0 {
-		return o, errors.New("rounds, clients, keys and duration must be positive")
+	if o.rounds < 1 || o.clients < 1 || o.stalled < 1 || o.load.keys < 1 || o.load.valueSize < 0 || o.load.duration <= 0 {
+		return o, errors.New("rounds, clients, stalled, keys and duration must be positive")
 	}
 	if o.load.ttl < time.Second || o.load.ttl%time.Second != 0 {
 		return o, errors.New("the TTL must be whole seconds, since it is with etcd")

@@ -7,7 +7,7 @@ import (
 )
 
 // measures are what can be measured: see the documentation of the command.
-var measures = []string{"load", "watch", "events", "lock", "handover", "takeover"}
+var measures = []string{"load", "watch", "events", "stalled", "lock", "handover", "takeover"}
 
 // run is one thing that is measured of each system, with its numbers.
 type run struct {
@@ -40,6 +40,12 @@ func (o options) runs() []run {
 			for _, n := range o.watchers {
 				all = append(all, run{fmt.Sprintf("events, %d watchers", n), o.clients, func(ctx context.Context, _ *measured, c []conn) figures {
 					return l.events(ctx, c, n)
+				}})
+			}
+		case "stalled":
+			for _, n := range []int{0, o.stalled} {
+				all = append(all, run{fmt.Sprintf("puts, %d stalled watchers", n), o.clients, func(ctx context.Context, _ *measured, c []conn) figures {
+					return l.stalled(ctx, c, n)
 				}})
 			}
 		case "lock":

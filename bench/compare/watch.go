@@ -81,25 +81,44 @@ func (l load) latency(ctx context.Context, clients []conn, watchers int) figures
 
 // events puts the watched key as fast as 16 writers can, and counts what its watchers get.
 func (l load) events(ctx context.Context, clients []conn, watchers int) figures {
-	var seen, puts atomic.Int64
+	var seen atomic.Int64
 	var f figures
-	err := watching(ctx, clients, watchers, func([]byte) { seen.Add(1) }, func(ctx context.Context) error {
-		to := time.Now().Add(l.duration)
-		var writers sync.WaitGroup
-		for w := range 16 {
-			writers.Go(func() {
-				for time.Now().Before(to) && ctx.Err() == nil {
-					if clients[w%len(clients)].put(ctx, watched, make([]byte, l.valueSize)) == nil {
-						puts.Add(1)
-					}
-				}
-			})
-		}
-		writers.Wait()
+	f.fail(watching(ctx, clients, watchers, func([]byte) { seen.Add(1) }, func(ctx context.Context) error {
+		f.Puts = l.write(ctx, clients)
 		f.PerSecond = float64(seen.Load()) / l.duration.Seconds()
 		return nil
-	})
-	f.fail(err)
-	f.Puts = float64(puts.Load()) / l.duration.Seconds()
+	}))
 	return f
+}
+
+// stalled puts the watched key as fast as 16 writers can, while its watchers take their
+// first event and no other.
+func (l load) stalled(ctx context.Context, clients []conn, watchers int) figures {
+	var f figures
+	ended := make(chan struct{})
+	f.fail(watching(ctx, clients, watchers, func([]byte) { <-ended }, func(ctx context.Context) error {
+		defer close(ended)
+		f.PerSecond = l.write(ctx, clients)
+		return nil
+	}))
+	return f
+}
+
+// write puts the watched key as fast as 16 writers can, and returns how many puts a second
+// were acknowledged.
+func (l load) write(ctx context.Context, clients []conn) float64 {
+	var puts atomic.Int64
+	to := time.Now().Add(l.duration)
+	var writers sync.WaitGroup
+	for w := range 16 {
+		writers.Go(func() {
+			for time.Now().Before(to) && ctx.Err() == nil {
+				if clients[w%len(clients)].put(ctx, watched, make([]byte, l.valueSize)) == nil {
+					puts.Add(1)
+				}
+			}
+		})
+	}
+	writers.Wait()
+	return float64(puts.Load()) / l.duration.Seconds()
 }
