@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/protocol"
 )
 
@@ -243,4 +244,22 @@ const MaxWait = 10 * 365 * 24 * time.Hour
 // WaitMilliseconds returns d as a wait on the wire, where 0 has no end.
 func WaitMilliseconds(d time.Duration) int64 {
 	return int64((min(d, MaxWait) + time.Millisecond - 1) / time.Millisecond)
+}
+
+// CheckWait returns [quorate.ErrInvalid] for a wait on the wire that is out of range.
+func CheckWait(ms int64) error {
+	if ms < 0 || ms > WaitMilliseconds(MaxWait) {
+		return fmt.Errorf("%w: a wait of %d ms", quorate.ErrInvalid, ms)
+	}
+	return nil
+}
+
+// FirstWaiter returns the call that waits longest, and whether one waits that has not timed
+// out.
+func FirstWaiter(view View) (first Waiter, ok bool) {
+	view.Waiters(func(w Waiter) bool {
+		first, ok = w, true
+		return false
+	})
+	return first, ok
 }

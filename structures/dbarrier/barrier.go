@@ -99,7 +99,7 @@ func (d *DoubleBarrier) Enter(ctx context.Context, opts ...EnterOption) (*Inside
 			o.enter(&e)
 		}
 	}
-	if err := checkNote(e.note); err != nil {
+	if err := structures.CheckNote(e.note); err != nil {
 		return nil, d.handle.Fail(verb, err, "")
 	}
 	wait := waitWith(e.wait)

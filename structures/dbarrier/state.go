@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"time"
-	"unicode/utf8"
 
 	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/mutants"
@@ -61,12 +60,16 @@ func (machine) Check(op protocol.Op, body []byte) error {
 	switch {
 	case err != nil:
 		return err
-	case ms < notAtAll || ms > structures.WaitMilliseconds(structures.MaxWait):
-		return fmt.Errorf("%w: a wait of %d ms", quorate.ErrInvalid, ms)
 	case round < 0:
 		return fmt.Errorf("%w: round %d", quorate.ErrInvalid, round)
 	}
-	if err := checkNote(note); err != nil {
+	if ms != notAtAll {
+		err = structures.CheckWait(ms)
+	}
+	if err != nil {
+		return err
+	}
+	if err := structures.CheckNote(note); err != nil {
 		return err
 	}
 	return checkParties(n)
@@ -78,16 +81,6 @@ const notAtAll = -1
 func checkParties(n int64) error {
 	if n < 2 || n > MaxParties {
 		return fmt.Errorf("%w: %d parties, not within 2 to %d", quorate.ErrInvalid, n, MaxParties)
-	}
-	return nil
-}
-
-func checkNote(note string) error {
-	switch {
-	case len(note) > structures.MaxNote:
-		return fmt.Errorf("%w: a note of %d bytes, at most %d", quorate.ErrTooLarge, len(note), structures.MaxNote)
-	case !utf8.ValidString(note):
-		return fmt.Errorf("%w: a note that is not UTF-8", quorate.ErrInvalid)
 	}
 	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"math"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/protocol"
@@ -106,21 +105,19 @@ func (c *campaign) read(op protocol.Op, body []byte) error {
 	if err := r.Done(); err != nil {
 		return err
 	}
-	if ms < 0 || ms > structures.WaitMilliseconds(structures.MaxWait) {
-		return fmt.Errorf("%w: a wait of %d ms", quorate.ErrInvalid, ms)
+	if err := structures.CheckWait(ms); err != nil {
+		return err
 	}
 	c.wait = time.Duration(ms) * time.Millisecond
 	return c.check()
 }
 
 func (c *campaign) check() error {
-	switch {
-	case c.priority < math.MinInt32 || c.priority > math.MaxInt32:
+	if c.priority < math.MinInt32 || c.priority > math.MaxInt32 {
 		return fmt.Errorf("%w: priority %d does not fit into 32 bits", quorate.ErrInvalid, c.priority)
-	case len(c.note) > structures.MaxNote:
-		return fmt.Errorf("%w: a note of %d bytes, at most %d", quorate.ErrTooLarge, len(c.note), structures.MaxNote)
-	case !utf8.ValidString(c.note):
-		return fmt.Errorf("%w: a note that is not UTF-8", quorate.ErrInvalid)
+	}
+	if err := structures.CheckNote(c.note); err != nil {
+		return err
 	}
 	return checkValue(c.value)
 }

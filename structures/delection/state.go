@@ -163,7 +163,7 @@ func load(view structures.View) (e election) {
 
 // campaign elects the caller, or has it wait.
 func (e *election) campaign(env structures.Env, op protocol.Op, c *campaign) structures.Result {
-	if !e.led && !anyWaits(env) {
+	if _, waits := structures.FirstWaiter(env); !e.led && !waits {
 		env.Delete(namedKey)
 		return elect(env, &candidate{
 			hold: protocol.HoldID(env.Version()), session: env.Caller().Session, note: c.note, value: c.value,
@@ -329,14 +329,4 @@ func candidates(view structures.View, q structures.InspectRequest) structures.Re
 		return true
 	})
 	return structures.OK(p.append(nil))
-}
-
-// anyWaits reports whether a campaign waits that is not hidden.
-func anyWaits(view structures.View) bool {
-	found := false
-	view.Waiters(func(structures.Waiter) bool {
-		found = true
-		return false
-	})
-	return found
 }

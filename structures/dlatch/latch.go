@@ -173,7 +173,7 @@ func (l *Latch) Hold(ctx context.Context, opts ...HoldOption) (*structures.Held,
 			o.hold(&h)
 		}
 	}
-	if err := checkNote(h.note); err != nil {
+	if err := structures.CheckNote(h.note); err != nil {
 		return nil, l.handle.Fail(verb, err, "")
 	}
 	call := l.call(verb, opHold, 0, appendHold(nil, wireRound(h.round), h.note))

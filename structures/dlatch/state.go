@@ -3,7 +3,6 @@ package dlatch
 import (
 	"fmt"
 	"time"
-	"unicode/utf8"
 
 	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/mutants"
@@ -70,12 +69,10 @@ func (machine) Check(op protocol.Op, body []byte) error {
 		return err
 	case n < 1 || n > MaxCount:
 		return fmt.Errorf("%w: a count of %d, not within 1 to %d", quorate.ErrInvalid, n, MaxCount)
-	case ms < 0 || ms > structures.WaitMilliseconds(structures.MaxWait):
-		return fmt.Errorf("%w: a wait of %d ms", quorate.ErrInvalid, ms)
 	case round < 0:
 		return fmt.Errorf("%w: round %d", quorate.ErrInvalid, round)
 	}
-	return nil
+	return structures.CheckWait(ms)
 }
 
 func appendHold(dst []byte, round int64, note string) []byte {
@@ -97,17 +94,7 @@ func checkHold(body []byte) error {
 	case round < 0:
 		return fmt.Errorf("%w: round %d", quorate.ErrInvalid, round)
 	}
-	return checkNote(note)
-}
-
-func checkNote(note string) error {
-	switch {
-	case len(note) > structures.MaxNote:
-		return fmt.Errorf("%w: a note of %d bytes, at most %d", quorate.ErrTooLarge, len(note), structures.MaxNote)
-	case !utf8.ValidString(note):
-		return fmt.Errorf("%w: a note that is not UTF-8", quorate.ErrInvalid)
-	}
-	return nil
+	return structures.CheckNote(note)
 }
 
 // Apply implements structures.Machine.

@@ -62,11 +62,11 @@ func (machine) Check(op protocol.Op, body []byte) error {
 	default:
 		return fmt.Errorf("%w: operation %d of a lock", quorate.ErrUnsupported, op)
 	}
-	switch {
-	case err != nil:
+	if err == nil {
+		err = structures.CheckWait(ms)
+	}
+	if err != nil {
 		return err
-	case ms < 0 || ms > structures.WaitMilliseconds(structures.MaxWait):
-		return fmt.Errorf("%w: a wait of %d ms", quorate.ErrInvalid, ms)
 	}
 	return structures.CheckNote(note)
 }
@@ -84,13 +84,13 @@ func (machine) Apply(env structures.Env, op protocol.Op, body []byte) structures
 	switch op {
 	case opLock:
 		ms, note, _ := readLock(body)
-		if free(env, nil) && !anyWaits(env) {
+		if admits(env) {
 			return grantNow(env, note)
 		}
 		return env.Wait(structures.AppendWanted(nil, 1, "", note), time.Duration(ms)*time.Millisecond)
 	case opTryLock:
 		note, _ := readTryLock(body)
-		if free(env, nil) && !anyWaits(env) {
+		if admits(env) {
 			return grantNow(env, note)
 		}
 		return structures.Refuse(codeHeld, heldBy(env))
@@ -142,17 +142,12 @@ func (machine) Len(view structures.View) int64 {
 // (LOCK-3). A hold whose row is due but not cleaned up is nobody's: the lock may have been
 // granted again since, so what cleans it up deletes its own row and no other.
 func serve(env structures.Env, removed []byte) {
-	var next structures.Waiter
-	if free(env, removed) {
-		env.Waiters(func(w structures.Waiter) bool {
-			next = w
-			return false
-		})
-	}
+	next, waits := structures.FirstWaiter(env)
+	waits = waits && free(env, removed)
 	if removed != nil {
 		env.Delete(removed)
 	}
-	if next.Order == 0 {
+	if !waits {
 		return
 	}
 	_, _, note, _ := structures.ReadWanted(next.Payload)
@@ -166,6 +161,13 @@ func grantNow(env structures.Env, note string) structures.Result {
 func grant(env structures.Env, id protocol.HoldID, to protocol.SessionID, note string) structures.Result {
 	structures.PutHold(env, id, to, structures.Hold{Amount: 1, Note: note})
 	return structures.Granted(id, mutantToken(id, protocol.Token(env.Version())))
+}
+
+// admits reports whether the call that is being applied is granted the lock at once: nobody
+// that arrives passes one that waits.
+func admits(view structures.View) bool {
+	_, waits := structures.FirstWaiter(view)
+	return !waits && free(view, nil)
 }
 
 // free reports whether the lock can be granted once a row is removed.
@@ -210,14 +212,4 @@ func heldBy(view structures.View) string {
 		by += ": " + h.Note
 	}
 	return by
-}
-
-// anyWaits reports whether a call waits that has not timed out.
-func anyWaits(view structures.View) bool {
-	found := false
-	view.Waiters(func(structures.Waiter) bool {
-		found = true
-		return false
-	})
-	return found
 }

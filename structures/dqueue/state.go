@@ -348,15 +348,6 @@ func head(view structures.View) (e element, ok bool) {
 	return e, ok
 }
 
-// first returns the call that waits longest.
-func first(view structures.View) (w structures.Waiter, ok bool) {
-	view.Waiters(func(longest structures.Waiter) bool {
-		w, ok = longest, true
-		return false
-	})
-	return w, ok
-}
-
 // A waiting call that takes carries nothing or a number, one that puts an array.
 func isTake(w structures.Waiter) bool { return len(w.Payload) == 0 || w.Payload[0] < arrayHead }
 
@@ -451,7 +442,7 @@ func (c *count) addAll(env structures.Env, values ...[]byte) (int, *structures.R
 			return 0, &r
 		}
 	}
-	if w, waits := first(env); waits && !isTake(w) {
+	if w, waits := structures.FirstWaiter(env); waits && !isTake(w) {
 		return 0, nil
 	}
 	elements := make([]element, len(values))

@@ -64,11 +64,11 @@ func (machine) Check(op protocol.Op, body []byte) error {
 	switch op {
 	case opLock, opTryLock:
 		l, err := readLocking(op, body)
-		switch {
-		case err != nil:
+		if err == nil {
+			err = structures.CheckWait(l.ms)
+		}
+		if err != nil {
 			return err
-		case l.ms < 0 || l.ms > structures.WaitMilliseconds(structures.MaxWait):
-			return fmt.Errorf("%w: a wait of %d ms", quorate.ErrInvalid, l.ms)
 		}
 		return structures.CheckNote(l.note)
 	case opRelease, opDowngrade, opUpgrade:
@@ -153,7 +153,7 @@ func (m machine) admits(env structures.Env, mode string) bool {
 	if mode == Read && mutants.On(mutants.ReaderOvertakes) {
 		return true
 	}
-	_, waits := head(env)
+	_, waits := structures.FirstWaiter(env)
 	return !waits
 }
 
@@ -215,7 +215,7 @@ func grant(env structures.Env, id protocol.HoldID, to protocol.SessionID, mode, 
 // next returns the waiting calls that are granted the lock once a row is removed, and whether
 // more could be granted than one mutation may. If beside is given that is who holds it then.
 func (m machine) next(env structures.Env, removed []byte, beside *holders) (next []structures.Waiter, more bool) {
-	first, waits := head(env)
+	first, waits := structures.FirstWaiter(env)
 	if !waits || delayed(env, removed) {
 		return nil, false
 	}
@@ -318,15 +318,6 @@ func heldBy(view structures.View, mode string) string {
 		by += ": " + held.note
 	}
 	return by
-}
-
-// head returns the first call that waits and has not timed out.
-func head(view structures.View) (first structures.Waiter, waits bool) {
-	view.Waiters(func(w structures.Waiter) bool {
-		first, waits = w, true
-		return false
-	})
-	return first, waits
 }
 
 // wanted is how a waiting call wants the lock.

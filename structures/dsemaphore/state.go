@@ -73,8 +73,8 @@ func (machine) Check(op protocol.Op, body []byte) error {
 	if n < lowest || n > highest {
 		return fmt.Errorf("%w: %d permits, not within %d to %d", quorate.ErrInvalid, n, lowest, highest)
 	}
-	if ms < 0 || ms > structures.WaitMilliseconds(structures.MaxWait) {
-		return fmt.Errorf("%w: a wait of %d ms", quorate.ErrInvalid, ms)
+	if err := structures.CheckWait(ms); err != nil {
+		return err
 	}
 	return structures.CheckNote(note)
 }
@@ -282,7 +282,8 @@ func (c *count) serve(env structures.Env, now *grant, removed ...[]byte) bool {
 // that is being applied gets nothing while others wait.
 func (c *count) decide(env structures.Env, now *grant) (grants []grant, more bool) {
 	if now != nil {
-		if now.permits <= c.free && (!anyWaits(env) || mutants.On(mutants.AcquireOvertaken)) {
+		_, waits := structures.FirstWaiter(env)
+		if now.permits <= c.free && (!waits || mutants.On(mutants.AcquireOvertaken)) {
 			c.take(now.permits)
 			grants = append(grants, *now)
 		}
@@ -312,14 +313,4 @@ func (c *count) decide(env structures.Env, now *grant) (grants []grant, more boo
 func (c *count) take(n int64) {
 	c.free -= mutantTaken(n)
 	c.held += n
-}
-
-// anyWaits reports whether a call waits that has not timed out.
-func anyWaits(view structures.View) bool {
-	found := false
-	view.Waiters(func(structures.Waiter) bool {
-		found = true
-		return false
-	})
-	return found
 }
