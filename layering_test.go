@@ -52,6 +52,8 @@ var layers = []struct {
 	{"structures/roster/rostertest", []string{"protocol", "structures/structurestest"}}, // for the rooms that are rosters
 	{"structures/dservice", []string{".", "internal/contexts", "protocol", "structures", "structures/roster"}},
 	{"structures/dpresence", []string{".", "protocol", "structures", "structures/roster"}},
+	{"structures/dlock", []string{"mutants", ".", "protocol", "structures", "structures/delay"}}, // the setting of both locks
+	{"structures/drwlock", []string{"mutants", ".", "protocol", "structures", "structures/delay"}},
 	{"structures/...", []string{"mutants", ".", "internal/contexts", "protocol", "structures"}},
 
 	// Layer 3: Raft, and the list of all structures.

@@ -91,18 +91,22 @@ type Invoker interface {
 // CheckName returns ErrInvalid or ErrTooLarge for a name no structure may have.
 func CheckName(name string, limits protocol.Limits) error { return checkName(name, int(limits.Name)) }
 
-func checkName(name string, limit int) error {
+func checkName(name string, limit int) error { return CheckIdentifier("name", name, limit) }
+
+// CheckIdentifier returns ErrInvalid or ErrTooLarge for text that is not 1 to limit bytes of
+// UTF-8 without control characters. The error calls it what it is, such as a name.
+func CheckIdentifier(what, text string, limit int) error {
 	switch {
-	case name == "":
-		return fmt.Errorf("%w: the name is empty", quorate.ErrInvalid)
-	case len(name) > limit:
-		return fmt.Errorf("%w: the name has %d bytes, at most %d", quorate.ErrTooLarge, len(name), limit)
-	case !utf8.ValidString(name):
-		return fmt.Errorf("%w: the name is not UTF-8", quorate.ErrInvalid)
+	case text == "":
+		return fmt.Errorf("%w: the %s is empty", quorate.ErrInvalid, what)
+	case len(text) > limit:
+		return fmt.Errorf("%w: the %s has %d bytes, at most %d", quorate.ErrTooLarge, what, len(text), limit)
+	case !utf8.ValidString(text):
+		return fmt.Errorf("%w: the %s is not UTF-8", quorate.ErrInvalid, what)
 	}
-	for _, r := range name {
+	for _, r := range text {
 		if unicode.IsControl(r) {
-			return fmt.Errorf("%w: the name %q has a control character", quorate.ErrInvalid, name)
+			return fmt.Errorf("%w: the %s %q has a control character", quorate.ErrInvalid, what, text)
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/structures"
+	"github.com/quorate/quorate/structures/delay"
 )
 
 // LockOption changes how the lock is acquired.
@@ -39,6 +40,4 @@ type Setting = structures.Setting
 // Delay keeps the lock from everybody for a while after a hold that was not released, because
 // its session ended or it was revoked: 0, the default, to [MaxDelay]. What a lost holder has
 // sent, and what it sends before a context stops it, arrives while nobody has the lock.
-func Delay(d time.Duration) Setting {
-	return Setting{Name: delaySetting.Name, Value: structures.SettingValue{Int: structures.WaitMilliseconds(d)}}
-}
+func Delay(d time.Duration) Setting { return delay.Setting(d) }

@@ -8,6 +8,7 @@ import (
 	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
+	"github.com/quorate/quorate/structures/delay"
 )
 
 // Kind describes locks. No operation of a lock is one that grows: holds are few, end with
@@ -17,7 +18,7 @@ func Kind() structures.Kind {
 		ID: 5, Name: "lock", Level: 1, Machine: machine{},
 		Doc:  "An exclusive lock, which one session holds at a time",
 		Unit: "holders",
-		Ops:  ops, Codes: codes, Settings: settingInfos,
+		Ops:  ops, Codes: codes, Settings: delay.Infos,
 	}
 }
 
@@ -25,18 +26,12 @@ func Kind() structures.Kind {
 var kind = Kind()
 
 // MaxDelay is the longest [Delay].
-const MaxDelay = time.Minute
-
-var settingInfos = []structures.SettingInfo{
-	{Name: "delay", Type: structures.SettingDuration, Help: "how long nobody is granted the lock after a hold that was not released: its session ended, or it was revoked"},
-}
-
-var delaySetting = &settingInfos[0]
+const MaxDelay = delay.Max
 
 // machine keeps these rows:
 //
 //	HoldKey and hold  structures.Hold  the grant; the owner is the holder's session
-//	"d"               []               nobody is granted the lock before the deadline
+//	"d"               []               package delay: nobody is granted the lock before the deadline
 //
 // A hold has the number of the call that asked, its token that of the mutation that granted
 // it (LOCK-1). Without a row nothing is left of the lock, and the group forgets its name.
@@ -44,8 +39,6 @@ var delaySetting = &settingInfos[0]
 // Invariant: at most one live row is a hold (LOCK-2).
 // Invariant: if no live row is a hold or "d", no call waits.
 type machine struct{ structures.Base }
-
-var delayKey = []byte("d")
 
 // Check implements structures.Machine.
 func (machine) Check(op protocol.Op, body []byte) error {
@@ -72,12 +65,7 @@ func (machine) Check(op protocol.Op, body []byte) error {
 }
 
 // CheckSettings implements structures.Configurer.
-func (machine) CheckSettings(s *structures.Settings) error {
-	if ms := s.Value(delaySetting).Int; ms < 0 || ms > MaxDelay.Milliseconds() {
-		return fmt.Errorf("%w: the delay of %d ms is not within 0 to %v", quorate.ErrInvalid, ms, MaxDelay)
-	}
-	return nil
-}
+func (machine) CheckSettings(s *structures.Settings) error { return delay.Check(s) }
 
 // Apply implements structures.Machine.
 func (machine) Apply(env structures.Env, op protocol.Op, body []byte) structures.Result {
@@ -116,14 +104,9 @@ func (machine) Due(env structures.Env, key []byte, _ structures.Row) { serve(env
 
 // Ended gives the lock back, or keeps it from the next one for the delay (LOCK-5).
 func (machine) Ended(env structures.Env, key []byte, _ structures.Row) {
-	delay := env.Settings().Value(delaySetting).Int
-	if delay == 0 || mutants.On(mutants.DelaySkipped) {
+	if !delay.Begin(env, key) {
 		serve(env, key)
-		return
 	}
-	until := env.Now().Add(time.Duration(delay) * time.Millisecond)
-	env.Delete(key)
-	env.Put(delayKey, structures.Row{Deadline: until})
 }
 
 // Withdrawn looks at the calls behind the one that has ended: it may have been out of sight
@@ -175,11 +158,7 @@ func free(view structures.View, removed []byte) bool {
 	if id, _ := holder(view, removed); id != 0 && !mutants.On(mutants.LockTwice) {
 		return false
 	}
-	if string(removed) == string(delayKey) {
-		return true
-	}
-	_, delayed := view.Get(delayKey)
-	return !delayed
+	return !delay.Lasts(view, removed)
 }
 
 // holder returns the live hold but for the one whose row is removed; 0: there is none.

@@ -181,7 +181,7 @@ type Change[T any] struct {
 // [quorate.ErrClosed].
 func (g *Group[T]) Watch(ctx context.Context, opts ...WatchOption) iter.Seq2[Change[T], error] {
 	return func(yield func(Change[T], error) bool) {
-		for c, err := range g.roster.Watch(ctx, watchWith(opts)) {
+		for c, err := range g.roster.Watch(ctx, roster.WatchWith(opts)) {
 			change := Change[T]{Type: c.Type, View: c.View}
 			change.Entry.ID, change.Entry.Version = c.Entry.ID, c.Entry.Version
 			if err == nil && len(c.Entry.Data) > 0 {

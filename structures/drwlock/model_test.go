@@ -11,6 +11,7 @@ import (
 
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
+	"github.com/quorate/quorate/structures/delay"
 	"github.com/quorate/quorate/structures/structurestest"
 )
 
@@ -92,7 +93,7 @@ func (m *model) Settings(t *rapid.T) []structures.Setting {
 }
 
 func (m *model) Configure(s *structures.Settings) {
-	m.delay = time.Duration(s.Value(delaySetting).Int) * time.Millisecond
+	m.delay = time.Duration(s.Value(&delay.Infos[0]).Int) * time.Millisecond
 }
 
 func (m *model) Read(structurestest.Op, protocol.LogTime) structurestest.Answer {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/structures"
+	"github.com/quorate/quorate/structures/delay"
 )
 
 // The modes of holds, as [RWLock.Inspect] shows them.
@@ -46,6 +47,4 @@ type Setting = structures.Setting
 // its session ended or it was revoked: 0, the default, to [MaxDelay]. What a lost holder has
 // sent, and what it sends before a context stops it, arrives while nobody new has the lock.
 // Readers beside a reader that was lost go on.
-func Delay(d time.Duration) Setting {
-	return Setting{Name: delaySetting.Name, Value: structures.SettingValue{Int: structures.WaitMilliseconds(d)}}
-}
+func Delay(d time.Duration) Setting { return delay.Setting(d) }

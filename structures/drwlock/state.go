@@ -8,6 +8,7 @@ import (
 	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
+	"github.com/quorate/quorate/structures/delay"
 )
 
 // MaxReaders is how many holds read a lock at a time at most: another reader waits.
@@ -22,7 +23,7 @@ func kindFor(readers int) structures.Kind {
 		ID: 6, Name: "rwlock", Level: 1, Machine: machine{readers: readers},
 		Doc:  "A lock for many readers or one writer, in the order of arrival",
 		Unit: "holders",
-		Ops:  ops, Codes: codes, Settings: settingInfos,
+		Ops:  ops, Codes: codes, Settings: delay.Infos,
 	}
 }
 
@@ -30,18 +31,12 @@ func kindFor(readers int) structures.Kind {
 var kind = Kind()
 
 // MaxDelay is the longest [Delay].
-const MaxDelay = time.Minute
-
-var settingInfos = []structures.SettingInfo{
-	{Name: "delay", Type: structures.SettingDuration, Help: "how long nobody is granted the lock after a hold that was not released: its session ended, or it was revoked"},
-}
-
-var delaySetting = &settingInfos[0]
+const MaxDelay = delay.Max
 
 // machine keeps these rows:
 //
 //	HoldKey and hold  structures.Hold  one grant, its mode Read or Write; the owner is the holder's session
-//	"d"               []               nobody is granted the lock before the deadline
+//	"d"               []               package delay: nobody is granted the lock before the deadline
 //	"m"               []               grants were left for later; due at once
 //
 // A hold has the number of the call that asked, its token that of the mutation that granted
@@ -54,10 +49,7 @@ type machine struct {
 	readers int // how many may read at a time
 }
 
-var (
-	delayKey = []byte("d")
-	moreKey  = []byte("m")
-)
+var moreKey = []byte("m")
 
 // Check implements structures.Machine.
 func (machine) Check(op protocol.Op, body []byte) error {
@@ -79,12 +71,7 @@ func (machine) Check(op protocol.Op, body []byte) error {
 }
 
 // CheckSettings implements structures.Configurer.
-func (machine) CheckSettings(s *structures.Settings) error {
-	if ms := s.Value(delaySetting).Int; ms < 0 || ms > MaxDelay.Milliseconds() {
-		return fmt.Errorf("%w: the delay of %d ms is not within 0 to %v", quorate.ErrInvalid, ms, MaxDelay)
-	}
-	return nil
-}
+func (machine) CheckSettings(s *structures.Settings) error { return delay.Check(s) }
 
 // Apply implements structures.Machine.
 func (m machine) Apply(env structures.Env, op protocol.Op, body []byte) structures.Result {
@@ -123,14 +110,9 @@ func (m machine) Due(env structures.Env, key []byte, _ structures.Row) { m.serve
 // Ended gives a hold back, or keeps the lock from the next one for the delay (LOCK-5).
 // Others that read go on.
 func (m machine) Ended(env structures.Env, key []byte, _ structures.Row) {
-	delay := env.Settings().Value(delaySetting).Int
-	if delay == 0 || mutants.On(mutants.DelaySkipped) {
+	if !delay.Begin(env, key) {
 		m.serve(env, key)
-		return
 	}
-	until := env.Now().Add(time.Duration(delay) * time.Millisecond)
-	env.Delete(key)
-	env.Put(delayKey, structures.Row{Deadline: until})
 }
 
 // Withdrawn looks at the calls behind the one that has ended: readers behind a writer fit, if
@@ -147,7 +129,7 @@ func (m machine) Len(view structures.View) int64 { return int64(holding(view, ni
 // admits reports whether the call that is being applied is granted the lock at once: nobody
 // that arrives passes one that waits.
 func (m machine) admits(env structures.Env, mode string) bool {
-	if delayed(env, nil) || !m.fits(holding(env, nil, m.most(mode)), mode) {
+	if delay.Lasts(env, nil) || !m.fits(holding(env, nil, m.most(mode)), mode) {
 		return false
 	}
 	if mode == Read && mutants.On(mutants.ReaderOvertakes) {
@@ -192,7 +174,7 @@ func upgrade(env structures.Env, id protocol.HoldID, h structures.Hold) structur
 		return structures.Refuse(codeNotHeld, "the hold writes already")
 	case h.Mark >= structures.HoldRevoked:
 		return structures.Refuse(codeRevoked, h.Reason)
-	case delayed(env, nil):
+	case delay.Lasts(env, nil):
 		return structures.Refuse(codeHeld, "a hold was lost and the delay is not over")
 	case holding(env, structures.HoldKey(id), 1).n > 0 && !mutants.On(mutants.UpgradeShared):
 		return structures.Refuse(codeHeld, "others read")
@@ -216,7 +198,7 @@ func grant(env structures.Env, id protocol.HoldID, to protocol.SessionID, mode, 
 // more could be granted than one mutation may. If beside is given that is who holds it then.
 func (m machine) next(env structures.Env, removed []byte, beside *holders) (next []structures.Waiter, more bool) {
 	first, waits := structures.FirstWaiter(env)
-	if !waits || delayed(env, removed) {
+	if !waits || delay.Lasts(env, removed) {
 		return nil, false
 	}
 	var held holders
@@ -296,15 +278,6 @@ func holding(view structures.View, removed []byte, most int) (held holders) {
 		})
 	}
 	return held
-}
-
-// delayed reports whether a delay keeps the lock from everybody once a row is removed.
-func delayed(view structures.View, removed []byte) bool {
-	if string(removed) == string(delayKey) {
-		return false
-	}
-	_, ok := view.Get(delayKey)
-	return ok
 }
 
 // heldBy says why the lock cannot be had at once.

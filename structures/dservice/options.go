@@ -101,26 +101,15 @@ func (f *filter) takes(e *Entry) bool {
 }
 
 // WatchOption changes where [Service.Watch] begins. The zero WatchOption changes nothing.
-type WatchOption struct {
-	current, behind bool
-	after           Version
-}
+type WatchOption = roster.WatchOption
 
 // WithCurrent begins with the instances that are there, as Current, then Synced, then what
 // changes.
-func WithCurrent() WatchOption { return WatchOption{current: true} }
+func WithCurrent() WatchOption { return roster.WithCurrent() }
 
 // After begins behind a view, which [Service.List] returns: there is neither a gap nor a
 // duplicate between the two.
-func After(view Version) WatchOption { return WatchOption{behind: true, after: view} }
-
-func watchWith(opts []WatchOption) (w roster.Watching) {
-	for _, o := range opts {
-		w.Current = w.Current || o.current
-		w.Behind, w.After = w.Behind || o.behind, max(w.After, o.after)
-	}
-	return w
-}
+func After(view Version) WatchOption { return roster.After(view) }
 
 // DrainOption changes [Service.Drain]. The zero DrainOption changes nothing.
 type DrainOption struct{ reason string }

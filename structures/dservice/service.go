@@ -188,7 +188,7 @@ type Change struct {
 // Errors: [quorate.ErrOverloaded] for too many watches; [quorate.ErrClosed].
 func (s *Service) Watch(ctx context.Context, opts ...WatchOption) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
-		for c, err := range s.roster.Watch(ctx, watchWith(opts)) {
+		for c, err := range s.roster.Watch(ctx, roster.WatchWith(opts)) {
 			change := Change{Type: c.Type, View: c.View}
 			if err == nil {
 				change.Entry, err = s.entry("watch", &c.Entry)

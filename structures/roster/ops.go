@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/quorate/quorate"
@@ -214,22 +213,7 @@ func (q *request) check() error {
 	return nil
 }
 
-func checkID(id string) error {
-	switch {
-	case id == "":
-		return fmt.Errorf("%w: the ID is empty", quorate.ErrInvalid)
-	case len(id) > MaxID:
-		return fmt.Errorf("%w: the ID has %d bytes, at most %d", quorate.ErrTooLarge, len(id), MaxID)
-	case !utf8.ValidString(id):
-		return fmt.Errorf("%w: the ID is not UTF-8", quorate.ErrInvalid)
-	}
-	for _, r := range id {
-		if unicode.IsControl(r) {
-			return fmt.Errorf("%w: the ID %q has a control character", quorate.ErrInvalid, id)
-		}
-	}
-	return nil
-}
+func checkID(id string) error { return structures.CheckIdentifier("ID", id, MaxID) }
 
 // Named is the note of a health, cut to what a note may have.
 func Named(note string) string {

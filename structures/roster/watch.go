@@ -18,6 +18,30 @@ type Watching struct {
 	Progress time.Duration // how often an EventProgress comes; 0: never
 }
 
+// WatchOption changes where the Watch of a structure that is a roster begins. The zero
+// WatchOption changes nothing.
+type WatchOption struct {
+	current, behind bool
+	after           structures.Version
+}
+
+// WithCurrent begins with the entries that are there, as EventCurrent, then EventSynced, then
+// what changes.
+func WithCurrent() WatchOption { return WatchOption{current: true} }
+
+// After begins behind a view, which a list returns: there is neither a gap nor a duplicate
+// between the two.
+func After(view structures.Version) WatchOption { return WatchOption{behind: true, after: view} }
+
+// WatchWith returns what options ask for together.
+func WatchWith(opts []WatchOption) (w Watching) {
+	for _, o := range opts {
+		w.Current = w.Current || o.current
+		w.Behind, w.After = w.Behind || o.behind, max(w.After, o.after)
+	}
+	return w
+}
+
 // Change is an event of a watch.
 type Change struct {
 	Type structures.EventType
