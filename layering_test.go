@@ -72,7 +72,7 @@ var layers = []struct {
 	// member hands out a client with links inside the process.
 	{"client/nearcache", []string{"mutants", ".", "internal/contexts", "protocol", "structures"}},
 	{"client", []string{"mutants", ".", "client/nearcache", "internal/contexts", "partition", "protocol", "structures", "structures/watch"}},
-	{"grid/internal/view", []string{".", "client", "kinds", "structures", "structures/dpresence", "structures/dservice"}}, // what HTTP shows
+	{"grid/internal/view", []string{".", "client", "structures", "structures/delection", "structures/dlock", "structures/dpresence", "structures/dservice"}}, // what HTTP shows
 	{"grid/internal/...", []string{"mutants", "archive", ".", "client", "internal/contexts", "kinds", "partition", "protocol", "structures", "shardgroups", "shardgroups/extract", "shardgroups/groupstate", "shardgroups/hub", "shardgroups/systemstate", "grid/internal/..."}},
 	{"grid/gridtest", []string{".", "client", "grid", "grid/internal/...", "internal/ports", "partition", "protocol", "shardgroups", "shardgroups/systemstate", "structures"}}, // breaks and tunes members for tests
 	{"grid", []string{"archive", ".", "client", "internal/contexts", "kinds", "partition", "protocol", "structures", "shardgroups", "shardgroups/extract", "shardgroups/groupstate", "shardgroups/hub", "shardgroups/systemstate", "grid/internal/..."}},

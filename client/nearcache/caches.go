@@ -151,8 +151,7 @@ func (cs *Caches) Answered(call *structures.Call, cluster protocol.UUID, version
 	}
 }
 
-// unknown stands for the version of a mutation whose outcome is not known: no entry is as
-// new.
+// unknown is the version of a mutation whose outcome is not known: no entry is as new.
 const unknown = ^protocol.Version(0)
 
 // learn notes that a key has changed at a version, or was read there.

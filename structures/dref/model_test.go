@@ -198,7 +198,7 @@ func (m *model) remember() {
 	m.kept = m.kept[max(len(m.kept)-int(m.keep), 0):]
 }
 
-// set gives the reference a value whose version its answer says; a nil body stands for that
+// set gives the reference a value whose version its answer says; a nil body means that
 // version.
 func (m *model) set(call structurestest.Call, value, body []byte) structurestest.Answer {
 	m.remember()

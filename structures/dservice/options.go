@@ -43,9 +43,9 @@ func Permanent() RegisterOption {
 
 // Check runs f every d, 100 ms or more, in this process, and once before the instance is
 // registered. Nil is passing, an error that Is [ErrWarning] is warning, any other is
-// critical; the text of the error is the note. The context of f ends after d, or 1 s if that is more. A health that
-// stays the same is not reported again, except that with [TTL] a report comes each half of
-// it.
+// critical; the text of the error is the note. The context of f ends after d, or 1 s if that
+// is more. A health that stays the same is not reported again, except that with [TTL] a
+// report comes each half of it.
 func Check(f func(context.Context) error, d time.Duration) RegisterOption {
 	return RegisterOption{func(r *registering) { r.check, r.every = f, d }}
 }
@@ -114,7 +114,7 @@ func After(view Version) WatchOption { return roster.After(view) }
 // DrainOption changes [Service.Drain]. The zero DrainOption changes nothing.
 type DrainOption struct{ reason string }
 
-// Reason says why, to people: at most 255 bytes.
+// Reason says why, human-readable: at most 255 bytes.
 func Reason(text string) DrainOption { return DrainOption{text} }
 
 func reasonOf(opts []DrainOption) (reason string) {

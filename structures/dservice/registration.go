@@ -73,7 +73,7 @@ func (s *Service) Register(ctx context.Context, i Instance, opts ...RegisterOpti
 // ID returns the ID of the instance.
 func (g *Registration) ID() string { return g.reg.ID() }
 
-// Passing reports that the instance is passing, with a note for people. Errors:
+// Passing reports that the instance is passing, with a human-readable note. Errors:
 // [ErrReplaced], [structures.ErrRevoked] and [quorate.ErrClosed], with which the
 // registration has ended; [quorate.ErrSessionLost] if the session is lost: then the health
 // comes with the next registration, which goes on by itself.

@@ -12,8 +12,9 @@ import (
 
 	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/client"
-	"github.com/quorate/quorate/kinds"
 	"github.com/quorate/quorate/structures"
+	"github.com/quorate/quorate/structures/delection"
+	"github.com/quorate/quorate/structures/dlock"
 	"github.com/quorate/quorate/structures/dpresence"
 	"github.com/quorate/quorate/structures/dservice"
 )
@@ -42,8 +43,8 @@ func New(c func() *client.Client) *Handler {
 		"/v1/services":         services,
 		"/v1/services/{name}":  service,
 		"/v1/presence/{name}":  presence,
-		"/v1/elections/{name}": func(r *request) (any, error) { return holders(r, "election") },
-		"/v1/locks/{name}":     func(r *request) (any, error) { return holders(r, "lock") },
+		"/v1/elections/{name}": func(r *request) (any, error) { return holders(r, delection.Kind()) },
+		"/v1/locks/{name}":     func(r *request) (any, error) { return holders(r, dlock.Kind()) },
 		"/v1/members":          members,
 	} {
 		h.mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, f) })
@@ -276,11 +277,7 @@ type holder struct {
 }
 
 // holders shows who holds a structure of a kind, and who waits for it.
-func holders(r *request, kind string) (any, error) {
-	k, ok := kinds.Named(kind)
-	if !ok {
-		return nil, refused{http.StatusNotFound, fmt.Errorf("this version has no structures of kind %s", kind)}
-	}
+func holders(r *request, k structures.Kind) (any, error) {
 	if r.waits > 0 {
 		return nil, bad("after: what is held cannot be waited for here")
 	}
@@ -296,7 +293,7 @@ func holders(r *request, kind string) (any, error) {
 	for _, x := range i.Waiters {
 		waiters = append(waiters, holder{0, 0, uint64(x.Session), x.Mode, x.Note, x.For.Milliseconds()})
 	}
-	return map[string]any{kind: r.name, "holders": holds, "waiting": i.Waiting, "waiters": waiters}, nil
+	return map[string]any{k.Name: r.name, "holders": holds, "waiting": i.Waiting, "waiters": waiters}, nil
 }
 
 func members(r *request) (any, error) {
