@@ -147,7 +147,8 @@ func (m *model) Apply(call structurestest.Call, now protocol.LogTime) []structur
 func (m *model) serve() []structurestest.Answer {
 	var answers []structurestest.Answer
 	m.line = slices.DeleteFunc(m.line, func(p *party) bool {
-		if p.op != opLeft || len(m.within) > 0 && int64(m.within[0].round.number) == p.leaves {
+		// No round is 0, which here is one whose answer has not been looked at yet.
+		if p.op != opLeft || p.leaves != 0 && len(m.within) > 0 && int64(m.within[0].round.number) == p.leaves {
 			return false
 		}
 		answers = append(answers, structurestest.OK(p.call, protocol.AppendInts(nil)))
