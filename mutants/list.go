@@ -80,6 +80,7 @@ const (
 	SlowWatchBlocks   Bug = "slow-watch-blocks"
 	LaggingStarves    Bug = "lagging-starves"
 	WatchSilent       Bug = "watch-silent-forever"
+	ProbeAskedOnce    Bug = "probe-asked-once"
 
 	// Services and presence.
 	CriticalVanishes Bug = "critical-vanishes"
@@ -295,6 +296,7 @@ var All = []Mutant{
 	{RowGoneUntold, "a watch of a row is not told that it is gone", "shardgroups/hub", "TestWatch_Row", 0},
 	{WatchTwoStreams, "late frames of an old leader are taken in", "structures/watch", "TestStream_Resumes", 0},
 	{MoreIgnored, "half of a mutation is yielded", "structures/watch", "TestStream_WholeMutations", 0},
+	{ProbeAskedOnce, "a probe that was left without an answer is not repeated", "structures/watch", "TestStream_ProbeRepeated", 0},
 	{WatchResumeOff, "a watch goes on one version too early", "structures/watch", "TestStream_Resumes", 0},
 	{AheadIsGap, "a position that this replica has not applied yet is taken for one of another history", "shardgroups/hub", "TestWatch_Ahead", 0},
 	{SlowWatchBlocks, "a watch whose connection is full holds up all others", "shardgroups/hub", "TestWatch_NoRoom", 0},

@@ -25,7 +25,8 @@ func (h *loop) probe(w *watch, n uint64) {
 }
 
 // confirmed goes on with a probe after its confirmation. Without one there is no answer:
-// this replica may lead no longer, and the client asks again or goes elsewhere.
+// this replica may lead no longer, or too much waits before it. The client asks again, or
+// goes elsewhere.
 func (h *loop) confirmed(w *watch, code protocol.Code) {
 	if w.removed {
 		return

@@ -490,12 +490,21 @@ func (s *Stream) Stats() Stats {
 }
 
 // Probe asks for an EventProgress: all that is acknowledged now will have been yielded
-// before it. Nothing is asked for while the partitions are not all registered, or the last
-// probe has no answer.
+// before it. Nothing is asked for while the partitions are not all registered. While the
+// last probe has no answer it is repeated instead: a leader that could not be confirmed in
+// time leaves it without one, though it goes on to lead.
 func (s *Stream) Probe() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.awaited > 0 || len(s.probing) > 0 || s.closed || s.err != nil {
+	if s.awaited > 0 || s.closed || s.err != nil {
+		return
+	}
+	if len(s.probing) > 0 {
+		for r := range s.probing {
+			if !mutants.On(mutants.ProbeAskedOnce) {
+				r.control(protocol.WatchSync, s.probe)
+			}
+		}
 		return
 	}
 	for _, p := range s.parts {

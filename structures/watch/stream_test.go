@@ -3,6 +3,7 @@ package watch_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ type member struct {
 	reg    *watch.Registration
 	body   protocol.Watch
 	credit uint64
+	probes []uint64
 	ended  bool
 }
 
@@ -38,9 +40,14 @@ func stream(t *testing.T, spec structures.WatchSpec) *watch.Stream {
 
 func register(t *testing.T, s *watch.Stream) *member {
 	t.Helper()
+	return registerOnly(t, s, s.Unregistered()...)
+}
+
+func registerOnly(t *testing.T, s *watch.Stream, ids ...protocol.PartitionID) *member {
+	t.Helper()
 	m := &member{t: t, s: s}
 	var body []byte
-	m.reg, body = s.Register(s.Unregistered())
+	m.reg, body = s.Register(ids)
 	if err := m.body.Decode(body); err != nil {
 		t.Fatal(err)
 	}
@@ -48,6 +55,8 @@ func register(t *testing.T, s *watch.Stream) *member {
 		switch c.Action {
 		case protocol.WatchCredit:
 			m.credit += c.N
+		case protocol.WatchSync:
+			m.probes = append(m.probes, c.N)
 		case protocol.WatchEnd:
 			m.ended = true
 		}
@@ -237,6 +246,30 @@ func TestStream_Progress(t *testing.T) {
 	e, err := s.Next(t.Context())
 	if err != nil || e.Type != structures.EventProgress || e.AsOf.Before(before) || e.AsOf.After(asked) {
 		t.Errorf("%v as of %v, %v", e.Type, e.AsOf, err)
+	}
+}
+
+// A probe that a member has left without an answer, because it could not be confirmed as
+// the leader in time, is repeated there, and not where it was answered.
+func TestStream_ProbeRepeated(t *testing.T) {
+	s := stream(t, structures.WatchSpec{})
+	a, b := registerOnly(t, s, 0).begun(), registerOnly(t, s, 1).begun()
+	yields(t, s, ".")
+	s.Probe()
+	a.reg.Note(&protocol.WatchNote{What: protocol.WatchSynced, N: 1})
+	s.Probe()
+	if got, want := fmt.Sprint(a.probes, b.probes), "[1] [1 1]"; got != want {
+		t.Fatalf("probes %s were sent, want %s", got, want)
+	}
+	b.reg.Note(&protocol.WatchNote{What: protocol.WatchSynced, N: 1})
+	if e, err := s.Next(t.Context()); err != nil || e.Type != structures.EventProgress {
+		t.Fatalf("%v, %v", e.Type, err)
+	}
+	b.reg.Note(&protocol.WatchNote{What: protocol.WatchSynced, N: 1}) // both are answered in the end
+	yieldsNothing(t, s)
+	s.Probe()
+	if got, want := fmt.Sprint(a.probes, b.probes), "[1 2] [1 1 2]"; got != want {
+		t.Errorf("probes %s were sent, want %s", got, want)
 	}
 }
 
