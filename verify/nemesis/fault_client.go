@@ -1,12 +1,9 @@
 package nemesis
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"strings"
 	"time"
 
 	"github.com/quorate/quorate/verify/network"
@@ -79,58 +76,16 @@ func clientFaults() []Fault {
 				h.Kill()
 				return Injected{"", h.Check}, nil
 			},
+		}, {
+			Name: LoadPause, Family: familyClients, About: "SIGSTOP of a client process that holds a lock, until the next holds it, and back: it writes on",
+			Inject: func(ctx context.Context, t *Target) (Injected, error) {
+				if !canPause {
+					return Injected{"", nothing}, needsSignals(nil)
+				}
+				return started(ctx, t, LoadPause)
+			},
 		},
 	}
-}
-
-// StartHolder starts a client process and returns it with the line it prints
-// once it holds what it is to hold.
-//
-// It runs where the clients of a grid are; the grid is nil where its processes
-// are those of others.
-func StartHolder(ctx context.Context, g *Grid, limit time.Duration, endpoints []string, command ...string) (*Holder, string, error) {
-	l, done, err := g.holderLauncher()
-	if err != nil {
-		return nil, "", err
-	}
-	out, in, err := os.Pipe()
-	if err != nil {
-		done()
-		return nil, "", err
-	}
-	defer out.Close()
-	p, err := l.Process(in, in, append(command, "--endpoints", strings.Join(endpoints, ","))...)
-	if err := errors.Join(err, in.Close()); err != nil {
-		done()
-		return nil, "", err
-	}
-	kill := func() {
-		p.Kill()
-		done()
-	}
-	stop := context.AfterFunc(ctx, func() { _ = p.Signal((*os.Process).Kill) })
-	late := time.AfterFunc(limit, func() { _ = p.Signal((*os.Process).Kill) })
-	line, err := bufio.NewReader(out).ReadString('\n')
-	late.Stop()
-	stop()
-	if err != nil {
-		kill()
-		return nil, "", fmt.Errorf("client process: it ended before it held anything: %s", line)
-	}
-	return &Holder{Kill: kill}, strings.TrimSpace(line), nil
-}
-
-// holderLauncher returns what starts a client process, and what is to be called
-// when that has ended.
-func (g *Grid) holderLauncher() (l *network.Launcher, done func(), err error) {
-	switch {
-	case g == nil:
-		l, err = network.NewLauncher(func() error { return nil })
-		return l, l.Close, err
-	case g.hosts.Clients != nil:
-		return g.hosts.Clients.Launcher, func() {}, nil
-	}
-	return g.hosts.Local, func() {}, nil
 }
 
 // between puts in force what happens to what clients send a member, and to what

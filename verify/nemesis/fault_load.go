@@ -12,16 +12,7 @@ func loadFaults() []Fault {
 	load := func(name, about string, lasts [2]time.Duration) Fault {
 		return Fault{
 			Name: name, Family: familyLoad, About: about, Lasts: lasts, KeepsSessions: true, Slow: true,
-			Inject: func(ctx context.Context, t *Target) (Injected, error) {
-				if t.Load == nil {
-					return Injected{"", nothing}, errors.New("there is no such load")
-				}
-				l, err := t.Load(ctx, name)
-				if err != nil {
-					return Injected{"", nothing}, err
-				}
-				return Injected{l.Detail, l.Check}, nil
-			},
+			Inject: func(ctx context.Context, t *Target) (Injected, error) { return started(ctx, t, name) },
 		}
 	}
 	hostile := load(LoadFlood, "hundreds of hostile connections: heartbeats of sessions that do not exist, or all messages, valid and malformed; then the members must start again", [2]time.Duration{8 * time.Second, 15 * time.Second})
@@ -34,6 +25,18 @@ func loadFaults() []Fault {
 		load(LoadExpiry, "far more entries with a short time to live than are read, while a holder dies and waiting calls time out", [2]time.Duration{2 * time.Second, 5 * time.Second}),
 		load(LoadCrowd, "more waiting calls of one client than a partition has slots, and more idle ones at one member than it takes, beside those who hold", [2]time.Duration{0, time.Second}),
 	}
+}
+
+// started starts a load.
+func started(ctx context.Context, t *Target, name string) (Injected, error) {
+	if t.Load == nil {
+		return Injected{"", nothing}, errors.New("there is no such load")
+	}
+	l, err := t.Load(ctx, name)
+	if err != nil {
+		return Injected{"", nothing}, err
+	}
+	return Injected{l.Detail, l.Check}, nil
 }
 
 // restarts has members killed and started when a load is over: all where they
@@ -64,4 +67,5 @@ const (
 	LoadExpiry = "expiry-backlog"
 	LoadCrowd  = "crowd"
 	LoadKill   = "session-kill"
+	LoadPause  = "client-pause"
 )

@@ -17,7 +17,7 @@ func TestChoose(t *testing.T) {
 	for _, f := range chosen {
 		names = append(names, f.Name)
 	}
-	if len(names) != 7 || names[0] != "kill-all" {
+	if len(names) != 8 || names[0] != "kill-all" {
 		t.Errorf("chose %v", names)
 	}
 	if _, err := Choose([]string{"x"}); err == nil {

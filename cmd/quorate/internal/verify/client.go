@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/quorate/quorate/client"
 	"github.com/quorate/quorate/cmd/quorate/internal/cli"
+	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures/dmap"
 	"github.com/quorate/quorate/structures/dqueue"
 	"github.com/quorate/quorate/structures/dsemaphore"
@@ -66,18 +68,36 @@ func (v *verification) holder(ctx context.Context) (*nemesis.Holder, error) {
 	}
 	v.holders++
 	name := fmt.Sprintf("%s-holder-%d", v.name, v.holders)
-	h, line, err := nemesis.StartHolder(ctx, v.grid, holderGrant, v.endpoints(), binary, "verify", "client",
-		"--semaphore", name, "--queue", name, "--ttl", holderTTL.String())
+	c, err := nemesis.StartClient(v.grid, v.endpoints(), binary, "verify", "client", "--semaphore", name, "--queue", name, "--ttl", holderTTL.String())
 	if err != nil {
 		return nil, err
 	}
-	token, err := strconv.ParseUint(line, 10, 64)
+	token, err := granted(ctx, c)
 	if err != nil {
-		h.Kill()
-		return nil, fmt.Errorf("client process: %q is no token", line)
+		c.Kill()
+		return nil, err
 	}
-	h.Check = func(ctx context.Context) error { return v.checkHolder(ctx, name, token) }
-	return h, nil
+	return &nemesis.Holder{Kill: c.Kill, Check: func(ctx context.Context) error { return v.checkHolder(ctx, name, token) }}, nil
+}
+
+// granted waits until a client process says which token it was granted.
+func granted(ctx context.Context, c *nemesis.Client) (token protocol.Token, err error) {
+	ctx, cancel := context.WithTimeout(ctx, holderGrant)
+	defer cancel()
+	line, err := c.Line(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return tokenOf(line)
+}
+
+// tokenOf reads the token at the end of a line of a client process.
+func tokenOf(line string) (protocol.Token, error) {
+	n, err := strconv.ParseUint(line[strings.LastIndexByte(line, ' ')+1:], 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("client process: %s", line)
+	}
+	return protocol.Token(n), nil
 }
 
 // endpoints is where a client process finds the members.
@@ -94,7 +114,7 @@ func (v *verification) endpoints() []string {
 
 // checkHolder sees that nothing of a killed client process stays: its permits
 // come back, under a larger token, its entry goes, and the next element goes to who lives.
-func (v *verification) checkHolder(ctx context.Context, name string, token uint64) error {
+func (v *verification) checkHolder(ctx context.Context, name string, token protocol.Token) error {
 	ctx, cancel := context.WithTimeout(ctx, holderBack)
 	defer cancel()
 	c := v.probing[0]
@@ -103,7 +123,7 @@ func (v *verification) checkHolder(ctx context.Context, name string, token uint6
 		return nemesis.Violated("the permits of a killed client are not back within %v: %v", holderBack, err)
 	}
 	defer held.Release(context.WithoutCancel(ctx))
-	if uint64(held.Token()) <= token {
+	if held.Token() <= token {
 		return nemesis.Violated("token %d was granted after token %d", held.Token(), token)
 	}
 	entries := dmap.New[string, int](c, name)

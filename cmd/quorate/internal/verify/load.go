@@ -83,6 +83,13 @@ func (v *verification) startLoad(ctx context.Context, name string) (*nemesis.Loa
 			}
 			return nil
 		}
+	case nemesis.LoadPause:
+		w, err := v.startWriter(ctx, own, clients[0])
+		if err != nil {
+			end()
+			return nil, err
+		}
+		check = w.check
 	case nemesis.LoadExpiry:
 		h, err := v.holder(ctx)
 		if err != nil {
@@ -93,24 +100,7 @@ func (v *verification) startLoad(ctx context.Context, name string) (*nemesis.Loa
 		b := workloads.StartBacklog(own, clients)
 		check = func(ctx context.Context) error { return v.checkBacklog(ctx, b, h, before) }
 	case nemesis.LoadFlood:
-		over, stop := context.WithCancel(context.WithoutCancel(ctx))
-		cfg := flood.Config{Addresses: v.seeds, Connections: floodConnections, Seed: v.rng.Uint64(), Heartbeats: v.rng.IntN(2) == 0, Dial: v.direct}
-		detail = "all messages"
-		if cfg.Heartbeats {
-			detail = "heartbeats"
-			if a := v.leaderOfSystem(ctx); a != "" { // who gathers them
-				cfg.Addresses = []string{a}
-			}
-		}
-		sent := make(chan flood.Report, 1)
-		go func() { sent <- flood.Run(over, cfg) }()
-		return &nemesis.Load{Detail: detail, Check: func(context.Context) error {
-			defer end()
-			stop()
-			r := <-sent
-			v.Note("flood: %d connections, %d bursts", r.Connections, r.Bursts)
-			return nil
-		}}, nil
+		detail, check = v.startFlood(ctx)
 	case nemesis.LoadCrowd:
 		check = func(ctx context.Context) error {
 			if err := workloads.Crowd(ctx, own, clients[0], clients[1]); err != nil {
@@ -126,6 +116,27 @@ func (v *verification) startLoad(ctx context.Context, name string) (*nemesis.Loa
 		defer end()
 		return check(ctx)
 	}}, nil
+}
+
+// startFlood starts hostile connections.
+func (v *verification) startFlood(ctx context.Context) (detail string, check func(context.Context) error) {
+	over, stop := context.WithCancel(context.WithoutCancel(ctx))
+	cfg := flood.Config{Addresses: v.seeds, Connections: floodConnections, Seed: v.rng.Uint64(), Heartbeats: v.rng.IntN(2) == 0, Dial: v.direct}
+	detail = "all messages"
+	if cfg.Heartbeats {
+		detail = "heartbeats"
+		if a := v.leaderOfSystem(ctx); a != "" { // who gathers them
+			cfg.Addresses = []string{a}
+		}
+	}
+	sent := make(chan flood.Report, 1)
+	go func() { sent <- flood.Run(over, cfg) }()
+	return detail, func(context.Context) error {
+		stop()
+		r := <-sent
+		v.Note("flood: %d connections, %d bursts", r.Connections, r.Bursts)
+		return nil
+	}
 }
 
 // leaderOfSystem returns the address of the member that leads the system group; empty

@@ -21,6 +21,7 @@ type VerifyCommands struct {
 	Faults verifyFaults `cmd:"" help:"List the faults, and which of them this machine cannot have."`
 	Gap    verifyGap    `cmd:"" help:"Measure how long writes stop when a leader is killed, paused or cut off."`
 	Client verifyClient `cmd:"" hidden:"" help:"A client process that holds a permit and waits."`
+	Writer verifyWriter `cmd:"" hidden:"" help:"A client process that holds a lock and writes."`
 }
 
 // verifyGrid is the flags of what starts a grid to do things to.
