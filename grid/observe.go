@@ -221,6 +221,7 @@ func (m *Member) addGroups(out web.Metrics, h *shardgroups.Host, refused map[pro
 	}
 	var sum meters
 	var watches hub.Stats
+	instances := states{}
 	var repeats, reads, piggybacked, entries, snapshots uint64
 	for _, g := range h.Groups() {
 		s := g.Status()
@@ -239,8 +240,12 @@ func (m *Member) addGroups(out web.Metrics, h *shardgroups.Host, refused map[pro
 		reads, piggybacked = reads+s.Reads, piggybacked+s.Piggybacked
 		sum.add(g.Meters())
 		watches.Add(g.Hub().Stats())
+		if s.Leader.Self {
+			instances.add(s.State.States)
+		}
 	}
 	addWatches(out, &watches)
+	instances.show(out, m.kinds)
 	out.Add("repeats_total", float64(repeats))
 	out.Add("entries_total", float64(entries))
 	out.Add("snapshots_total", float64(snapshots))
@@ -251,6 +256,37 @@ func (m *Member) addGroups(out web.Metrics, h *shardgroups.Host, refused map[pro
 	}
 	sum.show(out, m.kinds)
 	addHistogram(out, "log_sync_seconds", h.SyncTimes(), seconds)
+}
+
+// states adds up what structures have by state, of each kind that counts that.
+type states map[protocol.KindID][]int64
+
+func (s states) add(more map[protocol.KindID][]int64) {
+	for kind, sums := range more {
+		if s[kind] == nil {
+			s[kind] = make([]int64, len(sums))
+		}
+		for i, n := range sums {
+			s[kind][i] += n
+		}
+	}
+}
+
+// show adds the sums to out, zeros too: a member that leads no group has none.
+func (s states) show(out web.Metrics, kinds *groupstate.Kinds) {
+	for id, k := range kinds {
+		if k == nil || k.Counted == nil {
+			continue
+		}
+		sums := s[protocol.KindID(id)]
+		for i, state := range k.Counted.States {
+			n := int64(0)
+			if sums != nil {
+				n = sums[i]
+			}
+			out.Add("instances", float64(n), k.Name, state)
+		}
+	}
 }
 
 // meters adds up what the groups have counted.

@@ -3,24 +3,30 @@ package grid_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/quorate/quorate/client"
 	"github.com/quorate/quorate/grid"
 	"github.com/quorate/quorate/grid/internal/web"
 	"github.com/quorate/quorate/structures/dcounter"
 	"github.com/quorate/quorate/structures/dmap"
+	"github.com/quorate/quorate/structures/dpresence"
 	"github.com/quorate/quorate/structures/dqueue"
+	"github.com/quorate/quorate/structures/dservice"
 	"github.com/quorate/quorate/structures/txn"
 )
 
@@ -151,6 +157,60 @@ func TestMetricsAreDocumented(t *testing.T) {
 			t.Errorf("docs/operations.md has %s, which does not exist", name[1])
 		}
 	}
+}
+
+// TestInstances: the members together show each instance of services and presences once,
+// wherever the leaders are, and none whose session has ended.
+func TestInstances(t *testing.T) {
+	members := []*grid.Member{start(t, grid.Config{DataDir: t.TempDir(), BootstrapExpect: 2, Name: "a", HTTP: "127.0.0.1:0"})}
+	members = append(members, start(t, grid.Config{DataDir: t.TempDir(), BootstrapExpect: 2, Name: "b", HTTP: "127.0.0.1:0", Join: []string{members[0].Addr()}}))
+	ready(t, members[0])
+	ready(t, members[1])
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
+	defer cancel()
+	expect := func(what string, want map[string]int) {
+		t.Helper()
+		eventually(t, what, func() bool {
+			sums := map[string]int{}
+			for _, m := range members {
+				_, body := fetch(t, m, "/metrics")
+				for _, v := range regexp.MustCompile(`(?m)^quorate_instances\{kind="(\w+)",state="(\w+)"\} (\d+)$`).FindAllStringSubmatch(body, -1) {
+					n, err := strconv.Atoi(v[3])
+					if err != nil {
+						t.Fatal(err)
+					}
+					sums[v[1]+" "+v[2]] += n
+				}
+			}
+			return len(sums) == 8 && !slices.ContainsFunc(slices.Collect(maps.Keys(sums)), func(s string) bool { return sums[s] != want[s] })
+		})
+	}
+	expect("nothing is registered", nil)
+	c, err := client.Dial(ctx, []string{members[0].Addr()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for i := range 20 {
+		web := dservice.New(c, fmt.Sprint("web", i))
+		if _, err := web.Register(ctx, dservice.Instance{ID: "a", Address: "10.0.0.1", Port: 80}); err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			if _, err := web.Drain(ctx, "a"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if _, err := dpresence.New[string](c, "workers").Join(ctx, "w"); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]int{"service passing": 20, "service drained": 1, "presence passing": 1}
+	expect("20 services and a presence", want)
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	expect("they have gone with the session", map[string]int{"service drained": 1})
 }
 
 func TestHTTPAddresses(t *testing.T) {

@@ -33,6 +33,8 @@ const (
 	DestroyUntold        Bug = "destroy-untold"
 	HistoryByChunk       Bug = "history-by-chunk"
 	WatchRingLost        Bug = "watch-ring-lost"
+	DestroyedCounted     Bug = "destroyed-counted"
+	RestoredUncounted    Bug = "restored-uncounted"
 
 	// Transactions.
 	TxnRepeatDecides Bug = "txn-repeat-decides"
@@ -277,6 +279,8 @@ var All = []Mutant{
 	{DestroyUntold, "a structure is destroyed without an event", "shardgroups/groupstate", "TestHistoryAgainstModel", 0},
 	{HistoryByChunk, "events are dropped as they lie in memory, which another replica's do not", "shardgroups/groupstate", "TestHistoryAgainstModel", 0},
 	{WatchRingLost, "a snapshot leaves the history out", "shardgroups/groupstate", "TestHistoryAgainstModel", 0},
+	{DestroyedCounted, "the instances of a destroyed service are counted for ever", "shardgroups/groupstate", "TestInstancesAreCounted", 0},
+	{RestoredUncounted, "a restored state counts no instances", "shardgroups/groupstate", "TestInstancesAreCounted", 0},
 	{TxnRepeatDecides, "a repeated transaction tests its conditions again", "shardgroups/groupstate", "TestTxn_Repeat", 0},
 	{TxnOneRevision, "the operations of a transaction share a revision", "shardgroups/groupstate", "TestTxn_OwnRevisions", 0},
 	{TxnHalfUndone, "what came before a refused operation of a transaction stays", "shardgroups/groupstate", "TestTxn_Undone", 0},

@@ -34,12 +34,21 @@ type Kind struct {
 	// FirstEntry is, of a kind whose Watch is WatchEntries, the key of the first row
 	// that can be an entry: those before are the structure's own.
 	FirstEntry []byte
+	// Counted is the row that counts what a structure has by state, which members show as
+	// a metric; nil: there is none.
+	Counted *Counted
 
 	// Cost returns what an operation with a checked body may cost at most beyond a
 	// plain one: one for each row that it reads or writes, and for each event. A plain
 	// operation reads and writes a few rows and grants one waiting call at most;
 	// Env.GrantsLeft bounds further grants. Nil: all operations are plain.
 	Cost func(op protocol.Op, body []byte) int
+}
+
+// Counted is a row of a structure: an array of as many integers as there are states.
+type Counted struct {
+	Key    []byte
+	States []string // as metrics print them
 }
 
 // OpInfo describes one operation. An operation that is not marked Read is a

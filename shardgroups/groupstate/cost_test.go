@@ -27,9 +27,11 @@ type driver struct {
 
 const driverPartitions = 90
 
-func newDriver(t testing.TB) *driver {
+func newDriver(t testing.TB) *driver { return newDriverOf(t, goldenKinds()) }
+
+func newDriverOf(t testing.TB, kinds []structures.Kind) *driver {
 	d := &driver{
-		t: t, state: groupstate.New(goldenKinds()), sequences: map[slot]uint64{},
+		t: t, state: groupstate.New(kinds), sequences: map[slot]uint64{},
 		codes: map[protocol.Code]int{},
 	}
 	d.elapsed = time.Second // of the clock that is claimed

@@ -28,6 +28,7 @@ func (s *State) Derived() string {
 	for _, id := range slices.Sorted(maps.Keys(s.sessions.touched)) {
 		fmt.Fprintf(&b, "session %d touches %d\n", id, s.sessions.touched[id])
 	}
+	fmt.Fprintf(&b, "states %v\n", s.counts.ofStates())
 	for _, p := range s.partitions {
 		if p == nil {
 			continue

@@ -276,6 +276,8 @@ func items(all ...any) []byte {
 			b = protocol.AppendBytes(b, item)
 		case int:
 			b = protocol.AppendInt(b, int64(item))
+		case bool:
+			b = protocol.AppendBool(b, item)
 		case word:
 			b = protocol.AppendString(b, string(item))
 		}

@@ -72,7 +72,7 @@ func TestHistoriesAgainstScan(t *testing.T) {
 // of their events goes on in their midst, by how many it has.
 func TestChanges_AppliedAsOne(t *testing.T) {
 	s := New(nil)
-	p := newPartition(0, s.distinct)
+	p := newPartition(0, s.counts)
 	s.partitions, s.owned, s.history.budget = []*partition{p}, 1, 1<<20
 	for _, e := range []event{{version: 1, end: 1}, {version: 2, end: 4}, {version: 3, end: 4}, {version: 4, end: 4}, {version: 6, end: 6}} {
 		e.typ, e.name = structures.EventPut, "m"

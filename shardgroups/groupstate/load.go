@@ -79,16 +79,16 @@ func (s *State) loadFailed() {
 	l := s.load
 	s.load = &load{generation: l.generation, revision: l.revision, gracePeriod: l.gracePeriod, failures: l.failures + 1}
 	s.sessions.clear()
-	clear(s.distinct)
+	s.counts.clear()
 	for i, p := range s.partitions {
 		if p != nil {
-			s.partitions[i] = s.load.empty(protocol.PartitionID(i), s.distinct)
+			s.partitions[i] = s.load.empty(protocol.PartitionID(i), s.counts)
 		}
 	}
 }
 
-func (l *load) empty(id protocol.PartitionID, distinct map[string]int) *partition {
-	p := newPartition(id, distinct)
+func (l *load) empty(id protocol.PartitionID, c *counts) *partition {
+	p := newPartition(id, c)
 	p.generation, p.revision = l.generation, l.revision
 	p.history.floor = p.current()
 	return p

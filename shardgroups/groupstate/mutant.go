@@ -45,7 +45,7 @@ func loseWaiters(p *partition) {
 // plantNotOwnedServed lets a group own any partition that it is asked for.
 func plantNotOwnedServed(s *State, id protocol.PartitionID) {
 	if mutants.On(mutants.NotOwnedServed) && int(id) < len(s.partitions) && s.partitions[id] == nil {
-		s.partitions[id] = newPartition(id, s.distinct)
+		s.partitions[id] = newPartition(id, s.counts)
 	}
 }
 
@@ -177,6 +177,14 @@ func mutantNextDue(next protocol.LogTime) protocol.LogTime {
 		return never
 	}
 	return next
+}
+
+// mutantCounted hides a row of a snapshot from what is counted.
+func mutantCounted(value []byte) []byte {
+	if mutants.On(mutants.RestoredUncounted) {
+		return nil
+	}
+	return value
 }
 
 // mutantRevoked revokes the first hold that there is.

@@ -68,7 +68,7 @@ type partition struct {
 	// withdrawn. Derived; changed under the lock of Apply only.
 	lines map[uint64]uint64
 
-	distinct map[string]int // of the State. Derived; changed under the lock of Apply only
+	counts *counts // of the State
 
 	// journal notes what is changed while a transaction is applied; nil: none is.
 	journal *journal
@@ -101,7 +101,7 @@ const instanceSize = 9
 
 const never = protocol.LogTime(math.MaxInt64)
 
-func newPartition(id protocol.PartitionID, distinct map[string]int) *partition {
+func newPartition(id protocol.PartitionID, c *counts) *partition {
 	return &partition{
 		id:        id,
 		names:     new(btree.Map[string, uint64]),
@@ -117,7 +117,7 @@ func newPartition(id protocol.PartitionID, distinct map[string]int) *partition {
 		largest:   new(btree.Map[string, struct{}]),
 		nextDue:   never, nextUrgent: never,
 		overdue: map[uint64]int{},
-		lines:   map[uint64]uint64{}, distinct: distinct,
+		lines:   map[uint64]uint64{}, counts: c,
 	}
 }
 
@@ -130,7 +130,7 @@ func (p *partition) copy() *partition {
 	c.records, c.garbage = p.records.Copy(), p.garbage.Copy()
 	c.history = p.history.copy()
 	// Derived fields are not written.
-	c.due, c.urgent, c.owned, c.kept, c.overdue, c.lines, c.distinct = nil, nil, nil, nil, nil, nil, nil
+	c.due, c.urgent, c.owned, c.kept, c.overdue, c.lines, c.counts = nil, nil, nil, nil, nil, nil, nil
 	c.shares, c.largest = nil, nil
 	return &c
 }
@@ -151,7 +151,7 @@ func (p *partition) setInstance(id uint64, l instance) {
 func (p *partition) setName(name string, id uint64) {
 	old, had := p.names.Set(name, id)
 	if !had {
-		p.distinct[name]++
+		p.counts.distinct[name]++
 	}
 	if p.journal != nil {
 		p.journal.note(change{what: changedName, key: name, id: old, had: had})
@@ -164,8 +164,8 @@ func (p *partition) deleteName(name string) {
 	if !had {
 		return
 	}
-	if p.distinct[name]--; p.distinct[name] == 0 {
-		delete(p.distinct, name)
+	if p.counts.distinct[name]--; p.counts.distinct[name] == 0 {
+		delete(p.counts.distinct, name)
 	}
 	if p.journal != nil {
 		p.journal.note(change{what: changedName, key: name, id: old, had: true})
@@ -176,6 +176,9 @@ func (p *partition) deleteName(name string) {
 func (p *partition) endInstance(id uint64, l instance) {
 	p.deleteName(string(append([]byte{byte(l.kind)}, l.name...)))
 	old, had := p.instances.Delete(id)
+	if had {
+		p.counts.instance(p, id, l.kind, -1)
+	}
 	if p.journal != nil && had {
 		p.journal.note(change{what: changedInstance, id: id, instance: old, had: true})
 	}
@@ -229,9 +232,9 @@ func (p *partition) setRow(key string, row structures.Row) {
 	}
 	if had {
 		p.unindex(key, old, row)
-		p.grow(key, len(row.Value)-len(old.Value))
+		p.grow(key, len(row.Value)-len(old.Value), old.Value, row.Value)
 	} else {
-		p.grow(key, len(key)+len(row.Value))
+		p.grow(key, len(key)+len(row.Value), nil, row.Value)
 	}
 	if row.Deadline != 0 && (!had || old.Deadline != row.Deadline) {
 		p.setDue(key, row.Deadline)
@@ -249,14 +252,14 @@ func (p *partition) deleteRow(key string) (structures.Row, bool) {
 			p.journal.note(change{what: changedRow, key: key, row: old, had: true})
 		}
 		p.unindex(key, old, structures.Row{})
-		p.grow(key, -len(key)-len(old.Value))
+		p.grow(key, -len(key)-len(old.Value), old.Value, nil)
 	}
 	return old, had
 }
 
-// grow counts n more bytes for the row under key. The rows of a destroyed structure are
-// counted for the partition only.
-func (p *partition) grow(key string, n int) {
+// grow counts n more bytes for the row under key, whose value changes. The rows of a
+// destroyed structure are counted for the partition only.
+func (p *partition) grow(key string, n int, old, value []byte) {
 	p.rowBytes += n
 	id, _, _ := splitRowKey(key)
 	l := &p.last
@@ -268,6 +271,7 @@ func (p *partition) grow(key string, n int) {
 		l = &of
 	}
 	*l.bytes += n
+	p.counts.row(l.kind, key, old, value)
 }
 
 // unindex removes the index entries of old that row does not have.

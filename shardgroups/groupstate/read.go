@@ -277,11 +277,14 @@ type Totals struct {
 	History    int // bytes of the events
 	MaxHistory int // bytes above which the oldest events are dropped
 	Sessions   int
+	// States has, by kind, what the rows that count by state add up to, in the order of
+	// structures.Counted.
+	States map[protocol.KindID][]int64
 }
 
 // Totals counts the group's state.
 func (s *State) Totals() Totals {
-	t := Totals{Partitions: s.owned, History: s.history.bytes, MaxHistory: s.history.budget, Sessions: s.sessions.Len(), Distinct: len(s.distinct)}
+	t := Totals{Partitions: s.owned, History: s.history.bytes, MaxHistory: s.history.budget, Sessions: s.sessions.Len(), Distinct: len(s.counts.distinct), States: s.counts.ofStates()}
 	for _, p := range s.partitions {
 		if p == nil {
 			continue

@@ -154,7 +154,7 @@ func (s *State) Restore(r io.Reader, stop <-chan struct{}) error {
 	}
 	n := &State{
 		kinds: s.kinds, maxLevel: s.maxLevel, onPanic: s.onPanic,
-		distinct: map[string]int{},
+		counts:   newCounts(s.kinds),
 		sessions: newSessions(),
 		nextDue:  never,
 	}
@@ -215,7 +215,7 @@ func (d *decoder) partitions(n *State) {
 		if !d.ok() {
 			break
 		}
-		p := newPartition(protocol.PartitionID(d.uint()), n.distinct)
+		p := newPartition(protocol.PartitionID(d.uint()), n.counts)
 		if int(p.id) >= n.total {
 			d.fail("a partition out of range")
 			break
@@ -275,7 +275,7 @@ func (d *decoder) partition(s *State, p *partition) {
 			return
 		}
 		p.rows.Load(key, row)
-		p.grow(key, len(key)+len(row.Value))
+		p.grow(key, len(key)+len(row.Value), nil, mutantCounted(row.Value))
 		if row.Deadline != 0 {
 			p.setDue(key, row.Deadline)
 		}

@@ -53,9 +53,7 @@ type State struct {
 	answered uint64           // repeats answered from records since the start
 	nextDue  protocol.LogTime // not after the first deadline of any partition, in log time
 	garbage  int              // destroyed instances that still have rows
-	// distinct counts, by kind byte and name of a structure, the partitions that have
-	// it.
-	distinct map[string]int
+	counts   *counts
 
 	onPanic func(Panic) // nil: it is ignored
 
@@ -77,13 +75,14 @@ func KindsOf(kinds []structures.Kind) *Kinds {
 
 // New returns the state of a group before its first entry.
 func New(kinds []structures.Kind) *State {
+	by := KindsOf(kinds)
 	return &State{
-		kinds:    KindsOf(kinds),
+		kinds:    by,
+		counts:   newCounts(by),
 		maxLevel: MaxLevel,
 		level:    1,
 		limits:   protocol.DefaultLimits(),
 		sessions: newSessions(),
-		distinct: map[string]int{},
 		nextDue:  never,
 	}
 }
@@ -264,7 +263,7 @@ func (s *State) own(o Ownership) {
 	l := load{generation: o.Generation, revision: o.Revision, gracePeriod: o.GracePeriod}
 	for _, id := range o.Owned {
 		if int(id) < o.Partitions && s.partitions[id] == nil {
-			s.partitions[id] = l.empty(id, s.distinct)
+			s.partitions[id] = l.empty(id, s.counts)
 			s.owned++
 		}
 	}

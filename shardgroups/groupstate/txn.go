@@ -319,7 +319,9 @@ func (j *journal) undo(p *partition) (garbage int) {
 		case changedInstance:
 			p.lastID = 0
 			if c.had {
-				p.instances.Set(c.id, c.instance)
+				if _, is := p.instances.Set(c.id, c.instance); !is {
+					p.counts.instance(p, c.id, c.instance.kind, 1)
+				}
 			} else {
 				p.instances.Delete(c.id)
 			}

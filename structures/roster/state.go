@@ -14,6 +14,9 @@ import (
 func Kind(k structures.Kind) structures.Kind {
 	k.Machine, k.Ops, k.Rules, k.Codes, k.Cost = machine{}, ops, rules, codes, cost
 	k.Watch, k.FirstEntry = structures.WatchEntries, firstEntry
+	k.Counted = &structures.Counted{
+		Key: countKey, States: []string{Passing.String(), Warning.String(), Critical.String(), "drained"},
+	}
 	return k
 }
 

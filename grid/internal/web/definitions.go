@@ -42,6 +42,7 @@ var Definitions = []Definition{
 	{"group_queued_requests", Gauge, "Requests in the leader's queue.", []string{"group"}},
 	{"group_queued_bytes", Gauge, "Bytes in the leader's queue.", []string{"group"}},
 	{"group_waiting_calls", Gauge, "Calls of clients of this member that wait for a grant.", []string{"group"}},
+	{"instances", Gauge, "Instances of services and presences in the groups that this member leads, by health: passing, warning, critical. State drained: IDs that are drained, registered or not; a drained instance counts under its health, too.", []string{"kind", "state"}},
 	{"watches", Gauge, "Watches that this member serves, by what they are told: the changes of entries, or the newest state of a row.", []string{"mode"}},
 	{"watches_behind", Gauge, "Partitions of those watches that are served from the history, because their clients are slow or have just come.", nil},
 	{"watch_lag_revisions", Gauge, "Mutations of a partition that the watch which is furthest behind was not sent yet.", nil},
