@@ -45,7 +45,7 @@ var _ structures.NearCache = (*Cache)(nil)
 // since returns the time that has passed, by the monotonic or the wall clock, whichever
 // says more: the monotonic one stands still while the machine is suspended.
 func since(then, now time.Time) time.Duration {
-	return max(now.Sub(then), now.Round(0).Sub(then.Round(0)))
+	return max(now.Sub(then), time.Duration(now.UnixNano()-then.UnixNano()))
 }
 
 // covers reports whether a key is one that is kept.
@@ -86,7 +86,10 @@ func (c *Cache) Get(key []byte) (structures.NearValue, bool) {
 	} else {
 		dead = e.isDead(p)
 	}
-	age := since(e.sent, now)
+	age := time.Duration(0) // of what has a time to live
+	if e.life > 0 {
+		age = since(e.sent, now)
+	}
 	if dead || e.life > 0 && age >= e.life && !mutants.On(mutants.NearTTLIgnored) {
 		n.misses.Add(1)
 		return structures.NearValue{}, false
