@@ -3,6 +3,7 @@ package nearcache
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"testing"
 
 	"github.com/dgraph-io/ristretto/v2"
@@ -51,6 +52,48 @@ func BenchmarkGet_Hit(b *testing.B) {
 	r.end()
 	g.work.Wait()
 	g.caches.Close()
+}
+
+// BenchmarkEntry_Memory is what an entry of 100 bytes under a key of 10 takes, on the heap and
+// of the bound.
+func BenchmarkEntry_Memory(b *testing.B) {
+	const entries = 100_000
+	for b.Loop() {
+		g := &grid{version: 10, value: string(make([]byte, 100))}
+		g.caches = New(g, DefaultBytes)
+		c, err := g.caches.NearCache(structures.NearSpec{Kind: testKind, Name: "m", Partitions: []protocol.PartitionID{testPart}})
+		if err != nil {
+			b.Fatal(err)
+		}
+		g.cache = c.(*Cache)
+		g.cache.Get([]byte("k"))
+		r := g.cache.run.Load()
+		r.parts[testPart].began.Store(10)
+		before := heap()
+		for i := range entries {
+			v := structures.NearValue{Exists: true, Version: 10, Seen: 10, Value: make([]byte, 100)}
+			if _, err := g.cache.Read(b.Context(), testPart, fmt.Appendf(nil, "user%06d", i), false, func() (structures.NearValue, error) { return v, nil }); err != nil {
+				b.Fatal(err)
+			}
+			if i%1000 == 0 { // else it drops some
+				g.cache.store.(*store).cache.Wait()
+			}
+		}
+		g.cache.store.(*store).cache.Wait()
+		s := g.cache.Stats()
+		b.ReportMetric(float64(heap()-before)/float64(s.Entries), "heap-B/entry")
+		b.ReportMetric(float64(s.Bytes)/float64(s.Entries), "bound-B/entry")
+		r.end()
+		g.work.Wait()
+		g.caches.Close()
+	}
+}
+
+func heap() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }
 
 // BenchmarkRistretto_Get is what a hit is compared with: ristretto alone, by the same keys.
