@@ -27,7 +27,7 @@ type BenchCommands struct {
 
 type benchRun struct {
 	cli.Connection
-	Workload  string        `help:"What to do: ${enum}." enum:"a,b,c,f,put,counter,queue,semaphore,latch,barrier,lock,rwlock,election,ref,id,rate,service,txn,near" default:"a" placeholder:"W"`
+	Workload  string        `help:"What to do: ${enum}." enum:"a,b,c,f,put,counter,queue,semaphore,latch,barrier,lock,rwlock,election,ref,id,rate,service,txn,putall,near" default:"a" placeholder:"W"`
 	InFlight  int           `help:"Operations in flight." default:"64" placeholder:"N"`
 	Duration  time.Duration `help:"How long to measure." default:"10s" placeholder:"D"`
 	Warmup    time.Duration `help:"How long to run before that." default:"3s" placeholder:"D"`
@@ -43,7 +43,7 @@ type benchRun struct {
 
 // Help is the long help of the command.
 func (benchRun) Help() string {
-	return `Workloads: a 50 % put, 50 % get; b 5 % put; c gets only; f 50 % read-modify-write, 50 % get; put; counter: add; queue: put and take; semaphore: acquire and release; lock: lock and unlock, of one lock with --keys 1; election: lead and resign; txn: three puts in a transaction.
+	return `Workloads: a 50 % put, 50 % get; b 5 % put; c gets only; f 50 % read-modify-write, 50 % get; put; counter: add; queue: put and take; semaphore: acquire and release; lock: lock and unlock, of one lock with --keys 1; election: lead and resign; txn: three puts in a transaction; putall: the same three in one PutAll.
 
   quorate bench --dev
   quorate bench --workload b --in-flight 256 --keys 1000000 -o json
