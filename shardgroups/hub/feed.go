@@ -58,10 +58,27 @@ type named struct {
 // watches are watches of a sink, by ID.
 type watches map[uint64]*watch
 
+// connected are watches by their sink.
+type connected map[Sink]watches
+
+func (c connected) add(w *watch) {
+	if c[w.sink] == nil {
+		c[w.sink] = watches{}
+	}
+	c[w.sink][w.id] = w
+}
+
+func (c connected) drop(w *watch) {
+	if delete(c[w.sink], w.id); len(c[w.sink]) == 0 {
+		delete(c, w.sink)
+	}
+}
+
 // feed is what all watches with one filter share.
 type feed struct {
 	key     feedKey
-	watches map[Sink]watches
+	watches connected
+	live    connected // of watches: those that are live in a partition
 
 	// Of the partition that is looked at.
 	events []protocol.WatchEvent
@@ -97,7 +114,7 @@ func (f *feed) add(c *groupstate.Change) {
 func (h *loop) join(w *watch, key feedKey) {
 	f := h.feeds[key]
 	if f == nil {
-		f = &feed{key: key, watches: map[Sink]watches{}}
+		f = &feed{key: key, watches: connected{}, live: connected{}}
 		h.feeds[key] = f
 		if key.options&protocol.WatchRow == 0 {
 			of := h.names[key.structure]
@@ -112,20 +129,14 @@ func (h *loop) join(w *watch, key feedKey) {
 			}
 		}
 	}
-	if f.watches[w.sink] == nil {
-		f.watches[w.sink] = watches{}
-	}
-	f.watches[w.sink][w.id] = w
+	f.watches.add(w)
 	w.feed = f
 }
 
 // leave removes a watch from its feed.
 func (h *loop) leave(w *watch) {
 	f := w.feed
-	if delete(f.watches[w.sink], w.id); len(f.watches[w.sink]) > 0 {
-		return
-	}
-	if delete(f.watches, w.sink); len(f.watches) > 0 {
+	if f.watches.drop(w); len(f.watches) > 0 {
 		return
 	}
 	delete(h.feeds, f.key)
@@ -211,7 +222,7 @@ func (h *loop) dispatch(id protocol.PartitionID, from groupstate.Position, chang
 // flush sends what the feeds have.
 func (h *loop) flush() {
 	for _, f := range h.filled {
-		for sink, of := range f.watches {
+		for sink, of := range f.live {
 			h.deliver(f, sink, of)
 		}
 		f.sections, f.cost = nil, 0

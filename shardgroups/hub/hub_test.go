@@ -47,7 +47,7 @@ const kind = protocol.KindID(77)
 
 // replica is a state with a hub, whose leadership the test has in hand.
 type replica struct {
-	t   *testing.T
+	t   testing.TB
 	hub *hub.Hub
 
 	mu       sync.Mutex
@@ -59,7 +59,7 @@ type replica struct {
 	began    protocol.Version
 }
 
-func newReplica(t *testing.T, own groupstate.Ownership) *replica {
+func newReplica(t testing.TB, own groupstate.Ownership) *replica {
 	r := &replica{t: t, term: 1, state: groupstate.New([]structures.Kind{{ID: kind, Name: "cards", Level: 1, Machine: cards{}, Watch: structures.WatchEntries}})}
 	own.Partitions, own.Owned, own.Limits = 1, []protocol.PartitionID{0}, protocol.DefaultLimits()
 	r.apply(func(b *groupstate.Builder) { b.Own(own); b.Claim(1); b.Attach(1, 0) })
@@ -154,7 +154,7 @@ func (r *replica) lead(term uint64) {
 
 // sink is a connection that keeps what it gets, as texts.
 type sink struct {
-	t    *testing.T
+	t    testing.TB
 	r    *replica
 	mu   sync.Mutex
 	got  []string
@@ -207,11 +207,16 @@ func (s *sink) Send(b []byte) {
 // watch registers a watch of the letters, under ID 1.
 func (r *replica) watch(w protocol.Watch) *sink {
 	s := &sink{t: r.t, r: r}
+	r.register(s, 1, w)
+	return s
+}
+
+func (r *replica) register(s *sink, id uint64, w protocol.Watch) {
 	w.Kind = kind
 	if w.Credit == 0 {
 		w.Credit = 1 << 20
 	}
-	q := protocol.Request{ID: 1, Name: "n", Kind: protocol.KindControl, Op: protocol.OpWatch, Flags: protocol.FlagRead, Body: w.Append(nil)}
+	q := protocol.Request{ID: id, Name: "n", Kind: protocol.KindControl, Op: protocol.OpWatch, Flags: protocol.FlagRead, Body: w.Append(nil)}
 	r.mu.Lock()
 	gate := r.state.Gate()
 	r.mu.Unlock()
@@ -220,7 +225,6 @@ func (r *replica) watch(w protocol.Watch) *sink {
 		r.t.Fatalf("code %d", refused.Code)
 	}
 	r.hub.Watch(s, &q, spec)
-	return s
 }
 
 func parts(p protocol.WatchPart) []protocol.WatchPart { return []protocol.WatchPart{p} }

@@ -21,7 +21,8 @@ type watch struct {
 	filter feedKey
 	feed   *feed
 	parts  []protocol.PartitionID // that do not rest
-	live   set                    // of parts
+	live   set                    // of parts: those in which it is sent everything as it happens
+	lives  int                    // of live
 	behind map[protocol.PartitionID]*part
 	credit int64
 
@@ -94,6 +95,25 @@ func (w *watch) liveIn(sections []section) bool {
 		}
 	}
 	return true
+}
+
+// beginLive and endLive keep the feed's list of those that are live somewhere: the others
+// cost nothing when something happens.
+func (w *watch) beginLive(id protocol.PartitionID) {
+	if w.live.put(id); w.lives == 0 {
+		w.feed.live.add(w)
+	}
+	w.lives++
+}
+
+func (w *watch) endLive(id protocol.PartitionID) {
+	if !w.live.has(id) {
+		return
+	}
+	w.live.drop(id)
+	if w.lives--; w.lives == 0 {
+		w.feed.live.drop(w)
+	}
 }
 
 // refuse answers the registration.
@@ -252,7 +272,7 @@ func (h *loop) rest(w *watch, id protocol.PartitionID) {
 		h.waiting -= len(t.waiting)
 		t.waiting = nil
 	}
-	w.live.drop(id)
+	w.endLive(id)
 	if p := w.behind[id]; p != nil {
 		p.over = true
 		delete(w.behind, id)
@@ -317,7 +337,7 @@ func (h *loop) leaveBehind(id protocol.PartitionID, at groupstate.Position) {
 
 // fallBehind makes a live watch one that is behind, in a partition, at a position.
 func (h *loop) fallBehind(w *watch, id protocol.PartitionID, at groupstate.Position) {
-	w.live.drop(id)
+	w.endLive(id)
 	p := &part{w: w, id: id, at: at}
 	w.behind[id] = p
 	h.hub.stats.behind.Add(1)
@@ -443,7 +463,7 @@ func (h *loop) caughtUp(p *part) {
 	p.over = true
 	delete(p.w.behind, p.id)
 	h.hub.stats.behind.Add(-1)
-	p.w.live.put(p.id)
+	p.w.beginLive(p.id)
 }
 
 func before(a, b groupstate.Position) bool {
