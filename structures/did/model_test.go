@@ -62,7 +62,7 @@ func (m *model) Apply(call structurestest.Call, now protocol.LogTime) []structur
 		return []structurestest.Answer{m.answer(call.ID, m.used-n)}
 	}
 	switch base := *m.base; {
-	case n <= base+m.used: // also if the base is not known: then n is 1, or far above
+	case n == 1 || n <= base+m.used: // every base is above 0, also one that is not known yet; other n are far above it
 	case n <= base+limit:
 		m.used = n - base
 	default:
