@@ -64,6 +64,7 @@ func candidatesOp(from protocol.HoldID, most uint64) structurestest.Op {
 
 // model is an election with a slice.
 type model struct {
+	revoke func(structures.Revocation) // for the suite: a Transfer revokes, too
 	leader *runner
 	line   []*runner // who waits, in the order of arrival
 	named  *runner   // who is to succeed the leader
@@ -201,7 +202,10 @@ func (m *model) Wanted(op structurestest.Op) (w structures.WaitingCall) {
 	return w
 }
 
-func (m *model) Destroy() { *m = model{token: m.token, now: m.now} }
+// Revokes implements structurestest.Revoking.
+func (m *model) Revokes(note func(structures.Revocation)) { m.revoke = note }
+
+func (m *model) Destroy() { *m = model{revoke: m.revoke, token: m.token, now: m.now} }
 
 func (m *model) Len(protocol.LogTime) int64 {
 	if m.leader == nil {
@@ -262,16 +266,19 @@ func (m *model) transfer(call structurestest.Call) []structurestest.Answer {
 		return append(m.succeed(m.line[i]), answer)
 	}
 	m.named = m.line[i]
+	m.revoke(t.Revocation)
 	return []structurestest.Answer{answer}
 }
 
-// succeed elects who is next.
+// succeed elects next, or who is next: priorities count only if nobody was named, by this
+// mutation or one before.
 func (m *model) succeed(next *runner) []structurestest.Answer {
 	if next == nil && slices.Contains(m.line, m.named) {
 		next = m.named
 	}
+	named := next != nil
 	for _, c := range m.line {
-		if next == nil || next != m.named && c.priority > next.priority {
+		if next == nil || !named && c.priority > next.priority {
 			next = c
 		}
 	}

@@ -32,6 +32,14 @@ type Marking interface {
 	Marks(func(id protocol.HoldID) (mark structures.HoldMark, until protocol.LogTime))
 }
 
+// Revoking is what the Model of a kind implements besides if operations of its own revoke
+// holds, or ask for them.
+type Revoking interface {
+	// Revokes gives the model, at the beginning, what notes a revocation that does not end
+	// the hold at once, or one that only asks.
+	Revokes(func(structures.Revocation))
+}
+
 // Hold is what a session holds, as a Model knows it.
 type Hold struct {
 	Call   CallID // that was granted it
@@ -126,11 +134,18 @@ func (r *run) revoke(call Call) []Answer {
 		return []Answer{OK(call.ID, truth(false))}
 	}
 	existed := OK(call.ID, truth(true))
+	if v.Grace == 0 {
+		return append(r.model.(Holding).GiveBack(v.Hold), existed)
+	}
+	r.revoked(v)
+	return []Answer{existed}
+}
+
+// revoked notes a revocation that does not end the hold at once, or one that only asks.
+func (r *run) revoked(v structures.Revocation) {
 	m := r.generic.mark(v.Hold)
 	until := r.now.Add(time.Duration(v.Grace) * time.Millisecond)
 	switch {
-	case v.Grace == 0:
-		return append(r.model.(Holding).GiveBack(v.Hold), existed)
 	case v.Grace < 0:
 		if m.is <= structures.HoldAsked {
 			m.is, m.reason = structures.HoldAsked, v.Reason
@@ -140,7 +155,6 @@ func (r *run) revoke(call Call) []Answer {
 	default:
 		m.until, m.reason = min(m.until, until), v.Reason
 	}
-	return []Answer{existed}
 }
 
 // truth is the body of a result that says whether.

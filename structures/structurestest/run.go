@@ -108,6 +108,9 @@ func start(t *rapid.T, kind structures.Kind, model Model) (*run, error) {
 			return mark.is, mark.until
 		})
 	}
+	if m, ok := model.(Revoking); ok {
+		m.Revokes(r.revoked)
+	}
 	r.reset()
 	for range sessions {
 		r.attach()
