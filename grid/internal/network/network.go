@@ -54,30 +54,41 @@ func From(ctx context.Context) *Network {
 // Listen opens the TCP listener and the UDP socket of one address. Port 0
 // chooses a port that is free for both.
 func (n *Network) Listen(address string) (net.Listener, net.PacketConn, error) {
+	tcp, udp, err := ListenBoth(address)
+	if err != nil {
+		return nil, nil, fmt.Errorf("listen: %w: choose another --listen address, or port 0 for a free one", err)
+	}
+	if n.fabric != nil {
+		n.fabric.settle(tcp.Addr().String(), n.place)
+	}
+	return &listener{tcp, n}, &packetConn{udp, n}, nil
+}
+
+// ListenBoth opens the TCP listener and the UDP socket of one address, of no member's
+// network. Port 0 chooses a port that is free for both.
+func ListenBoth(address string) (net.Listener, *net.UDPConn, error) {
 	_, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return nil, nil, fmt.Errorf("listen address %q: %w", address, err)
+		return nil, nil, err
 	}
 	for attempt := 0; ; attempt++ {
 		tcp, err := net.Listen("tcp", address)
 		if err != nil {
-			return nil, nil, fmt.Errorf("listen: %w: choose another --listen address, or port 0 for a free one", err)
+			return nil, nil, err
 		}
-		udp, err := net.ListenPacket("udp", tcp.Addr().String())
+		packets, err := net.ListenPacket("udp", tcp.Addr().String())
 		if err == nil {
+			udp := packets.(*net.UDPConn)
 			// Best effort: the system may limit it.
-			_ = udp.(*net.UDPConn).SetReadBuffer(udpBuffer)
-			if n.fabric != nil {
-				n.fabric.settle(tcp.Addr().String(), n.place)
-			}
-			return &listener{tcp, n}, &packetConn{udp, n}, nil
+			_ = udp.SetReadBuffer(udpBuffer)
+			return tcp, udp, nil
 		}
 		if cerr := tcp.Close(); cerr != nil {
 			return nil, nil, cerr
 		}
 		// The free TCP port may be taken for UDP.
 		if port != "0" || attempt == 20 {
-			return nil, nil, fmt.Errorf("listen: %w: the port must be free for TCP and UDP", err)
+			return nil, nil, fmt.Errorf("%w: the port must be free for TCP and UDP", err)
 		}
 	}
 }
