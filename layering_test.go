@@ -72,7 +72,8 @@ var layers = []struct {
 	// member hands out a client with links inside the process.
 	{"client/nearcache", []string{"mutants", ".", "internal/contexts", "protocol", "structures"}},
 	{"client", []string{"mutants", ".", "client/nearcache", "internal/contexts", "partition", "protocol", "structures", "structures/watch"}},
-	{"grid/internal/view", []string{".", "client", "structures", "structures/delection", "structures/dlock", "structures/dpresence", "structures/dservice"}}, // what HTTP shows
+	{"grid/internal/view", []string{".", "client", "structures", "structures/delection", "structures/dlock", "structures/dpresence", "structures/dservice"}},     // what HTTP shows
+	{"grid/internal/dns", []string{"mutants", "client", "internal/contexts", "structures", "structures/dservice", "structures/roster", "grid/internal/network"}}, // what DNS shows
 	{"grid/internal/...", []string{"mutants", "archive", ".", "client", "internal/contexts", "kinds", "partition", "protocol", "structures", "shardgroups", "shardgroups/extract", "shardgroups/groupstate", "shardgroups/hub", "shardgroups/systemstate", "grid/internal/..."}},
 	{"grid/gridtest", []string{".", "client", "grid", "grid/internal/...", "internal/ports", "partition", "protocol", "shardgroups", "shardgroups/systemstate", "structures"}}, // breaks and tunes members for tests
 	{"grid", []string{"archive", ".", "client", "internal/contexts", "kinds", "partition", "protocol", "structures", "shardgroups", "shardgroups/extract", "shardgroups/groupstate", "shardgroups/hub", "shardgroups/systemstate", "grid/internal/..."}},
@@ -118,6 +119,7 @@ var dependencies = map[string]map[string]string{
 	"github.com/klauspost/compress":   {"archive": "zstd, which other programs read too, and which is not cgo"},
 	"github.com/tidwall/btree":        {"shardgroups/groupstate": "ordered rows with a copy in constant time, for snapshots"},
 	"github.com/hashicorp/memberlist": {"grid/internal/gossip": "finds members and suspects them"},
+	"github.com/miekg/dns":            {"grid/internal/dns": "the messages of DNS, and its transports"},
 	"golang.org/x/sys": {
 		"grid/internal/identity": "locks the data directory",
 		"verify/network":         "network namespaces",

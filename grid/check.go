@@ -32,12 +32,8 @@ func Check(cfg Config) error {
 		defer listener.Close()
 		defer packets.Close()
 	}
-	l, err := listenHTTP(cfg.HTTP, member, cfg.Logger)
-	problems = append(problems, err)
-	if l != nil {
-		problems = append(problems, l.Close())
-	}
-	return errors.Join(problems...)
+	v, err := listenViews(&cfg, member, cfg.Logger)
+	return errors.Join(append(problems, err, v.close())...)
 }
 
 // settings returns the settings of the cluster that the configuration asks for.

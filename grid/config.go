@@ -43,6 +43,9 @@ const (
 	HTTPAuto = "auto"
 )
 
+// DNSOff is the value of Config.DNS that is no address: no DNS.
+const DNSOff = HTTPOff
+
 // httpOffset is how far above the member's port HTTPAuto is.
 const httpOffset = 1000
 
@@ -104,6 +107,9 @@ type Config struct {
 	// or HTTPOff, which is the default. Profiles are for callers on this machine
 	// only, wherever it listens.
 	HTTP string
+	// DNS is the address, UDP and TCP, at which the instances of services can be asked for
+	// over DNS, or DNSOff, which is the default.
+	DNS string
 	// SlowOp is how long an operation may take. For a slower one the member logs a
 	// warning that says how long it was queued, replicated and applied. The default is
 	// no warning.
@@ -170,13 +176,10 @@ func (c Config) Validate() error {
 		p.add("cluster %q: that is the name in the example: give this cluster one of its own", c.Cluster)
 	}
 	p.listen(c.Listen, c.Advertise)
-	switch c.HTTP {
-	case "", HTTPOff, HTTPAuto:
-	default:
-		if host := p.address("http", c.HTTP, true); !c.Insecure && !isLoopback(host) {
-			p.add("http %q: it is neither encrypted nor authenticated: anything but loopback needs insecure", c.HTTP)
-		}
+	if c.HTTP != HTTPAuto {
+		p.view("http", c.HTTP)
 	}
+	p.view("dns", c.DNS)
 	for _, a := range c.Join {
 		p.address("join", a, false)
 	}
@@ -255,6 +258,16 @@ func (p *problems) listen(listen, advertise string) {
 	}
 	if !p.insecure && (!isLoopback(on) || !isLoopback(reached)) {
 		p.add("listen %q: connections are not encrypted yet: anything but loopback needs insecure", listen)
+	}
+}
+
+// view checks where a member shows something to whoever asks.
+func (p *problems) view(what, s string) {
+	if s == "" || s == HTTPOff {
+		return
+	}
+	if host := p.address(what, s, true); !p.insecure && !isLoopback(host) {
+		p.add("%s %q: it is neither encrypted nor authenticated: anything but loopback needs insecure", what, s)
 	}
 }
 

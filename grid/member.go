@@ -15,12 +15,12 @@ import (
 	"github.com/quorate/quorate/client"
 	"github.com/quorate/quorate/grid/internal/coordinator"
 	"github.com/quorate/quorate/grid/internal/disk"
+	"github.com/quorate/quorate/grid/internal/dns"
 	"github.com/quorate/quorate/grid/internal/identity"
 	"github.com/quorate/quorate/grid/internal/memory"
 	"github.com/quorate/quorate/grid/internal/network"
 	"github.com/quorate/quorate/grid/internal/server"
 	"github.com/quorate/quorate/grid/internal/tune"
-	"github.com/quorate/quorate/grid/internal/view"
 	"github.com/quorate/quorate/grid/internal/web"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups/groupstate"
@@ -45,6 +45,8 @@ type Member struct {
 	server      *server.Server
 	web         *web.Server // nil: none
 	webAddress  string
+	dns         *dns.Server // nil: none
+	dnsAddress  string
 
 	disk      *disk.Watch // of watchDisk alone; nil: no disk is used
 	diskState atomic.Pointer[disk.State]
@@ -99,7 +101,7 @@ func Start(ctx context.Context, cfg Config) (*Member, error) {
 	if m.address == "" {
 		m.address = m.listens
 	}
-	status, err := listenHTTP(cfg.HTTP, m.listens, m.log)
+	shown, err := listenViews(&cfg, m.listens, m.log)
 	if err != nil {
 		return nil, errors.Join(err, listener.Close(), packets.Close(), dir.Close())
 	}
@@ -117,10 +119,7 @@ func Start(ctx context.Context, cfg Config) (*Member, error) {
 	})
 	if err != nil {
 		m.routing.Unlock()
-		if status != nil {
-			err = errors.Join(err, status.Close())
-		}
-		return nil, errors.Join(err, listener.Close(), packets.Close(), dir.Close())
+		return nil, errors.Join(err, shown.close(), listener.Close(), packets.Close(), dir.Close())
 	}
 	self := m.coordinator.Member()
 	m.server = server.Start(server.Config{
@@ -135,11 +134,8 @@ func Start(ctx context.Context, cfg Config) (*Member, error) {
 	if m.disk != nil {
 		m.limiting.Go(func() { m.watchDisk(limiting) })
 	}
-	if status != nil {
-		m.webAddress = status.Addr().String()
-		m.web = web.Start(web.Config{Listener: status, Health: m.health, Metrics: m.metrics, View: view.New(m.Client), Logger: m.log})
-	}
-	m.log.Info("listening", "address", m.address, "http", cmp.Or(m.webAddress, HTTPOff), "durability", cfg.Durability,
+	m.show(shown)
+	m.log.Info("listening", "address", m.address, "http", cmp.Or(m.webAddress, HTTPOff), "dns", cmp.Or(m.dnsAddress, DNSOff), "durability", cfg.Durability,
 		"incarnation", self.Incarnation.String(), "start", self.Starts)
 	return m, nil
 }
@@ -212,6 +208,9 @@ func (m *Member) Addr() string { return m.address }
 // HTTPAddr returns the address of the HTTP listener, empty without one.
 func (m *Member) HTTPAddr() string { return m.webAddress }
 
+// DNSAddr returns the address at which the member answers DNS, empty if it does not.
+func (m *Member) DNSAddr() string { return m.dnsAddress }
+
 // Close transfers the leadership of the member's groups, answers the requests in
 // flight, and stops the member. It leaves no goroutine running and may be called more
 // than once.
@@ -236,6 +235,9 @@ func (m *Member) Close() error {
 	m.coordinator.Stop()
 	defer m.limiting.Wait()
 	defer m.stopLimits()
+	if m.dns != nil {
+		m.dns.Close()
+	}
 	if own != nil {
 		errs = append(errs, own.Close())
 	}

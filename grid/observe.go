@@ -3,9 +3,6 @@ package grid
 import (
 	"cmp"
 	"fmt"
-	"log/slog"
-	"math"
-	"net"
 	"strconv"
 	"strings"
 
@@ -18,45 +15,6 @@ import (
 	"github.com/quorate/quorate/shardgroups/systemstate"
 	"github.com/quorate/quorate/structures"
 )
-
-// listenHTTP opens the HTTP listener that a configuration asks for; nil if it asks for
-// none.
-func listenHTTP(address, member string, log *slog.Logger) (net.Listener, error) {
-	if address == "" || address == HTTPOff {
-		return nil, nil
-	}
-	chosen := address
-	if address == HTTPAuto {
-		chosen = autoHTTP(member)
-	}
-	l, err := net.Listen("tcp", chosen)
-	switch {
-	case err == nil:
-		return l, nil
-	case address == HTTPAuto:
-		log.Warn("no metrics: the default HTTP address is taken: choose one with --http, or off", "address", chosen, "err", err)
-		return nil, nil
-	default:
-		return nil, fmt.Errorf("http: %w: choose another --http address, or off", err)
-	}
-}
-
-// autoHTTP returns the address of HTTPAuto for a member that listens at an
-// address.
-func autoHTTP(member string) string {
-	host, port, err := net.SplitHostPort(member)
-	if err != nil {
-		return "127.0.0.1:0"
-	}
-	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
-		host = "127.0.0.1"
-	}
-	n, _ := strconv.Atoi(port)
-	if n == 0 || n > math.MaxUint16-httpOffset {
-		n = -httpOffset // any free one
-	}
-	return net.JoinHostPort(host, strconv.Itoa(n+httpOffset))
-}
 
 // health is what /livez and /readyz answer.
 func (m *Member) health() web.Health {
@@ -142,6 +100,7 @@ func (m *Member) metrics() web.Metrics {
 	out.Add("info", 1, version(), cmp.Or(self.ClusterName, m.cfg.Cluster), m.cfg.Name, self.Durability)
 	out.Add("ready", boolean(m.health().Ready))
 	m.addProcess(out)
+	m.addDNS(out)
 	refused := m.addServer(out)
 	if h := c.Host(); h != nil {
 		m.addGroups(out, h, refused)
@@ -173,6 +132,21 @@ func (m *Member) addServer(out web.Metrics) (refused map[protocol.Code]uint64) {
 		out.Add("connections_closed_total", float64(n), reason)
 	}
 	return s.Refused
+}
+
+// addDNS adds what was asked over DNS, if it can be.
+func (m *Member) addDNS(out web.Metrics) {
+	if m.dns == nil {
+		return
+	}
+	s := m.dns.Stats()
+	for transport, n := range s.Queries {
+		out.Add("dns_queries_total", float64(n), transport)
+	}
+	for code, n := range s.Responses {
+		out.Add("dns_responses_total", float64(n), code)
+	}
+	out.Add("dns_mirrors", float64(s.Mirrors))
 }
 
 func (m *Member) addClusterState(out web.Metrics, v *systemstate.ClusterState) {

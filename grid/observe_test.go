@@ -97,7 +97,7 @@ func TestHTTP(t *testing.T) {
 // A member of one, after a bit of everything, shows every metric that is
 // defined, and docs/operations.md explains each.
 func TestMetricsAreDocumented(t *testing.T) {
-	m := start(t, grid.Config{DataDir: t.TempDir(), Name: "a", HTTP: "127.0.0.1:0"})
+	m := start(t, grid.Config{DataDir: t.TempDir(), Name: "a", HTTP: "127.0.0.1:0", DNS: "127.0.0.1:0"})
 	ready(t, m)
 	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 	defer cancel()
@@ -125,6 +125,13 @@ func TestMetricsAreDocumented(t *testing.T) {
 	if _, err := net.Dial("tcp", m.Addr()); err != nil {
 		t.Fatal(err)
 	}
+	// Go's resolver asks for A and AAAA.
+	resolver := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, m.DNSAddr())
+	}}
+	if all, err := resolver.LookupHost(ctx, "web.service.quorate."); err == nil {
+		t.Errorf("of no service: %v", all)
+	}
 	docs, err := os.ReadFile(filepath.Join("..", "docs", "operations.md"))
 	if err != nil {
 		t.Fatal(err)
@@ -136,6 +143,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 		`quorate_operation_seconds_count{class="read",kind="map"} 10`,
 		`quorate_operations_total{kind="transaction",op="commit"} 3`,
 		`quorate_transaction_operations_count 3`, `quorate_transaction_operations_sum 3`, `quorate_watches{mode="row"} 0`,
+		`quorate_dns_queries_total{transport="udp"} 2`, `quorate_dns_responses_total{rcode="NXDOMAIN"} 2`, `quorate_dns_mirrors 1`,
 		`quorate_transactions_total{outcome="then"} 1`, `quorate_transactions_total{outcome="else"} 2`,
 	} {
 		if !strings.Contains(body, "\n"+line+"\n") {
@@ -219,6 +227,26 @@ func TestHTTPAddresses(t *testing.T) {
 	says(t, err, "http", "in use", "choose another --http address, or off")
 	says(t, grid.Config{DataDir: "d", HTTP: "10.0.0.1:80"}.Validate(), "http", "insecure")
 	says(t, grid.Config{DataDir: "d", HTTP: "metrics"}.Validate(), "HOST:PORT")
+}
+
+func TestDNSAddresses(t *testing.T) {
+	m := start(t, grid.Config{DataDir: t.TempDir(), DNS: "127.0.0.1:0"})
+	other := start(t, grid.Config{DataDir: t.TempDir(), DNS: grid.DNSOff})
+	if m.DNSAddr() == "" || other.DNSAddr() != "" {
+		t.Errorf("%q, and %q if it is off", m.DNSAddr(), other.DNSAddr())
+	}
+	_, err := grid.Start(t.Context(), grid.Config{DataDir: t.TempDir(), Listen: "127.0.0.1:0", HTTP: "127.0.0.1:0", DNS: m.DNSAddr()})
+	says(t, err, "dns", "in use", "choose another --dns address, or off")
+	says(t, grid.Check(grid.Config{DataDir: t.TempDir(), Listen: "127.0.0.1:0", DNS: m.DNSAddr()}), "dns", "in use")
+	packets, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer packets.Close()
+	_, err = grid.Start(t.Context(), grid.Config{DataDir: t.TempDir(), Listen: "127.0.0.1:0", DNS: packets.LocalAddr().String()})
+	says(t, err, "dns", "in use", "free for TCP and UDP")
+	says(t, grid.Config{DataDir: "d", DNS: "10.0.0.1:53"}.Validate(), "dns", "insecure")
+	says(t, grid.Config{DataDir: "d", DNS: "auto"}.Validate(), "dns", "HOST:PORT")
 }
 
 // A slow operation is told of, with where the time went; fast ones are not.

@@ -128,6 +128,14 @@ const (
 	ConfigGoesBack     Bug = "config-goes-back"
 	ConfigTorn         Bug = "config-torn"
 
+	// The view of services over DNS.
+	DNSUnknownAbsent Bug = "dns-unknown-absent"
+	DNSUnusable      Bug = "dns-unusable"
+	DNSHalfList      Bug = "dns-half-list"
+	DNSAgeless       Bug = "dns-ageless"
+	DNSPushedOut     Bug = "dns-pushed-out"
+	DNSOversize      Bug = "dns-oversize"
+
 	// Latches.
 	LatchResetStrands Bug = "latch-reset-strands"
 	LatchLostOpen     Bug = "latch-lost-open"
@@ -225,6 +233,12 @@ var All = []Mutant{
 	{ConfigInvalidTaken, "a setting is taken that its validation refuses", "config", "TestLastGood", 0},
 	{ConfigGoesBack, "an older setting replaces a newer one", "config", "TestNeverBack", 0},
 	{ConfigTorn, "settings are seen that are half of a change", "config", "TestTorn", 0},
+	{DNSUnknownAbsent, "a service whose instances are not known yet is said not to be there", "grid/internal/dns", "TestUnknown", 0},
+	{DNSUnusable, "critical and drained instances are told over DNS", "grid/internal/dns", "TestAnswers", 0},
+	{DNSHalfList, "half of the instances are told while a list comes anew", "grid/internal/dns", "TestGap", 0},
+	{DNSAgeless, "a list is told over DNS however old it is", "grid/internal/dns", "TestAge", 0},
+	{DNSPushedOut, "names that somebody makes up push out services that are asked for", "grid/internal/dns", "TestRoom", 0},
+	{DNSOversize, "an answer over UDP is as large as the question says", "grid/internal/dns", "TestTruncated", 0},
 	{PermitTwice, "a permit is granted twice", "structures/dsemaphore", "TestFirstComeFirstServed", 0},
 	{PermitLeaked, "a permit does not come back from an ended session", "structures/dsemaphore", "TestSessionEndGivesBack", 0},
 	{LatchResetStrands, "a latch that is set again before all are answered lets them wait for the next round", "structures/dlatch", "TestSetAgainBeforeAllAreAnswered", 0},

@@ -60,6 +60,10 @@ var Definitions = []Definition{
 	{"connections", Gauge, "Open connections, of clients and in all.", []string{"purpose"}},
 	{"connections_closed_total", Counter, "Connections that the member refused or gave up, by reason.", []string{"reason"}},
 
+	{"dns_queries_total", Counter, "Questions that came over DNS, by transport: udp or tcp. Only if --dns is an address.", []string{"transport"}},
+	{"dns_responses_total", Counter, "Answers over DNS, by response code.", []string{"rcode"}},
+	{"dns_mirrors", Gauge, "Services that are followed, because they were asked for over DNS.", nil},
+
 	{"memory_used_bytes", Gauge, "Memory that is in use, without what the next collection frees.", nil},
 	{"memory_limit_bytes", Gauge, "What it is to stay below. At 85 % the member is full.", nil},
 	{"full", Gauge, "1 while the member announces that it is full: memory or disk.", []string{"resource"}},

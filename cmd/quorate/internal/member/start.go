@@ -31,6 +31,7 @@ type StartCommand struct {
 	HistoryBytes    int           `help:"Bytes of changes that each group keeps for watches, fixed when the group is formed; 16 MiB if left out." env:"QUORATE_HISTORY_BYTES" placeholder:"N"`
 	Insecure        bool          `help:"Allow other addresses than loopback: connections are neither encrypted nor authenticated." env:"QUORATE_INSECURE"`
 	HTTP            string        `name:"http" help:"Address of /livez, /readyz, /metrics and /debug/pprof; auto: loopback, the port of --listen plus 1000; off: none." env:"QUORATE_HTTP" default:"auto" placeholder:"A|off"`
+	DNS             string        `name:"dns" help:"Address, UDP and TCP, to answer DNS at: SRV, A and AAAA of NAME.service.quorate for the instances of services; off: none." env:"QUORATE_DNS" default:"off" placeholder:"A|off"`
 	SlowOp          time.Duration `help:"Warn of operations that take longer; 0: of none." env:"QUORATE_SLOW_OP" default:"500ms" placeholder:"D"`
 	ShutdownTimeout time.Duration `help:"How long a graceful shutdown may take." env:"QUORATE_SHUTDOWN_TIMEOUT" default:"30s" placeholder:"D"`
 	LogLevel        slog.Level    `help:"debug, info, warn or error." env:"QUORATE_LOG_LEVEL" default:"info" placeholder:"L"`
@@ -70,7 +71,7 @@ func (cmd *StartCommand) config(logs io.Writer) grid.Config {
 		Name: cmd.Name, DataDir: dir, Listen: cmd.Listen, Advertise: cmd.Advertise, Join: cmd.Join,
 		BootstrapExpect: cmd.BootstrapExpect, Cluster: cmd.Cluster, Durability: grid.Durability(cmd.Durability),
 		Groups: cmd.Groups, Replicas: cmd.Replicas, HistoryBytes: cmd.HistoryBytes, Insecure: cmd.Insecure, ShutdownTimeout: cmd.ShutdownTimeout,
-		HTTP: cmd.HTTP, SlowOp: cmd.SlowOp, Logger: slog.New(handler),
+		HTTP: cmd.HTTP, DNS: cmd.DNS, SlowOp: cmd.SlowOp, Logger: slog.New(handler),
 	}
 }
 
