@@ -108,7 +108,8 @@ type Config struct {
 	// only, wherever it listens.
 	HTTP string
 	// DNS is the address, UDP and TCP, at which the instances of services can be asked for
-	// over DNS, or DNSOff, which is the default.
+	// over DNS, or DNSOff, which is the default. What the member does not know before
+	// [Member.Ready] has returned is answered with SERVFAIL.
 	DNS string
 	// SlowOp is how long an operation may take. For a slower one the member logs a
 	// warning that says how long it was queued, replicated and applied. The default is

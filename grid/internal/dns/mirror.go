@@ -29,6 +29,8 @@ const (
 	// A mirror is left when it was not asked for so long.
 	keepAsked = 5 * time.Minute
 	keepEmpty = 30 * time.Second // without instances
+	keepAway  = maxAge           // while the grid is away, and the list could not be had again
+	awayAfter = 5 * progress     // without a word of the watch
 	// For a new mirror, when there are maxMirrors, one may go that was not asked for so long.
 	spareAsked = time.Minute
 	spareEmpty = 5 * time.Second
@@ -192,6 +194,19 @@ func (m *mirror) isEmpty() bool {
 	return len(m.all) == 0
 }
 
+// keep returns how long the mirror is kept without questions.
+func (m *mirror) keep() time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case len(m.all) == 0:
+		return keepEmpty
+	case time.Since(m.seen) > awayAfter:
+		return keepAway
+	}
+	return keepAsked
+}
+
 // mirrors are those of all services that are asked for. It is safe for concurrent use.
 type mirrors struct {
 	follow  Follow
@@ -314,11 +329,7 @@ func (s *mirrors) sweep() {
 		s.mu.Lock()
 		now := time.Now()
 		for _, m := range s.all {
-			keep := keepAsked
-			if m.isEmpty() {
-				keep = keepEmpty
-			}
-			if now.Sub(m.asked) > keep {
+			if now.Sub(m.asked) > m.keep() {
 				s.leave(m)
 			}
 		}

@@ -121,21 +121,36 @@ func TestAge(t *testing.T) {
 	})
 }
 
-// TestLeft: a watch ends some minutes after the last question.
+// TestLeft: a watch ends some minutes after the last question; while the grid is away, when
+// its list cannot be told any more.
 func TestLeft(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fake, s *Server) {
 		f.say("web", current("a", "10.0.0.1", 80), synced)
-		want(t, s, "web", "NOERROR 1")
+		f.say("away", current("a", "10.0.0.1", 80), synced)
+		want(t, s, "away", "NOERROR 1")
 		want(t, s, "none", "NXDOMAIN 0")
 		want(t, s, "web", "NOERROR 1")
 		for _, step := range []struct {
-			after     time.Duration
-			web, none int
-		}{{keepEmpty, 1, 1}, {sweepEvery + time.Second, 1, 0}, {keepAsked - keepEmpty - 2*sweepEvery, 1, 0}, {2 * sweepEvery, 0, 0}} {
-			time.Sleep(step.after)
+			after           time.Duration
+			web, away, none int
+		}{
+			{keepEmpty, 1, 1, 1},
+			{sweepEvery + time.Second, 1, 1, 0},
+			{keepAsked - keepEmpty - 2*sweepEvery, 1, 1, 0},
+			{2 * sweepEvery, 0, 1, 0},
+			{keepAway - keepAsked - 2*sweepEvery, 0, 1, 0},
+			{2 * sweepEvery, 0, 0, 0},
+		} {
+			for range step.after / time.Second {
+				time.Sleep(time.Second)
+				if f.watches("web") > 0 {
+					f.say("web", confirmed)
+				}
+			}
 			synctest.Wait()
-			if web, none := f.watches("web"), f.watches("none"); web != step.web || none != step.none || s.mirrors.len() != web+none {
-				t.Fatalf("after %v more: %d of web, %d of none, %d mirrors", step.after, web, none, s.mirrors.len())
+			web, away, none := f.watches("web"), f.watches("away"), f.watches("none")
+			if web != step.web || away != step.away || none != step.none || s.mirrors.len() != web+away+none {
+				t.Fatalf("after %v more: %d of web, %d of away, %d of none, %d mirrors", step.after, web, away, none, s.mirrors.len())
 			}
 		}
 		f.say("web", current("a", "10.0.0.1", 80), current("b", "10.0.0.2", 80), synced)
