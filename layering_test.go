@@ -50,7 +50,7 @@ var layers = []struct {
 	{"shardgroups/systemstate", []string{"mutants", "partition", "protocol", "shardgroups/groupstate", "shardgroups/levels"}},
 	{"structures/structurestest", []string{".", "internal/contexts", "partition", "protocol", "structures", "structures/watch", "shardgroups/groupstate", "shardgroups/hub"}},
 	{"structures/roster/rostertest", []string{"protocol", "structures/structurestest"}}, // for the rooms that are rosters
-	{"structures/dservice", []string{".", "internal/contexts", "protocol", "structures", "structures/roster"}},
+	{"structures/dservice", []string{".", "internal/contexts", "mutants", "protocol", "structures", "structures/roster"}},
 	{"structures/dpresence", []string{".", "protocol", "structures", "structures/roster"}},
 	{"structures/dlock", []string{"mutants", ".", "protocol", "structures", "structures/delay"}}, // the setting of both locks
 	{"structures/drwlock", []string{"mutants", ".", "protocol", "structures", "structures/delay"}},

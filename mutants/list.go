@@ -92,6 +92,9 @@ const (
 	OldEndRemoves    Bug = "old-end-removes"
 	DrainForgotten   Bug = "drain-forgotten"
 	ViewGap          Bug = "view-gap"
+	RemovedUntold    Bug = "removed-untold"
+	CheckBelieves    Bug = "check-believes"
+	UpdateUnordered  Bug = "update-unordered"
 
 	// Near caches.
 	NearFlagFirst    Bug = "near-flag-first"
@@ -278,6 +281,9 @@ var All = []Mutant{
 	{NodeExists, "a process that is restarted is refused because of its own old entry", "structures/dservice", "TestRestartTakesOver", 0},
 	{DrainForgotten, "a registration takes the drain off", "structures/dservice", "TestDrainOutlivesRegistrations", 0},
 	{ViewGap, "a watch misses what came between a list and it", "structures/dservice", "TestWatchGoesOnFromList", 0},
+	{RemovedUntold, "a registration whose entry was removed while the grid is away is never told", "structures/roster", "TestRemoved_GridIsAway", 0},
+	{CheckBelieves, "a report of a check that has failed is taken for one that has come", "structures/dservice", "TestCheck_ReportFails", 0},
+	{UpdateUnordered, "of two updates of an instance at once the earlier one is sent last", "structures/dservice", "TestUpdate_Concurrent", 0},
 	{DeregisterByID, "a process that is late to die removes its successor", "structures/dpresence", "TestLateLeave", 0},
 	{Flapping, "two processes of one ID replace each other for ever", "structures/dpresence", "TestNoFlapping", 0},
 	{OldEndRemoves, "the end of a lost session removes what was registered again since", "structures/dpresence", "TestOldSessionEnds", 0},

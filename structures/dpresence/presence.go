@@ -93,7 +93,10 @@ func (m *Member[T]) Set(ctx context.Context, payload T) error {
 	if err != nil {
 		return err
 	}
-	return m.reg.Update(ctx, b)
+	if err := m.reg.Set(b); err != nil {
+		return err
+	}
+	return m.reg.Send(ctx)
 }
 
 // Leave ends the membership. It works after ctx has ended: ctx bounds only the wait for the

@@ -2,6 +2,7 @@ package dservice
 
 import (
 	"context"
+	"errors"
 	"hash/fnv"
 	"maps"
 	"math/rand/v2"
@@ -10,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/internal/contexts"
 	"github.com/quorate/quorate/structures"
 	"github.com/quorate/quorate/structures/roster"
@@ -134,7 +136,8 @@ type Provider struct {
 }
 
 // Provider returns a Provider that picks by a strategy, once it has a view. Close it. ctx
-// bounds the wait for the view.
+// bounds the wait for the view. Errors: [quorate.ErrInvalid] and [quorate.ErrTooLarge] for a
+// bad name; [quorate.ErrClosed].
 func (s *Service) Provider(ctx context.Context, strategy Strategy) (*Provider, error) {
 	if strategy.pick == nil {
 		strategy = RoundRobin()
@@ -148,16 +151,16 @@ func (s *Service) Provider(ctx context.Context, strategy Strategy) (*Provider, e
 	select {
 	case <-p.ready:
 		return p, nil
+	case <-p.over: // it never will be
 	case <-ctx.Done():
 	}
 	p.Close()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	err := p.lastErr
-	if err == nil {
-		err = contexts.Unanswered(ctx)
+	if p.lastErr != nil {
+		return nil, p.lastErr
 	}
-	return nil, s.roster.Handle().Fail("follow", err, "")
+	return nil, s.roster.Handle().Fail("follow", contexts.Unanswered(ctx), "")
 }
 
 // Close ends the provider. It may be called twice.
@@ -166,7 +169,7 @@ func (p *Provider) Close() {
 	<-p.over
 }
 
-// follow keeps the view up to date.
+// follow keeps the view up to date, until an error says that it never can be.
 func (p *Provider) follow(ctx context.Context) {
 	defer close(p.over)
 	for try := 0; ctx.Err() == nil; try++ {
@@ -176,6 +179,9 @@ func (p *Provider) follow(ctx context.Context) {
 				p.mu.Lock()
 				p.lastErr = err
 				p.mu.Unlock()
+				if errors.Is(err, quorate.ErrInvalid) || errors.Is(err, quorate.ErrTooLarge) || errors.Is(err, quorate.ErrClosed) {
+					return
+				}
 				break
 			}
 			try = 0
@@ -184,8 +190,8 @@ func (p *Provider) follow(ctx context.Context) {
 				continue
 			}
 			entry, err := p.service.entry("follow", &c.Entry)
-			if err != nil {
-				continue // of a later version: this provider cannot use it
+			if err != nil { // of a later version: this provider cannot use it, nor what it was
+				c.Type, entry.ID = structures.EventRemoved, c.Entry.ID
 			}
 			if building != nil && c.Type != structures.EventSynced {
 				takeIn(building, c.Type, entry)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/structures"
+	"github.com/quorate/quorate/structures/roster"
 	"github.com/quorate/quorate/structures/structurestest"
 )
 
@@ -210,5 +211,19 @@ func TestProvider_Age(t *testing.T) {
 	p.mu.Unlock()
 	if i, err := p.Pick(); err != nil || i.ID != "a" || p.Age() < time.Hour {
 		t.Fatalf("%v, %v, age %v", i, err, p.Age())
+	}
+}
+
+// TestProvider_Unreadable: an instance that has become one of a later version, which cannot be
+// read, is not picked as what it was before.
+func TestProvider_Unreadable(t *testing.T) {
+	p, c, _ := provider(t, RoundRobin())
+	view := p.View()
+	if _, err := roster.New(c, &kind, "payments", nil).Register(t.Context(), roster.Registering{ID: "i1", Data: []byte{0xff}}); err != nil {
+		t.Fatal(err)
+	}
+	await(t, func() bool { return p.View() > view || len(p.All()) == 2 })
+	if got := picks(t, p, 30); got["i1"] != 0 || len(got) != 2 {
+		t.Errorf("picked %v", got)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/internal/contexts"
+	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/structures/roster"
 )
 
@@ -24,7 +25,7 @@ type Registration struct {
 	reg     *roster.Registration
 	check   *checking // nil: there is none
 
-	mu       sync.Mutex // guards instance; held while an update is made, not while it is sent
+	mu       sync.Mutex // guards instance; held while an update is made and set, not while it is sent
 	instance Instance
 }
 
@@ -96,19 +97,27 @@ func (g *Registration) Critical(ctx context.Context, note string) error {
 // Update lets f change the instance, and registers that. The ID stays. Errors are those of
 // [Registration.Passing], and [quorate.ErrTooLarge].
 func (g *Registration) Update(ctx context.Context, f func(*Instance)) error {
+	if err := g.change(f); err != nil {
+		return err
+	}
+	return g.reg.Send(ctx)
+}
+
+// change lets f change the instance. Of changes that are made at once the last one is sent:
+// it has all of them.
+func (g *Registration) change(f func(*Instance)) error {
 	g.mu.Lock()
+	defer g.mu.Unlock()
 	i := g.instance.clone()
 	f(&i)
 	i.ID = g.instance.ID
 	b, err := g.service.encode("update", &i)
-	if err == nil {
-		g.instance = i.clone()
-	}
-	g.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	return g.reg.Update(ctx, b)
+	g.instance = i.clone()
+	mutantUnordered(&g.mu)
+	return g.reg.Set(b)
 }
 
 // Drain takes the ID of the instance out of use. It outlives the registration, until
@@ -139,24 +148,31 @@ func (g *Registration) Done() <-chan struct{} { return g.reg.Done() }
 func (g *Registration) Err() error { return g.reg.Err() }
 
 // Deregister removes the instance, and stops its check. It works after ctx has ended: ctx
-// bounds only the wait for the answer. Errors: [ErrReplaced] if another process has the ID:
+// bounds only the wait for the answer. A check that runs is waited for, but no longer than
+// its context would have lasted. Errors: [ErrReplaced] if another process has the ID:
 // its instance stays; [quorate.ErrClosed]; [quorate.ErrOutcomeUnknown] if ctx ends first.
 func (g *Registration) Deregister(ctx context.Context) error {
-	if g.check != nil {
-		g.check.stop()
+	if g.check == nil {
+		return g.reg.Deregister(ctx)
 	}
-	return g.reg.Deregister(ctx)
+	g.check.cancel()
+	err := g.reg.Deregister(ctx)
+	g.check.wait(ctx)
+	return err
 }
 
 // checking runs the check of a registration.
 type checking struct {
+	reg    *roster.Registration
+	check  func(context.Context) error
+	every  time.Duration
 	cancel context.CancelFunc
 	over   chan struct{}
 }
 
 func startChecking(reg *roster.Registration, f func(context.Context) error, every time.Duration) *checking {
 	ctx, cancel := context.WithCancel(context.Background())
-	c := &checking{cancel, make(chan struct{})}
+	c := &checking{reg, f, every, cancel, make(chan struct{})}
 	go func() {
 		defer close(c.over)
 		defer cancel()
@@ -167,43 +183,71 @@ func startChecking(reg *roster.Registration, f func(context.Context) error, ever
 			case <-ctx.Done():
 			}
 		}()
-		c.run(ctx, reg, f, every)
+		c.run(ctx)
 	}()
 	return c
 }
 
+// reportAgain is how soon a report is made again that has failed.
+const reportAgain = time.Second
+
 // run runs the check again and again, and reports what it says when that changes, or has not
-// been reported for half of the time to live.
-func (c *checking) run(ctx context.Context, reg *roster.Registration, f func(context.Context) error, every time.Duration) {
-	state := reg.State()
-	health, note, reported := state.Health, state.Note, time.Now()
-	for contexts.Pause(ctx, every) {
-		h, n := judge(ctx, f, every)
-		if ctx.Err() != nil {
+// been reported for half of the time to live. While it is not known what is in force at the
+// grid, because a report has failed, every run is reported: what is the same as before the
+// failure may be another health than the grid has.
+func (c *checking) run(ctx context.Context) {
+	state := c.reg.State()
+	health, note, half := state.Health, state.Note, state.TTL/2
+	sure := true                  // what was reported last is in force
+	reported := time.Now()        // or tried
+	next := reported.Add(c.every) // when the check runs
+	for {
+		wait := time.Until(next)
+		if half > 0 {
+			wait = min(wait, time.Until(reported.Add(half)))
+		}
+		if !sure {
+			wait = min(wait, time.Until(reported.Add(reportAgain)))
+		}
+		if !contexts.Pause(ctx, wait) {
 			return
 		}
-		due := state.TTL > 0 && time.Since(reported)+every > state.TTL/2
-		if h == health && n == note && !due {
+		changed := false
+		if !time.Now().Before(next) {
+			h, n := judge(ctx, c.check, c.every)
+			if ctx.Err() != nil {
+				return
+			}
+			changed = h != health || n != note
+			health, note, next = h, n, time.Now().Add(c.every)
+		}
+		if !changed && (sure || mutants.On(mutants.CheckBelieves)) && (half == 0 || time.Since(reported) < half) {
 			continue
 		}
 		bounded, cancel := context.WithTimeout(ctx, reportTime)
-		began := time.Now()
-		err := reg.Report(bounded, h, n)
+		reported = time.Now()
+		sure = c.reg.Report(bounded, health, note) == nil
 		cancel()
-		if err == nil {
-			health, note, reported = h, n, began
-		}
 	}
 }
 
-func (c *checking) stop() {
-	c.cancel()
-	<-c.over
+// wait waits until the check runs no more, or as long as a run may take. A check that
+// deregisters its own instance waits for itself.
+func (c *checking) wait(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, runTime(c.every))
+	defer cancel()
+	select {
+	case <-c.over:
+	case <-ctx.Done():
+	}
 }
+
+// runTime bounds a run of a check.
+func runTime(every time.Duration) time.Duration { return max(every, time.Second) }
 
 // judge runs a check once.
 func judge(ctx context.Context, f func(context.Context) error, every time.Duration) (Health, string) {
-	ctx, cancel := context.WithTimeout(ctx, max(every, time.Second))
+	ctx, cancel := context.WithTimeout(ctx, runTime(every))
 	defer cancel()
 	switch err := f(ctx); {
 	case err == nil:

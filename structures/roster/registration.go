@@ -9,6 +9,7 @@ import (
 
 	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/internal/contexts"
+	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
 )
@@ -288,8 +289,13 @@ func (g *Registration) watch(lease context.Context, permanent bool) (lost bool) 
 			probe, stop := context.WithTimeout(ctx, attemptTime)
 			err := g.report(probe)
 			stop()
-			if errors.Is(err, quorate.ErrSessionLost) {
+			switch {
+			case errors.Is(err, quorate.ErrSessionLost):
 				return true
+			case err != nil && !mutants.On(mutants.RemovedUntold):
+				// Another watch begins with the state of the entry. This one would tell only of
+				// a change of it, and there may be none.
+				return false
 			}
 		}
 	}
@@ -310,18 +316,22 @@ func (g *Registration) report(ctx context.Context) error {
 	return g.change(ctx, "report the health of an entry of", opReport)
 }
 
-// Update replaces what the entry says. Errors are those of [Registration.Report], and
-// [quorate.ErrTooLarge].
-func (g *Registration) Update(ctx context.Context, data []byte) error {
-	const verb = "update an entry of"
+// Set replaces what the entry says as this process knows it. [Registration.Send] sends that.
+// The error is [quorate.ErrTooLarge].
+func (g *Registration) Set(data []byte) error {
 	if len(data) > MaxData {
-		return g.roster.handle.Fail(verb, fmt.Errorf("%w: %d bytes of data, at most %d", quorate.ErrTooLarge, len(data), MaxData), "")
+		return g.roster.handle.Fail(updateVerb, fmt.Errorf("%w: %d bytes of data, at most %d", quorate.ErrTooLarge, len(data), MaxData), "")
 	}
 	g.mu.Lock()
+	defer g.mu.Unlock()
 	g.what.Data = data
-	g.mu.Unlock()
-	return g.change(ctx, verb, opUpdate)
+	return nil
 }
+
+// Send has the entry say what was set last. Errors are those of [Registration.Report].
+func (g *Registration) Send(ctx context.Context) error { return g.change(ctx, updateVerb, opUpdate) }
+
+const updateVerb = "update an entry of"
 
 // change sends an operation on the entry, with what is to be now. It goes under the
 // session that owns the entry, so that its answer is about that.

@@ -177,3 +177,41 @@ func TestNamed(t *testing.T) {
 		t.Errorf("a note is cut to %d bytes: %q", len(got), got[250:])
 	}
 }
+
+// unavailable is a client some of whose reports are not answered.
+type unavailable struct {
+	*structurestest.Client
+	fails atomic.Int64 // so many more
+}
+
+func (c *unavailable) Invoke(ctx context.Context, call structures.Call) (structures.Reply, error) {
+	if call.Op == opReport && c.fails.Add(-1) >= 0 {
+		return structures.Reply{}, &quorate.Error{Op: call.Verb, Object: call.Object(), Cause: quorate.ErrUnavailable}
+	}
+	return c.Client.Invoke(ctx, call)
+}
+
+// A registration whose entry was removed is told, also if the grid is away when it asks what
+// has become of the entry.
+func TestRemoved_GridIsAway(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	c := &unavailable{Client: structurestest.NewLocal(t, testKind).Client()}
+	r := New(c, &testKind, "r", nil)
+	reg, err := r.Register(ctx, Registering{ID: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.fails.Store(2)
+	if existed, err := r.Remove(ctx, "a"); !existed || err != nil {
+		t.Fatal(existed, err)
+	}
+	select {
+	case <-reg.Done():
+	case <-ctx.Done():
+		t.Fatal("the registration goes on without an entry")
+	}
+	if err := reg.Err(); !errors.Is(err, structures.ErrRevoked) {
+		t.Errorf("it has ended with %v", err)
+	}
+}
