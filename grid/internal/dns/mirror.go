@@ -22,7 +22,7 @@ import (
 const (
 	progress   = 2 * time.Second // how often a watch says that nothing has changed
 	firstWait  = 2 * time.Second // how long a question waits for the first list: stubs wait for 5 s
-	maxAge     = time.Hour       // a list that was not confirmed for longer is not told
+	maxAge     = time.Hour       // a list that was not confirmed for longer is not told (DNS-4)
 	maxMirrors = 512
 	maxWaiting = 1000 // questions that wait at once
 
