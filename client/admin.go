@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/internal/contexts"
+	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
 )
@@ -83,6 +85,105 @@ func (c *Client) Sessions(ctx context.Context) ([]SessionInfo, error) {
 			return all, nil
 		}
 	}
+}
+
+// names are those of the clients of sessions, as members have said. A session keeps its
+// name, and its number never comes back.
+type names struct {
+	asking chan struct{} // has room for the one that asks
+
+	mu     sync.Mutex
+	known  map[protocol.SessionID]string // empty: it has none, or has ended
+	failed time.Time                     // when no member has answered last
+}
+
+// Limits of names.
+const (
+	maxNames  = 10_000
+	nameTime  = time.Second     // so long an answer is waited for
+	namePause = 5 * time.Second // so long nobody asks after nobody has answered
+)
+
+func (n *names) init() {
+	n.asking, n.known = make(chan struct{}, 1), map[protocol.SessionID]string{}
+}
+
+// of returns the names that are known, and the sessions that have to be asked for,
+// ascending.
+func (n *names) of(ids []protocol.SessionID) (named map[protocol.SessionID]string, unknown []protocol.SessionID) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	named = map[protocol.SessionID]string{}
+	for _, id := range ids {
+		name, known := n.known[id]
+		switch {
+		case name != "":
+			named[id] = name
+		case (!known || mutants.On(mutants.NameForgotten)) && id != 0 && time.Since(n.failed) > namePause:
+			unknown = append(unknown, id)
+		}
+	}
+	slices.Sort(unknown)
+	return named, slices.Compact(unknown)
+}
+
+// learn takes an answer: of the sessions asked for those that it lacks have ended, up to
+// where it ends. It returns those that are left.
+func (n *names) learn(asked []protocol.SessionID, r *protocol.SessionReport) (left []protocol.SessionID) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.known) > maxNames {
+		clear(n.known)
+	}
+	listed := map[protocol.SessionID]string{}
+	for _, s := range r.Sessions {
+		listed[protocol.SessionID(s.ID)] = s.Client
+	}
+	for i, id := range asked {
+		if r.Next != 0 && uint64(id) >= r.Next {
+			return asked[i:]
+		}
+		n.known[id] = listed[id]
+	}
+	return nil
+}
+
+// SessionNames returns the names of the clients of sessions ([WithName]), without those
+// that have none and those that have ended. It asks members with a replica of the system
+// group, for a second at most, and once for each session: what they say is kept. If none
+// answers the names are missing, and are not asked for again for a few seconds.
+func (c *Client) SessionNames(ctx context.Context, ids ...protocol.SessionID) map[protocol.SessionID]string {
+	named, unknown := c.names.of(ids)
+	if len(unknown) == 0 {
+		return named
+	}
+	within, cancel := context.WithTimeout(ctx, nameTime)
+	defer cancel()
+	select {
+	case c.names.asking <- struct{}{}:
+		defer func() { <-c.names.asking }()
+	case <-within.Done():
+		return named
+	}
+	_, unknown = c.names.of(ids) // another may have asked meanwhile
+	for len(unknown) > 0 {
+		q := protocol.SessionsQuery{From: uint64(unknown[0]), Most: 1}
+		if len(unknown) > 1 {
+			q.Most = maxAsked
+		}
+		var r protocol.SessionReport
+		if err := c.question(within, protocol.SystemGroup, protocol.AdminSessions, &q, &r); err != nil {
+			if ctx.Err() == nil {
+				c.names.mu.Lock()
+				c.names.failed = time.Now()
+				c.names.mu.Unlock()
+			}
+			break
+		}
+		unknown = c.names.learn(unknown, &r)
+	}
+	named, _ = c.names.of(ids)
+	return named
 }
 
 // countHolds returns how much each of at most maxAsked sessions has in all groups.

@@ -40,6 +40,7 @@ type Client struct {
 	conns     connections
 	sessions  sessions
 	admission admission // of waiting calls
+	names     names
 	watchers  watchers
 	near      *nearcache.Caches
 	calls     sync.Pool // of *call
@@ -50,6 +51,8 @@ type Client struct {
 var (
 	_ structures.Invoker = (*Client)(nil)
 	_ structures.Cacher  = (*Client)(nil)
+
+	_ structures.SessionNamer = (*Client)(nil)
 )
 
 // Dial connects to a grid through its members at the seed addresses. It returns with
@@ -72,6 +75,7 @@ func Dial(ctx context.Context, seeds []string, opts ...Option) (*Client, error) 
 	c.refresher.init(c)
 	c.conns.init(c)
 	c.sessions.init(c)
+	c.names.init()
 	c.near = nearcache.New(nearGrid{c}, cfg.nearBytes)
 	if cfg.forward {
 		c.seeds = newMember(c, 0)

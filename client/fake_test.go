@@ -32,8 +32,9 @@ type fakeMember struct {
 	conns    map[*fakeConn]struct{}
 	handle   func(c *fakeConn, q *protocol.Request) // nil: answers OK with the body
 	session  func(c *fakeConn, q *protocol.SessionRequest)
-	refuse   protocol.Code // of the handshake
-	newer    uint32        // by how much the version that it chooses is above the newest
+	admin    func(q *protocol.AdminRequest) []byte // nil: answers with what was asked; nil bytes: busy
+	refuse   protocol.Code                         // of the handshake
+	newer    uint32                                // by how much the version that it chooses is above the newest
 	requests []protocol.Request
 	opened   int
 	keep     bool
@@ -309,7 +310,18 @@ func (c *fakeConn) take(frame []byte) error {
 		if err := protocol.Decode(frame, &q); err != nil {
 			return err
 		}
-		c.reply(&protocol.Request{ID: q.ID}, protocol.CodeOK, []byte(q.What))
+		m.mu.Lock()
+		f := m.admin
+		m.mu.Unlock()
+		body := []byte(q.What)
+		if f != nil {
+			body = f(&q)
+		}
+		code := protocol.CodeOK
+		if body == nil {
+			code, body = protocol.CodeBusy, (&protocol.Problem{}).Append(nil)
+		}
+		c.reply(&protocol.Request{ID: q.ID}, code, body)
 	default:
 		return errors.New("unexpected message")
 	}

@@ -189,6 +189,7 @@ const (
 	HeldTooLate      Bug = "held-too-late"
 	LostBeforeHeld   Bug = "lost-before-held"
 	UnknownIsSafe    Bug = "unknown-is-safe"
+	NameForgotten    Bug = "name-forgotten"
 	NewIdentity      Bug = "new-identity"
 )
 
@@ -342,6 +343,7 @@ var All = []Mutant{
 	{HeldTooLate, "the holder's context ends after the grid has given the permit away", "client", "TestHoldFor", 0},
 	{LostBeforeHeld, "a session is told to be lost before what it held has ended", "client", "TestLostAfterHeld", 0},
 	{UnknownIsSafe, "an unknown outcome is called safe to retry", "client", "TestOutcome", 0},
+	{NameForgotten, "whoever has no name is asked for it again and again", "client", "TestSessionNames", 0},
 	{NewIdentity, "a call that may have entered is sent under a new identity", "client", "TestSessionEnded", 0},
 	{NearFlagFirst, "whether a kept value is dead is looked at before how recent its partition is", "client/nearcache", "TestNear_Order", 0},
 	{NearBoundIgnored, "a kept value is returned however old it is", "client/nearcache", "TestNear_Silent", 0},

@@ -120,6 +120,13 @@ type Cacher interface {
 	NearCache(spec NearSpec) (NearCache, error)
 }
 
+// SessionNamer is an Invoker that can say whose a session is; a *client.Client is one.
+type SessionNamer interface {
+	// SessionNames returns the names of the clients of sessions, without those that are
+	// not known: the session has ended, its client has no name, or nobody answers.
+	SessionNames(ctx context.Context, ids ...protocol.SessionID) map[protocol.SessionID]string
+}
+
 // NearSpec is what a near cache is of, and how it works.
 type NearSpec struct {
 	Kind        protocol.KindID

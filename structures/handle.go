@@ -158,6 +158,16 @@ func (h *Handle) Garbled(verb string, reply Reply) error {
 	return e
 }
 
+// SessionNames returns the names of the clients of sessions, as [SessionNamer] does; none
+// if the invoker knows none.
+func (h *Handle) SessionNames(ctx context.Context, ids ...protocol.SessionID) map[protocol.SessionID]string {
+	n, ok := h.inv.(SessionNamer)
+	if !ok || len(ids) == 0 {
+		return nil
+	}
+	return n.SessionNames(ctx, ids...)
+}
+
 // NearCache returns the near cache of the structure, nil if its invoker keeps none. Its
 // error is that of [Cacher].
 func (h *Handle) NearCache(spec NearSpec) (NearCache, error) {

@@ -34,6 +34,7 @@ type Holder struct {
 	ID      protocol.HoldID // which Revoke names
 	Token   protocol.Token
 	Session protocol.SessionID
+	Client  string        // of the session, by name; empty: it has none, or nobody says
 	Amount  int64         // how much is held, for example permits
 	Mode    string        // how it is held, for example "read"; may be empty
 	Note    string        // of the holder, human-readable; may be empty
@@ -46,6 +47,7 @@ type Holder struct {
 // WaitingCall is a call that waits as Inspect shows it.
 type WaitingCall struct {
 	Session   protocol.SessionID
+	Client    string // as that of a Holder
 	Operation string // its name, for example "acquire"
 	// Amount, Mode and Note are those of the hold that it waits for, zero if the
 	// operation does not hold.
@@ -178,7 +180,8 @@ func readMark(r *protocol.Reader) HoldMark { return HoldMark(min(r.Uint(), math.
 
 // Inspect returns the size and settings of the structure, its holders, and the calls
 // that wait. For a structure that does not exist it is empty. It reads 1,000 holds at a
-// time; the pages are not of one moment.
+// time; the pages are not of one moment. The names of clients are asked for at the system
+// group, once for each session.
 func (h *Handle) Inspect(ctx context.Context) (Inspection, error) {
 	const verb = "inspect"
 	q := InspectRequest{Most: inspectMost}
@@ -217,5 +220,24 @@ func (h *Handle) Inspect(ctx context.Context) (Inspection, error) {
 		}
 	}
 	slices.SortStableFunc(all.Waiters, func(a, b WaitingCall) int { return int(b.For - a.For) })
+	h.nameClients(ctx, all.Holders, all.Waiters)
 	return all, nil
+}
+
+// nameClients fills in the clients of holders and waiting calls.
+func (h *Handle) nameClients(ctx context.Context, holders []Holder, waiters []WaitingCall) {
+	var ids []protocol.SessionID
+	for i := range holders {
+		ids = append(ids, holders[i].Session)
+	}
+	for i := range waiters {
+		ids = append(ids, waiters[i].Session)
+	}
+	names := h.SessionNames(ctx, ids...)
+	for i := range holders {
+		holders[i].Client = names[holders[i].Session]
+	}
+	for i := range waiters {
+		waiters[i].Client = names[waiters[i].Session]
+	}
 }

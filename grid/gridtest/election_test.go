@@ -156,6 +156,46 @@ func TestElection_DeadProcess(t *testing.T) {
 	c.Eventually("the last to be observed", func() bool { return observed.sees(last.Token(), "first") })
 }
 
+// TestElection_Clients: whoever leads and waits is shown with the name of its client, and
+// who has no name without.
+func TestElection_Clients(t *testing.T) {
+	t.Parallel()
+	c := gridtest.Start(t, 1, gridtest.WithMemoryDisks())
+	ctx := testContext(t)
+	admin := delection.New[string](c.Client(t), electionName)
+	lead, err := delection.New[string](c.Client(t, client.WithName("first host")), electionName).Campaign(ctx, "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := campaign(ctx, t, c, c.Client(t, client.WithName("second host")), "b", delection.Priority(1))
+	third := campaign(ctx, t, c, c.Client(t), "nameless")
+	leads := func(value, name string) {
+		t.Helper()
+		if l, ok, err := admin.Leader(ctx); err != nil || !ok || l.Value != value || l.Client != name {
+			t.Errorf("%+v, %t, %v leads, want %s of %s", l, ok, err, value, name)
+		}
+	}
+	leads("a", "first host")
+	list, err := admin.Candidates(ctx)
+	if err != nil || len(list) != 2 || list[0].Client != "second host" || list[1].Client != "" {
+		t.Errorf("the candidates are %+v, %v", list, err)
+	}
+	i, err := admin.Inspect(ctx)
+	if err != nil || len(i.Holders) != 1 || i.Holders[0].Client != "first host" || len(i.Waiters) != 2 || i.Waiters[0].Client != "second host" {
+		t.Errorf("inspected %+v, %v", i, err)
+	}
+	if err := lead.Resign(ctx); err != nil {
+		t.Fatal(err)
+	}
+	next := second()
+	leads("b", "second host")
+	if err := next.Resign(ctx); err != nil {
+		t.Fatal(err)
+	}
+	third()
+	leads("nameless", "")
+}
+
 // TestElection_KilledMember: a leadership and those who wait for it outlive the member that
 // leads their group, and so does the candidate that a Transfer has named.
 func TestElection_KilledMember(t *testing.T) {

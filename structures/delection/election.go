@@ -115,7 +115,11 @@ type Leader[T any] struct {
 	Hold    protocol.HoldID // which Transfer and ForceResign name
 	Token   protocol.Token  // of the leadership
 	Session protocol.SessionID
-	Note    string
+	// Client is the name of the session's client (client.WithName); empty if it has none,
+	// or nobody says in time. [Election.Observe] leaves it out, since it would have to ask
+	// for each leader, as does [Txn.Leader].
+	Client string
+	Note   string
 	// For is since when it leads, in the partition's log time. [Election.Observe] leaves
 	// it out.
 	For time.Duration
@@ -127,7 +131,8 @@ type Leader[T any] struct {
 }
 
 // Leader returns who leads, and whether anybody does. A value that another codec wrote is
-// [quorate.ErrCodec].
+// [quorate.ErrCodec]. The name of a leader's client is asked for at the system group, once
+// for each session: the first call after an election takes a round trip more.
 func (e *Election[T]) Leader(ctx context.Context, opts ...ReadOption) (Leader[T], bool, error) {
 	reading := structures.ReadWith(opts)
 	const verb = "get the leader of"
@@ -141,6 +146,9 @@ func (e *Election[T]) Leader(ctx context.Context, opts ...ReadOption) (Leader[T]
 		return Leader[T]{None: true, Version: reply.Version}, false, nil
 	}
 	l, err := e.leader(verb, reply)
+	if err == nil {
+		l.Client = e.handle.SessionNames(ctx, l.Session)[l.Session]
+	}
 	return l, err == nil, err
 }
 
@@ -167,6 +175,7 @@ type Candidate[T any] struct {
 	Value    T
 	Hold     protocol.HoldID // that it will have, and which Transfer names
 	Session  protocol.SessionID
+	Client   string // as that of a [Leader]
 	Priority int
 	Note     string
 	For      time.Duration // since it waits
@@ -206,6 +215,14 @@ func (e *Election[T]) Candidates(ctx context.Context) ([]Candidate[T], error) {
 		if q.From = p.next; q.From == 0 {
 			break
 		}
+	}
+	ids := make([]protocol.SessionID, len(all))
+	for i := range all {
+		ids[i] = all[i].Session
+	}
+	names := e.handle.SessionNames(ctx, ids...)
+	for i := range all {
+		all[i].Client = names[all[i].Session]
 	}
 	slices.SortStableFunc(all, func(a, b Candidate[T]) int {
 		switch {

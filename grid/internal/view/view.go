@@ -271,6 +271,7 @@ type holder struct {
 	Hold    uint64 `json:"hold,omitempty"`
 	Token   uint64 `json:"token,omitempty"`
 	Session uint64 `json:"session"`
+	Client  string `json:"client,omitempty"`
 	Mode    string `json:"mode,omitempty"`
 	Note    string `json:"note,omitempty"`
 	ForMS   int64  `json:"for_ms"`
@@ -288,10 +289,10 @@ func holders(r *request, k structures.Kind) (any, error) {
 	}
 	holds, waiters := []holder{}, []holder{}
 	for _, x := range i.Holders {
-		holds = append(holds, holder{uint64(x.ID), uint64(x.Token), uint64(x.Session), x.Mode, x.Note, x.For.Milliseconds()})
+		holds = append(holds, holder{uint64(x.ID), uint64(x.Token), uint64(x.Session), x.Client, x.Mode, x.Note, x.For.Milliseconds()})
 	}
 	for _, x := range i.Waiters {
-		waiters = append(waiters, holder{0, 0, uint64(x.Session), x.Mode, x.Note, x.For.Milliseconds()})
+		waiters = append(waiters, holder{0, 0, uint64(x.Session), x.Client, x.Mode, x.Note, x.For.Milliseconds()})
 	}
 	return map[string]any{k.Name: r.name, "holders": holds, "waiting": i.Waiting, "waiters": waiters}, nil
 }

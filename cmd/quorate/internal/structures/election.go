@@ -113,7 +113,7 @@ type electionLeader struct{ electionName }
 
 // Help is the long help of the command.
 func (electionLeader) Help() string {
-	return `If nobody leads the exit status is 1. With -o json there are the hold and the token of the leadership, the session, the note, and since when it leads.`
+	return `If nobody leads the exit status is 1. With -o json there are the hold and the token of the leadership, the session, the name of its client, the note, and since when it leads.`
 }
 
 // Run runs the command.
@@ -138,7 +138,7 @@ func (cmd *electionLeader) Run(ctx context.Context, a *cli.App) error {
 
 func leaderObject(election string, l *delection.Leader[structures.Encoded], s cli.Shown) cli.Object {
 	return cli.Object{
-		"election": election, "value": s.JSON, "hold": uint64(l.Hold), "token": uint64(l.Token), "session": uint64(l.Session), "note": l.Note,
+		"election": election, "value": s.JSON, "hold": uint64(l.Hold), "token": uint64(l.Token), "session": uint64(l.Session), "client": l.Client, "note": l.Note,
 	}
 }
 
@@ -212,10 +212,10 @@ func (cmd *electionCandidates) Run(ctx context.Context, a *cli.App) error {
 		}
 		rows := make([]candidateRow, 0, 1+len(list))
 		if ok {
-			rows = append(rows, candidateRow{hold: l.Hold, session: l.Session, state: leads, since: l.For, note: l.Note, value: l.Value})
+			rows = append(rows, candidateRow{hold: l.Hold, session: l.Session, client: l.Client, state: leads, since: l.For, note: l.Note, value: l.Value})
 		}
 		for _, c := range list {
-			row := candidateRow{hold: c.Hold, session: c.Session, state: "waits", priority: c.Priority, since: c.For, note: c.Note, value: c.Value}
+			row := candidateRow{hold: c.Hold, session: c.Session, client: c.Client, state: "waits", priority: c.Priority, since: c.For, note: c.Note, value: c.Value}
 			if c.Named {
 				row.state = "named"
 			}
@@ -232,6 +232,7 @@ const leads = "leads"
 type candidateRow struct {
 	hold     protocol.HoldID
 	session  protocol.SessionID
+	client   string
 	state    string
 	priority int // of who waits
 	since    time.Duration
@@ -245,7 +246,7 @@ func printCandidates(a *cli.App, election string, rows []candidateRow) error {
 	}
 	t := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
 	if !a.JSON {
-		fmt.Fprintln(t, "HOLD\tVALUE\tSTATE\tPRIORITY\tFOR\tNOTE")
+		fmt.Fprintln(t, "HOLD\tVALUE\tSTATE\tPRIORITY\tFOR\tCLIENT\tNOTE")
 	}
 	for _, r := range rows {
 		s := cli.Show(r.value)
@@ -255,11 +256,11 @@ func printCandidates(a *cli.App, election string, rows []candidateRow) error {
 			if waits {
 				priority = fmt.Sprint(r.priority)
 			}
-			fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%v\t%s\n", r.hold, s.Line, r.state, priority, r.since, cli.LineOf(r.note))
+			fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%v\t%s\t%s\n", r.hold, s.Line, r.state, priority, r.since, named(r.client), cli.LineOf(r.note))
 			continue
 		}
 		o := cli.Object{
-			"election": election, "hold": uint64(r.hold), "session": uint64(r.session), "state": r.state, "for_ms": r.since.Milliseconds(),
+			"election": election, "hold": uint64(r.hold), "session": uint64(r.session), "client": r.client, "state": r.state, "for_ms": r.since.Milliseconds(),
 			"note": r.note, "value": s.JSON,
 		}
 		if waits {

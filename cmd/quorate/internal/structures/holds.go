@@ -119,13 +119,38 @@ func inspected(ctx context.Context, c *client.Client, k *structures.Kind, parts 
 			all = append(all, l)
 		}
 	}
+	nameClients(ctx, c, all)
 	return all, err
+}
+
+// nameClients fills in the clients of all that hold and wait, with one question for most.
+func nameClients(ctx context.Context, c *client.Client, all []listedHolds) {
+	var ids []protocol.SessionID
+	for i := range all {
+		for _, h := range all[i].Holders {
+			ids = append(ids, h.Session)
+		}
+		for _, w := range all[i].Waiters {
+			ids = append(ids, w.Session)
+		}
+	}
+	names := c.SessionNames(ctx, ids...)
+	for i := range all {
+		for j := range all[i].Holders {
+			h := &all[i].Holders[j]
+			h.Client = names[h.Session]
+		}
+		for j := range all[i].Waiters {
+			w := &all[i].Waiters[j]
+			w.Client = names[w.Session]
+		}
+	}
 }
 
 func printHolds(a *cli.App, k *structures.Kind, all []listedHolds) error {
 	t := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
 	if len(all) > 0 && !a.JSON {
-		fmt.Fprintln(t, "NAME\tHOLD\tTOKEN\tSESSION\tMODE\tFOR\tMARK\tLEFT\tWAITING\tNOTE")
+		fmt.Fprintln(t, "NAME\tHOLD\tTOKEN\tSESSION\tCLIENT\tMODE\tFOR\tMARK\tLEFT\tWAITING\tNOTE")
 	}
 	for _, l := range all {
 		if a.JSON {
@@ -137,7 +162,7 @@ func printHolds(a *cli.App, k *structures.Kind, all []listedHolds) error {
 			continue
 		}
 		if len(l.Holders) == 0 {
-			fmt.Fprintf(t, "%s\t-\t-\t-\t-\t-\t-\t-\t%d\t\n", cli.LineOf(l.name), l.Waiting)
+			fmt.Fprintf(t, "%s\t-\t-\t-\t-\t-\t-\t-\t-\t%d\t\n", cli.LineOf(l.name), l.Waiting)
 		}
 		for _, h := range l.Holders {
 			mode, left := "-", "-"
@@ -147,7 +172,7 @@ func printHolds(a *cli.App, k *structures.Kind, all []listedHolds) error {
 			if h.Mark >= structures.HoldRevoked {
 				left = h.Left.String()
 			}
-			fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%s\t%v\t%v\t%s\t%d\t%s\n", cli.LineOf(l.name), h.ID, h.Token, h.Session, mode, h.For, h.Mark, left, l.Waiting, cli.LineOf(h.Note))
+			fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%s\t%s\t%v\t%v\t%s\t%d\t%s\n", cli.LineOf(l.name), h.ID, h.Token, h.Session, named(h.Client), mode, h.For, h.Mark, left, l.Waiting, cli.LineOf(h.Note))
 		}
 	}
 	if err := t.Flush(); err != nil {

@@ -143,20 +143,20 @@ func (v *inspection) print(a *cli.App) error {
 // writeCalls writes the holders and the waiting calls.
 func (v *inspection) writeCalls(t *tabwriter.Writer) {
 	if len(v.holders) > 0 {
-		fmt.Fprintln(t, "\nHOLD\tTOKEN\tSESSION\tAMOUNT\tMODE\tFOR\tMARK\tNOTE")
+		fmt.Fprintln(t, "\nHOLD\tTOKEN\tSESSION\tCLIENT\tAMOUNT\tMODE\tFOR\tMARK\tNOTE")
 	}
 	for _, h := range v.holders {
-		fmt.Fprintf(t, "%d\t%d\t%d\t%d\t%s\t%v\t%v\t%s\n", h.ID, h.Token, h.Session, h.Amount, cmp.Or(h.Mode, "-"), h.For, h.Mark, cli.LineOf(h.Note))
+		fmt.Fprintf(t, "%d\t%d\t%d\t%s\t%d\t%s\t%v\t%v\t%s\n", h.ID, h.Token, h.Session, named(h.Client), h.Amount, cmp.Or(h.Mode, "-"), h.For, h.Mark, cli.LineOf(h.Note))
 	}
 	if v.waiting > 0 {
-		fmt.Fprintf(t, "\nWAITING\tSESSION\tAMOUNT\tMODE\tFOR\tLEFT\tNOTE\n")
+		fmt.Fprintf(t, "\nWAITING\tSESSION\tCLIENT\tAMOUNT\tMODE\tFOR\tLEFT\tNOTE\n")
 	}
 	for _, w := range v.waiters {
 		left := "-"
 		if w.Left > 0 {
 			left = w.Left.String()
 		}
-		fmt.Fprintf(t, "%s\t%d\t%d\t%s\t%v\t%s\t%s\n", w.Operation, w.Session, w.Amount, cmp.Or(w.Mode, "-"), w.For, left, cli.LineOf(w.Note))
+		fmt.Fprintf(t, "%s\t%d\t%s\t%d\t%s\t%v\t%s\t%s\n", w.Operation, w.Session, named(w.Client), w.Amount, cmp.Or(w.Mode, "-"), w.For, left, cli.LineOf(w.Note))
 	}
 	if more := v.waiting - min(v.waiting, uint64(len(v.waiters))); more > 0 {
 		fmt.Fprintf(t, "and %d more\n", more)
@@ -167,7 +167,7 @@ func (v *inspection) holderObjects() []cli.Object {
 	all := []cli.Object{}
 	for _, h := range v.holders {
 		all = append(all, cli.Object{
-			"hold": uint64(h.ID), "token": uint64(h.Token), "session": uint64(h.Session), "amount": h.Amount, "mode": h.Mode, "note": h.Note,
+			"hold": uint64(h.ID), "token": uint64(h.Token), "session": uint64(h.Session), "client": h.Client, "amount": h.Amount, "mode": h.Mode, "note": h.Note,
 			"for_ms": h.For.Milliseconds(), "mark": fmt.Sprint(h.Mark), "left_ms": h.Left.Milliseconds(), "reason": h.Reason,
 		})
 	}
@@ -178,7 +178,7 @@ func (v *inspection) waiterObjects() []cli.Object {
 	all := []cli.Object{}
 	for _, w := range v.waiters {
 		all = append(all, cli.Object{
-			"operation": w.Operation, "session": uint64(w.Session), "amount": w.Amount, "mode": w.Mode, "note": w.Note,
+			"operation": w.Operation, "session": uint64(w.Session), "client": w.Client, "amount": w.Amount, "mode": w.Mode, "note": w.Note,
 			"for_ms": w.For.Milliseconds(), "left_ms": w.Left.Milliseconds(),
 		})
 	}
