@@ -57,6 +57,7 @@ const (
 	GrantToEnded       Bug = "grant-to-ended"
 	TokenOfArrival     Bug = "token-of-arrival"
 	ReleaseBySession   Bug = "release-by-session"
+	DueTakesNewer      Bug = "due-takes-newer"
 	LockTwice          Bug = "lock-twice"
 	DelaySkipped       Bug = "delay-skipped"
 	WithdrawnForgotten Bug = "withdrawn-forgotten"
@@ -270,6 +271,7 @@ var All = []Mutant{
 	{RevokeAny, "a revocation takes whatever hold there is", "structures/dlock", "TestForceUnlock", 0},
 	{GrantToEnded, "a session that has ended is granted what one of its calls waited for", "structures/dlock", "TestEndedWaiterIsPassedOver", 0},
 	{TokenOfArrival, "a lock's token is the number of the call that asked", "structures/dlock", "TestTokens", 0},
+	{DueTakesNewer, "the end of a hold whose grace is over takes the lock from who was granted it since", "shardgroups/groupstate", "TestLock_DueBesideNewer", 0},
 	{ReleaseBySession, "a late release frees what the session holds now", "structures/dlock", "TestLateRelease", 0},
 	{LockTwice, "a lock is granted while it is held", "structures/dlock", "TestLock", 0},
 	{DelaySkipped, "the lock of a lost holder is granted at once", "structures/dlock", "TestDelay", 0},

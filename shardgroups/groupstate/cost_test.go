@@ -21,6 +21,7 @@ type driver struct {
 	sequences map[slot]uint64
 
 	replies map[protocol.Code]int // of the last entry
+	version protocol.Version      // of the last reply
 	grants  int                   // of the last entry
 	codes   map[protocol.Code]int // of all grants
 }
@@ -58,7 +59,8 @@ func (d *driver) entry(after time.Duration, fill func()) {
 	}
 }
 
-func (d *driver) Replied(_ int, _ *protocol.Request, r structures.Result, _ protocol.Version) {
+func (d *driver) Replied(_ int, _ *protocol.Request, r structures.Result, v protocol.Version) {
+	d.version = v
 	d.replies[r.Code]++
 }
 

@@ -24,3 +24,11 @@ func mutantReleased(env structures.Env, id protocol.HoldID) protocol.HoldID {
 	}
 	return id
 }
+
+// mutantEnded is the row that goes when a hold has ended: that of whoever holds the lock.
+func mutantEnded(env structures.Env, key []byte) []byte {
+	if held, _ := holder(env, nil); mutants.On(mutants.DueTakesNewer) && held != 0 {
+		return structures.HoldKey(held)
+	}
+	return key
+}

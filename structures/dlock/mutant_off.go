@@ -10,3 +10,5 @@ import (
 func mutantToken(_ protocol.HoldID, token protocol.Token) protocol.Token { return token }
 
 func mutantReleased(_ structures.Env, id protocol.HoldID) protocol.HoldID { return id }
+
+func mutantEnded(_ structures.Env, key []byte) []byte { return key }

@@ -104,6 +104,7 @@ func (machine) Due(env structures.Env, key []byte, _ structures.Row) { serve(env
 
 // Ended gives the lock back, or keeps it from the next one for the delay (LOCK-5).
 func (machine) Ended(env structures.Env, key []byte, _ structures.Row) {
+	key = mutantEnded(env, key)
 	if !delay.Begin(env, key) {
 		serve(env, key)
 	}
