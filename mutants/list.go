@@ -21,6 +21,7 @@ const (
 	CancelConsumes       Bug = "cancel-consumes"
 	DeadTakerConsumes    Bug = "dead-taker-consumes"
 	TokenReused          Bug = "token-reused"
+	IdleTimeStands       Bug = "idle-time-stands"
 	NotOwnedServed       Bug = "not-owned-served"
 	SnapshotAliased      Bug = "snapshot-aliased"
 	GracePeriodForgotten Bug = "grace-period-forgotten"
@@ -291,6 +292,7 @@ var All = []Mutant{
 	{Flapping, "two processes of one ID replace each other for ever", "structures/dpresence", "TestNoFlapping", 0},
 	{OldEndRemoves, "the end of a lost session removes what was registered again since", "structures/dpresence", "TestOldSessionEnds", 0},
 	{TokenReused, "a token comes back after a structure is created anew", "structures/dsemaphore", "TestDestroy", 0},
+	{IdleTimeStands, "in a group without deadlines reads show times as of its last entry", "shardgroups", "TestIdle_TimeHeld", 0},
 	{NotOwnedServed, "ownership is checked at dispatch only", "shardgroups", "TestGroup_RefusesWhatItDoesNotOwn", 0},
 	{SnapshotAliased, "a snapshot shares what is written later", "shardgroups/groupstate", "TestSnapshotsAtEveryEntry", 0},
 	{GracePeriodForgotten, "a group that lost data grants before the old holders know", "shardgroups/groupstate", "TestGracePeriod", 0},

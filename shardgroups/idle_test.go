@@ -13,6 +13,8 @@ import (
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups/groupstate"
 	"github.com/quorate/quorate/shardgroups/systemstate"
+	"github.com/quorate/quorate/structures"
+	"github.com/quorate/quorate/structures/dlock"
 	"github.com/quorate/quorate/structures/dmap"
 )
 
@@ -158,6 +160,51 @@ func TestIdle_TimeLeft(t *testing.T) {
 	r.log()
 	if _, there := r.left("k"); there {
 		t.Error("it is there when it is logged that it is due")
+	}
+}
+
+// heldFor reads since when a lock is held.
+func (r *idler) heldFor(name string) time.Duration {
+	r.t.Helper()
+	kind := dlock.Kind()
+	answers := make(chan protocol.Reply, 1)
+	r.g.readNow([]*Request{{
+		Request: protocol.Request{
+			Flags: protocol.FlagRead, Kind: kind.ID, Op: structures.OpInspect, Name: name,
+			Body: (&structures.InspectRequest{Most: 10}).Append(nil),
+		},
+		group: r.g, Done: func(p protocol.Reply) { answers <- p },
+	}}, time.Now())
+	var i structures.Inspected
+	if err := i.Read((<-answers).Body, &kind); err != nil || len(i.Holders) != 1 {
+		r.t.Fatalf("%+v, %v", i, err)
+	}
+	return i.Holders[0].For
+}
+
+// TestIdle_TimeHeld: reads at the leader of a group in which nothing has a deadline show
+// since when something is held, although nothing is logged.
+func TestIdle_TimeHeld(t *testing.T) {
+	r := newIdler(t)
+	r.log()
+	r.seq++
+	r.log(protocol.Request{
+		Kind: dlock.Kind().ID, Op: 2, Name: "l", Caller: protocol.Caller{Session: 1, Sequence: r.seq},
+		Body: protocol.AppendString(protocol.AppendArray(nil, 1), "note"),
+	})
+	entries := r.entries
+	for _, passed := range []time.Duration{0, time.Second, time.Minute, time.Hour} {
+		began := r.now
+		r.idle(passed)
+		if passed -= r.now - began; passed != 0 {
+			t.Fatalf("%v are left", passed)
+		}
+		if held := r.heldFor("l"); held != r.now {
+			t.Errorf("held for %v after %v", held, r.now)
+		}
+	}
+	if r.entries != entries {
+		t.Errorf("%d entries were logged meanwhile", r.entries-entries)
 	}
 }
 

@@ -3,6 +3,7 @@ package shardgroups
 import (
 	"time"
 
+	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups/groupstate"
 	"github.com/quorate/quorate/shardgroups/hub"
@@ -105,9 +106,10 @@ const maxAnswerBytes = 1 << 20
 const maxLooks = 2000
 
 // logTimeNow returns the log time of an entry that would be proposed now, 0 if this
-// replica does not know it or nothing has a deadline. mu is held.
+// replica does not know it. A group in which nothing has a deadline needs it too: reads
+// show since when something is held, or waits. mu is held.
 func (g *Group) logTimeNow() protocol.LogTime {
-	if _, has := g.state.NextDue(); !has {
+	if _, has := g.state.NextDue(); !has && mutants.On(mutants.IdleTimeStands) {
 		return 0
 	}
 	clock := g.state.Clock()

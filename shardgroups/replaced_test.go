@@ -14,6 +14,7 @@ import (
 	"github.com/quorate/quorate/shardgroups/systemstate"
 	"github.com/quorate/quorate/structures"
 	"github.com/quorate/quorate/structures/dcounter"
+	"github.com/quorate/quorate/structures/dlock"
 	"github.com/quorate/quorate/structures/dmap"
 	"github.com/quorate/quorate/structures/dsemaphore"
 )
@@ -28,7 +29,7 @@ func tunedHost(t *testing.T, tune func(*Config)) *Host {
 	t.Helper()
 	cfg := Config{
 		Memory: true, Cluster: protocol.UUID{1}, Incarnation: protocol.UUID{2},
-		Kinds:   []structures.Kind{dcounter.Kind(), dmap.Kind(), dsemaphore.Kind()},
+		Kinds:   []structures.Kind{dcounter.Kind(), dmap.Kind(), dsemaphore.Kind(), dlock.Kind()},
 		Resolve: func(protocol.UUID) (string, bool) { return "", false },
 	}
 	tune(&cfg)

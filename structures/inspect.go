@@ -29,7 +29,8 @@ type Inspection struct {
 }
 
 // Holder is a hold as Inspect shows it. Durations are those of the partition's log
-// time, which stands still while its group has no leader.
+// time, which stands still while its group has no leader. A new leader of an idle group
+// shows them as of the group's last entry, until it logs one.
 type Holder struct {
 	ID      protocol.HoldID // which Revoke names
 	Token   protocol.Token
