@@ -1,7 +1,6 @@
 package structures
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -114,37 +113,9 @@ type part struct {
 // PartsOf returns what the partitions list of a kind, from a name on: all, or of
 // each as many as most says. The error is that of partitions that did not answer.
 func PartsOf(ctx context.Context, c *client.Client, k *structures.Kind, from string, most int) ([]part, error) {
-	page := cmp.Or(most, int(c.Limits().PageEntries))
-	var calls []structures.Call
-	for p := range c.Partitions() {
-		calls = append(calls, structures.ListCall(k, protocol.PartitionID(p), from, page))
-	}
-	var parts []part
-	missing := noAnswers{kind: k.Name, table: c.Table()}
-	for len(calls) > 0 {
-		replies, errs := c.InvokeAll(ctx, calls)
-		var more []structures.Call
-		for i, reply := range replies {
-			p := calls[i].Partition
-			if errs[i] != nil {
-				missing.add(p, errs[i])
-				continue
-			}
-			list, next, err := structures.ReadListed(reply.Body)
-			if err != nil {
-				missing.add(p, err)
-				continue
-			}
-			for _, l := range list {
-				parts = append(parts, part{p, l})
-			}
-			if next != "" && most == 0 {
-				more = append(more, structures.ListCall(k, p, next, page))
-			}
-		}
-		calls = more
-	}
-	return parts, missing.err()
+	l := newInventory(c, from, most, k)
+	l.run(ctx)
+	return l.parts[0], l.missing[0].err()
 }
 
 // noAnswers collects the partitions that did not answer.

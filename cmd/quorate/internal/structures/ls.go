@@ -1,18 +1,22 @@
 package structures
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"text/tabwriter"
 	"time"
 
 	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/client"
 	"github.com/quorate/quorate/cmd/quorate/internal/cli"
+	"github.com/quorate/quorate/internal/contexts"
 	"github.com/quorate/quorate/kinds"
+	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
 )
 
@@ -89,19 +93,22 @@ type kindListing struct {
 	err  error
 }
 
-// listedOf lists all kinds at once, within a time.
-func listedOf(ctx context.Context, c *client.Client, within time.Duration, all []structures.Kind) []kindListing {
+// listedOf lists kinds, within a time.
+func listedOf(ctx context.Context, c lister, within time.Duration, all []structures.Kind) []kindListing {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	lists := make([]kindListing, len(all))
+	which := make([]*structures.Kind, len(all))
 	for i := range all {
-		lists[i].kind = all[i]
+		lists[i].kind, which[i] = all[i], &all[i]
 	}
-	cli.Each(lists, func(l *kindListing) {
-		parts, err := PartsOf(ctx, c, &l.kind, "", 0)
-		l.err = err
-		slices.SortStableFunc(parts, func(a, b part) int { return strings.Compare(a.Name, b.Name) })
-		for _, p := range parts {
+	asked := newInventory(c, "", 0, which...)
+	asked.run(ctx)
+	for i := range lists {
+		l := &lists[i]
+		l.err = asked.missing[i].err()
+		slices.SortStableFunc(asked.parts[i], func(a, b part) int { return strings.Compare(a.Name, b.Name) })
+		for _, p := range asked.parts[i] {
 			if n := len(l.list); n > 0 && l.list[n-1].Name == p.Name {
 				l.list[n-1].Length += p.Length
 				l.list[n-1].Bytes += p.Bytes
@@ -109,8 +116,137 @@ func listedOf(ctx context.Context, c *client.Client, within time.Duration, all [
 			}
 			l.list = append(l.list, p.Listed)
 		}
-	})
+	}
 	return lists
+}
+
+// lister is who lists structures; a *client.Client is one.
+type lister interface {
+	InvokeAll(ctx context.Context, calls []structures.Call) ([]structures.Reply, []error)
+	Partitions() int
+	Limits() protocol.Limits
+	Table() protocol.Table
+}
+
+// Bounds of an inventory.
+const (
+	// listAtOnce is how many questions a group is asked at a time. All kinds in all
+	// partitions are thousands, which a loaded member refuses; one after the other they
+	// would take long at a distant one.
+	listAtOnce = 32
+	// listPause is how long nothing more is asked after a question was refused because
+	// somebody is overloaded; each time twice as long, up to listPauseMost.
+	listPause     = 20 * time.Millisecond
+	listPauseMost = time.Second
+)
+
+// inventory asks all partitions for their structures of some kinds. Groups are asked beside
+// each other, so that one which does not answer delays no other.
+type inventory struct {
+	from  lister
+	kinds []*structures.Kind
+	page  int
+	all   bool // pages
+	// queues has, by group, the questions to ask.
+	queues map[protocol.GroupID][]listQuestion
+
+	mu      sync.Mutex // guards the rest
+	parts   [][]part
+	missing []noAnswers
+}
+
+// listQuestion is one page of one kind in one partition.
+type listQuestion struct {
+	kind int // of the inventory
+	call structures.Call
+}
+
+// newInventory returns an inventory of kinds from a name on: of all structures, or of as many as
+// most says in each partition.
+func newInventory(c lister, from string, most int, which ...*structures.Kind) *inventory {
+	l := &inventory{
+		from: c, kinds: which, page: cmp.Or(most, int(c.Limits().PageEntries)), all: most == 0,
+		queues: map[protocol.GroupID][]listQuestion{},
+		parts:  make([][]part, len(which)), missing: make([]noAnswers, len(which)),
+	}
+	table := c.Table()
+	for i, k := range which {
+		l.missing[i] = noAnswers{kind: k.Name, table: table}
+		for p := range protocol.PartitionID(c.Partitions()) {
+			g := groupOf(&table, p)
+			l.queues[g] = append(l.queues[g], listQuestion{i, structures.ListCall(k, p, from, l.page)})
+		}
+	}
+	return l
+}
+
+// run asks until all is answered or ctx has ended.
+func (l *inventory) run(ctx context.Context) {
+	var groups sync.WaitGroup
+	for _, queue := range l.queues {
+		groups.Go(func() { l.ask(ctx, queue) })
+	}
+	groups.Wait()
+}
+
+// ask asks one group, some questions at a time.
+func (l *inventory) ask(ctx context.Context, queue []listQuestion) {
+	pause := listPause
+	for len(queue) > 0 {
+		some := queue[:min(listAtOnce, len(queue))]
+		calls := make([]structures.Call, len(some))
+		for i, q := range some {
+			calls[i] = q.call
+		}
+		replies, errs := l.from.InvokeAll(ctx, calls)
+		var more, again []listQuestion
+		var refused error
+		for i, q := range some {
+			if errors.Is(errs[i], quorate.ErrOverloaded) {
+				again, refused = append(again, q), errs[i]
+				continue
+			}
+			if next := l.take(q, replies[i], errs[i]); next != "" {
+				q.call = structures.ListCall(l.kinds[q.kind], q.call.Partition, next, l.page)
+				more = append(more, q)
+			}
+			refused = cmp.Or(refused, errs[i])
+		}
+		queue = slices.Concat(again, more, queue[len(some):])
+		if err := contexts.Err(ctx); err != nil {
+			for _, q := range queue { // why those before were not answered in time is why these are not
+				l.take(q, structures.Reply{}, cmp.Or(refused, err))
+			}
+			return
+		}
+		if len(again) == 0 {
+			pause = listPause
+			continue
+		}
+		contexts.Pause(ctx, pause)
+		pause = min(2*pause, listPauseMost)
+	}
+}
+
+// take takes an answer, and returns the name with which the next page begins.
+func (l *inventory) take(q listQuestion, reply structures.Reply, err error) (next string) {
+	var list []structures.Listed
+	if err == nil {
+		list, next, err = structures.ReadListed(reply.Body)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil {
+		l.missing[q.kind].add(q.call.Partition, err)
+		return ""
+	}
+	for _, s := range list {
+		l.parts[q.kind] = append(l.parts[q.kind], part{q.call.Partition, s})
+	}
+	if !l.all {
+		return ""
+	}
+	return next
 }
 
 type DestroyCommand struct{ structure }
