@@ -20,6 +20,20 @@ const Signaled = 128
 // killAfter. While it runs, signals that would end this process are passed on to
 // the group instead. The streams of cmd are files, or nil.
 func Run(hold context.Context, cmd *exec.Cmd, killAfter time.Duration) (int, error) {
+	return run(hold, cmd, killAfter, true)
+}
+
+// RunUntil is Run for a command that holds nothing. End is what the signals end that would
+// end this process: the group has them passed on, and gets SIGTERM only if there was none, as
+// before the command was started. SIGKILL comes killAfter after end all the same.
+func RunUntil(end context.Context, cmd *exec.Cmd, killAfter time.Duration) (int, error) {
+	return run(end, cmd, killAfter, false)
+}
+
+// signalDelay is how long after the end that a signal has made that signal may come here.
+const signalDelay = 100 * time.Millisecond
+
+func run(hold context.Context, cmd *exec.Cmd, killAfter time.Duration, holds bool) (int, error) {
 	signals := make(chan os.Signal, 16)
 	for _, s := range passedOn {
 		if !signal.Ignored(s) { // what is ignored (nohup) stays so, here and in the command
@@ -34,19 +48,34 @@ func Run(hold context.Context, cmd *exec.Cmd, killAfter time.Duration) (int, err
 	defer p.close()
 	lost, told := hold.Done(), false
 	var deadline time.Time // of the group; zero: none
-	var kill <-chan time.Time
+	var ask, kill <-chan time.Time
 	for {
 		select {
 		case s := <-signals:
 			told = p.pass(s) || told
 		case <-lost:
-			lost, told = nil, true
+			lost = nil
 			deadline, kill = time.Now().Add(killAfter), time.After(killAfter)
-			p.terminate()
+			if holds {
+				told = true
+				p.terminate()
+			} else {
+				ask = time.After(signalDelay)
+			}
+		case <-ask:
+			select {
+			case s := <-signals: // it is here, and was not looked at yet
+				told = p.pass(s) || told
+			default:
+			}
+			if !told {
+				told = true
+				p.terminate()
+			}
 		case <-kill:
 			p.kill()
 		case <-p.ended:
-			if told || p.signaled {
+			if told || p.signaled || !deadline.IsZero() {
 				if deadline.IsZero() {
 					deadline = time.Now().Add(killAfter)
 				}

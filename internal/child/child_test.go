@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -21,10 +22,15 @@ import (
 // TestMain makes of this binary a process that runs a command and ends with its
 // status, to be sent signals.
 func TestMain(m *testing.M) {
-	if len(os.Args) < 2 || os.Args[1] != "holder" && os.Args[1] != "interactive" {
+	if len(os.Args) < 2 || os.Args[1] != "holder" && os.Args[1] != "interactive" && os.Args[1] != "until" {
 		os.Exit(m.Run())
 	}
 	hold, lose := context.WithCancel(context.Background())
+	run := Run
+	if os.Args[1] == "until" {
+		hold, lose = signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		run = RunUntil
+	}
 	killAfter, err := time.ParseDuration(os.Args[2])
 	if err != nil {
 		panic(err)
@@ -39,7 +45,7 @@ func TestMain(m *testing.M) {
 			lose()
 		}()
 	}
-	status, err := Run(hold, cmd, killAfter)
+	status, err := run(hold, cmd, killAfter)
 	if err != nil {
 		status = 99
 	}
@@ -57,7 +63,13 @@ type holder struct {
 // hold starts a holder of a script, in its own process group.
 func hold(t *testing.T, killAfter time.Duration, script string) *holder {
 	t.Helper()
-	cmd := exec.Command(os.Args[0], "holder", killAfter.String(), "sh", "-c", script)
+	return begin(t, "holder", killAfter, script)
+}
+
+// begin is hold, or, until, one that holds nothing.
+func begin(t *testing.T, how string, killAfter time.Duration, script string) *holder {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], how, killAfter.String(), "sh", "-c", script)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
@@ -200,6 +212,43 @@ func TestSignalIsTheCommands(t *testing.T) {
 				t.Errorf("status %d", got)
 			}
 		})
+	}
+}
+
+// TestUntil_KilledAfter: a command that holds nothing gets the signal that it was sent, and no
+// other, and is killed if it does not end.
+func TestUntil_KilledAfter(t *testing.T) {
+	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		h := begin(t, "until", time.Second, "trap 'echo SIGINT' INT; trap 'echo SIGTERM' TERM; echo $$; while :; do sleep 0.01; done")
+		pid := h.pid()
+		h.send(s)
+		if got, want := h.line(), map[syscall.Signal]string{syscall.SIGINT: "SIGINT", syscall.SIGTERM: "SIGTERM"}[s]; got != want {
+			t.Errorf("%v: it got %s", s, got)
+		}
+		if h.lines.Scan() {
+			t.Errorf("%v: it got %s, too", s, h.lines.Text())
+		}
+		if got := h.status(); got != Signaled+int(syscall.SIGKILL) {
+			t.Errorf("%v: status %d", s, got)
+		}
+		await(t, pid)
+	}
+}
+
+// TestUntil_Ends: a command that ends after the signal has its own status, and one that no
+// signal was passed on to gets SIGTERM.
+func TestUntil_Ends(t *testing.T) {
+	h := begin(t, "until", time.Minute, "trap 'exit 3' INT; echo ready; while :; do sleep 0.01; done")
+	h.line()
+	h.send(syscall.SIGINT)
+	if got := h.status(); got != 3 {
+		t.Errorf("status %d", got)
+	}
+	end, cancel := context.WithCancel(t.Context())
+	cancel()
+	cmd := exec.Command("sleep", "100")
+	if got, err := RunUntil(end, cmd, time.Minute); got != Signaled+int(syscall.SIGTERM) || err != nil {
+		t.Errorf("without a signal: %d, %v", got, err)
 	}
 }
 

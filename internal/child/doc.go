@@ -11,6 +11,9 @@
 //	   '-- the command ends by itself: what it has left in the background stays
 //	   '-- it ends by a signal, or after one: what is left of the group ends, too
 //
+// RunUntil is for a command that holds nothing: a signal is its end, and SIGKILL comes
+// killAfter later.
+//
 // On Linux the command is also killed when this process dies; on Windows all of
 // it ends with this process or with the command. A process that leaves the group
 // (setsid) is out of reach.

@@ -13,6 +13,7 @@ import (
 	"github.com/quorate/quorate/client"
 	"github.com/quorate/quorate/cmd/quorate/internal/cli"
 	"github.com/quorate/quorate/internal/child"
+	"github.com/quorate/quorate/internal/contexts"
 	"github.com/quorate/quorate/structures/roster"
 )
 
@@ -29,6 +30,9 @@ type registering struct {
 func (r *registering) Validate() error {
 	if r.TTL < shortestTTL || r.TTL > longestTTL {
 		return fmt.Errorf("--ttl=%v: want %v to %v", r.TTL, shortestTTL, longestTTL)
+	}
+	if r.KillAfter < 0 {
+		return fmt.Errorf("--kill-after=%v: must not be negative", r.KillAfter)
 	}
 	return nil
 }
@@ -89,6 +93,9 @@ func (r *registering) run(ctx context.Context, a *cli.App, c *cli.Connection, ki
 // runCommand runs COMMAND and returns its status. A signal is COMMAND's, but takes the
 // registration back at once: who looks for it must not find what is ending.
 func (r *registering) runCommand(ctx context.Context, a *cli.App, path, kind, name string, reg registration, back func() error) (int, error) {
+	if ctx.Err() != nil { // a signal came before there was a command to have it
+		return 0, errors.Join(contexts.Err(ctx), back())
+	}
 	defer context.AfterFunc(ctx, func() { _ = back() })() // it is taken back again, and said, below
 	over := make(chan struct{})
 	told := make(chan struct{})
@@ -106,7 +113,7 @@ func (r *registering) runCommand(ctx context.Context, a *cli.App, path, kind, na
 	cmd.Args[0] = r.Command[0]
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.Stdin, a.Stdout, a.Stderr
 	cmd.Env = append(os.Environ(), "QUORATE_NAME="+name, "QUORATE_ID="+reg.ID())
-	status, err := child.Run(context.Background(), cmd, r.KillAfter)
+	status, err := child.RunUntil(ctx, cmd, r.KillAfter)
 	close(over)
 	<-told
 	if err != nil {
