@@ -336,7 +336,7 @@ func keepsOld(ctx context.Context, h *structures.Handle) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%w: the map does not keep old values: Configure it with KeepOld", quorate.ErrSettings)
+	return fmt.Errorf("%w: the map does not keep old values: it needs the setting keep-old=1 (KeepOld)", quorate.ErrSettings)
 }
 
 // watchSpec returns what the options ask for.

@@ -140,7 +140,7 @@ func (r *request) readWait() error {
 	}
 	after, err := strconv.ParseUint(q.Get("after"), 10, 64)
 	if err != nil {
-		return bad("after: %w", err)
+		return bad("after: want a revision, as X-Quorate-Revision has it")
 	}
 	r.after, r.waits = structures.Version(after), 30*time.Second
 	if q.Has("wait") {

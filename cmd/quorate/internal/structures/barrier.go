@@ -32,6 +32,9 @@ type barrierWait struct {
 	Wait    *time.Duration `help:"How long to wait; 0: not at all. Without it: as long as it takes." placeholder:"D"`
 }
 
+// Validate checks what the grammar cannot.
+func (cmd *barrierWait) Validate() error { return checkWait(cmd.Wait) }
+
 // Run runs the command.
 func (cmd *barrierWait) Run(ctx context.Context, a *cli.App) error {
 	return cmd.Connection.With(ctx, func(c *client.Client) error {

@@ -20,7 +20,7 @@ import (
 // or until a signal.
 type holding struct {
 	Wait      *time.Duration `help:"How long to wait for it; 0: not at all. Without it: as long as it takes." placeholder:"D"`
-	TTL       time.Duration  `name:"ttl" help:"How long the grid keeps what is held after the last sign of life." default:"15s" placeholder:"D"`
+	TTL       time.Duration  `name:"ttl" help:"How long the grid keeps what is held after the last sign of life; 15s." default:"15s" placeholder:"D"`
 	KillAfter *time.Duration `help:"How long COMMAND may take to end when what is held is lost; 5s, or less with a short --ttl." placeholder:"D"`
 	OnLost    string         `help:"What the shell runs when what is held is lost." placeholder:"LINE"`
 	Command   []string       `arg:"" optional:"" name:"command" help:"COMMAND to run, after --."`
@@ -53,10 +53,7 @@ func (h *holding) Validate() error {
 	if h.KillAfter != nil && (*h.KillAfter < 0 || *h.KillAfter > h.longestKillAfter()) {
 		return fmt.Errorf("--kill-after=%v: with --ttl=%v at most %v", *h.KillAfter, h.TTL, h.longestKillAfter())
 	}
-	if h.Wait != nil && *h.Wait < 0 {
-		return fmt.Errorf("--wait=%v: must not be negative", *h.Wait)
-	}
-	return nil
+	return checkWait(h.Wait)
 }
 
 func (h *holding) killAfter() time.Duration {
@@ -100,6 +97,7 @@ func (h *holding) run(ctx context.Context, a *cli.App, c *cli.Connection, kind, 
 			return err
 		}
 		k := &hold{holding: h, App: a, connection: c, kind: kind, name: name, held: held}
+		defer k.sayAsked()()
 		if len(h.Command) == 0 {
 			return k.untilSignal(ctx)
 		}
@@ -123,6 +121,22 @@ func (h *holding) run(ctx context.Context, a *cli.App, c *cli.Connection, kind, 
 }
 
 var errNotRunnable = errors.New("cannot be run")
+
+// sayAsked says it when somebody asks for what is held, until the function that it
+// returns is called.
+func (k *hold) sayAsked() (stop func()) {
+	done, said := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(said)
+		select {
+		case <-k.held.Asked():
+			k.Note("quorate: somebody asks for %s %s: it is released when this command ends", k.kind, k.name)
+		case <-k.held.Context().Done():
+		case <-done:
+		}
+	}()
+	return func() { close(done); <-said }
+}
 
 // lookCommand finds COMMAND before anything is acquired for it.
 func (h *holding) lookCommand() (string, error) {
@@ -151,7 +165,7 @@ func (k *hold) untilSignal(ctx context.Context) error {
 		return k.release()
 	case <-k.held.Context().Done():
 		k.runOnLost()
-		return k.lost()
+		return &cli.ExitError{Code: cli.ExitUnavailable, Err: k.lost()}
 	}
 }
 

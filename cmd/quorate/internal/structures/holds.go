@@ -172,7 +172,7 @@ func printHolds(a *cli.App, k *structures.Kind, all []listedHolds) error {
 			if h.Mark >= structures.HoldRevoked {
 				left = h.Left.String()
 			}
-			fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%s\t%s\t%v\t%v\t%s\t%d\t%s\n", cli.LineOf(l.name), h.ID, h.Token, h.Session, named(h.Client), mode, h.For, h.Mark, left, l.Waiting, cli.LineOf(h.Note))
+			fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%s\t%s\t%v\t%v\t%s\t%d\t%s\n", cli.LineOf(l.name), h.ID, h.Token, h.Session, named(h.Client), mode, h.For, markOf(&h), left, l.Waiting, cli.LineOf(h.Note))
 		}
 	}
 	if err := t.Flush(); err != nil {
@@ -244,7 +244,7 @@ func printCycles(a *cli.App, found [][]waitsFor) error {
 type RevokeCommand struct {
 	structure
 	Hold   uint64        `arg:"" help:"The number of the hold, as inspect prints it."`
-	Grace  time.Duration `default:"10s" placeholder:"D" help:"How long its holder may keep it, to end what it does. 0: it ends at once, and only tokens protect what it protected."`
+	Grace  time.Duration `default:"10s" placeholder:"D" help:"How long its holder may keep it, to end what it does; 10s. 0: it ends at once, and only tokens protect what it protected."`
 	Ask    bool          `help:"Only ask its holder to release it."`
 	Reason string        `placeholder:"TEXT" help:"Why, for the holder and for inspect."`
 }
@@ -266,7 +266,7 @@ func (cmd *RevokeCommand) Run(ctx context.Context, a *cli.App) error {
 		}
 		existed, err := h.Revoke(ctx, protocol.HoldID(cmd.Hold), opts...)
 		if err != nil {
-			return err
+			return cmd.refused(err, structures.OpRevoke, "has nothing that is held")
 		}
 		if !existed {
 			return cli.No(fmt.Errorf("%s has no hold %d", h.Object(), cmd.Hold))

@@ -6,6 +6,7 @@ import (
 
 	"github.com/quorate/quorate/client"
 	"github.com/quorate/quorate/cmd/quorate/internal/cli"
+	"github.com/quorate/quorate/internal/contexts"
 	"github.com/quorate/quorate/structures/did"
 )
 
@@ -31,11 +32,17 @@ type idNext struct {
 
 // Run runs the command.
 func (cmd *idNext) Run(ctx context.Context, a *cli.App) error {
+	if cmd.N < 1 {
+		return &cli.ExitError{Code: cli.ExitUsage, Err: fmt.Errorf("-n=%d: want at least 1", cmd.N)}
+	}
 	return cmd.Connection.With(ctx, func(c *client.Client) error {
 		ids := did.New(c, cmd.Name, did.Block(int64(min(cmd.N, did.MaxBlock))))
 		for id, err := range ids.NextN(ctx, cmd.N) {
 			if err != nil {
 				return err
+			}
+			if ctx.Err() != nil { // a signal: the ids of a block in hand need no grid
+				return contexts.Err(ctx)
 			}
 			if err := a.Print(fmt.Sprint(id), cli.Object{"name": cmd.Name, "id": id}); err != nil {
 				return err

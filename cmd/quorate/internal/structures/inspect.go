@@ -146,7 +146,7 @@ func (v *inspection) writeCalls(t *tabwriter.Writer) {
 		fmt.Fprintln(t, "\nHOLD\tTOKEN\tSESSION\tCLIENT\tAMOUNT\tMODE\tFOR\tMARK\tNOTE")
 	}
 	for _, h := range v.holders {
-		fmt.Fprintf(t, "%d\t%d\t%d\t%s\t%d\t%s\t%v\t%v\t%s\n", h.ID, h.Token, h.Session, named(h.Client), h.Amount, cmp.Or(h.Mode, "-"), h.For, h.Mark, cli.LineOf(h.Note))
+		fmt.Fprintf(t, "%d\t%d\t%d\t%s\t%d\t%s\t%v\t%v\t%s\n", h.ID, h.Token, h.Session, named(h.Client), h.Amount, cmp.Or(h.Mode, "-"), h.For, markOf(&h), cli.LineOf(h.Note))
 	}
 	if v.waiting > 0 {
 		fmt.Fprintf(t, "\nWAITING\tSESSION\tCLIENT\tAMOUNT\tMODE\tFOR\tLEFT\tNOTE\n")
@@ -161,6 +161,14 @@ func (v *inspection) writeCalls(t *tabwriter.Writer) {
 	if more := v.waiting - min(v.waiting, uint64(len(v.waiters))); more > 0 {
 		fmt.Fprintf(t, "and %d more\n", more)
 	}
+}
+
+// markOf says whether somebody asks for a hold or has revoked it, and why.
+func markOf(h *structures.Holder) string {
+	if h.Reason == "" {
+		return h.Mark.String()
+	}
+	return fmt.Sprintf("%v: %s", h.Mark, cli.LineOf(h.Reason))
 }
 
 func (v *inspection) holderObjects() []cli.Object {

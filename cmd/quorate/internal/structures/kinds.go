@@ -104,6 +104,15 @@ func (s *structure) with(ctx context.Context, f func(*client.Client, *structures
 	})
 }
 
+// refused returns the error of an operation that all kinds have but some: of one that
+// has it not, what that means.
+func (s *structure) refused(err error, op protocol.Op, means string) error {
+	if k, ok := kinds.Named(s.Kind); ok && k.Op(op) == nil && errors.Is(err, quorate.ErrUnsupported) {
+		return fmt.Errorf("%w: %s %s %s", quorate.ErrUnsupported, s.Kind, cli.LineOf(s.Name), means)
+	}
+	return err
+}
+
 // part is what of a structure lies in one partition.
 type part struct {
 	partition protocol.PartitionID

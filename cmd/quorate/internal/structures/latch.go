@@ -89,6 +89,9 @@ type latchWait struct {
 	Wait *time.Duration `help:"How long to wait; 0: not at all. Without it: as long as it takes." placeholder:"D"`
 }
 
+// Validate checks what the grammar cannot.
+func (cmd *latchWait) Validate() error { return checkWait(cmd.Wait) }
+
 // Run runs the command.
 func (cmd *latchWait) Run(ctx context.Context, a *cli.App) error {
 	return cmd.with(ctx, func(l *dlatch.Latch) error {

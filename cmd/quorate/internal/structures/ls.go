@@ -262,7 +262,7 @@ func (DestroyCommand) Help() string {
 func (cmd *DestroyCommand) Run(ctx context.Context, a *cli.App) error {
 	return cmd.with(ctx, func(_ *client.Client, _ *structures.Kind, h *structures.Handle) error {
 		if err := h.Destroy(ctx); err != nil {
-			return err
+			return cmd.refused(err, structures.OpDestroy, "cannot be destroyed")
 		}
 		return a.Print("", cli.Object{"kind": cmd.Kind, "name": cmd.Name, "destroyed": true})
 	})

@@ -285,6 +285,9 @@ func (mapList) Help() string {
 
 // Run runs the command.
 func (cmd *mapList) Run(ctx context.Context, a *cli.App) error {
+	if cmd.Limit < 0 {
+		return &cli.ExitError{Code: cli.ExitUsage, Err: fmt.Errorf("--limit=%d: must not be negative", cmd.Limit)}
+	}
 	return cmd.Connection.With(ctx, func(c *client.Client) error {
 		l := listing{a: a, limit: cmd.Limit, kinds: map[string]int{}}
 		at := cmd.From

@@ -54,7 +54,7 @@ func (presenceJoin) Help() string {
 
 // Run runs the command.
 func (cmd *presenceJoin) Run(ctx context.Context, a *cli.App) error {
-	value, err := cli.ParseValue(cmd.Payload)
+	value, err := (cli.Form{}).Read(a, cmd.Payload)
 	if err != nil {
 		return &cli.ExitError{Code: cli.ExitUsage, Err: fmt.Errorf("--payload: %w", err)}
 	}

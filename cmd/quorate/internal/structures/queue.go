@@ -65,6 +65,9 @@ type queuePut struct {
 	cli.Form
 }
 
+// Validate checks what the grammar cannot.
+func (cmd *queuePut) Validate() error { return checkWait(cmd.Wait) }
+
 // Run runs the command.
 func (cmd *queuePut) Run(ctx context.Context, a *cli.App) error {
 	var values []structures.Encoded
@@ -105,6 +108,14 @@ func waitFor(wait *time.Duration) structures.WaitOption {
 	return structures.Wait(*wait)
 }
 
+// checkWait refuses a --wait that is negative.
+func checkWait(wait *time.Duration) error {
+	if wait != nil && *wait < 0 {
+		return fmt.Errorf("--wait=%v: must not be negative", *wait)
+	}
+	return nil
+}
+
 // unanswered is how much longer than --wait a command waits for the grid's answer:
 // the time of a group without a leader stands still.
 const unanswered = 10 * time.Second
@@ -130,7 +141,7 @@ func (cmd *queueTake) Validate() error {
 	if cmd.N < 1 {
 		return fmt.Errorf("-n=%d: want at least 1", cmd.N)
 	}
-	return nil
+	return checkWait(cmd.Wait)
 }
 
 // Run runs the command.

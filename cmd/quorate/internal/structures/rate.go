@@ -80,6 +80,9 @@ type rateWait struct {
 	Wait *time.Duration `help:"How long to wait at most; without it as long as it takes." placeholder:"D"`
 }
 
+// Validate checks what the grammar cannot.
+func (cmd *rateWait) Validate() error { return checkWait(cmd.Wait) }
+
 // Run runs the command.
 func (cmd *rateWait) Run(ctx context.Context, a *cli.App) error {
 	return cmd.with(ctx, func(l *drate.Limit) error {

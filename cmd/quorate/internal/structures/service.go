@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -74,8 +75,30 @@ func (serviceRegister) Help() string {
 Without COMMAND the ID is printed, and the instance is registered until SIGINT, SIGTERM or SIGHUP; with 1 the command ends if another process has registered the ID, or somebody has removed it.`
 }
 
+// checkFlags refuses a check that could never pass.
+func (cmd *serviceRegister) checkFlags() error {
+	usage := func(format string, args ...any) error {
+		return &cli.ExitError{Code: cli.ExitUsage, Err: fmt.Errorf(format, args...)}
+	}
+	if cmd.CheckHTTP != "" {
+		u, err := url.Parse(cmd.CheckHTTP)
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			return usage("--check-http=%s: want a URL, such as http://localhost:8080/health", cmd.CheckHTTP)
+		}
+	}
+	if cmd.CheckTCP != "" {
+		if _, port, err := net.SplitHostPort(cmd.CheckTCP); err != nil || port == "" {
+			return usage("--check-tcp=%s: want HOST:PORT", cmd.CheckTCP)
+		}
+	}
+	return nil
+}
+
 // Run runs the command.
 func (cmd *serviceRegister) Run(ctx context.Context, a *cli.App) error {
+	if err := cmd.checkFlags(); err != nil {
+		return err
+	}
 	in := dservice.Instance{ID: cmd.ID, Address: cmd.Address, Port: cmd.Port, Tags: cmd.Tag, Meta: cmd.Meta}
 	if in.ID == "" {
 		in.ID = hostName()
@@ -121,8 +144,8 @@ func (cmd *serviceRegister) check(a *cli.App) func(context.Context) error {
 	return nil
 }
 
-func checkHTTP(ctx context.Context, url string) error {
-	q, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+func checkHTTP(ctx context.Context, address string) error {
+	q, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return err
 	}

@@ -117,7 +117,11 @@ func (cmd *sessionShow) Run(ctx context.Context, a *cli.App) error {
 			fmt.Fprintf(t, "killed\t%s\n", cli.LineOf(s.Reason))
 		}
 		fmt.Fprintf(t, "client\t%s at %s, %s\n", named(s.Client), cmp.Or(s.Address, "a member"), s.UUID)
-		fmt.Fprintf(t, "lasts\t%v of %v, if nothing more is heard of its client\n", s.Left.Round(100*time.Millisecond), s.TTL)
+		unless := ", if nothing more is heard of its client"
+		if s.Dying {
+			unless = ""
+		}
+		fmt.Fprintf(t, "lasts\t%v of %v%s\n", s.Left.Round(100*time.Millisecond), s.TTL, unless)
 		fmt.Fprintf(t, "age\t%v\n", s.Age.Round(time.Second))
 		if len(holds) > 0 {
 			fmt.Fprint(t, "\nKIND\tNAME\tWHAT\tTOKEN\tFOR\tNOTE\n")

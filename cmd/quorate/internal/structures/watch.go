@@ -26,8 +26,12 @@ type onEvent struct {
 // killWatchAfter is how long a COMMAND may take to end when the watch does.
 const killWatchAfter = 5 * time.Second
 
-// look finds COMMAND before anything is watched for it.
+// look finds COMMAND before anything is watched for it, and checks what the grammar
+// cannot.
 func (o *onEvent) look() (string, error) {
+	if o.Count < 0 {
+		return "", &cli.ExitError{Code: cli.ExitUsage, Err: fmt.Errorf("--count=%d: must not be negative", o.Count)}
+	}
 	h := holding{Command: o.Command}
 	return h.lookCommand()
 }
