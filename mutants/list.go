@@ -61,6 +61,7 @@ const (
 	DueTakesNewer      Bug = "due-takes-newer"
 	LockTwice          Bug = "lock-twice"
 	DelaySkipped       Bug = "delay-skipped"
+	DelayOvertaken     Bug = "delay-overtaken"
 	WithdrawnForgotten Bug = "withdrawn-forgotten"
 	ReaderOvertakes    Bug = "reader-overtakes"
 	DowngradeGap       Bug = "downgrade-gap"
@@ -276,6 +277,7 @@ var All = []Mutant{
 	{ReleaseBySession, "a late release frees what the session holds now", "structures/dlock", "TestLateRelease", 0},
 	{LockTwice, "a lock is granted while it is held", "structures/dlock", "TestLock", 0},
 	{DelaySkipped, "the lock of a lost holder is granted at once", "structures/dlock", "TestDelay", 0},
+	{DelayOvertaken, "the lock of a revoked hold that is due is granted before its delay begins", "structures/dlock", "TestDelay_NotOvertaken", 0},
 	{WithdrawnForgotten, "nobody looks at those behind a waiting writer that withdraws", "structures/drwlock", "TestWriterWithdraws", 0},
 	{ReaderOvertakes, "a reader passes a writer that waits", "structures/drwlock", "TestWriterIsNotStarved", 0},
 	{DowngradeGap, "a writer comes in while another one becomes a reader", "structures/drwlock", "TestDowngrade_NoGap", 0},

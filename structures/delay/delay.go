@@ -53,11 +53,24 @@ func Begin(env structures.Env, hold []byte) bool {
 }
 
 // Lasts reports whether a delay keeps the lock from everybody, once a row is removed: that of
-// the delay, when it is over.
-func Lasts(view structures.View, removed []byte) bool {
+// the delay, when it is over. A hold that was revoked and is due, but not cleaned up yet, has
+// not been released either: its delay is about to begin, so it lasts while a row is overdue.
+// What cleans that row up looks at those who wait again.
+func Lasts(env structures.Env, removed []byte) bool {
+	if env.Settings().Value(info).Int > 0 && !mutants.On(mutants.DelayOvertaken) {
+		overdue := env.Overdue()
+		if removed != nil {
+			if _, due := env.WasDue(removed); due {
+				overdue--
+			}
+		}
+		if overdue > 0 {
+			return true
+		}
+	}
 	if string(removed) == string(rowKey) {
 		return false
 	}
-	_, ok := view.Get(rowKey)
+	_, ok := env.Get(rowKey)
 	return ok
 }

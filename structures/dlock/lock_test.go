@@ -213,6 +213,38 @@ func TestDelay(t *testing.T) {
 	}
 }
 
+// TestDelay_NotOvertaken: a hold that was revoked is due in the entry in which the wait of
+// another call is over. Whoever waits behind that one is not granted the lock before the
+// delay.
+func TestDelay_NotOvertaken(t *testing.T) {
+	ctx, grid := bounded(t), structurestest.NewLocal(t, Kind())
+	ann, bob, carol := New(grid.Client(), "l"), New(grid.Client(), "l"), New(grid.Client(), "l")
+	if err := bob.Configure(ctx, Delay(15*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	held := locked(t, ctx, ann)
+	tried := make(chan error, 1)
+	go func() {
+		_, ok, err := bob.TryLock(ctx, Wait(time.Second))
+		if ok {
+			err = errors.New("granted")
+		}
+		tried <- err
+	}()
+	grid.AwaitWaiting(1)
+	waits := inLine(ctx, grid, carol, 2)
+	if existed, err := bob.ForceUnlock(ctx, held.ID(), Grace(2*time.Second)); !existed || err != nil {
+		t.Fatal(existed, err)
+	}
+	grid.Advance(2 * time.Second)
+	if err := <-tried; err != nil {
+		t.Errorf("TryLock: %v", err)
+	}
+	notGranted(t, waits)
+	grid.Advance(15 * time.Second)
+	granted(t, waits)
+}
+
 // TestForceUnlock: a holder learns that its lock is taken away and why; the next has it when
 // the holder has acknowledged and the grace is over. What names a hold that has gone harms
 // nobody.

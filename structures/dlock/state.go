@@ -149,17 +149,17 @@ func grant(env structures.Env, id protocol.HoldID, to protocol.SessionID, note s
 
 // admits reports whether the call that is being applied is granted the lock at once: nobody
 // that arrives passes one that waits.
-func admits(view structures.View) bool {
-	_, waits := structures.FirstWaiter(view)
-	return !waits && free(view, nil)
+func admits(env structures.Env) bool {
+	_, waits := structures.FirstWaiter(env)
+	return !waits && free(env, nil)
 }
 
 // free reports whether the lock can be granted once a row is removed.
-func free(view structures.View, removed []byte) bool {
-	if id, _ := holder(view, removed); id != 0 && !mutants.On(mutants.LockTwice) {
+func free(env structures.Env, removed []byte) bool {
+	if id, _ := holder(env, removed); id != 0 && !mutants.On(mutants.LockTwice) {
 		return false
 	}
-	return !delay.Lasts(view, removed)
+	return !delay.Lasts(env, removed)
 }
 
 // holder returns the live hold but for the one whose row is removed; 0: there is none.
