@@ -163,7 +163,7 @@ func (e *attemptError) Error() string {
 	case e.detail != "":
 		return fmt.Sprintf("member %d: %s", e.member, e.detail)
 	default:
-		return fmt.Sprintf("member %d answered with code %d", e.member, e.code)
+		return fmt.Sprintf("member %d answered with code %d, %s", e.member, e.code, e.code.Name())
 	}
 }
 

@@ -248,6 +248,9 @@ func (p *problems) address(what, s string, zeroPort bool) string {
 // listen checks where a member listens, and where others reach it.
 func (p *problems) listen(listen, advertise string) {
 	on := p.address("listen", listen, true)
+	if _, _, err := net.SplitHostPort(listen); err != nil {
+		return // what more could be said of it is about no address
+	}
 	reached := on
 	if advertise != "" {
 		reached = p.address("advertise", advertise, false)

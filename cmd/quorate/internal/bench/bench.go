@@ -43,7 +43,7 @@ type benchRun struct {
 
 // Help is the long help of the command.
 func (benchRun) Help() string {
-	return `Workloads: a 50 % put, 50 % get; b 5 % put; c gets only; f 50 % read-modify-write, 50 % get; put; counter: add; queue: put and take; semaphore: acquire and release; lock: lock and unlock, of one lock with --keys 1; election: lead and resign; txn: three puts in a transaction; putall: the same three in one PutAll.
+	return `Workloads: a 50 % put, 50 % get; b 5 % put; c gets only; f 50 % read-modify-write, 50 % get; put; counter: add; queue: put and take; semaphore: acquire and release; lock: lock and unlock, of one lock with --keys 1; election: lead and resign; txn: three puts in a transaction; putall: the same three in one PutAll; latch, barrier, rwlock, ref, id, rate and service: what they are for; near: 99 % get from a near cache, 1 % put.
 
   quorate bench --dev
   quorate bench --workload b --in-flight 256 --keys 1000000 -o json

@@ -63,21 +63,26 @@ type rateAllow struct {
 // Run runs the command.
 func (cmd *rateAllow) Run(ctx context.Context, a *cli.App) error {
 	return cmd.with(ctx, func(l *drate.Limit) error {
-		ok, err := l.Allow(ctx, cmd.N)
-		if err == nil && !ok {
-			err = fmt.Errorf("%w: the tokens are not there now", quorate.ErrNotInTime)
-		}
-		if err != nil {
-			return err
-		}
-		return a.Print("", cli.Object{"name": cmd.Name, "spent": cmd.N})
+		return spend(ctx, a, l, cmd.Name, cmd.N)
 	})
+}
+
+// spend spends tokens if they are there now.
+func spend(ctx context.Context, a *cli.App, l *drate.Limit, name string, n int64) error {
+	ok, err := l.Allow(ctx, n)
+	if err == nil && !ok {
+		err = fmt.Errorf("%w: the tokens are not there now", quorate.ErrNotInTime)
+	}
+	if err != nil {
+		return err
+	}
+	return a.Print("", cli.Object{"name": name, "spent": n})
 }
 
 type rateWait struct {
 	rateName
 	N    int64          `short:"n" help:"How many tokens." default:"1" placeholder:"N"`
-	Wait *time.Duration `help:"How long to wait at most; without it as long as it takes." placeholder:"D"`
+	Wait *time.Duration `help:"How long to wait at most; 0: not at all. Without it: as long as it takes." placeholder:"D"`
 }
 
 // Validate checks what the grammar cannot.
@@ -86,6 +91,9 @@ func (cmd *rateWait) Validate() error { return checkWait(cmd.Wait) }
 // Run runs the command.
 func (cmd *rateWait) Run(ctx context.Context, a *cli.App) error {
 	return cmd.with(ctx, func(l *drate.Limit) error {
+		if cmd.Wait != nil && *cmd.Wait == 0 {
+			return spend(ctx, a, l, cmd.Name, cmd.N)
+		}
 		if cmd.Wait != nil {
 			var cancel context.CancelFunc
 			ctx, cancel = context.WithTimeout(ctx, *cmd.Wait)
