@@ -98,6 +98,13 @@ func (g *revoker) be(mark structures.HoldMark) {
 	g.state = structures.HoldState{Mark: mark, Reason: "host gone"}
 }
 
+// acknowledged returns how often the revocation was acknowledged.
+func (g *revoker) acknowledged() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.tells
+}
+
 // TestKeeper_AcknowledgesAfterTheMargin: the context of a revoked hold ends first, and
 // only when its holder has had the margin to stop is the grid told; also again, where
 // the answer is lost.
@@ -114,18 +121,18 @@ func TestKeeper_AcknowledgesAfterTheMargin(t *testing.T) {
 		}
 		time.Sleep(margin - 1)
 		synctest.Wait()
-		if g.tells != 0 {
+		if g.acknowledged() != 0 {
 			t.Error("acknowledged before the margin was over")
 		}
 		time.Sleep(time.Nanosecond)
 		synctest.Wait()
-		if g.tells != 1 {
+		if g.acknowledged() != 1 {
 			t.Error("not acknowledged when the margin was over")
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if g.tells != 2 {
-			t.Errorf("acknowledged %d times, want again after a lost answer, and no more", g.tells)
+		if n := g.acknowledged(); n != 2 {
+			t.Errorf("acknowledged %d times, want again after a lost answer, and no more", n)
 		}
 	})
 }
@@ -176,7 +183,7 @@ func TestKeeper_AskedAndGone(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if g.tells != 0 {
+		if g.acknowledged() != 0 {
 			t.Error("what has gone was acknowledged")
 		}
 	})

@@ -432,7 +432,7 @@ func TestMaxCandidates(t *testing.T) {
 		if i%100 == 0 {
 			e = p.election()
 		}
-		go func() { _, _ = e.Campaign(p.ctx, "x") }()
+		go func(e *election) { _, _ = e.Campaign(p.ctx, "x") }(e)
 	}
 	p.grid.AwaitWaiting(delection.MaxCandidates)
 	if _, err := p.election().Campaign(p.ctx, "one more"); !errors.Is(err, quorate.ErrOverloaded) {

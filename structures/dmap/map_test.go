@@ -57,7 +57,7 @@ func (g *grid) InvokeAll(ctx context.Context, calls []structures.Call) ([]struct
 }
 
 func testContext(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
