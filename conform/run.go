@@ -77,7 +77,7 @@ func Run(ctx context.Context, o Options) ([]Result, error) {
 	}
 	for _, name := range o.Cases {
 		if !slices.ContainsFunc(cases, func(c testCase) bool { return c.name == name }) {
-			return nil, fmt.Errorf("there is no case %q", name)
+			return nil, fmt.Errorf("%w: there is no case %q: --list has them", protocol.CodeInvalid.Err(), name)
 		}
 	}
 	var results []Result
