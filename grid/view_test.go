@@ -43,6 +43,7 @@ func TestView(t *testing.T) {
 		{"/v1/services/web?tag=v3", 200, `{"instances":[],"service":"web"}`, ""},
 		{"/v1/services/web?health=fine", 400, "passing, warning", ""},
 		{"/v1/services/web?wait=1s", 400, "after=REVISION", ""},
+		{"/v1/services/web?tags=v3", 400, "tags is unknown", ""},
 		{"/v1/services/web?after=1&wait=1h", 400, "at most 5m", ""},
 		{"/v1/services/" + strings.Repeat("x", 300), 400, "too large", ""},
 		{"/v1/presence/workers", 200, `"payload":{"slots":4}`, ""},

@@ -252,7 +252,7 @@ func (k *Kind) Setting(name string) *SettingInfo {
 // [quorate.ErrInvalid] that suggests the name that may be meant.
 func (k *Kind) UnknownSetting(name string) error {
 	if len(k.Settings) == 0 {
-		return fmt.Errorf("%w: a %s has no settings", quorate.ErrInvalid, k.Name)
+		return fmt.Errorf("%w: the kind %s has no settings", quorate.ErrInvalid, k.Name)
 	}
 	names := make([]string, len(k.Settings))
 	for i := range names {

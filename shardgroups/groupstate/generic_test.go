@@ -42,8 +42,8 @@ func TestGate_Configure(t *testing.T) {
 		{queues, structures.OpConfigure, items(capacity, 1), protocol.CodeOK, ""},
 		{queues, structures.OpConfigure, items(capacity, 1<<31), protocol.CodeInvalid, "the capacity 2147483648 is not within 0 to 2147483647"},
 		{queues, structures.OpAdopt, items(3, capacity, 1), protocol.CodeUnsupported, "unknown operation 245 of a queue"},
-		{counters, structures.OpConfigure, items(), protocol.CodeInvalid, "a counter has no settings"},
-		{counters, structures.OpConfigure, items(ttl, 1000), protocol.CodeInvalid, "a counter has no settings"},
+		{counters, structures.OpConfigure, items(), protocol.CodeInvalid, "the kind counter has no settings"},
+		{counters, structures.OpConfigure, items(ttl, 1000), protocol.CodeInvalid, "the kind counter has no settings"},
 		{counters, structures.OpDestroy, items(1), protocol.CodeInvalid, ""},
 		{counters, 255, items(), protocol.CodeUnsupported, "unknown operation 255"},
 	} {

@@ -129,9 +129,18 @@ func (h *Handler) answer(w http.ResponseWriter, r *request, f func(*request) (an
 	return f(r)
 }
 
-// readWait reads after=REVISION and wait=DURATION.
+// questions are what may stand behind the ? of a request.
+var questions = map[string]bool{"after": true, "wait": true, "stale": true, "tag": true, "health": true}
+
+// readWait reads after=REVISION and wait=DURATION, and refuses what nobody knows: tags=v1
+// would list all instances.
 func (r *request) readWait() error {
 	q := r.URL.Query()
+	for name := range q {
+		if !questions[name] {
+			return bad("%s is unknown: want after, wait, stale, tag or health", name)
+		}
+	}
 	if !q.Has("after") {
 		if q.Has("wait") {
 			return bad("wait needs after=REVISION")

@@ -52,7 +52,7 @@ func exitCode(err error) int {
 		return e.Code
 	case errors.Is(err, quorate.ErrOutcomeUnknown):
 		return exitUnknown
-	case errors.Is(err, quorate.ErrInvalid):
+	case errors.Is(err, quorate.ErrInvalid), errors.Is(err, quorate.ErrTooLarge):
 		return ExitUsage
 	case errors.Is(err, quorate.ErrCodec), unusable(err) != "":
 		return exitUnreadable

@@ -57,7 +57,7 @@ func (cmd *ConfigureCommand) show(ctx context.Context, a *cli.App, k *structures
 	}
 	switch {
 	case len(list) == 0:
-		a.Note("quorate: a %s has no settings", k.Name)
+		a.Note("quorate: the kind %s has no settings", k.Name)
 	case version == 0:
 		a.Note("quorate: nothing was agreed: the defaults are in force")
 	}

@@ -1,6 +1,7 @@
 package formation
 
 import (
+	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/grid/internal/coordinator/membership"
 	"github.com/quorate/quorate/grid/internal/identity"
 	"github.com/quorate/quorate/grid/internal/peers"
@@ -31,10 +32,10 @@ func (c *Controller) agree(name string, s peers.Settings) error {
 // side has no opinion.
 func agree(wantName string, want Settings, name string, s peers.Settings) error {
 	if w := wantName; w != "" && name != "" && w != name {
-		return membership.Fatalf("the cluster is called %q, this member was started for %q: give it the right --cluster or --join, or another data directory", name, w)
+		return membership.Fatalf("%w: the cluster is called %q, this member was started for %q: give it the right --cluster or --join, or another data directory", quorate.ErrInvalid, name, w)
 	}
 	if w := want.Durability; w != "" && s.Durability != "" && w != s.Durability {
-		return membership.Fatalf("the cluster's durability is %s, this member was started with %s: it is fixed at the cluster's first start", s.Durability, w)
+		return membership.Fatalf("%w: the cluster's durability is %s, this member was started with %s: it is fixed at the cluster's first start", quorate.ErrInvalid, s.Durability, w)
 	}
 	for _, x := range []struct {
 		what       string
@@ -45,7 +46,7 @@ func agree(wantName string, want Settings, name string, s peers.Settings) error 
 		{"replicas", int(s.Replicas), want.Replicas},
 	} {
 		if x.have != 0 && x.want != 0 && x.have != x.want {
-			return membership.Fatalf("the cluster has %d %s, this member was started with %d: they are fixed at the cluster's first start", x.have, x.what, x.want)
+			return membership.Fatalf("%w: the cluster has %d %s, this member was started with %d: they are fixed at the cluster's first start", quorate.ErrInvalid, x.have, x.what, x.want)
 		}
 	}
 	return nil
