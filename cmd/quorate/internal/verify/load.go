@@ -31,7 +31,7 @@ func (v *verification) holdSessions(ctx context.Context) (err error) {
 	v.sessions, err = workloads.StartSessions(ctx, workloads.SessionsConfig{
 		Name: v.name,
 		Dial: func(ctx context.Context, ttl time.Duration) (*client.Client, error) {
-			return v.dial(ctx, "verify holder", client.WithSessionTTL(ttl))
+			return v.dial(ctx, "verify holder", client.WithSessionTTL(ttl), v.ours())
 		},
 		Lost: func(l workloads.LostSession) {
 			// What ended just before may be the reason as well.

@@ -102,10 +102,16 @@ func (v *verification) dial(ctx context.Context, name string, opts ...client.Opt
 	return client.Dial(ctx, v.seeds, append(opts, client.WithName(name), client.WithDialer(v.cutter.Dial))...)
 }
 
+// ours has a new client refuse a stranger, which has the address of a member and the name of
+// the cluster: only the id tells them apart.
+func (v *verification) ours() client.Option {
+	return client.WithClusterName(v.clients[0].Cluster().String())
+}
+
 // own makes a client that can be cut off from all members alone.
 func (v *verification) own(ctx context.Context, ttl time.Duration) (*client.Client, func(bool), error) {
 	k := network.NewCutter(v.cutter.Dial)
-	c, err := client.Dial(ctx, v.seeds, client.WithName("verify owner"), client.WithSessionTTL(ttl), client.WithDialer(k.Dial))
+	c, err := client.Dial(ctx, v.seeds, client.WithName("verify owner"), client.WithSessionTTL(ttl), client.WithDialer(k.Dial), v.ours())
 	return c, func(cut bool) {
 		for _, address := range v.seeds {
 			k.Set(address, cut)
