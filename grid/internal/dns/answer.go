@@ -63,13 +63,13 @@ func (s *Server) answer(q *dns.Msg, udp bool) *dns.Msg {
 func (s *Server) fill(m *dns.Msg, most int) {
 	q := &m.Question[0]
 	t := read(q.Name)
-	if t.place == outside || q.Qclass != dns.ClassINET || q.Qtype == dns.TypeAXFR || q.Qtype == dns.TypeIXFR {
+	if t.kind == outside || q.Qclass != dns.ClassINET || q.Qtype == dns.TypeAXFR || q.Qtype == dns.TypeIXFR {
 		m.Rcode = dns.RcodeRefused
 		return
 	}
 	m.Authoritative = true
 	var answer, extra []dns.RR
-	switch t.place {
+	switch t.kind {
 	case absent:
 		m.Rcode = dns.RcodeNameError
 	case apex:
@@ -201,7 +201,8 @@ func ips(q *dns.Question, from []*instance, most int) (answer []dns.RR) {
 	return answer
 }
 
-// srv returns where instances listen, each place once, and the addresses of those besides.
+// srv returns where instances listen, each address and port once, and the addresses of those
+// besides.
 func srv(name string, from []*instance, most int) (answer, extra []dns.RR) {
 	type where struct {
 		target string

@@ -19,22 +19,22 @@ const (
 // maxHost is how many bytes the name of a host has at most.
 const maxHost = 253
 
-// place is what a name of a question stands for.
-type place uint8
+// nameKind is what a name in a question names.
+type nameKind uint8
 
 const (
-	outside   place = iota // of the zone
-	absent                 // in the zone, a name that there never is
-	between                // a name with others below it, and nothing else
-	apex                   // of the zone
-	atServer               // this server
-	atAddress              // an IP address
-	atService              // a service
+	outside   nameKind = iota // of the zone
+	absent                    // in the zone, a name that there never is
+	between                   // a name with others below it, and nothing else
+	apex                      // of the zone
+	atServer                  // this server
+	atAddress                 // an IP address
+	atService                 // a service
 )
 
 // target is a name of a question, read.
 type target struct {
-	place   place
+	kind    nameKind
 	service string
 	tag     string // in lower case; empty: any instance
 	ip      netip.Addr
@@ -47,9 +47,9 @@ func read(name string) target {
 	n := len(labels)
 	switch {
 	case n == 0 || labels[n-1]+"." != zone:
-		return target{place: outside}
+		return target{kind: outside}
 	case n == 1:
-		return target{place: apex}
+		return target{kind: apex}
 	}
 	below := labels[:n-2]
 	switch labels[n-2] {
@@ -59,10 +59,10 @@ func read(name string) target {
 		return readAddress(below)
 	case "ns":
 		if len(below) == 0 {
-			return target{place: atServer}
+			return target{kind: atServer}
 		}
 	}
-	return target{place: absent}
+	return target{kind: absent}
 }
 
 // readService reads what is before .service.quorate: NAME, TAG.NAME, or _NAME._TAG, as
@@ -70,23 +70,23 @@ func read(name string) target {
 func readService(labels []string) target {
 	for _, l := range labels {
 		if !isLabel(l) {
-			return target{place: absent}
+			return target{kind: absent}
 		}
 	}
 	reserved := func(i int) bool { return labels[i][0] == '_' }
 	switch {
 	case len(labels) == 0, len(labels) == 1 && reserved(0):
-		return target{place: between}
+		return target{kind: between}
 	case len(labels) == 1:
-		return target{place: atService, service: labels[0]}
+		return target{kind: atService, service: labels[0]}
 	case len(labels) > 2 || reserved(0) != reserved(1):
-		return target{place: absent}
+		return target{kind: absent}
 	case !reserved(0):
-		return target{place: atService, service: labels[1], tag: labels[0]}
+		return target{kind: atService, service: labels[1], tag: labels[0]}
 	}
-	t := target{place: atService, service: labels[0][1:], tag: labels[1][1:]}
+	t := target{kind: atService, service: labels[0][1:], tag: labels[1][1:]}
 	if t.service == "" || t.tag == "" {
-		return target{place: absent}
+		return target{kind: absent}
 	}
 	if t.tag == "tcp" || t.tag == "udp" { // the transport: instances do not say theirs
 		t.tag = ""
@@ -97,14 +97,14 @@ func readService(labels []string) target {
 // readAddress reads what is before .addr.quorate.
 func readAddress(labels []string) target {
 	if len(labels) == 0 {
-		return target{place: between}
+		return target{kind: between}
 	}
 	b, err := hex.DecodeString(labels[0])
 	ip, ok := netip.AddrFromSlice(b)
 	if len(labels) > 1 || err != nil || !ok {
-		return target{place: absent}
+		return target{kind: absent}
 	}
-	return target{place: atAddress, ip: ip}
+	return target{kind: atAddress, ip: ip}
 }
 
 // nameOf returns the name whose address is ip.
