@@ -221,24 +221,33 @@ func (h *Handle) Inspect(ctx context.Context) (Inspection, error) {
 		}
 	}
 	slices.SortStableFunc(all.Waiters, func(a, b WaitingCall) int { return int(b.For - a.For) })
-	h.nameClients(ctx, all.Holders, all.Waiters)
+	if n, ok := h.inv.(SessionNamer); ok {
+		NameClients(ctx, n, &Inspected{Holders: all.Holders, Waiters: all.Waiters})
+	}
 	return all, nil
 }
 
-// nameClients fills in the clients of holders and waiting calls.
-func (h *Handle) nameClients(ctx context.Context, holders []Holder, waiters []WaitingCall) {
+// NameClients fills in the clients of all that hold and wait, as [SessionNamer] names them.
+func NameClients(ctx context.Context, names SessionNamer, all ...*Inspected) {
 	var ids []protocol.SessionID
-	for i := range holders {
-		ids = append(ids, holders[i].Session)
+	for _, i := range all {
+		for j := range i.Holders {
+			ids = append(ids, i.Holders[j].Session)
+		}
+		for j := range i.Waiters {
+			ids = append(ids, i.Waiters[j].Session)
+		}
 	}
-	for i := range waiters {
-		ids = append(ids, waiters[i].Session)
+	if len(ids) == 0 {
+		return
 	}
-	names := h.SessionNames(ctx, ids...)
-	for i := range holders {
-		holders[i].Client = names[holders[i].Session]
-	}
-	for i := range waiters {
-		waiters[i].Client = names[waiters[i].Session]
+	named := names.SessionNames(ctx, ids...)
+	for _, i := range all {
+		for j := range i.Holders {
+			i.Holders[j].Client = named[i.Holders[j].Session]
+		}
+		for j := range i.Waiters {
+			i.Waiters[j].Client = named[i.Waiters[j].Session]
+		}
 	}
 }

@@ -119,32 +119,12 @@ func inspected(ctx context.Context, c *client.Client, k *structures.Kind, parts 
 			all = append(all, l)
 		}
 	}
-	nameClients(ctx, c, all)
+	unnamed := make([]*structures.Inspected, len(all))
+	for i := range all {
+		unnamed[i] = &all[i].Inspected
+	}
+	structures.NameClients(ctx, c, unnamed...) // with one question for most
 	return all, err
-}
-
-// nameClients fills in the clients of all that hold and wait, with one question for most.
-func nameClients(ctx context.Context, c *client.Client, all []listedHolds) {
-	var ids []protocol.SessionID
-	for i := range all {
-		for _, h := range all[i].Holders {
-			ids = append(ids, h.Session)
-		}
-		for _, w := range all[i].Waiters {
-			ids = append(ids, w.Session)
-		}
-	}
-	names := c.SessionNames(ctx, ids...)
-	for i := range all {
-		for j := range all[i].Holders {
-			h := &all[i].Holders[j]
-			h.Client = names[h.Session]
-		}
-		for j := range all[i].Waiters {
-			w := &all[i].Waiters[j]
-			w.Client = names[w.Session]
-		}
-	}
 }
 
 func printHolds(a *cli.App, k *structures.Kind, all []listedHolds) error {
@@ -244,7 +224,7 @@ func printCycles(a *cli.App, found [][]waitsFor) error {
 type RevokeCommand struct {
 	structure
 	Hold   uint64        `arg:"" help:"The number of the hold, as inspect prints it."`
-	Grace  time.Duration `default:"10s" placeholder:"D" help:"How long its holder may keep it, to end what it does; 10s. 0: it ends at once, and only tokens protect what it protected."`
+	Grace  time.Duration `default:"10s" placeholder:"D" help:"How long its holder may keep it, to end what it does; ${default}. 0: it ends at once, and only tokens protect what it protected."`
 	Ask    bool          `help:"Only ask its holder to release it."`
 	Reason string        `placeholder:"TEXT" help:"Why, for the holder and for inspect."`
 }
