@@ -62,33 +62,38 @@ const (
 
 // holder starts a client process for the nemesis.
 func (v *verification) holder(ctx context.Context) (*nemesis.Holder, error) {
-	binary, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
 	v.holders++
 	name := fmt.Sprintf("%s-holder-%d", v.name, v.holders)
-	c, err := nemesis.StartClient(v.grid, v.endpoints(), binary, "verify", "client", "--semaphore", name, "--queue", name, "--ttl", holderTTL.String())
+	c, token, err := v.startClient(ctx, "client", "--semaphore", name, "--queue", name)
 	if err != nil {
-		return nil, err
-	}
-	token, err := granted(ctx, c)
-	if err != nil {
-		c.Kill()
 		return nil, err
 	}
 	return &nemesis.Holder{Kill: c.Kill, Check: func(ctx context.Context) error { return v.checkHolder(ctx, name, token) }}, nil
 }
 
-// granted waits until a client process says which token it was granted.
-func granted(ctx context.Context, c *nemesis.Client) (token protocol.Token, err error) {
+// startClient starts a client process with a session of holderTTL, and waits until it says
+// which token it was granted.
+func (v *verification) startClient(ctx context.Context, command ...string) (*nemesis.Client, protocol.Token, error) {
+	binary, err := os.Executable()
+	if err != nil {
+		return nil, 0, err
+	}
+	c, err := nemesis.StartClient(v.grid, v.endpoints(), append([]string{binary, "verify"}, append(command, "--ttl", holderTTL.String())...)...)
+	if err != nil {
+		return nil, 0, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, holderGrant)
 	defer cancel()
 	line, err := c.Line(ctx)
-	if err != nil {
-		return 0, err
+	token := protocol.Token(0)
+	if err == nil {
+		token, err = tokenOf(line)
 	}
-	return tokenOf(line)
+	if err != nil {
+		c.Kill()
+		return nil, 0, err
+	}
+	return c, token, nil
 }
 
 // tokenOf reads the token at the end of a line of a client process.

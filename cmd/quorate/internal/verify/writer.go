@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -106,16 +105,11 @@ type writer struct {
 
 // startWriter starts a client process that holds a lock and writes, and stops it.
 func (v *verification) startWriter(ctx context.Context, name string, next *client.Client) (*writer, error) {
-	binary, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
 	w := &writer{v: v, name: "{" + name + "}", next: next}
-	w.process, err = nemesis.StartClient(v.grid, v.endpoints(), binary, "verify", "writer", "--lock", w.name, "--ttl", holderTTL.String())
-	if err != nil {
+	var err error
+	if w.process, w.token, err = v.startClient(ctx, "writer", "--lock", w.name); err != nil {
 		return nil, err
 	}
-	w.token, err = granted(ctx, w.process)
 	for range writesBefore {
 		if err == nil {
 			_, err = w.take(ctx, 0)
