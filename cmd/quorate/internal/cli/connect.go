@@ -14,7 +14,7 @@ type Connection struct {
 	Endpoints []string      `help:"Addresses of members; one that answers is enough." env:"QUORATE_ENDPOINTS" default:"127.0.0.1:7170" placeholder:"A,B"`
 	Forward   bool          `help:"Have the member that answers forward what others lead, if they cannot be reached: behind NAT or a proxy. status asks each member all the same." env:"QUORATE_FORWARD"`
 	Cluster   string        `help:"Refuse any cluster but this one, by name or id." placeholder:"NAME"`
-	Timeout   time.Duration `help:"How long an operation may take; waiting for something is bounded by --wait instead; 10s." default:"10s" placeholder:"D"`
+	Timeout   time.Duration `help:"How long an operation may take; waiting for something is bounded by --wait instead; ${default}." default:"10s" placeholder:"D"`
 	Output    string        `short:"o" help:"Form of the output: text, or json for one object a line." enum:"text,json" default:"text" placeholder:"FORM"`
 }
 

@@ -278,7 +278,7 @@ func printCandidates(a *cli.App, election string, rows []candidateRow) error {
 
 // resigning is the flags of a command that takes the leadership away.
 type resigning struct {
-	Grace  time.Duration `default:"10s" placeholder:"D" help:"How long the leader may go on, to end what it does; 10s. 0: it ends at once, and only tokens protect what it does."`
+	Grace  time.Duration `default:"10s" placeholder:"D" help:"How long the leader may go on, to end what it does; ${default}. 0: it ends at once, and only tokens protect what it does."`
 	Ask    bool          `help:"Only ask the leader to resign."`
 	Reason string        `placeholder:"TEXT" help:"Why, for the leader and for inspect."`
 }

@@ -20,7 +20,7 @@ import (
 // or until a signal.
 type holding struct {
 	Wait      *time.Duration `help:"How long to wait for it; 0: not at all. Without it: as long as it takes." placeholder:"D"`
-	TTL       time.Duration  `name:"ttl" help:"How long the grid keeps what is held after the last sign of life; 15s." default:"15s" placeholder:"D"`
+	TTL       time.Duration  `name:"ttl" help:"How long the grid keeps what is held after the last sign of life; ${default}." default:"15s" placeholder:"D"`
 	KillAfter *time.Duration `help:"How long COMMAND may take to end when what is held is lost; 5s, or less with a short --ttl." placeholder:"D"`
 	OnLost    string         `help:"What the shell runs when what is held is lost." placeholder:"LINE"`
 	Command   []string       `arg:"" optional:"" name:"command" help:"COMMAND to run, after --."`

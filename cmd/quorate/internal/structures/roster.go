@@ -21,8 +21,8 @@ import (
 // until a signal.
 type registering struct {
 	ID        string        `name:"id" help:"Its ID; if left out the name of this host, of a service with the port." placeholder:"ID"`
-	TTL       time.Duration `name:"ttl" help:"How long the grid keeps it after the last sign of life; 10s." default:"10s" placeholder:"D"`
-	KillAfter time.Duration `help:"How long COMMAND may take to end after a signal; 10s." default:"10s" placeholder:"D"`
+	TTL       time.Duration `name:"ttl" help:"How long the grid keeps it after the last sign of life; ${default}." default:"10s" placeholder:"D"`
+	KillAfter time.Duration `help:"How long COMMAND may take to end after a signal; ${default}." default:"10s" placeholder:"D"`
 	Command   []string      `arg:"" optional:"" name:"command" help:"COMMAND to run while it is registered, after --."`
 }
 
