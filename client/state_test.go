@@ -180,7 +180,12 @@ func TestSessionClose(t *testing.T) {
 func TestSessionEvents(t *testing.T) {
 	inBubble(t, 1, func(t *testing.T, members []*fakeMember, dial func(...Option) *Client) {
 		var n numbered
-		members[0].session = n.answer
+		members[0].session = func(c *fakeConn, q *protocol.SessionRequest) {
+			if q.Action == protocol.SessionOpen {
+				time.Sleep(time.Millisecond) // the receivers have taken the change before
+			}
+			n.answer(c, q)
+		}
 		members[0].script(granting)
 		var held atomic.Pointer[structures.Held]
 		called := make(chan SessionEvent, 100)
