@@ -2,6 +2,7 @@ package gridtest_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -11,7 +12,9 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/client"
+	"github.com/quorate/quorate/grid"
 	"github.com/quorate/quorate/grid/gridtest"
+	"github.com/quorate/quorate/structures"
 	"github.com/quorate/quorate/structures/dpresence"
 	"github.com/quorate/quorate/structures/dservice"
 )
@@ -97,6 +100,60 @@ func TestService_DeadProcess(t *testing.T) {
 		list, _, err := g.List(ctx)
 		return err == nil && len(list) == 1 && list[0].ID == "living"
 	})
+}
+
+// TestService_MemoryLost takes the memory of a majority of one group, and then of all: what is
+// registered comes back with its process, permanent or not, and what somebody removed does not.
+func TestService_MemoryLost(t *testing.T) {
+	t.Parallel()
+	c := gridtest.Start(t, 5, gridtest.WithDurability(grid.Memory))
+	ctx := testContext(t)
+	cl, other := c.Client(t, client.WithSessionTTL(2*time.Second)), c.Client(t)
+	a, b, lost := victims(t, c)
+	name := "workers"
+	for i := 0; groupOf(t, name) != lost; i++ {
+		name = fmt.Sprint("workers", i)
+	}
+	g := dpresence.New[int](cl, name)
+	permanent, err := g.Join(ctx, 1, dpresence.ID("permanent"), dpresence.Permanent())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.Join(ctx, 2, dpresence.ID("session")); err != nil {
+		t.Fatal(err)
+	}
+	before, _, err := g.List(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, members := range [][]int{{a, b}, {0, 1, 2, 3, 4}} {
+		for _, i := range members {
+			c.Kill(i)
+		}
+		for _, i := range members {
+			c.Restart(i)
+		}
+		c.Eventually("both to come back", func() bool {
+			list, _, err := dpresence.New[int](other, name).List(ctx)
+			return err == nil && len(list) == 2 && list[0].Payload == 1 && list[1].Payload == 2 && list[0].Version > before[0].Version
+		})
+		if before, _, err = g.List(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := permanent.Set(ctx, 3); err != nil {
+		t.Error(err)
+	}
+	if existed, err := dpresence.New[int](other, name).Remove(ctx, "permanent"); !existed || err != nil {
+		t.Fatal(existed, err)
+	}
+	select {
+	case <-permanent.Done():
+	case <-ctx.Done():
+	}
+	if err := permanent.Err(); !errors.Is(err, structures.ErrRevoked) {
+		t.Errorf("it has ended with %v", err)
+	}
 }
 
 // TestService_Many measures many instances of many services with many watchers: by default

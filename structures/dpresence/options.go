@@ -30,7 +30,8 @@ type JoinOption struct {
 // a member has a random one.
 func ID(id string) JoinOption { return JoinOption{id: id} }
 
-// Permanent lets a member stay when its process ends, until it leaves or is removed.
+// Permanent lets a member stay when its process ends, until it leaves or is removed. If its
+// group loses its data the process, if it lives, joins again.
 func Permanent() JoinOption { return JoinOption{permanent: true} }
 
 // WatchOption changes where [Group.Watch] begins. The zero WatchOption changes nothing.

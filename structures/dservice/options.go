@@ -36,7 +36,8 @@ func RemoveCritical(d time.Duration) RegisterOption {
 }
 
 // Permanent lets an instance stay when its process ends, until it is deregistered or
-// removed. With [TTL] it becomes critical then.
+// removed. With [TTL] it becomes critical then. If its group loses its data the process, if
+// it lives, registers it again.
 func Permanent() RegisterOption {
 	return RegisterOption{func(r *registering) { r.what.Permanent = true }}
 }

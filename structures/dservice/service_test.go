@@ -373,6 +373,48 @@ func TestPermanent(t *testing.T) {
 	wantList(t, other)
 }
 
+// A permanent instance whose group has lost its data is registered again by its process, as
+// one of a session is. One that somebody has removed is not.
+func TestPermanent_GroupLost(t *testing.T) {
+	ctx, g := bounded(t), newGrid(t)
+	c, other := g.Client(), g.Client()
+	a, _ := register(t, c, "a", dservice.Permanent()), register(t, c, "b")
+	check(t, a.Warning(ctx, "slow"))
+	w := watch(t, other)
+	w.expect("synced")
+	for range 2 {
+		g.Lose()
+		all := map[string]bool{}
+		for len(all) < 2 { // they come in any order, behind the gap
+			change, err, ok := w.next()
+			if err != nil || !ok {
+				t.Fatal(err, ok)
+			}
+			if change.Type == dservice.Put || change.Type == dservice.Current {
+				all[text(change.Entry)] = true
+			}
+		}
+		wantList(t, other, "a warning (slow)", "b passing")
+	}
+	existed, err := dservice.New(other, "payments").Remove(ctx, "a")
+	if err != nil || !existed {
+		t.Fatal(existed, err)
+	}
+	wantDone(t, a, structures.ErrRevoked)
+
+	a = register(t, c, "a", dservice.Permanent())
+	g.Lose()
+	check(t, a.Critical(ctx, "full")) // whether that comes first or not
+	for {
+		list, _, err := dservice.New(other, "payments").List(ctx, dservice.AnyHealth())
+		check(t, err)
+		if len(list) == 2 && text(list[0]) == "a critical (full)" {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
 func TestCheck(t *testing.T) {
 	ctx, g := bounded(t), newGrid(t)
 	c := g.Client()

@@ -36,7 +36,7 @@ type Registering struct {
 // Registration keeps an entry for as long as its process lives. It is safe for concurrent
 // use.
 //
-//	            session lost, while the process lives
+//	     session or entry lost, while the process lives
 //	           .-------------------------------------.
 //	           v                                     |
 //	registered -------------------------------------' registers again, by itself
@@ -54,8 +54,9 @@ type Registration struct {
 
 	mu      sync.Mutex // guards what follows
 	what    Registering
-	lease   context.Context // of the session that owns the entry
-	leaving bool            // it is being deregistered
+	lease   context.Context    // of the session that owns the entry
+	there   structures.Version // of a state that had the entry
+	leaving bool               // it is being deregistered
 	over    bool
 	err     error
 }
@@ -162,8 +163,7 @@ func (g *Registration) give() { <-g.turn }
 // register registers the entry under the present session. If that fails the first time the
 // registration is done before anyone else has the turn, so that late finds it unwanted.
 func (g *Registration) register(ctx context.Context, flags uint64) (err error) {
-	const verb = "register"
-	if err := g.take(ctx, verb); err != nil {
+	if err := g.take(ctx, "register"); err != nil {
 		return err
 	}
 	defer g.give()
@@ -172,6 +172,12 @@ func (g *Registration) register(ctx context.Context, flags uint64) (err error) {
 			g.finish(err)
 		}
 	}()
+	return g.put(ctx, flags)
+}
+
+// put registers the entry. It is called with the turn.
+func (g *Registration) put(ctx context.Context, flags uint64) error {
+	const verb = "register"
 	h := &g.roster.handle
 	call := g.roster.call(verb, opRegister, g.request(flags))
 	call.Late = g.late
@@ -186,7 +192,7 @@ func (g *Registration) register(ctx context.Context, flags uint64) (err error) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.lease = reply.Lease
+	g.lease, g.there = reply.Lease, reply.Version
 	return nil
 }
 
@@ -285,7 +291,8 @@ func (g *Registration) watch(lease context.Context, permanent bool) (lost bool) 
 			}
 		case structures.EventRemoved:
 			// Either the session has ended at the grid, or somebody has removed the entry. A
-			// report under the session tells them apart.
+			// report under the session tells them apart, and registers a permanent entry again
+			// that was lost.
 			probe, stop := context.WithTimeout(ctx, attemptTime)
 			err := g.report(probe)
 			stop()
@@ -354,15 +361,62 @@ func (g *Registration) change(ctx context.Context, verb string, op protocol.Op) 
 	if !g.what.Permanent {
 		call.Lease = lease
 	}
-	_, err = h.Invoke(ctx, call)
-	switch {
-	case errors.Is(err, ErrNotRegistered):
-		err = h.Fail(verb, structures.ErrRevoked, "it was removed")
-		g.finish(err)
-	case errors.Is(err, ErrReplaced), errors.Is(err, quorate.ErrClosed):
+	reply, err := h.Invoke(ctx, call)
+	if errors.Is(err, ErrNotRegistered) {
+		err = g.absent(ctx, verb)
+	} else if err == nil {
+		g.mu.Lock()
+		g.there = reply.Version
+		g.mu.Unlock()
+	}
+	if errors.Is(err, structures.ErrRevoked) || errors.Is(err, ErrReplaced) || errors.Is(err, quorate.ErrClosed) {
 		g.finish(err)
 	}
 	return err
+}
+
+// absent registers an entry that is not there again if it was lost, and fails if it was
+// removed. It is called with the turn. One of a session was removed: where data is lost all
+// sessions are, too, and the call would have failed for that.
+func (g *Registration) absent(ctx context.Context, verb string) error {
+	if g.what.Permanent {
+		switch lost, err := g.dataLost(ctx, verb); {
+		case err != nil:
+			return err
+		case lost:
+			return g.put(ctx, flagAgain)
+		}
+	}
+	return g.roster.handle.Fail(verb, structures.ErrRevoked, "it was removed")
+}
+
+// dataLost reports whether data was lost since the entry was there: a watch that begins
+// there is told, and else of the removal (WATCH-5).
+func (g *Registration) dataLost(ctx context.Context, verb string) (bool, error) {
+	g.mu.Lock()
+	there := g.there
+	g.mu.Unlock()
+	key := entryKey(g.what.ID)
+	stream, err := g.roster.handle.Watch(ctx, structures.WatchSpec{
+		Verb: verb, Partitions: []protocol.PartitionID{g.roster.partition()},
+		From: key, To: append(key[:len(key):len(key)], 0), AfterVersion: there, FromVersion: true,
+	})
+	if err != nil {
+		return false, err
+	}
+	defer stream.Close()
+	for {
+		e, err := stream.Next(ctx)
+		var gap *structures.GapError
+		switch {
+		case errors.As(err, &gap):
+			return gap.Reason != structures.GapCompacted, nil
+		case err != nil:
+			return false, err
+		case e.Type != structures.EventSynced:
+			return false, nil
+		}
+	}
 }
 
 // Drain sets or takes off that the ID is drained.

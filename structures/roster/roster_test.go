@@ -215,3 +215,37 @@ func TestRemoved_GridIsAway(t *testing.T) {
 		t.Errorf("it has ended with %v", err)
 	}
 }
+
+// forgetful is a client of a grid that does not keep the changes of entries.
+type forgetful struct{ *structurestest.Client }
+
+func (c forgetful) Watch(ctx context.Context, spec structures.WatchSpec) (structures.WatchStream, error) {
+	s, err := c.Client.Watch(ctx, spec)
+	if spec.Options&protocol.WatchRow == 0 && err == nil {
+		s.(interface{ Fail(error) }).Fail(&structures.GapError{Reason: structures.GapCompacted})
+	}
+	return s, err
+}
+
+// A permanent registration whose entry was removed is told, also if the removal is not in the
+// history any more: only a loss of data is a reason to come back.
+func TestRemoved_NotKept(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	r := New(forgetful{structurestest.NewLocal(t, testKind).Client()}, &testKind, "r", nil)
+	reg, err := r.Register(ctx, Registering{ID: "a", Permanent: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if existed, err := r.Remove(ctx, "a"); !existed || err != nil {
+		t.Fatal(existed, err)
+	}
+	select {
+	case <-reg.Done():
+	case <-ctx.Done():
+		t.Fatal("the registration goes on without an entry")
+	}
+	if err := reg.Err(); !errors.Is(err, structures.ErrRevoked) {
+		t.Errorf("it has ended with %v", err)
+	}
+}

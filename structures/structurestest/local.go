@@ -23,10 +23,12 @@ const partitions = 7
 // Local is a grid of one group without a network, a log or a clock: handles can
 // be tried on it. Time passes by Advance only. It is safe for concurrent use.
 type Local struct {
-	t testing.TB
+	t     testing.TB
+	kinds []structures.Kind
 
 	mu      sync.Mutex // guards what is below
 	state   *groupstate.State
+	losses  uint16 // of all data
 	elapsed time.Duration
 	next    protocol.SessionID
 	ended   uint64
@@ -51,16 +53,40 @@ type localReply struct {
 
 // NewLocal returns a Local that serves structures of the given kinds.
 func NewLocal(t testing.TB, kinds ...structures.Kind) *Local {
-	l := &Local{t: t, state: groupstate.New(kinds), pending: map[protocol.Caller]localCall{}}
+	l := &Local{t: t, kinds: kinds, pending: map[protocol.Caller]localCall{}}
+	l.begin()
+	return l
+}
+
+// begin begins with an empty state; l.mu is held, or nobody else has l.
+func (l *Local) begin() {
+	l.state = groupstate.New(l.kinds)
 	owned := make([]protocol.PartitionID, partitions)
 	for i := range owned {
 		owned[i] = protocol.PartitionID(i)
 	}
 	l.apply(func(b *groupstate.Builder) {
-		b.Own(groupstate.Ownership{Partitions: partitions, Owned: owned, Limits: protocol.DefaultLimits()})
+		b.Own(groupstate.Ownership{Partitions: partitions, Owned: owned, Limits: protocol.DefaultLimits(), Generation: l.losses, Ends: l.ended})
 		b.Claim(1)
 	})
-	return l
+}
+
+// Lose loses all data, as a group in memory does with the memory of its majority: another
+// group, with larger versions, begins with nothing, all sessions are lost, and clients open
+// others. Nothing may wait.
+func (l *Local) Lose() {
+	l.mu.Lock()
+	clients, old := slices.Clone(l.clients), l.hub
+	l.losses++
+	l.hub = nil
+	l.begin()
+	l.mu.Unlock()
+	if old != nil {
+		old.Close()
+	}
+	for _, c := range clients {
+		c.Renew()
+	}
 }
 
 // apply applies an entry; l.mu is held, or nobody else has l.

@@ -21,7 +21,6 @@ func (c *Client) Watch(_ context.Context, spec structures.WatchSpec) (structures
 	if err != nil {
 		return nil, err
 	}
-	h := c.local.watches()
 	go func() {
 		var tick <-chan time.Time
 		if d := spec.Progress; d > 0 {
@@ -35,7 +34,7 @@ func (c *Client) Watch(_ context.Context, spec structures.WatchSpec) (structures
 				if len(ids) == 0 {
 					break
 				}
-				c.local.register(h, s, ids)
+				c.local.register(s, ids)
 			}
 			select {
 			case <-s.Work():
@@ -61,12 +60,13 @@ func (l *Local) watches() *hub.Hub {
 }
 
 // register registers partitions of a watch.
-func (l *Local) register(h *hub.Hub, s *watch.Stream, ids []protocol.PartitionID) {
+func (l *Local) register(s *watch.Stream, ids []protocol.PartitionID) {
 	reg, body := s.Register(ids)
 	if body == nil {
 		return
 	}
-	sink := &localWatch{s: s, reg: reg}
+	h := l.watches()
+	sink := &localWatch{s: s, reg: reg, lost: func() bool { return l.watches() != h }}
 	q := protocol.Request{ID: 1, Partition: reg.Partition, Flags: protocol.FlagRead, Kind: protocol.KindControl, Op: protocol.OpWatch, Name: s.Name(), Body: body}
 	reg.Sent(q.ID, func(m protocol.WatchControl) {
 		switch m.Action {
@@ -103,14 +103,19 @@ func (l *localSource) Term() uint64 { return 1 }
 
 func (l *localSource) Leader() protocol.MemberID { return 0 }
 
-func (l *localSource) Began() protocol.Version { return 0 }
+func (l *localSource) Began() protocol.Version {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return protocol.Version(l.losses) << 48
+}
 
 func (l *localSource) Confirm(done func(protocol.Code)) { done(protocol.CodeOK) }
 
 // localWatch is a registration as a hub sees it.
 type localWatch struct {
-	s   *watch.Stream
-	reg *watch.Registration
+	s    *watch.Stream
+	reg  *watch.Registration
+	lost func() bool // another group has taken the place of the one that serves it
 
 	mu     sync.Mutex
 	closed bool
@@ -143,6 +148,9 @@ func (w *localWatch) Reply(r protocol.Reply) {
 		}
 		return
 	}
+	if w.reg.Lost(); w.lost() {
+		return // it goes on with the other group
+	}
 	var p protocol.Problem
 	_ = p.Decode(r.Body)
 	cause := r.Code.Err()
@@ -169,7 +177,7 @@ func (w *localWatch) Send(message []byte) {
 			w.s.Fail(err)
 			return
 		}
-		if over, code, _ := w.reg.Note(&note); over {
+		if over, code, _ := w.reg.Note(&note); over && !w.lost() {
 			w.s.Fail(code.Err())
 		}
 	}
