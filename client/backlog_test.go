@@ -67,8 +67,8 @@ func crowd(t *testing.T, c *Client, n int, call structures.Call) (results chan e
 }
 
 // patient is a client none of whose calls comes to an end by itself.
-func patient(t *testing.T, members []*fakeMember, opts ...Option) *Client {
-	c := dialFake(t, members, append([]Option{WithOperationTimeout(time.Hour)}, opts...)...)
+func patient(t *testing.T, dial func(...Option) *Client) *Client {
+	c := dial(WithOperationTimeout(time.Hour))
 	if _, err := c.Invoke(testContext(t), testCall); err != nil { // opens the session
 		t.Fatal(err)
 	}
@@ -76,56 +76,58 @@ func patient(t *testing.T, members []*fakeMember, opts ...Option) *Client {
 }
 
 func TestBacklogIsSentAsThereIsRoom(t *testing.T) {
-	members := fakeGrid(t, 1)
-	members[0].limits.InFlight = 1
-	c := patient(t, members)
-	h := holdAnswers(members[0])
-	results := crowd(t, c, 5, testCall)
-	h.release()
-	for range 5 {
-		if err := <-results; err != nil {
-			t.Error(err)
+	inBubble(t, 1, func(t *testing.T, members []*fakeMember, dial func(...Option) *Client) {
+		members[0].limits.InFlight = 1
+		c := patient(t, dial)
+		h := holdAnswers(members[0])
+		results := crowd(t, c, 5, testCall)
+		h.release()
+		for range 5 {
+			if err := <-results; err != nil {
+				t.Error(err)
+			}
 		}
-	}
-	if s := c.Stats(); s.InFlight != 0 || s.Backlog != 0 {
-		t.Errorf("left: %+v", s)
-	}
+		if s := c.Stats(); s.InFlight != 0 || s.Backlog != 0 {
+			t.Errorf("left: %+v", s)
+		}
+	})
 }
 
 // Nothing of a call that waits for room has been sent: its end is definite.
 func TestBacklogIsTakenBack(t *testing.T) {
-	members := fakeGrid(t, 1)
-	members[0].limits.InFlight = 1
-	c := patient(t, members)
-	h := holdAnswers(members[0])
-	results := crowd(t, c, 2, testCall)
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error)
-	go func() {
-		_, err := c.Invoke(ctx, testCall)
-		ended <- err
-	}()
-	waitFor(t, "the call to wait", func() bool { return c.Stats().Backlog == 2 })
-	cancel()
-	if err := <-ended; !errors.Is(err, context.Canceled) || errors.Is(err, quorate.ErrOutcomeUnknown) {
-		t.Errorf("got %v", err)
-	}
-	if s := c.Stats(); s.Backlog != 1 {
-		t.Errorf("%d wait, want the other", s.Backlog)
-	}
-	_, err := c.Invoke(deadlineSoon(t), testCall)
-	if !errors.Is(err, quorate.ErrOverloaded) || errors.Is(err, quorate.ErrOutcomeUnknown) || !quorate.SafeToRetry(err) {
-		t.Errorf("after its deadline: %v", err)
-	}
-	if n := strings.Count(err.Error(), "overloaded"); n != 1 {
-		t.Errorf("%q says %d times that it is overloaded", err, n)
-	}
-	h.release()
-	for range 2 {
-		if err := <-results; err != nil {
-			t.Error(err)
+	inBubble(t, 1, func(t *testing.T, members []*fakeMember, dial func(...Option) *Client) {
+		members[0].limits.InFlight = 1
+		c := patient(t, dial)
+		h := holdAnswers(members[0])
+		results := crowd(t, c, 2, testCall)
+		ctx, cancel := context.WithCancel(context.Background())
+		ended := make(chan error)
+		go func() {
+			_, err := c.Invoke(ctx, testCall)
+			ended <- err
+		}()
+		waitFor(t, "the call to wait", func() bool { return c.Stats().Backlog == 2 })
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) || errors.Is(err, quorate.ErrOutcomeUnknown) {
+			t.Errorf("got %v", err)
 		}
-	}
+		if s := c.Stats(); s.Backlog != 1 {
+			t.Errorf("%d wait, want the other", s.Backlog)
+		}
+		_, err := c.Invoke(deadlineSoon(t), testCall)
+		if !errors.Is(err, quorate.ErrOverloaded) || errors.Is(err, quorate.ErrOutcomeUnknown) || !quorate.SafeToRetry(err) {
+			t.Errorf("after its deadline: %v", err)
+		}
+		if n := strings.Count(err.Error(), "overloaded"); n != 1 {
+			t.Errorf("%q says %d times that it is overloaded", err, n)
+		}
+		h.release()
+		for range 2 {
+			if err := <-results; err != nil {
+				t.Error(err)
+			}
+		}
+	})
 }
 
 func deadlineSoon(t *testing.T) context.Context {
@@ -141,23 +143,24 @@ func TestBacklogOutlivesItsConnection(t *testing.T) {
 		end  func(*fakeMember)
 	}{{"lost", (*fakeMember).cut}, {"leaving", (*fakeMember).goodbye}} {
 		t.Run(way.name, func(t *testing.T) {
-			members := fakeGrid(t, 1)
-			members[0].limits.InFlight = 1
-			c := patient(t, members)
-			h := holdAnswers(members[0])
-			results := crowd(t, c, 4, testRead())
-			h.mu.Lock()
-			h.open = true // from now on
-			h.mu.Unlock()
-			way.end(members[0])
-			if way.name == "leaving" {
-				h.release() // what is in flight is still answered
-			}
-			for range 4 {
-				if err := <-results; err != nil {
-					t.Error(err)
+			inBubble(t, 1, func(t *testing.T, members []*fakeMember, dial func(...Option) *Client) {
+				members[0].limits.InFlight = 1
+				c := patient(t, dial)
+				h := holdAnswers(members[0])
+				results := crowd(t, c, 4, testRead())
+				h.mu.Lock()
+				h.open = true // from now on
+				h.mu.Unlock()
+				way.end(members[0])
+				if way.name == "leaving" {
+					h.release() // what is in flight is still answered
 				}
-			}
+				for range 4 {
+					if err := <-results; err != nil {
+						t.Error(err)
+					}
+				}
+			})
 		})
 	}
 }
@@ -165,33 +168,34 @@ func TestBacklogOutlivesItsConnection(t *testing.T) {
 // A call that would wait for longer than it may is refused before anything is
 // made of it: no slot, no request.
 func TestHopelessCallsAreRefusedAtOnce(t *testing.T) {
-	members := fakeGrid(t, 1)
-	members[0].limits.InFlight = 1
-	c := patient(t, members)
-	h := holdAnswers(members[0])
-	results := crowd(t, c, 10, testRead())
-	n, _, _ := (&call{client: c, req: protocol.Request{Partition: testCall.Partition}}).route()
-	n.mu.Lock()
-	n.window.perReply = time.Hour
-	n.mu.Unlock()
-	sequence := func() uint64 { return c.sessions.current.Load().table(testCall.Partition).sequence[0] }
-	before, sent := sequence(), len(members[0].seen())
-	_, err := c.Invoke(context.Background(), testCall)
-	if !errors.Is(err, quorate.ErrOverloaded) || !quorate.SafeToRetry(err) || errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("got %v", err)
-	}
-	if after := sequence(); after != before {
-		t.Error("a slot was taken for it")
-	}
-	if n := len(members[0].seen()); n != sent {
-		t.Errorf("%d requests were sent for it", n-sent)
-	}
-	h.release()
-	for range 10 {
-		if err := <-results; err != nil {
-			t.Error(err)
+	inBubble(t, 1, func(t *testing.T, members []*fakeMember, dial func(...Option) *Client) {
+		members[0].limits.InFlight = 1
+		c := patient(t, dial)
+		h := holdAnswers(members[0])
+		results := crowd(t, c, 10, testRead())
+		n, _, _ := (&call{client: c, req: protocol.Request{Partition: testCall.Partition}}).route()
+		n.mu.Lock()
+		n.window.perReply = time.Hour
+		n.mu.Unlock()
+		sequence := func() uint64 { return c.sessions.current.Load().table(testCall.Partition).sequence[0] }
+		before, sent := sequence(), len(members[0].seen())
+		_, err := c.Invoke(context.Background(), testCall)
+		if !errors.Is(err, quorate.ErrOverloaded) || !quorate.SafeToRetry(err) || errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
 		}
-	}
+		if after := sequence(); after != before {
+			t.Error("a slot was taken for it")
+		}
+		if n := len(members[0].seen()); n != sent {
+			t.Errorf("%d requests were sent for it", n-sent)
+		}
+		h.release()
+		for range 10 {
+			if err := <-results; err != nil {
+				t.Error(err)
+			}
+		}
+	})
 }
 
 func TestBacklogIsBounded(t *testing.T) {
@@ -255,40 +259,42 @@ func TestBacklogDropsWhatIsTooLate(t *testing.T) {
 // then reported.
 func TestRepeatsHaveABudget(t *testing.T) {
 	const calls, left = 20, 10
-	members := fakeGrid(t, 1)
-	c := patient(t, members)
-	members[0].script(func(c *fakeConn, q *protocol.Request) {
-		c.problem(q, protocol.CodeBusy, protocol.Problem{Wait: 1})
-	})
-	c.budget.spent.Store((budgetMost - left) * budgetShare)
-	begin := len(members[0].seen())
-	var all sync.WaitGroup
-	for range calls {
-		all.Go(func() {
-			_, err := c.Invoke(context.Background(), testCall)
-			if !errors.Is(err, quorate.ErrOverloaded) || !quorate.SafeToRetry(err) {
-				t.Errorf("got %v", err)
-			}
+	inBubble(t, 1, func(t *testing.T, members []*fakeMember, dial func(...Option) *Client) {
+		c := patient(t, dial)
+		members[0].script(func(c *fakeConn, q *protocol.Request) {
+			c.problem(q, protocol.CodeBusy, protocol.Problem{Wait: 1})
 		})
-	}
-	all.Wait()
-	if n := len(members[0].seen()) - begin; n < calls+left || n > calls+left+calls/budgetShare {
-		t.Errorf("%d requests for %d calls with %d repeats left", n, calls, left)
-	}
+		c.budget.spent.Store((budgetMost - left) * budgetShare)
+		begin := len(members[0].seen())
+		var all sync.WaitGroup
+		for range calls {
+			all.Go(func() {
+				_, err := c.Invoke(context.Background(), testCall)
+				if !errors.Is(err, quorate.ErrOverloaded) || !quorate.SafeToRetry(err) {
+					t.Errorf("got %v", err)
+				}
+			})
+		}
+		all.Wait()
+		if n := len(members[0].seen()) - begin; n < calls+left || n > calls+left+calls/budgetShare {
+			t.Errorf("%d requests for %d calls with %d repeats left", n, calls, left)
+		}
+	})
 }
 
 // A call whose time is over before the member would hear of it again does not
 // wait for that time.
 func TestBusyForLongerThanThereIsTime(t *testing.T) {
-	members := fakeGrid(t, 1)
-	c := patient(t, members)
-	members[0].script(func(c *fakeConn, q *protocol.Request) {
-		c.problem(q, protocol.CodeBusy, protocol.Problem{Wait: 1 << 30})
+	inBubble(t, 1, func(t *testing.T, members []*fakeMember, dial func(...Option) *Client) {
+		c := patient(t, dial)
+		members[0].script(func(c *fakeConn, q *protocol.Request) {
+			c.problem(q, protocol.CodeBusy, protocol.Problem{Wait: 1 << 30})
+		})
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		_, err := c.Invoke(ctx, testCall)
+		if !errors.Is(err, quorate.ErrOverloaded) || errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
 	})
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	_, err := c.Invoke(ctx, testCall)
-	if !errors.Is(err, quorate.ErrOverloaded) || errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("got %v", err)
-	}
 }

@@ -6,10 +6,10 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
-	"github.com/quorate/quorate/internal/ports"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
 )
@@ -40,6 +40,7 @@ type fakeMember struct {
 	keep     bool
 	asked    int  // for the table
 	silent   bool // such questions are not answered
+	down     bool // nobody can connect
 	controls []protocol.WatchControl
 }
 
@@ -54,12 +55,7 @@ const fakePartitions = 8
 
 func newFake(t testing.TB, id protocol.MemberID) *fakeMember {
 	m := bareFake(t, id)
-	free, err := ports.Free(1) // see restart
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.address = free[0]
-	m.listen(m.address)
+	m.listen()
 	m.table = fakeTable(1, m.id, m)
 	t.Cleanup(m.stop)
 	return m
@@ -76,11 +72,14 @@ func bareFake(t testing.TB, id protocol.MemberID) *fakeMember {
 
 // pipe is a dialer to m inside the process, for tests with a clock of their own.
 func (m *fakeMember) pipe(ctx context.Context, _ string) (net.Conn, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.down {
+		return nil, syscall.ECONNREFUSED
+	}
 	near, far := net.Pipe()
 	c := &fakeConn{m: m, nc: far}
-	m.mu.Lock()
 	m.conns[c] = struct{}{}
-	m.mu.Unlock()
 	go c.serve()
 	return near, nil
 }
@@ -120,14 +119,12 @@ func setTables(table protocol.Table, members ...*fakeMember) {
 	}
 }
 
-func (m *fakeMember) listen(address string) {
-	ln, err := net.Listen("tcp", address)
+func (m *fakeMember) listen() {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	m.mu.Lock()
-	m.ln = ln
-	m.mu.Unlock()
+	m.ln, m.address = ln, ln.Addr().String()
 	go func() {
 		for {
 			nc, err := ln.Accept()
@@ -146,13 +143,20 @@ func (m *fakeMember) listen(address string) {
 // stop closes the listener and every connection: the member is down.
 func (m *fakeMember) stop() {
 	m.mu.Lock()
-	m.ln.Close()
+	m.down = true
+	if m.ln != nil {
+		m.ln.Close()
+	}
 	m.mu.Unlock()
 	m.cut()
 }
 
-// restart listens again at the same address.
-func (m *fakeMember) restart() { m.listen(m.address) }
+// restart lets clients connect to a bare member again.
+func (m *fakeMember) restart() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.down = false
+}
 
 // cut closes every connection.
 func (m *fakeMember) cut() {
@@ -210,7 +214,9 @@ func (c *fakeConn) queue(f func([]byte) []byte) {
 func (c *fakeConn) flush() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.nc.Write(c.out)
+	if len(c.out) > 0 { // a pipe waits for a reader even of nothing
+		c.nc.Write(c.out)
+	}
 	c.out = c.out[:0]
 }
 

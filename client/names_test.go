@@ -51,44 +51,44 @@ func namesAsked(t *testing.T, m *fakeMember, page int, sessions map[uint64]strin
 // TestSessionNames: each session is asked for once, also one that has ended or has no name,
 // and many with as few questions as there are pages.
 func TestSessionNames(t *testing.T) {
-	members := fakeGrid(t, 1)
-	c := dialFake(t, members)
-	asked := namesAsked(t, members[0], 2, map[uint64]string{3: "ann", 5: "", 6: "bob", 9: "cyd", 12: "dan"})
-	ask := func(questions int, want map[protocol.SessionID]string, ids ...protocol.SessionID) {
-		t.Helper()
-		if got := c.SessionNames(t.Context(), ids...); !maps.Equal(got, want) {
-			t.Errorf("sessions %d are named %v, want %v", ids, got, want)
+	inBubble(t, 1, func(t *testing.T, members []*fakeMember, dial func(...Option) *Client) {
+		c := dial()
+		asked := namesAsked(t, members[0], 2, map[uint64]string{3: "ann", 5: "", 6: "bob", 9: "cyd", 12: "dan"})
+		ask := func(questions int, want map[protocol.SessionID]string, ids ...protocol.SessionID) {
+			t.Helper()
+			if got := c.SessionNames(t.Context(), ids...); !maps.Equal(got, want) {
+				t.Errorf("sessions %d are named %v, want %v", ids, got, want)
+			}
+			if n := asked(); n != questions {
+				t.Errorf("sessions %d: %d questions, want %d", ids, n, questions)
+			}
 		}
-		if n := asked(); n != questions {
-			t.Errorf("sessions %d: %d questions, want %d", ids, n, questions)
-		}
-	}
-	ask(1, map[protocol.SessionID]string{6: "bob"}, 6)
-	ask(0, map[protocol.SessionID]string{6: "bob"}, 6, 6)
-	ask(1, map[protocol.SessionID]string{}, 4)
-	ask(0, map[protocol.SessionID]string{}, 4, 0)
-	ask(2, map[protocol.SessionID]string{3: "ann", 6: "bob", 12: "dan"}, 12, 3, 6, 3, 5, 4)
-	ask(0, map[protocol.SessionID]string{3: "ann", 12: "dan"}, 3, 5, 12)
-	ask(1, map[protocol.SessionID]string{9: "cyd"}, 9, 4)
+		ask(1, map[protocol.SessionID]string{6: "bob"}, 6)
+		ask(0, map[protocol.SessionID]string{6: "bob"}, 6, 6)
+		ask(1, map[protocol.SessionID]string{}, 4)
+		ask(0, map[protocol.SessionID]string{}, 4, 0)
+		ask(2, map[protocol.SessionID]string{3: "ann", 6: "bob", 12: "dan"}, 12, 3, 6, 3, 5, 4)
+		ask(0, map[protocol.SessionID]string{3: "ann", 12: "dan"}, 3, 5, 12)
+		ask(1, map[protocol.SessionID]string{9: "cyd"}, 9, 4)
+	})
 }
 
 // TestSessionNames_Nobody: when no member answers names are missing, and calls that want
 // them do not wait again and again.
 func TestSessionNames_Nobody(t *testing.T) {
-	members := fakeGrid(t, 1)
-	c := dialFake(t, members)
-	asked := namesAsked(t, members[0], 2, nil)
-	for i, questions := range []int{1, 0, 0, 1} {
-		if i == 3 {
-			c.names.mu.Lock()
-			c.names.failed = time.Now().Add(-2 * namePause)
-			c.names.mu.Unlock()
+	inBubble(t, 1, func(t *testing.T, members []*fakeMember, dial func(...Option) *Client) {
+		c := dial()
+		asked := namesAsked(t, members[0], 2, nil)
+		for i, questions := range []int{1, 0, 0, 1} {
+			if i == 3 {
+				time.Sleep(2 * namePause)
+			}
+			if got := c.SessionNames(t.Context(), 3); len(got) > 0 {
+				t.Errorf("names %v", got)
+			}
+			if n := asked(); n != questions {
+				t.Errorf("call %d: %d questions, want %d", i, n, questions)
+			}
 		}
-		if got := c.SessionNames(t.Context(), 3); len(got) > 0 {
-			t.Errorf("names %v", got)
-		}
-		if n := asked(); n != questions {
-			t.Errorf("call %d: %d questions, want %d", i, n, questions)
-		}
-	}
+	})
 }

@@ -21,13 +21,13 @@ func inBubble(t *testing.T, n int, f func(t *testing.T, members []*fakeMember, d
 		byAddress := make(map[string]*fakeMember)
 		for i := range n {
 			m := bareFake(t, protocol.MemberID(i+1))
-			m.address = string(rune('a' + i))
+			m.address = string(rune('a'+i)) + ":1"
 			byAddress[m.address] = m
 			members = append(members, m)
 		}
 		setTables(fakeTable(1, 1, members...), members...)
 		f(t, members, func(opts ...Option) *Client {
-			c, err := Dial(t.Context(), []string{"a"}, append(opts, WithDialer(func(ctx context.Context, address string) (net.Conn, error) {
+			c, err := Dial(t.Context(), []string{members[0].address}, append(opts, WithDialer(func(ctx context.Context, address string) (net.Conn, error) {
 				return byAddress[address].pipe(ctx, address)
 			}))...)
 			if err != nil {

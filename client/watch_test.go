@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/quorate/quorate"
@@ -82,156 +83,156 @@ func (m *fakeMember) told(what protocol.WatchAction) (n int) {
 // there, from what was received. What the old leader sends after that is dropped, and
 // answered with the end of the watch.
 func TestWatch_LateFrames(t *testing.T) {
-	t.Parallel()
-	members := fakeGrid(t, 2)
-	one, two := serving(members[0]), serving(members[1])
-	c := dialFake(t, members)
-	s, err := c.Watch(t.Context(), testSpec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	old := await(t, one)
-	next(t, s, "synced ")
-	old.sends(11, "a")
-	next(t, s, "put a")
-	table := fakeTable(2, 2, members...)
-	for i := range table.Groups {
-		table.Groups[i].Term = 9
-	}
-	setTables(table, members...)
-	members[0].push(table)
-	a := await(t, two)
-	if a.part.Version != 11 || a.part.Start != protocol.WatchAfter {
-		t.Errorf("it goes on from %+v", a.part)
-	}
-	ends := members[0].told(protocol.WatchEnd)
-	old.sends(12, "late")
-	waitFor(t, "the end of an unknown watch", func() bool { return members[0].told(protocol.WatchEnd) > ends })
-	a.sends(12, "b")
-	next(t, s, "put b")
-	if n := c.Stats(); n.Watches != 1 || n.WatchResumes != 1 {
-		t.Errorf("%+v", n)
-	}
+	inBubble(t, 2, func(t *testing.T, members []*fakeMember, dial func(...Option) *Client) {
+		one, two := serving(members[0]), serving(members[1])
+		c := dial()
+		s, err := c.Watch(t.Context(), testSpec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		old := await(t, one)
+		next(t, s, "synced ")
+		old.sends(11, "a")
+		next(t, s, "put a")
+		table := fakeTable(2, 2, members...)
+		for i := range table.Groups {
+			table.Groups[i].Term = 9
+		}
+		setTables(table, members...)
+		members[0].push(table)
+		a := await(t, two)
+		if a.part.Version != 11 || a.part.Start != protocol.WatchAfter {
+			t.Errorf("it goes on from %+v", a.part)
+		}
+		ends := members[0].told(protocol.WatchEnd)
+		old.sends(12, "late")
+		waitFor(t, "the end of an unknown watch", func() bool { return members[0].told(protocol.WatchEnd) > ends })
+		a.sends(12, "b")
+		next(t, s, "put b")
+		if n := c.Stats(); n.Watches != 1 || n.WatchResumes != 1 {
+			t.Errorf("%+v", n)
+		}
+	})
 }
 
 // TestWatch_Silent: a leader of which nothing comes is asked for a sign, and left if none
 // comes, though its connection stands.
 func TestWatch_Silent(t *testing.T) {
-	t.Parallel()
-	members := fakeGrid(t, 2)
-	one, two := serving(members[0]), serving(members[1])
-	c := dialFake(t, members)
-	s, err := c.Watch(t.Context(), testSpec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	began := time.Now()
-	a := await(t, one)
-	next(t, s, "synced ")
-	waitFor(t, "a probe", func() bool { return members[0].told(protocol.WatchSync) > 0 })
-	a.c.send((&protocol.WatchNote{ID: a.id, What: protocol.WatchConfirmed}).Append(nil)) // it stays
-	waitFor(t, "another probe", func() bool { return members[0].told(protocol.WatchSync) > 1 })
-	if n := members[0].told(protocol.WatchEnd); n > 0 {
-		t.Fatal("a member that answers was left")
-	}
-	table := fakeTable(2, 2, members...)
-	setTables(table, members[1]) // only the other one knows
-	await(t, two)
-	if took := time.Since(began); took < watchSilent {
-		t.Errorf("it was left after %v", took)
-	}
+	inBubble(t, 2, func(t *testing.T, members []*fakeMember, dial func(...Option) *Client) {
+		one, two := serving(members[0]), serving(members[1])
+		c := dial()
+		s, err := c.Watch(t.Context(), testSpec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		began := time.Now()
+		a := await(t, one)
+		next(t, s, "synced ")
+		waitFor(t, "a probe", func() bool { return members[0].told(protocol.WatchSync) > 0 })
+		a.c.send((&protocol.WatchNote{ID: a.id, What: protocol.WatchConfirmed}).Append(nil)) // it stays
+		waitFor(t, "another probe", func() bool { return members[0].told(protocol.WatchSync) > 1 })
+		if n := members[0].told(protocol.WatchEnd); n > 0 {
+			t.Fatal("a member that answers was left")
+		}
+		table := fakeTable(2, 2, members...)
+		setTables(table, members[1]) // only the other one knows
+		await(t, two)
+		if took := time.Since(began); took < watchSilent {
+			t.Errorf("it was left after %v", took)
+		}
+	})
 }
 
 // TestWatch_LeftEarly: a registration that is given up before it is answered, because the
 // table names another leader, is answered as cancelled. That ends no watch.
 func TestWatch_LeftEarly(t *testing.T) {
-	t.Parallel()
-	members := fakeGrid(t, 2)
-	asked := make(chan func(), 1)
-	members[0].script(func(c *fakeConn, q *protocol.Request) {
-		if q.Kind == protocol.KindControl && q.Op == protocol.OpWatch {
-			id := q.ID
-			asked <- func() { c.problem(&protocol.Request{ID: id}, protocol.CodeCancelled, protocol.Problem{}) }
-			return
-		}
-		c.reply(q, protocol.CodeOK, q.Body)
-	})
-	two := serving(members[1])
-	c := dialFake(t, members)
-	s, err := c.Watch(t.Context(), testSpec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	answer := <-asked
-	table := fakeTable(2, 2, members...)
-	for i := range table.Groups {
-		table.Groups[i].Term = 9
-	}
-	setTables(table, members...)
-	members[0].push(table)
-	waitFor(t, "the end of the registration", func() bool { return members[0].told(protocol.WatchEnd) > 0 })
-	answer()
-	a := await(t, two)
-	next(t, s, "synced ")
-	a.sends(11, "a")
-	next(t, s, "put a")
-}
-
-// TestWatch_Refused: what no other leader would accept either ends the watch.
-func TestWatch_Refused(t *testing.T) {
-	t.Parallel()
-	for code, want := range map[protocol.Code]error{
-		protocol.CodeWaiters: quorate.ErrOverloaded, protocol.CodeUnsupported: quorate.ErrUnsupported, protocol.CodeInvalid: quorate.ErrInvalid,
-	} {
-		members := fakeGrid(t, 1)
-		members[0].script(func(c *fakeConn, q *protocol.Request) { c.problem(q, code, protocol.Problem{Detail: "no"}) })
-		c := dialFake(t, members)
+	inBubble(t, 2, func(t *testing.T, members []*fakeMember, dial func(...Option) *Client) {
+		asked := make(chan func(), 1)
+		members[0].script(func(c *fakeConn, q *protocol.Request) {
+			if q.Kind == protocol.KindControl && q.Op == protocol.OpWatch {
+				id := q.ID
+				asked <- func() { c.problem(&protocol.Request{ID: id}, protocol.CodeCancelled, protocol.Problem{}) }
+				return
+			}
+			c.reply(q, protocol.CodeOK, q.Body)
+		})
+		two := serving(members[1])
+		c := dial()
 		s, err := c.Watch(t.Context(), testSpec)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Next(testContext(t)); !errors.Is(err, want) {
-			t.Errorf("code %d: %v", code, err)
+		defer s.Close()
+		answer := <-asked
+		table := fakeTable(2, 2, members...)
+		for i := range table.Groups {
+			table.Groups[i].Term = 9
 		}
-		s.Close()
+		setTables(table, members...)
+		members[0].push(table)
+		waitFor(t, "the end of the registration", func() bool { return members[0].told(protocol.WatchEnd) > 0 })
+		answer()
+		a := await(t, two)
+		next(t, s, "synced ")
+		a.sends(11, "a")
+		next(t, s, "put a")
+	})
+}
+
+// TestWatch_Refused: what no other leader would accept either ends the watch.
+func TestWatch_Refused(t *testing.T) {
+	for code, want := range map[protocol.Code]error{
+		protocol.CodeWaiters: quorate.ErrOverloaded, protocol.CodeUnsupported: quorate.ErrUnsupported, protocol.CodeInvalid: quorate.ErrInvalid,
+	} {
+		inBubble(t, 1, func(t *testing.T, members []*fakeMember, dial func(...Option) *Client) {
+			members[0].script(func(c *fakeConn, q *protocol.Request) { c.problem(q, code, protocol.Problem{Detail: "no"}) })
+			c := dial()
+			s, err := c.Watch(t.Context(), testSpec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Next(testContext(t)); !errors.Is(err, want) {
+				t.Errorf("code %d: %v", code, err)
+			}
+			s.Close()
+		})
 	}
 }
 
 // TestWatch_PausedLoop: credit comes back as events are taken, and the client with its
 // watches closes though a loop has gone away.
 func TestWatch_PausedLoop(t *testing.T) {
-	t.Parallel()
-	members := fakeGrid(t, 1)
-	one := serving(members[0])
-	c := dialFake(t, members)
-	spec := testSpec
-	spec.Window = 100
-	s, err := c.Watch(t.Context(), spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := await(t, one)
-	next(t, s, "synced ")
-	for i := range 4 {
-		a.sends(protocol.Version(11+i), "k")
-	}
-	time.Sleep(20 * time.Millisecond)
-	if n := members[0].told(protocol.WatchCredit); n > 0 {
-		t.Errorf("credit came back %d times before anything was taken", n)
-	}
-	for range 4 {
-		next(t, s, "put k")
-	}
-	waitFor(t, "credit", func() bool { return members[0].told(protocol.WatchCredit) > 0 })
-	if err := c.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Next(context.Background()); !errors.Is(err, quorate.ErrClosed) {
-		t.Errorf("after Close: %v", err)
-	}
+	inBubble(t, 1, func(t *testing.T, members []*fakeMember, dial func(...Option) *Client) {
+		one := serving(members[0])
+		c := dial()
+		spec := testSpec
+		spec.Window = 100
+		s, err := c.Watch(t.Context(), spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := await(t, one)
+		next(t, s, "synced ")
+		for i := range 4 {
+			a.sends(protocol.Version(11+i), "k")
+		}
+		synctest.Wait()
+		if n := members[0].told(protocol.WatchCredit); n > 0 {
+			t.Errorf("credit came back %d times before anything was taken", n)
+		}
+		for range 4 {
+			next(t, s, "put k")
+		}
+		waitFor(t, "credit", func() bool { return members[0].told(protocol.WatchCredit) > 0 })
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Next(context.Background()); !errors.Is(err, quorate.ErrClosed) {
+			t.Errorf("after Close: %v", err)
+		}
+	})
 }
 
 // FuzzWatchFrames hands a watch any frames that a member may send.
