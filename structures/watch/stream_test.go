@@ -96,7 +96,7 @@ func (m *member) sends(p protocol.PartitionID, version protocol.Version, letters
 // yields wants the keys of the next events, those that others follow with a + behind.
 func yields(t *testing.T, s *watch.Stream, want string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	got := ""
 	for len(got) < len(want) {
