@@ -188,6 +188,9 @@ func (s *sink) Send(b []byte) {
 		s.t.Error(err)
 	}
 	for _, section := range m.Sections {
+		s.mu.Lock()
+		s.at = groupstate.Position{Version: section.Version, Skip: int(section.Skip)} // before what it is behind, for who waits for that
+		s.mu.Unlock()
 		for _, e := range section.Events {
 			text := structures.EventType(e.Type).String() + " " + string(e.Key)
 			if e.Flags&protocol.WatchListed != 0 {
@@ -198,9 +201,6 @@ func (s *sink) Send(b []byte) {
 			}
 			s.add(text)
 		}
-		s.mu.Lock()
-		s.at = groupstate.Position{Version: section.Version, Skip: int(section.Skip)}
-		s.mu.Unlock()
 	}
 }
 
@@ -398,8 +398,10 @@ func TestWatch_StepDown(t *testing.T) {
 	s.gets("note 6 1")
 	r.put("a")
 	s.nothing()
-	if n := r.hub.Stats().Watches; n != 0 {
-		t.Errorf("%d watches", n)
+	for start := time.Now(); r.hub.Stats().Watches != 0; time.Sleep(time.Millisecond) { // it is told first
+		if time.Since(start) > 10*time.Second {
+			t.Fatalf("%d watches", r.hub.Stats().Watches)
+		}
 	}
 	r.lead(0)
 	r.watch(protocol.Watch{Parts: parts(protocol.WatchPart{})}).gets("reply 1")
