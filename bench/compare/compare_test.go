@@ -21,8 +21,14 @@ func TestMain(m *testing.M) {
 
 // TestCompare measures both systems for a moment, on real processes.
 func TestCompare(t *testing.T) {
+	measureAll(t, "quorate,etcd", "2s")
+}
+
+// measureAll measures everything of systems for a moment.
+func measureAll(t *testing.T, systems, ttl string) {
+	t.Helper()
 	var out bytes.Buffer
-	err := compare(t.Context(), strings.Fields("-rounds 1 -duration 300ms -in-flight 8 -keys 100 -watchers 3 -stalled 3 -sessions 2 -locks 2 -ttl 2s -json -measure "+strings.Join(measures, ",")), &out)
+	err := compare(t.Context(), strings.Fields("-systems "+systems+" -ttl "+ttl+" -rounds 1 -duration 300ms -in-flight 8 -keys 100 -watchers 3 -stalled 3 -sessions 2 -locks 2 -json -measure "+strings.Join(measures, ",")), &out)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +48,7 @@ func TestCompare(t *testing.T) {
 			t.Errorf("%+v", line)
 		}
 	}
-	if len(seen) != 2*(len(measures)+1) { // puts without watchers are one more
+	if n := len(strings.Split(systems, ",")); len(seen) != n*(len(measures)+1) { // puts without watchers are one more
 		t.Errorf("measured: %v", seen)
 	}
 }

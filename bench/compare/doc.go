@@ -8,6 +8,7 @@
 //	go run . -measure watch,events -watchers 1,100,10000
 //	go run . -measure lock,handover -sessions 1,8,64 -locks 1,1000
 //	go run . -measure takeover -ttl 10s
+//	go run . -systems quorate,etcd,curator -measure lock,handover
 //
 // What is measured:
 //
@@ -28,6 +29,19 @@
 //
 //	quorate  three members of the command in this repository, durability disk
 //	etcd     three members of go.etcd.io/etcd/server/v3/embed, each a process of this command
+//	curator  three members of Apache ZooKeeper, and the recipes of Apache Curator as clients;
+//	         needs java (17 or later) and mvn, which fetches both
 //
-// All of them sync to disk before they acknowledge, and reads are linearizable.
+// All of them sync to disk before they acknowledge, and reads are linearizable. Those of
+// ZooKeeper come after a sync, which is as near as it gets: its leader answers that without
+// asking the others whether it still is the leader.
+//
+// Curator's clients are in one process of Java, which is sent each request and sends each
+// answer over a pipe (curator/Bridge.java). What that adds is measured by
+//
+//	go test . -run '^$' -bench Bridge
+//
+// Locks are InterProcessMutex. Watches are CuratorCache: ZooKeeper notifies of a change
+// without its value, which the cache reads, so that events counts the values that it saw,
+// fewer than the puts. What its stalled watchers have not taken waits in the client.
 package main

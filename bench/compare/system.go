@@ -37,12 +37,14 @@ type conn interface {
 var systems = map[string]func() system{
 	"quorate": func() system { return &quorate{} },
 	"etcd":    func() system { return &etcd{} },
+	"curator": func() system { return &curator{} },
 }
 
 // clients are the systems by name, to open connections to members that run.
 var clients = map[string]func(addresses []string) system{
 	"quorate": func(addresses []string) system { return &quorate{members: addresses} },
 	"etcd":    func(addresses []string) system { return &etcd{clients: addresses} },
+	"curator": func(addresses []string) system { return &curator{members: addresses} },
 }
 
 const members = 3
