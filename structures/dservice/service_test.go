@@ -315,6 +315,24 @@ func TestDrainOutlivesRegistrations(t *testing.T) {
 	}
 }
 
+// The end of the last drain of a service without instances destroys nothing, so watchers are
+// told nothing.
+func TestUndrain_NotShown(t *testing.T) {
+	ctx, g := bounded(t), newGrid(t)
+	c := g.Client()
+	s := dservice.New(c, "payments")
+	w := watch(t, c)
+	w.expect("synced")
+	if changed, err := s.Drain(ctx, "a"); err != nil || !changed {
+		t.Fatal(changed, err)
+	}
+	if changed, err := s.Undrain(ctx, "a"); err != nil || !changed {
+		t.Fatal(changed, err)
+	}
+	register(t, c, "b")
+	w.expect("put b passing")
+}
+
 // A watch goes on from the view of a list: nothing between the two is missed (ROSTER-6).
 func TestWatchGoesOnFromList(t *testing.T) {
 	ctx, g := bounded(t), newGrid(t)

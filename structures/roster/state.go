@@ -151,11 +151,12 @@ func load(view structures.View) (c count) {
 
 func (c *count) entries() int64 { return c.health[0] + c.health[1] + c.health[2] }
 
-// finish writes the counts, or ends the instance when nothing is left, so that a name
-// that is free costs nothing.
+// finish writes the counts, or deletes the last row, and the instance ends with it, so that
+// a name that is free costs nothing. Nothing is destroyed by that: watchers have been told
+// of the last entry, and of a drain without an entry there is nothing to tell.
 func (c *count) finish(env structures.Env) {
 	if c.entries() == 0 && c.drained == 0 {
-		env.Destroy()
+		env.Delete(countKey)
 		return
 	}
 	env.Put(countKey, structures.Row{Value: protocol.AppendInts(nil, c.health[0], c.health[1], c.health[2], c.drained)})

@@ -61,8 +61,7 @@ type Change struct {
 // are missing it goes on by itself: with an EventGap, all entries that are there as
 // EventCurrent, and EventSynced.
 //
-// The instance of the roster ends with its last entry; that is not shown. An
-// EventDestroyed is: everything was removed at once.
+// An EventDestroyed says that everything was removed at once.
 func (r *Roster) Watch(ctx context.Context, w Watching) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
 		verb := w.Verb
@@ -82,23 +81,16 @@ func (r *Roster) Watch(ctx context.Context, w Watching) iter.Seq2[Change, error]
 			return
 		}
 		defer stream.Close()
-		last := structures.Version(0) // of the last change of an entry
 		for {
 			got, err := stream.Next(ctx)
 			if err != nil {
 				yield(Change{}, err)
 				return
 			}
-			if got.Type == structures.EventDestroyed && got.Version == last {
-				continue // with its last entry, which has been told
-			}
 			c, err := changeOf(&got)
 			if err != nil {
 				yield(Change{}, r.handle.Fail(verb, err, ""))
 				return
-			}
-			if len(got.Key) > 0 && got.Type != structures.EventCurrent {
-				last = got.Version
 			}
 			if c.Type == structures.EventSynced || c.Type == structures.EventProgress {
 				c.View = position(stream)
