@@ -26,7 +26,7 @@ func TestHost_CampaignsEarly(t *testing.T) {
 		c.start(i, true)
 	}
 	c.found()
-	s := c.session(1, time.Minute)
+	s := c.session(1, time.Hour)
 	c.do(add(s, 0, 1))
 	id := protocol.SystemGroup + 1
 	victim := c.leader(id)
@@ -67,7 +67,7 @@ func (l *lockedBuffer) String() string {
 // caughtUp waits until a member has applied what a group has committed.
 func (c *cluster) caughtUp(i int, id protocol.GroupID) {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := c.host(i).CaughtUp(ctx, id); err != nil {
 		c.t.Fatal(err)

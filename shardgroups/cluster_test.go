@@ -205,6 +205,9 @@ func (c *cluster) initial() map[protocol.ReplicaID]protocol.UUID {
 	return m
 }
 
+// patience bounds what a test waits for, on a machine that is busy with other things.
+const patience = 2 * time.Minute
+
 // start starts all replicas of member i.
 func (c *cluster) start(i int, fresh bool) {
 	c.t.Helper()
@@ -219,7 +222,7 @@ func (c *cluster) start(i int, fresh bool) {
 // found agrees on the cluster.
 func (c *cluster) found() {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	propose := func(cmd systemstate.Command) systemstate.Answer {
 		a, err := c.hosts[0].System().Propose(ctx, cmd)
@@ -254,7 +257,7 @@ func (c *cluster) found() {
 
 // leader waits for the member that leads a group.
 func (c *cluster) leader(g protocol.GroupID) int {
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		for i := range c.hosts {
 			h := c.host(i)
 			if h == nil {
@@ -282,7 +285,7 @@ func (c *cluster) host(i int) *shardgroups.Host {
 // session opens a session for a client.
 func (c *cluster) session(client byte, ttl time.Duration) protocol.SessionID {
 	c.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		h := c.hosts[c.leader(protocol.SystemGroup)]
 		done := make(chan protocol.Reply, 1)
 		h.System().Session(protocol.SessionRequest{
@@ -305,7 +308,7 @@ func (c *cluster) session(client byte, ttl time.Duration) protocol.SessionID {
 func (c *cluster) do(q protocol.Request) protocol.Reply {
 	g := protocol.SystemGroup + 1 + protocol.GroupID(q.Partition%groups)
 	var last protocol.Code
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
 		h := c.host(c.leader(g))
 		if h == nil {
 			continue
@@ -363,7 +366,7 @@ func number(r protocol.Reply) int64 {
 // and compares their state.
 func (c *cluster) sameHash(g protocol.GroupID) {
 	c.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		applied, hashes := map[uint64]bool{}, map[uint64]bool{}
 		for _, h := range c.hosts {
 			a, hash, err := h.Group(g).Hash(context.Background())

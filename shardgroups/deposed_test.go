@@ -77,7 +77,7 @@ func (c *cluster) deliver(t *testing.T, n int) {
 // leadBy makes a member lead a group.
 func (c *cluster) leadBy(g protocol.GroupID, member int) {
 	c.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(patience); ; {
 		leader := c.leader(g)
 		if leader == member {
 			return

@@ -25,7 +25,7 @@ func TestGroup_FallsOffTheListOfEnds(t *testing.T) {
 			t.Fatalf("code %d", r.Code)
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	propose := func(cmd systemstate.Command) systemstate.Answer {
 		a, err := c.hosts[0].System().Propose(ctx, cmd)

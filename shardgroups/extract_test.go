@@ -33,7 +33,7 @@ func testExtract(t *testing.T, snapshots uint64) {
 		c.start(i, true)
 	}
 	c.found()
-	session := c.session(1, time.Minute)
+	session := c.session(1, time.Hour)
 	for seq := uint64(1); seq <= 40; seq++ {
 		for p := range protocol.PartitionID(partitions) {
 			c.do(add(session, p, seq))
@@ -116,7 +116,7 @@ func testExtract(t *testing.T, snapshots uint64) {
 		}
 	}
 	start(protocol.SystemGroup)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	saved := system.SavedCluster(func(protocol.GroupID) bool { return true })
 	if _, err := h.System().Propose(ctx, systemstate.Command{
@@ -142,7 +142,7 @@ func testExtract(t *testing.T, snapshots uint64) {
 			t.Errorf("partition %d: %d, want %d; %d entries beyond the commit index", p, got, want, extras)
 		}
 	}
-	again := n.session(1, time.Minute)
+	again := n.session(1, time.Hour)
 	if again <= session {
 		t.Errorf("session %d after %d", again, session)
 	}
@@ -156,9 +156,9 @@ func testExtract(t *testing.T, snapshots uint64) {
 
 func wait(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !f(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !f(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("no %s after half a minute", what)
+			t.Fatalf("no %s after %v", what, patience)
 		}
 	}
 }

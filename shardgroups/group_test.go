@@ -39,7 +39,7 @@ func TestGroup_ServesAndRestarts(t *testing.T) {
 		c.start(i, true)
 	}
 	c.found()
-	s := c.session(1, time.Minute)
+	s := c.session(1, time.Hour)
 	for seq := uint64(1); seq <= 20; seq++ {
 		for p := range protocol.PartitionID(partitions) {
 			if r := c.do(add(s, p, seq)); r.Code != protocol.CodeOK {
@@ -87,7 +87,7 @@ func TestGroup_RefusesAnotherPartition(t *testing.T) {
 		c.start(i, true)
 	}
 	c.found()
-	s := c.session(1, time.Minute)
+	s := c.session(1, time.Hour)
 	if r := c.do(add(s, 2, 1)); r.Code != protocol.CodeOK {
 		t.Fatalf("code %d: %q", r.Code, r.Body)
 	}
@@ -107,7 +107,7 @@ func TestGroup_CatchesUpBySnapshot(t *testing.T) {
 		c.start(i, true)
 	}
 	c.found()
-	s := c.session(1, time.Minute)
+	s := c.session(1, time.Hour)
 	c.do(add(s, 0, 1))
 	away := (c.leader(protocol.SystemGroup+1) + 1) % members
 	c.close(away)
@@ -115,7 +115,7 @@ func TestGroup_CatchesUpBySnapshot(t *testing.T) {
 	snapshots := func() uint64 {
 		return c.hosts[c.leader(protocol.SystemGroup+1)].Group(protocol.SystemGroup + 1).Status().Snapshots
 	}
-	for deadline := time.Now().Add(30 * time.Second); snapshots() < 2; {
+	for deadline := time.Now().Add(patience); snapshots() < 2; {
 		if time.Now().After(deadline) {
 			t.Fatal("no snapshot is taken")
 		}
@@ -139,7 +139,7 @@ func TestGroup_LeadersComeAndGo(t *testing.T) {
 		c.start(i, true)
 	}
 	c.found()
-	s := c.session(1, time.Minute)
+	s := c.session(1, time.Hour)
 	stop := make(chan struct{})
 	var done sync.WaitGroup
 	var counts [partitions]uint64
@@ -196,29 +196,41 @@ func TestGroup_SessionEnds(t *testing.T) {
 		c.start(i, true)
 	}
 	c.found()
-	s := c.session(1, 2*time.Second) // and no heartbeat
-	if r := c.do(add(s, 0, 1)); r.Code != protocol.CodeOK {
-		t.Fatalf("add: code %d", r.Code)
+	id := protocol.SystemGroup + 1
+	// ask sends a request until it is carried out, or the session has ended.
+	ask := func(q protocol.Request) protocol.Code {
+		t.Helper()
+		for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+			code := submit(c.hosts[c.leader(id)].Group(id), q).Code
+			if code == protocol.CodeOK || code == protocol.CodeSessionEnded {
+				return code
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("code %d", code)
+			}
+			q.Flags |= protocol.FlagRepeat
+		}
 	}
-	g := c.hosts[c.leader(protocol.SystemGroup+1)].Group(protocol.SystemGroup + 1)
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	s := protocol.SessionID(0)
+	for client := byte(1); ; client++ { // until one has not ended before the group knows it
+		s = c.session(client, 2*time.Second) // and no heartbeat
+		if ask(add(s, 0, 1)) == protocol.CodeOK {
+			break
+		}
+	}
+	for seq, deadline := uint64(2), time.Now().Add(patience); ask(add(s, 0, seq)) == protocol.CodeOK; seq++ {
 		if time.Now().After(deadline) {
 			t.Fatal("the session does not end")
 		}
-		if r := submit(g, add(s, 0, 2)); r.Code == protocol.CodeSessionEnded {
-			break
-		}
-		if g.Status().State.Sessions == 0 {
-			break
-		}
+		time.Sleep(50 * time.Millisecond)
 	}
-	for deadline := time.Now().Add(20 * time.Second); g.Status().State.Sessions > 0; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); c.hosts[c.leader(id)].Group(id).Status().State.Sessions > 0; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the group does not forget the session")
 		}
 	}
-	if r := submit(g, add(s, 0, 9)); r.Code != protocol.CodeSessionEnded {
-		t.Errorf("code %d, want CodeSessionEnded", r.Code)
+	if code := ask(add(s, 0, 1<<20)); code != protocol.CodeSessionEnded {
+		t.Errorf("code %d, want CodeSessionEnded", code)
 	}
 }
 
@@ -230,7 +242,7 @@ func TestHost_SurvivesNewPlace(t *testing.T) {
 		c.start(i, true)
 	}
 	c.found()
-	s := c.session(1, time.Minute)
+	s := c.session(1, time.Hour)
 	c.do(add(s, 0, 1))
 	c.close(0)
 	host, err := os.Hostname()

@@ -260,7 +260,7 @@ func TestIdle_Sessions(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); !s.Leader().Self; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); !s.Leader().Self; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("there is no leader")
 		}
@@ -291,7 +291,7 @@ func TestTransferLeader_LogsTime(t *testing.T) {
 	g := h.Group(id)
 	log := func(fill func(b *groupstate.Builder), requests ...*Request) {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		if err := g.until(ctx, func() bool { return g.Leader().Self }); err != nil {
 			t.Fatal(err)

@@ -49,7 +49,7 @@ func worn(t *testing.T) *cluster {
 		}
 		return true
 	}
-	for deadline := time.Now().Add(30 * time.Second); !taken(); more(10) {
+	for deadline := time.Now().Add(patience); !taken(); more(10) {
 		if time.Now().After(deadline) {
 			t.Fatal("no snapshot is taken")
 		}

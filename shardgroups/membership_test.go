@@ -18,7 +18,7 @@ func TestReplaceReplica(t *testing.T) {
 	}
 	c.found()
 	const g = protocol.SystemGroup + 1
-	session := c.session(1, time.Minute)
+	session := c.session(1, time.Hour)
 	sequence := uint64(0)
 	count := func() {
 		t.Helper()
@@ -28,7 +28,7 @@ func TestReplaceReplica(t *testing.T) {
 		}
 	}
 	count()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	must := func(err error) {
 		t.Helper()

@@ -19,7 +19,7 @@ func stray(t *testing.T) error {
 		c.start(i, true)
 	}
 	c.found()
-	s := c.session(1, time.Minute)
+	s := c.session(1, time.Hour)
 	const p = protocol.PartitionID(0)
 	wrong := protocol.SystemGroup + 1 + protocol.GroupID((p+1)%groups)
 	acknowledged, refused := int64(0), 0
@@ -52,7 +52,7 @@ func stray(t *testing.T) error {
 func (c *cluster) submitTo(g protocol.GroupID, q protocol.Request) protocol.Reply {
 	c.t.Helper()
 	var r protocol.Reply
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
 		r = submit(c.hosts[c.leader(g)].Group(g), q)
 		if r.Code == protocol.CodeNotOwner || r.Code.Class() == protocol.ClassDone || r.Code.Class() == protocol.ClassRefused {
 			return r
@@ -83,7 +83,7 @@ func TestHistoryBudget(t *testing.T) {
 		c.start(i, true)
 	}
 	c.found()
-	s := c.session(1, time.Minute)
+	s := c.session(1, time.Hour)
 	agreed := map[protocol.GroupID]int{}
 	for p := range protocol.PartitionID(groups) {
 		c.do(add(s, p, 1))

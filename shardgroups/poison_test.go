@@ -50,7 +50,7 @@ func poisoned(t *testing.T, group protocol.GroupID, entries ...[]byte) string {
 		t.Fatal(err)
 	}
 	h.reg.Add(uint64(group), 1, h.cfg.Incarnation.String())
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for _, e := range entries {
 		for {

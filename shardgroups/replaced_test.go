@@ -74,7 +74,7 @@ func snapshotOf(t *testing.T, m sm.IConcurrentStateMachine) []byte {
 // collected waits until the collector has found n objects that have a clean-up.
 func collected(t *testing.T, freed *atomic.Int32, n int32, what string) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); freed.Load() < n; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); freed.Load() < n; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: %d of %d objects are collected: something still points to the others", what, freed.Load(), n)
 		}

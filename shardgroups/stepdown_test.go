@@ -15,6 +15,9 @@ import (
 
 var leading = Leader{Replica: 1, Term: 2, Self: true}
 
+// patience bounds what a test waits for, on a machine that is busy with other things.
+const patience = 2 * time.Minute
+
 // asked makes a request whose answers arrive on the channel.
 func (g *Group) asked() (*Request, chan protocol.Reply) {
 	answers := make(chan protocol.Reply, 2)
@@ -27,7 +30,7 @@ func answered(t *testing.T, answers <-chan protocol.Reply) protocol.Reply {
 	select {
 	case r := <-answers:
 		return r
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("a request is never answered")
 		return protocol.Reply{}
 	}
@@ -37,7 +40,7 @@ func answered(t *testing.T, answers <-chan protocol.Reply) protocol.Reply {
 func blocked(t *testing.T, f string) {
 	t.Helper()
 	buf := make([]byte, 1<<20)
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		for g := range strings.SplitSeq(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
 			if strings.Contains(g, "sync.(*Mutex).Lock") && strings.Contains(g, f) {
 				return

@@ -19,11 +19,11 @@ func TestTransferLeader_Gates(t *testing.T) {
 		c.start(i, true)
 	}
 	c.found()
-	s := c.session(1, time.Minute)
+	s := c.session(1, time.Hour)
 	id := protocol.SystemGroup + 1
 	seq := uint64(1)
 	c.do(add(s, 0, seq))
-	for deadline := time.Now().Add(30 * time.Second); ; {
+	for deadline := time.Now().Add(patience); ; {
 		from := c.leader(id)
 		to := (from + 1) % members
 		g := c.hosts[from].Group(id)
@@ -39,7 +39,7 @@ func TestTransferLeader_Gates(t *testing.T) {
 			}
 			return nil
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		err := g.TransferLeader(ctx, protocol.ReplicaID(to+1), ready)
 		cancel()
 		if err != nil {
@@ -73,7 +73,7 @@ func TestTransferLeader_NotReady(t *testing.T) {
 		c.start(i, true)
 	}
 	c.found()
-	s := c.session(1, time.Minute)
+	s := c.session(1, time.Hour)
 	id := protocol.SystemGroup + 1
 	c.do(add(s, 0, 1))
 	from := c.leader(id)

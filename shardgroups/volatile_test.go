@@ -34,7 +34,7 @@ func (c *cluster) outrun(s protocol.SessionID, p protocol.PartitionID, from uint
 	c.t.Helper()
 	g := c.hosts[c.leader(protocol.SystemGroup+1+protocol.GroupID(p%groups))].Group(protocol.SystemGroup + 1 + protocol.GroupID(p%groups))
 	start := g.Status().Applied
-	for deadline := time.Now().Add(60 * time.Second); g.Status().Compacted <= start; {
+	for deadline := time.Now().Add(patience); g.Status().Compacted <= start; {
 		if time.Now().After(deadline) {
 			c.t.Fatal("writes are too slow")
 		}
@@ -57,7 +57,7 @@ func (c *cluster) outrun(s protocol.SessionID, p protocol.PartitionID, from uint
 // the log reaches back gets the state streamed.
 func TestMemory_LaggingFollowerIsStreamed(t *testing.T) {
 	c := startedInMemory(t)
-	s := c.session(1, time.Minute)
+	s := c.session(1, time.Hour)
 	c.do(add(s, 0, 1))
 	g := protocol.SystemGroup + 1
 	lead := c.leader(g)
@@ -86,8 +86,8 @@ func TestMemory_LaggingFollowerIsStreamed(t *testing.T) {
 // while writes go on, and that it votes then.
 func TestMemory_NewIncarnationIsStreamed(t *testing.T) {
 	c := startedInMemory(t)
-	s := c.session(1, time.Minute)
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	s := c.session(1, time.Hour)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	seq := c.outrun(s, 0, 0)
 	replaced := (c.leader(protocol.SystemGroup+1) + 1) % members
@@ -143,7 +143,7 @@ func TestMemory_NewIncarnationIsStreamed(t *testing.T) {
 // with the members of a minority, be they leaders.
 func TestMemory_MinorityKilled(t *testing.T) {
 	c := startedInMemory(t)
-	s := c.session(1, time.Minute)
+	s := c.session(1, time.Hour)
 	const each = 50
 	for seq := uint64(1); seq <= each; seq++ {
 		for p := range protocol.PartitionID(partitions) {
