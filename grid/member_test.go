@@ -51,6 +51,20 @@ func ready(t *testing.T, m *grid.Member) {
 	}
 }
 
+// busyUDP takes a port for UDP that nobody has for TCP.
+func busyUDP(t *testing.T) net.PacketConn {
+	t.Helper()
+	free, err := ports.Free(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	udp, err := net.ListenPacket("udp", free[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return udp
+}
+
 // says fails the test unless err has all parts: the reason and the way out.
 func says(t *testing.T, err error, parts ...string) {
 	t.Helper()
@@ -124,16 +138,9 @@ func TestRefusedStarts(t *testing.T) {
 		says(t, err, "address already in use", "choose another")
 	})
 	t.Run("port busy for UDP", func(t *testing.T) {
-		tcp, err := net.Listen("tcp", "127.0.0.1:0") // a port that somebody's connection may not have
-		if err != nil {
-			t.Fatal(err)
-		}
-		address := tcp.Addr().String()
-		udp, err := net.ListenPacket("udp", address)
-		if err := errors.Join(err, tcp.Close()); err != nil {
-			t.Fatal(err)
-		}
+		udp := busyUDP(t)
 		defer udp.Close()
+		address := udp.LocalAddr().String()
 		says(t, try(grid.Config{DataDir: t.TempDir(), Listen: address}), "TCP and UDP")
 	})
 	t.Run("second process", func(t *testing.T) {

@@ -238,10 +238,7 @@ func TestDNSAddresses(t *testing.T) {
 	_, err := grid.Start(t.Context(), grid.Config{DataDir: t.TempDir(), Listen: "127.0.0.1:0", HTTP: "127.0.0.1:0", DNS: m.DNSAddr()})
 	says(t, err, "dns", "in use", "choose another --dns address, or off")
 	says(t, grid.Check(grid.Config{DataDir: t.TempDir(), Listen: "127.0.0.1:0", DNS: m.DNSAddr()}), "dns", "in use")
-	packets, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	packets := busyUDP(t)
 	defer packets.Close()
 	_, err = grid.Start(t.Context(), grid.Config{DataDir: t.TempDir(), Listen: "127.0.0.1:0", DNS: packets.LocalAddr().String()})
 	says(t, err, "dns", "in use", "free for TCP and UDP")
