@@ -11,8 +11,8 @@ import (
 // event is an element of a partition's history: a change of a structure whose kind has
 // the Watch mode structures.WatchEntries.
 type event struct {
-	// version is that of the mutation. end is the last version of the mutations that
-	// are applied as one with it; today that is the mutation itself.
+	// version is that of the mutation. end is the last version of the transaction that it
+	// is part of, else the same.
 	version, end protocol.Version
 	previous     protocol.Version // of the entry; 0: it was not there
 	name         string           // of the structure, shared with its instance

@@ -77,6 +77,23 @@ func (w Watched) Current(id protocol.PartitionID) (current, floor protocol.Versi
 	return p.current(), p.history.floor
 }
 
+// Within returns how many events of a transaction are there up to a version, if that lies
+// inside of one: its end is later.
+func (w Watched) Within(id protocol.PartitionID, v protocol.Version) (events int) {
+	p := w.s.partition(id)
+	if p == nil {
+		return 0
+	}
+	p.history.after(v, func(e *event) bool {
+		if e.version > v {
+			return false
+		}
+		events++
+		return true
+	})
+	return events
+}
+
 // HistoryBudget returns how many bytes the group's histories may have.
 func (w Watched) HistoryBudget() int { return w.s.history.budget }
 

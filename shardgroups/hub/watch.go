@@ -158,8 +158,14 @@ func (h *loop) add(w *watch, spec *protocol.Watch, code protocol.Code) {
 			}
 			currents[i], _ = s.Current(id)
 			begins[i] = protocol.WatchPosition{Partition: id, Version: currents[i]}
-			if spec.Parts[i].Start == protocol.WatchAfter {
-				begins[i].Version = spec.Parts[i].Version
+			p := &spec.Parts[i]
+			if p.Start == protocol.WatchAfter {
+				begins[i].Version = p.Version
+			}
+			// The version of an event, or of an entry, may lie inside of a transaction, of which
+			// only what is behind it is missing (WATCH-1).
+			if p.Start != protocol.WatchNow && p.Skip == 0 {
+				p.Skip = uint32(s.Within(id, p.Version))
 			}
 		}
 	})

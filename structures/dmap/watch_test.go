@@ -16,6 +16,7 @@ import (
 	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/structures"
 	"github.com/quorate/quorate/structures/dmap"
+	"github.com/quorate/quorate/structures/txn"
 )
 
 // watched is a watch that a test takes events from, one by one.
@@ -388,4 +389,36 @@ func scanOptions(opts []dmap.WatchOption) (scan []dmap.ScanOption) {
 		}
 	}
 	return scan
+}
+
+// TestWatch_TransactionResumed: a cursor goes on behind its event inside of a transaction,
+// too, whose last operation has a later version than the event.
+func TestWatch_TransactionResumed(t *testing.T) {
+	ctx, g := testContext(t), newGrid(t)
+	m, others := dmap.New[string, int](g, "{t}m"), dmap.New[string, int](g, "{t}others")
+	commit := func(n int) {
+		t.Helper()
+		_, err := txn.New(g).Then(
+			others.Txn().Put("x", n), m.Txn().Put("a", n), m.Txn().Put("b", n), m.Txn().Put("c", n), others.Txn().Put("y", n),
+		).Commit(ctx)
+		check(t, err)
+	}
+	all, some := watchOf(ctx, t, m), watchOf(ctx, t, m, dmap.Key("b"))
+	all.expect("synced")
+	some.expect("synced")
+	commit(1)
+	commit(2)
+	e := some.expect("put b 1")[0]
+	watchOf(ctx, t, m, dmap.Key("b"), dmap.After(e.Cursor())).expect("synced", "put b 2")
+	watchOf(ctx, t, m, dmap.AfterVersion(e.Version)).expect("synced", "put c 1", "put a 2 and", "put b 2 and", "put c 2")
+	entry, _, err := m.Entry(ctx, "b")
+	check(t, err)
+	after := watchOf(ctx, t, m, dmap.Key("b"), dmap.AfterVersion(entry.Version))
+	check(t, m.Put(ctx, "b", 3))
+	after.expect("synced", "put b 3")
+	want := []string{"put a 1 and", "put b 1 and", "put c 1", "put a 2 and", "put b 2 and", "put c 2", "put b 3"}
+	for i, event := range want {
+		c := all.expect(event)[0].Cursor()
+		watchOf(ctx, t, m, dmap.After(c)).expect(append([]string{"synced"}, want[i+1:]...)...)
+	}
 }
