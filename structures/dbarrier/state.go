@@ -116,10 +116,11 @@ func (machine) Apply(env structures.Env, op protocol.Op, body []byte) structures
 		return wait(env, protocol.AppendInts(nil, round), ms)
 	case opRelease:
 		id, _ := structures.ReadHold(body)
-		if _, _, ok := structures.OwnHold(env, id); !ok {
+		_, h, ok := structures.OwnHold(env, id)
+		if !ok {
 			return structures.Refuse(codeNotHeld, "it has ended, or the barrier was destroyed")
 		}
-		leave(env, structures.HoldKey(id))
+		leave(env, structures.HoldKey(id), h)
 		return structures.OK(protocol.AppendInts(nil))
 	}
 	panic("dbarrier: bug: unchecked operation")
@@ -139,7 +140,9 @@ func (machine) Ended(env structures.Env, key []byte, row structures.Row) {
 		env.Put(key, structures.Row{Value: row.Value})
 		return
 	}
-	leave(env, key)
+	var h structures.Hold
+	_ = h.Read(row.Value)
+	leave(env, key, h)
 }
 
 // Withdrawn does nothing: nobody can go because another has given up.
@@ -281,10 +284,10 @@ func trip(env structures.Env, party []arrival) {
 	}
 }
 
-// leave takes a party out. With the last one those go that wait for that, and the next
-// round enters.
-func leave(env structures.Env, key []byte) {
-	if _, others := inside(env, key); others {
+// leave takes a party out. With the last one of its round those go that wait for that, and
+// the next round enters. If the party was due, that may have entered before this clean-up.
+func leave(env structures.Env, key []byte, party structures.Hold) {
+	if h, others := inside(env, key); others && h.Token == party.Token {
 		env.Delete(key)
 		return
 	}
