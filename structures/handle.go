@@ -141,7 +141,7 @@ func (h *Handle) refused(verb string, reply Reply) error {
 }
 
 // Unreadable returns the error of a mutation that was carried out, but whose result
-// cannot be decoded. The detail says what it did.
+// cannot be decoded, or is of no use any more. The detail says what it did.
 func (h *Handle) Unreadable(verb string, cause error, did string) error {
 	return &quorate.Error{Op: verb, Object: h.Object(), Cause: cause, Unknown: true, Detail: did}
 }

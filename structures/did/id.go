@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate"
+	"github.com/quorate/quorate/internal/contexts"
 	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
@@ -57,7 +58,7 @@ func New(inv structures.Invoker, name string, opts ...Option) *Sequence {
 // does I/O only if there is none left of a block. An id that is reserved and not returned,
 // since ctx has ended or the process, is a gap.
 //
-// Errors: [ErrTooFast]; if ctx ends first, its cause.
+// Errors: [ErrTooFast]; if ctx ends first, its error and cause.
 func (s *Sequence) Next(ctx context.Context) (int64, error) {
 	for {
 		id, f := s.take(ctx)
@@ -70,7 +71,7 @@ func (s *Sequence) Next(ctx context.Context) (int64, error) {
 				return 0, f.err
 			}
 		case <-ctx.Done():
-			return 0, s.handle.Fail("next", context.Cause(ctx), "no block of ids was reserved yet")
+			return 0, s.handle.Fail("next", contexts.Err(ctx), "no block of ids was reserved yet")
 		}
 	}
 }

@@ -297,7 +297,7 @@ func TestErrors(t *testing.T) {
 	blocked := New(stuck{c}, "orders")
 	over, cancel := context.WithCancelCause(ctx)
 	cancel(errOver)
-	if _, err := blocked.Next(over); !errors.Is(err, errOver) {
+	if _, err := blocked.Next(over); !errors.Is(err, errOver) || !errors.Is(err, context.Canceled) {
 		t.Errorf("Next whose context has ended: %v", err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate"
+	"github.com/quorate/quorate/internal/contexts"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
 )
@@ -54,8 +55,8 @@ func (l *Limit) Allow(ctx context.Context, n int64) (bool, error) {
 
 // Wait spends n tokens and sleeps until they are there, in the order in which the calls
 // came. If they are not there before the deadline of ctx it spends none and returns
-// [quorate.ErrNotInTime] at once. If ctx ends while it sleeps it returns the cause, and the
-// tokens are spent.
+// [quorate.ErrNotInTime] at once. If ctx ends while it sleeps the tokens are spent, and the
+// error Is [quorate.ErrOutcomeUnknown], beside the error of ctx and its cause.
 //
 // Errors, too: [ErrNotConfigured]; [quorate.ErrInvalid] for n below 1, or above the burst.
 func (l *Limit) Wait(ctx context.Context, n int64) error {
@@ -79,7 +80,7 @@ func (l *Limit) Wait(ctx context.Context, n int64) error {
 	case <-timer.C:
 		return nil
 	case <-ctx.Done():
-		return l.handle.Fail(verb, context.Cause(ctx), "the tokens are spent")
+		return l.handle.Unreadable(verb, contexts.Err(ctx), "the tokens are spent")
 	}
 }
 

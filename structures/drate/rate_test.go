@@ -158,3 +158,22 @@ func TestErrors(t *testing.T) {
 	}
 	allows(t, l, 3, true)
 }
+
+// TestWait_Ended: the error of a Wait whose context ends while it sleeps Is that of the
+// context and its cause, and does not say that it is safe to call again: the tokens are spent.
+func TestWait_Ended(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, l := limit(t, 1, 1)
+		allows(t, l, 1, true)
+		ctx, cancel := context.WithCancelCause(t.Context())
+		why := errors.New("the user has left")
+		time.AfterFunc(100*time.Millisecond, func() { cancel(why) })
+		err := l.Wait(ctx, 1)
+		if !errors.Is(err, context.Canceled) || !errors.Is(err, why) {
+			t.Errorf("%v", err)
+		}
+		if quorate.SafeToRetry(err) {
+			t.Errorf("safe to retry: %v", err)
+		}
+	})
+}
