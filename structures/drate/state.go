@@ -125,7 +125,7 @@ func (machine) Len(view structures.View) int64 {
 	if view.Settings() == nil {
 		return 0
 	}
-	s, now := settingsOf(view.Settings()), int64(view.Now())
+	s, now := settingsOf(view.Settings()), int64(view.Time())
 	spent := s.full(view, now).since(now, s)
 	return max(0, s.burst-spent)
 }
