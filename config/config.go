@@ -76,7 +76,8 @@ type State struct {
 	Rejections uint64
 	// File is why the file could not be read or written, the last time; nil: it could.
 	File error
-	// Err is why nothing is followed at the moment, or any more; nil: it is.
+	// Err is why nothing is followed at the moment, or any more; nil: it is, or it was until
+	// Close, or the end of the context of Follow.
 	Err error
 }
 
@@ -264,8 +265,7 @@ func (v *Value[T]) Changes(ctx context.Context) iter.Seq2[*T, error] {
 }
 
 // Publish validates a value and writes it to the grid if the version there is base, 0 for
-// none, and returns its version. [Value.Load] has it once it has come back. Of a [Key] that
-// was not there the version is 0 if others have changed it at once.
+// none, and returns its version. [Value.Load] has it once it has come back.
 //
 // Errors: [*RejectedError]; [ErrConflict]; [quorate.ErrUnsupported] for a [Prefix]; and those
 // of dref.Ref.Replace or dmap.Map.Replace.
@@ -329,8 +329,11 @@ func (v *Value[T]) watch(ctx context.Context) error {
 			return err
 		}
 		s, is := states.take(&e, stream, v.initial)
-		if is {
-			v.take(&s, begun)
+		if is && v.take(&s, begun) && v.options.file != "" {
+			err := save(v.options.file, &s)
+			v.mu.Lock()
+			v.state.File = err
+			v.mu.Unlock()
 		}
 		if e.Type == structures.EventProgress {
 			v.mu.Lock()
@@ -348,20 +351,20 @@ func (v *Value[T]) confirm(at time.Time) {
 	}
 }
 
-// take takes in a state of the source.
-func (v *Value[T]) take(s *seen[T], begun time.Time) {
+// take takes in a state of the source, and reports whether its value is a new one to keep.
+func (v *Value[T]) take(s *seen[T], begun time.Time) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	v.state.Err = nil
 	if s.cluster == v.last.cluster && s.cluster != (protocol.UUID{}) {
 		switch older := s.at.before(v.last.at); {
 		case older && !mutants.On(mutants.ConfigGoesBack):
-			return // an older state of the same grid (CONFIG-3)
+			return false // an older state of the same grid (CONFIG-3)
 		case v.heard && !older && !v.last.at.before(s.at):
-			return // the same state, read anew
+			return false // the same state, read anew
 		}
 	}
 	v.last = seen[T]{cluster: s.cluster, at: s.at}
-	v.state.Err = nil
 	v.confirm(begun)
 	if !v.heard {
 		v.heard = true
@@ -372,7 +375,7 @@ func (v *Value[T]) take(s *seen[T], begun time.Time) {
 			v.state.Version, v.state.From, v.state.Rejected = 0, FromDefault, nil
 			v.store(v.initial)
 		}
-		return
+		return false
 	}
 	err := s.err
 	if err == nil {
@@ -382,13 +385,11 @@ func (v *Value[T]) take(s *seen[T], begun time.Time) {
 		v.state.Rejected = &RejectedError{Version: s.version, Err: err}
 		v.state.Rejections++
 		v.told()
-		return
+		return false
 	}
 	v.state.Version, v.state.From, v.state.Rejected = s.version, FromGrid, nil
 	v.store(s.value)
-	if v.options.file != "" {
-		v.state.File = save(v.options.file, s)
-	}
+	return true
 }
 
 // store takes a value. mu is held.

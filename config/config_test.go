@@ -190,6 +190,14 @@ func TestChanges(t *testing.T) {
 		t.Error(second, err)
 	}
 	await(t, "5", func() bool { return *n.Load() == 5 })
+
+	// The version of what was not there is known, also of values that are read as others.
+	times := dmap.New[string, time.Time](structurestest.NewLocal(t, dmap.Kind()).Client(), "m")
+	until := follows(ctx, t, Key(times, "until"), Default(time.Time{}))
+	first, err = until.Publish(ctx, 0, time.Now())
+	if e, ok, got := times.Entry(ctx, "until"); err != nil || got != nil || !ok || first != e.Version {
+		t.Errorf("%d, %v; %+v, %v", first, err, e, got)
+	}
 }
 
 // TestFile: a process that starts while the grid is away goes on with the last good value
@@ -234,6 +242,23 @@ func TestFile(t *testing.T) {
 	}
 	if _, err := Follow(ctx, newFake().source(), File(path), Wait(time.Millisecond)); !errors.Is(err, quorate.ErrUnavailable) {
 		t.Errorf("without a value: %v", err)
+	}
+}
+
+// TestFile_AnotherSource: a file that another source has written, here of a reference in
+// another partition, keeps nothing of the grid's out: their versions do not compare.
+func TestFile_AnotherSource(t *testing.T) {
+	ctx := deadline(t)
+	path := filepath.Join(t.TempDir(), "limits.cbor")
+	grid := newFake()
+	grid.puts(10, limits{Rate: 5})
+	follows(ctx, t, grid.source(), File(path)).Close()
+	other := newFake()
+	other.partition = 1
+	other.puts(4, limits{Rate: 7})
+	v := follows(ctx, t, other.source(), File(path))
+	if s := v.State(); v.Load().Rate != 7 || s.From != FromGrid {
+		t.Errorf("%+v, %+v", v.Load(), s)
 	}
 }
 
@@ -377,6 +402,10 @@ func TestOutage(t *testing.T) {
 	}
 	grid.puts(12, limits{Rate: 12})
 	await(t, "it goes on", func() bool { return v.Load().Rate == 12 && v.State().Err == nil })
+	grid.fails(quorate.ErrOverloaded)
+	await(t, "another error", func() bool { return v.State().Err != nil })
+	grid.puts(12, limits{Rate: 12}) // nothing has changed meanwhile
+	await(t, "it goes on with the same value", func() bool { return v.State().Err == nil })
 	grid.fails(quorate.ErrClosed)
 	for l, err := range v.Changes(ctx) {
 		if errors.Is(err, quorate.ErrClosed) && l.Rate == 12 {
@@ -404,8 +433,9 @@ func TestFollow_Types(t *testing.T) {
 
 // fake is a grid that says what a test wants.
 type fake struct {
-	cluster protocol.UUID
-	events  chan func() (structures.WatchEvent, error)
+	cluster   protocol.UUID
+	partition protocol.PartitionID
+	events    chan func() (structures.WatchEvent, error)
 }
 
 func newFake() *fake {
@@ -427,7 +457,7 @@ func (f *fake) puts(version Version, l limits) { f.restored(version, version, l)
 func (f *fake) restored(state, version Version, l limits) {
 	value, _ := structures.AppendValue(nil, structures.CBOR, l)
 	f.sends(structures.WatchEvent{
-		Event: structures.Event{Type: structures.EventPut, Value: value}, Version: version, State: state, Cluster: f.cluster,
+		Event: structures.Event{Type: structures.EventPut, Value: value}, Version: version, State: state, Cluster: f.cluster, Partition: f.partition,
 	})
 }
 

@@ -29,7 +29,7 @@ func Validate[T any](f func(T) error) Option { return Option{func(o *options) { 
 
 // File keeps the last good value in a file, for a start while the grid is away: it is written
 // after each value that was taken, as a whole or not at all, readable for the user only.
-// Each process needs a file of its own.
+// Each value that is followed needs a file of its own, in each process.
 func File(path string) Option { return Option{func(o *options) { o.file = path }} }
 
 // Wait is how long Follow waits for the grid before it begins with the file's value or the

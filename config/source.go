@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
 	"time"
 
 	"github.com/quorate/quorate"
@@ -44,10 +43,11 @@ type seen[T any] struct {
 // positions are versions of partitions.
 type positions map[protocol.PartitionID]Version
 
-// before reports whether a state is older than another in some partition.
+// before reports whether a state is older than another in some partition. What is known of
+// one of them alone does not compare: a file may be that of another source.
 func (p positions) before(o positions) bool {
 	for id, v := range o {
-		if p[id] < v {
+		if at, both := p[id]; both && at < v {
 			return true
 		}
 	}
@@ -83,7 +83,11 @@ func Key[K comparable, T any](m *dmap.Map[K, T], k K) Source[T] {
 		},
 		publish: func(ctx context.Context, base Version, next T) (Version, error) {
 			if base == 0 {
-				return create(ctx, m, k, next)
+				v, created, err := dmap.Create(ctx, m, k, next)
+				if err == nil && !created {
+					err = fmt.Errorf("%w: there is a value", ErrConflict)
+				}
+				return v, err
 			}
 			v, err := m.Replace(ctx, k, base, next, dmap.KeepTTL())
 			if errors.Is(err, dmap.ErrConflict) {
@@ -92,23 +96,6 @@ func Key[K comparable, T any](m *dmap.Map[K, T], k K) Source[T] {
 			return v, err
 		},
 	}
-}
-
-// create puts what is not there, and returns its version, or 0 if others have changed it
-// since.
-func create[K comparable, T any](ctx context.Context, m *dmap.Map[K, T], k K, next T) (Version, error) {
-	_, stored, err := m.PutIfAbsent(ctx, k, next)
-	if err != nil {
-		return 0, err
-	}
-	if !stored {
-		return 0, fmt.Errorf("%w: there is a value", ErrConflict)
-	}
-	e, ok, err := m.Entry(ctx, k)
-	if err != nil || !ok || !reflect.DeepEqual(e.Value, next) {
-		return 0, nil // it was put; the version is only not known
-	}
-	return e.Version, nil
 }
 
 // row is the state of one row.
