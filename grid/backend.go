@@ -206,22 +206,6 @@ func (b *backend) group(v *systemstate.ClusterState, g systemstate.Group) protoc
 	return s
 }
 
-func (b *backend) hash(ctx context.Context) (protocol.HashReport, error) {
-	r := protocol.HashReport{Member: uint64(b.Self()), Groups: []protocol.GroupHash{}}
-	h := b.m.coordinator.Host()
-	if h == nil {
-		return r, nil
-	}
-	for _, g := range h.Groups() {
-		applied, hash, err := g.Hash(ctx)
-		if err != nil {
-			return r, fmt.Errorf("hash of group %d: %w", g.ID(), err)
-		}
-		r.Groups = append(r.Groups, protocol.GroupHash{ID: uint64(g.ID()), Applied: applied, Hash: hash})
-	}
-	return r, nil
-}
-
 func (b *backend) kinds() protocol.KindReport {
 	r := protocol.KindReport{Member: uint64(b.Self()), Kinds: []protocol.KindInfo{}}
 	for _, k := range b.m.kinds {

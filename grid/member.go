@@ -41,6 +41,7 @@ type Member struct {
 	limits  protocol.Limits
 	kinds   *groupstate.Kinds
 
+	hashing     lane // for operators
 	coordinator *coordinator.Coordinator
 	server      *server.Server
 	web         *web.Server // nil: none
@@ -79,7 +80,7 @@ func Start(ctx context.Context, cfg Config) (*Member, error) {
 	cfg.setDefaults()
 	served := tune.KindsFrom(ctx)
 	m := &Member{
-		cfg: cfg, net: network.From(ctx), limits: protocol.DefaultLimits(), kinds: groupstate.KindsOf(served), done: make(chan struct{}), news: make(chan struct{}, 1),
+		cfg: cfg, net: network.From(ctx), limits: protocol.DefaultLimits(), kinds: groupstate.KindsOf(served), done: make(chan struct{}), news: make(chan struct{}, 1), hashing: newLane(),
 		log: cfg.Logger.With("member", cfg.Name),
 	}
 	dir, err := m.identify()

@@ -185,6 +185,7 @@ const (
 	SessionsUnbounded Bug = "sessions-unbounded"
 	LateJoinReplaces  Bug = "late-join-replaces"
 	GossipUnlabelled  Bug = "gossip-unlabelled"
+	ReaderNeverYields Bug = "reader-never-yields"
 
 	// The client.
 	WaitersTakeAll   Bug = "waiters-take-all"
@@ -344,6 +345,7 @@ var All = []Mutant{
 	{KillAtOnce, "a session that is killed ends before its client can know", "shardgroups/systemstate", "TestKill", 0},
 	{LateJoinReplaces, "a late join replaces whoever has its name", "shardgroups/systemstate", "TestLateJoins", 0},
 	{GossipUnlabelled, "members hear the gossip of other clusters", "grid/internal/gossip", "TestLabels", 0},
+	{ReaderNeverYields, "a client that sends without end delays the others by a time slice", "grid/internal/server", "TestReadersTakeTurns", 0},
 	{WaitersTakeAll, "waiting calls take all slots of a partition", "client", "TestReleasesHaveASlot", 0},
 	{LateBeatsDropped, "a heartbeat that is answered late does not count", "client", "TestSessionFromFar", 0},
 	{HeldTooLate, "the holder's context ends after the grid has given the permit away", "client", "TestHoldFor", 0},

@@ -34,8 +34,6 @@ type Config struct {
 	Seed   uint64
 	// Heartbeats restricts the flood to heartbeats of sessions that were never opened.
 	Heartbeats bool
-	// Dial opens a connection; nil: TCP.
-	Dial func(ctx context.Context, address string) (net.Conn, error)
 }
 
 // Report counts what a flood has done.
@@ -45,12 +43,6 @@ type Report struct {
 
 // Run floods until every connection has sent its bursts, or ctx ends.
 func Run(ctx context.Context, cfg Config) Report {
-	if cfg.Dial == nil {
-		cfg.Dial = func(ctx context.Context, address string) (net.Conn, error) {
-			d := net.Dialer{Timeout: dialTimeout}
-			return d.DialContext(ctx, "tcp", address)
-		}
-	}
 	var f flood
 	var all sync.WaitGroup
 	for i := range cfg.Connections {
@@ -87,7 +79,8 @@ type hostile struct {
 
 func (h *hostile) run(ctx context.Context) {
 	for ctx.Err() == nil && (h.cfg.Bursts == 0 || h.sent < h.cfg.Bursts) {
-		c, err := h.cfg.Dial(ctx, h.address)
+		d := net.Dialer{Timeout: dialTimeout}
+		c, err := d.DialContext(ctx, "tcp", h.address)
 		if err != nil {
 			h.notConnected.Add(1)
 			if h.sent++; !contexts.Pause(ctx, 10*again) { // counted, so that a dead member ends the flood

@@ -76,6 +76,11 @@ func (c *Client) Pause() error { return c.process.Signal(pause) }
 // Resume lets it go on.
 func (c *Client) Resume() error { return c.process.Signal(resume) }
 
+// Interrupt asks the process to end.
+func (c *Client) Interrupt() error {
+	return c.process.Signal(func(p *os.Process) error { return p.Signal(os.Interrupt) })
+}
+
 // Kill ends the process with SIGKILL.
 func (c *Client) Kill() {
 	close(c.killed)

@@ -7,11 +7,13 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/quorate/quorate"
+	"github.com/quorate/quorate/mutants"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/shardgroups"
 	"github.com/quorate/quorate/shardgroups/systemstate"
@@ -40,6 +42,7 @@ type clientConn struct {
 	done    map[doneKey]func(protocol.Reply)
 	forward forwarder
 	now     time.Time // when the burst of requests that is read began
+	turn    int       // messages since others had theirs
 
 	watches  watches
 	sessions atomic.Int64 // requests on sessions in flight
@@ -236,6 +239,7 @@ func (c *clientConn) read() error {
 			if err := c.dispatch(b); err != nil {
 				return c.refuse(protocol.CodeInvalid, err)
 			}
+			c.takeTurns()
 			if !c.traffic.throttle(limit) {
 				return net.ErrClosed
 			}
@@ -246,6 +250,17 @@ func (c *clientConn) read() error {
 				return c.refuse(protocol.CodeTooLarge, err)
 			}
 		}
+	}
+}
+
+// takeTurns lets others run after some messages: what is answered at once, a refusal, does
+// not slow a client down that sends without end, and each of hundreds of such readers would
+// run for a whole time slice of the scheduler before a heartbeat of another client had its
+// turn.
+func (c *clientConn) takeTurns() {
+	if c.turn++; c.turn >= fairMessages && !mutants.On(mutants.ReaderNeverYields) {
+		c.turn = 0
+		runtime.Gosched()
 	}
 }
 

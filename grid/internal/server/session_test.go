@@ -1,10 +1,13 @@
 package server
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/quorate/quorate/protocol"
@@ -65,6 +68,58 @@ func TestSessionRequestsAreBounded(t *testing.T) {
 	if !sources["127.0.0.1"] || len(sources) != 1 {
 		t.Errorf("they come from %v", sources)
 	}
+}
+
+// endless is a connection on which bytes have always arrived.
+type endless struct {
+	net.Conn
+	bytes.Reader
+}
+
+func (c *endless) Read(p []byte) (int, error) { return c.Reader.Read(p[:min(len(p), 1000)]) }
+
+// TestReadersTakeTurns shows that others run between the messages of a client that sends
+// without end, and whose messages are all answered at once.
+func TestReadersTakeTurns(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	var dispatched atomic.Int64
+	s, _ := startTuned(t, &fakeBackend{session: func(_ string, done func(protocol.Reply)) {
+		dispatched.Add(1)
+		done(protocol.Reply{})
+	}}, nil, func(*Config) {})
+	ours, theirs := net.Pipe()
+	go func() { _, _ = io.Copy(io.Discard, theirs) }()
+	q := protocol.Encode(protocol.SessionRequest{Type: protocol.TypeSession, ID: 1, Action: protocol.SessionHeartbeat, Session: 7})
+	frame := protocol.EndFrame(append(protocol.BeginFrame(nil), q...), 0)
+	const messages = 20_000
+	sent := endless{Conn: ours}
+	sent.Reset(bytes.Repeat(frame, messages))
+	c := newClientConn(s, &sent)
+	c.frames.SetMax(int(s.cfg.Limits.Frame))
+	c.shake.left = -1
+	ended := make(chan error, 1)
+	go func() { ended <- c.read() }()
+	var before, most int64
+	for over := false; !over; {
+		select {
+		case err := <-ended:
+			over = true
+			if err != io.EOF {
+				t.Error(err)
+			}
+		default:
+			runtime.Gosched()
+		}
+		n := dispatched.Load()
+		most, before = max(most, n-before), n
+	}
+	if before != messages {
+		t.Errorf("%d messages were read, want %d", before, messages)
+	}
+	if most > 2*fairMessages {
+		t.Errorf("%d messages were dispatched without a turn for others, want %d at most", most, fairMessages)
+	}
+	_, _ = ours.Close(), theirs.Close()
 }
 
 // TestBatchIsBounded shows that a batch of more requests than may be in flight is

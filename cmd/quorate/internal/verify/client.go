@@ -74,11 +74,7 @@ func (v *verification) holder(ctx context.Context) (*nemesis.Holder, error) {
 // startClient starts a client process with a session of holderTTL, and waits until it says
 // which token it was granted.
 func (v *verification) startClient(ctx context.Context, command ...string) (*nemesis.Client, protocol.Token, error) {
-	binary, err := os.Executable()
-	if err != nil {
-		return nil, 0, err
-	}
-	c, err := nemesis.StartClient(v.grid, v.endpoints(), append([]string{binary, "verify"}, append(command, "--ttl", holderTTL.String())...)...)
+	c, err := v.startProcess(v.endpoints(), append(command, "--ttl", holderTTL.String())...)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -94,6 +90,15 @@ func (v *verification) startClient(ctx context.Context, command ...string) (*nem
 		return nil, 0, err
 	}
 	return c, token, nil
+}
+
+// startProcess starts a hidden command of this one where the clients are.
+func (v *verification) startProcess(endpoints []string, command ...string) (*nemesis.Client, error) {
+	binary, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	return nemesis.StartClient(v.grid, endpoints, append([]string{binary, "verify"}, command...)...)
 }
 
 // tokenOf reads the token at the end of a line of a client process.

@@ -4,13 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/quorate/quorate/client"
 	"github.com/quorate/quorate/internal/contexts"
-	"github.com/quorate/quorate/internal/flood"
-	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/verify"
 	"github.com/quorate/quorate/verify/nemesis"
 	"github.com/quorate/quorate/verify/workloads"
@@ -48,8 +45,6 @@ func (v *verification) holdSessions(ctx context.Context) (err error) {
 	})
 	return err
 }
-
-const floodConnections = 300
 
 // startLoad starts a load of its own, by the name of its fault.
 func (v *verification) startLoad(ctx context.Context, name string) (*nemesis.Load, error) {
@@ -100,7 +95,11 @@ func (v *verification) startLoad(ctx context.Context, name string) (*nemesis.Loa
 		b := workloads.StartBacklog(own, clients)
 		check = func(ctx context.Context) error { return v.checkBacklog(ctx, b, h, before) }
 	case nemesis.LoadFlood:
-		detail, check = v.startFlood(ctx)
+		var err error
+		if detail, check, err = v.startFlood(ctx); err != nil {
+			end()
+			return nil, err
+		}
 	case nemesis.LoadCrowd:
 		check = func(ctx context.Context) error {
 			if err := workloads.Crowd(ctx, own, clients[0], clients[1]); err != nil {
@@ -116,41 +115,6 @@ func (v *verification) startLoad(ctx context.Context, name string) (*nemesis.Loa
 		defer end()
 		return check(ctx)
 	}}, nil
-}
-
-// startFlood starts hostile connections.
-func (v *verification) startFlood(ctx context.Context) (detail string, check func(context.Context) error) {
-	over, stop := context.WithCancel(context.WithoutCancel(ctx))
-	cfg := flood.Config{Addresses: v.seeds, Connections: floodConnections, Seed: v.rng.Uint64(), Heartbeats: v.rng.IntN(2) == 0, Dial: v.direct}
-	detail = "all messages"
-	if cfg.Heartbeats {
-		detail = "heartbeats"
-		if a := v.leaderOfSystem(ctx); a != "" { // who gathers them
-			cfg.Addresses = []string{a}
-		}
-	}
-	sent := make(chan flood.Report, 1)
-	go func() { sent <- flood.Run(over, cfg) }()
-	return detail, func(context.Context) error {
-		stop()
-		r := <-sent
-		v.Note("flood: %d connections, %d bursts", r.Connections, r.Bursts)
-		return nil
-	}
-}
-
-// leaderOfSystem returns the address of the member that leads the system group; empty
-// if none is known.
-func (v *verification) leaderOfSystem(ctx context.Context) string {
-	if v.grid == nil {
-		return ""
-	}
-	for i, groups := range v.grid.Leaders(ctx) {
-		if slices.Contains(groups, protocol.SystemGroup) {
-			return v.grid.Members()[i].Address
-		}
-	}
-	return ""
 }
 
 const (

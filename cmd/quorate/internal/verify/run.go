@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -33,8 +32,7 @@ type verification struct {
 	grid       *nemesis.Grid // nil: the grid of others
 	seeds      []string
 	cutter     *network.Cutter
-	direct     func(ctx context.Context, address string) (net.Conn, error) // past the cutter
-	clients    []*client.Client                                            // of the workloads
+	clients    []*client.Client // of the workloads
 	probing    []*client.Client
 	load       *workloads.Run
 	probes     *workloads.Probes
@@ -76,7 +74,7 @@ func (v *verification) prepare(ctx context.Context) error {
 		v.Note("network: %s", kind)
 		v.grid, v.seeds, dial = g, g.Seeds(), g.Dial
 	}
-	v.cutter, v.direct = network.NewCutter(dial), dial
+	v.cutter = network.NewCutter(dial)
 	if err := v.chooseFaults(); err != nil {
 		return err
 	}

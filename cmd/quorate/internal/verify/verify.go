@@ -22,6 +22,7 @@ type VerifyCommands struct {
 	Gap    verifyGap    `cmd:"" help:"Measure how long writes stop when a leader is killed, paused or cut off."`
 	Client verifyClient `cmd:"" hidden:"" help:"A client process that holds a permit and waits."`
 	Writer verifyWriter `cmd:"" hidden:"" help:"A client process that holds a lock and writes."`
+	Flood  verifyFlood  `cmd:"" hidden:"" help:"A process of hostile connections."`
 }
 
 // verifyGrid is the flags of what starts a grid to do things to.
