@@ -358,7 +358,7 @@ func waitOverLeaderChange(t *testing.T) error {
 	r := newTrial(t)
 	c := r.clients[0]
 	q := dqueue.New[string](c, "jobs")
-	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), gridtest.WaitTimeout)
 	defer cancel()
 	result := make(chan error, 1)
 	go func() {

@@ -15,8 +15,9 @@ import (
 	"github.com/quorate/quorate/structures/dmap"
 )
 
+// testContext bounds all that a test does, of several waits.
 func testContext(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), gridtest.WaitTimeout)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*gridtest.WaitTimeout)
 	t.Cleanup(cancel)
 	return ctx
 }
