@@ -12,6 +12,7 @@ import (
 	"github.com/quorate/quorate/grid/internal/view"
 	"github.com/quorate/quorate/structures/dpresence"
 	"github.com/quorate/quorate/structures/dservice"
+	"github.com/quorate/quorate/structures/roster"
 )
 
 // TestView: what is registered can be read over HTTP, and the next change be waited for.
@@ -56,6 +57,16 @@ func TestView(t *testing.T) {
 		if code != test.code || !strings.Contains(body, test.says) || test.hide != "" && strings.Contains(body, test.hide) {
 			t.Errorf("%s: %d %s", test.path, code, body)
 		}
+	}
+
+	// An instance that the member cannot decode is named beside the others.
+	kind := dservice.Kind()
+	if _, err := roster.New(m.Client(), &kind, "web", nil).Register(ctx, roster.Registering{ID: "c", Data: []byte{0xff}}); err != nil {
+		t.Fatal(err)
+	}
+	code, body := fetch(t, m, "/v1/services/web")
+	if code != 200 || !strings.HasPrefix(body, `{"error":"list service web: instance c: another codec`) || !strings.Contains(body, `"id":"a"`) {
+		t.Errorf("%d %s", code, body)
 	}
 
 	// Of the revision that was read, the next change is waited for; another history's is one.

@@ -129,28 +129,23 @@ type Entry[T any] struct {
 }
 
 // List returns all members by ID, as they were in one state, and the view: the version of
-// that state. The error can be [quorate.ErrCodec].
+// that state.
+//
+// A member whose payload cannot be decoded is left out. Then the error Is [quorate.ErrCodec]
+// and names the member, and the others and the view are returned beside it.
 func (g *Group[T]) List(ctx context.Context, opts ...ReadOption) ([]Entry[T], Version, error) {
 	reading := structures.ReadWith(opts)
 	all, view, err := g.roster.List(ctx, reading.Flags)
 	if err != nil {
 		return nil, 0, err
 	}
-	list := make([]Entry[T], len(all))
-	for i := range all {
-		if list[i], err = g.entry("list", &all[i]); err != nil {
-			return nil, 0, err
-		}
-	}
-	return list, view, nil
+	list, err := roster.Decode(g.roster, "member", all, g.entry)
+	return list, view, err
 }
 
-func (g *Group[T]) entry(verb string, e *roster.Entry) (Entry[T], error) {
+func (g *Group[T]) entry(e *roster.Entry) (Entry[T], error) {
 	got := Entry[T]{ID: e.ID, Version: e.Version, Permanent: e.Permanent, For: e.For}
-	if err := structures.DecodeValue(g.codec, e.Data, &got.Payload); err != nil {
-		return got, g.roster.Handle().Fail(verb, err, "")
-	}
-	return got, nil
+	return got, structures.DecodeValue(g.codec, e.Data, &got.Payload)
 }
 
 // EventType says what a change is.
@@ -188,7 +183,9 @@ func (g *Group[T]) Watch(ctx context.Context, opts ...WatchOption) iter.Seq2[Cha
 			change := Change[T]{Type: c.Type, View: c.View}
 			change.Entry.ID, change.Entry.Version = c.Entry.ID, c.Entry.Version
 			if err == nil && len(c.Entry.Data) > 0 {
-				change.Entry, err = g.entry("watch", &c.Entry)
+				if change.Entry, err = g.entry(&c.Entry); err != nil {
+					err = g.roster.Handle().Fail("watch", fmt.Errorf("member %s: %w", c.Entry.ID, err), "")
+				}
 			}
 			if !yield(change, err) || err != nil {
 				return

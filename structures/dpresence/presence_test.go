@@ -164,3 +164,20 @@ func TestOldSessionEnds(t *testing.T) {
 	end()
 	wantMembers(t, other, "a 1")
 }
+
+// A member whose payload cannot be decoded is named, and the others are listed.
+func TestList_Unreadable(t *testing.T) {
+	ctx := bounded(t)
+	c := structurestest.NewLocal(t, dpresence.Kind()).Client()
+	join(t, c, "a", 1)
+	_, err := dpresence.New[string](c, "workers").Join(ctx, "text", dpresence.ID("b"))
+	check(t, err)
+	join(t, c, "c", 3)
+	list, view, err := group(c).List(ctx)
+	if !errors.Is(err, quorate.ErrCodec) || !strings.Contains(err.Error(), "member b: ") {
+		t.Error(err)
+	}
+	if len(list) != 2 || list[0].Payload != 1 || list[1].Payload != 3 || view == 0 {
+		t.Errorf("%v at %d", list, view)
+	}
+}

@@ -95,9 +95,6 @@ func filterWith(opts []ListOption) (f filter, reading structures.Reading) {
 }
 
 func (f *filter) takes(e *Entry) bool {
-	if !f.any && !e.Usable() {
-		return false
-	}
 	return !slices.ContainsFunc(f.tags, func(tag string) bool { return !slices.Contains(e.Tags, tag) })
 }
 

@@ -189,9 +189,9 @@ func (p *Provider) follow(ctx context.Context) {
 				building = map[string]Entry{}
 				continue
 			}
-			entry, err := p.service.entry("follow", &c.Entry)
+			entry, err := p.service.entry(&c.Entry)
 			if err != nil { // of a later version: this provider cannot use it, nor what it was
-				c.Type, entry.ID = structures.EventRemoved, c.Entry.ID
+				c.Type = structures.EventRemoved
 			}
 			if building != nil && c.Type != structures.EventSynced {
 				takeIn(building, c.Type, entry)

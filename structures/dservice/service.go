@@ -121,40 +121,38 @@ func (s *Service) encode(verb string, i *Instance) ([]byte, error) {
 	return b, nil
 }
 
-func (s *Service) entry(verb string, e *roster.Entry) (Entry, error) {
+// entry decodes an entry. Beside an error it returns what is not of the instance itself.
+func (s *Service) entry(e *roster.Entry) (Entry, error) {
 	got := Entry{
-		Health: e.Health, Note: e.Note, Drained: e.Drained, Reason: e.Reason, Permanent: e.Permanent, TTL: e.TTL,
+		Instance: Instance{ID: e.ID}, Health: e.Health, Note: e.Note, Drained: e.Drained, Reason: e.Reason, Permanent: e.Permanent, TTL: e.TTL,
 		Version: e.Version, Session: e.Session, For: e.For,
 	}
 	if len(e.Data) > 0 {
-		if err := structures.DecodeValue(structures.CBOR, e.Data, &got.Instance); err != nil {
-			return got, s.roster.Handle().Fail(verb, err, "")
+		var i Instance
+		if err := structures.DecodeValue(structures.CBOR, e.Data, &i); err != nil {
+			return got, err
 		}
+		got.Instance, got.ID = i, e.ID
 	}
-	got.ID = e.ID
 	return got, nil
 }
 
 // List returns the instances for use by ID: those that are passing or warning, and not
 // drained, unless options ask for others. It returns the view besides: the version of the
 // state in which they were so.
+//
+// An instance that cannot be decoded, such as one of a later version, is left out. Then the
+// error Is [quorate.ErrCodec] and names the instance, and the others and the view are
+// returned beside it.
 func (s *Service) List(ctx context.Context, opts ...ListOption) ([]Entry, Version, error) {
 	filter, reading := filterWith(opts)
 	all, view, err := s.roster.List(ctx, reading.Flags)
 	if err != nil {
 		return nil, 0, err
 	}
-	list := make([]Entry, 0, len(all))
-	for i := range all {
-		e, err := s.entry("list", &all[i])
-		if err != nil {
-			return nil, 0, err
-		}
-		if filter.takes(&e) {
-			list = append(list, e)
-		}
-	}
-	return list, view, nil
+	all = slices.DeleteFunc(all, func(e roster.Entry) bool { return !filter.any && (e.Health == Critical || e.Drained) })
+	list, err := roster.Decode(s.roster, "instance", all, s.entry)
+	return slices.DeleteFunc(list, func(e Entry) bool { return !filter.takes(&e) }), view, err
 }
 
 // EventType says what a change is.
@@ -191,7 +189,9 @@ func (s *Service) Watch(ctx context.Context, opts ...WatchOption) iter.Seq2[Chan
 		for c, err := range s.roster.Watch(ctx, roster.WatchWith(opts)) {
 			change := Change{Type: c.Type, View: c.View}
 			if err == nil {
-				change.Entry, err = s.entry("watch", &c.Entry)
+				if change.Entry, err = s.entry(&c.Entry); err != nil {
+					err = s.roster.Handle().Fail("watch", fmt.Errorf("instance %s: %w", c.Entry.ID, err), "")
+				}
 			}
 			if !yield(change, err) || err != nil {
 				return

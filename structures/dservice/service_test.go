@@ -16,6 +16,7 @@ import (
 	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/structures"
 	"github.com/quorate/quorate/structures/dservice"
+	"github.com/quorate/quorate/structures/roster"
 	"github.com/quorate/quorate/structures/structurestest"
 )
 
@@ -154,6 +155,33 @@ func TestService(t *testing.T) {
 	check(t, b.Deregister(ctx))
 	if names, err = dservice.Names(ctx, other); err != nil || len(names) != 0 {
 		t.Fatalf("a name that is free is left: %q, %v", names, err)
+	}
+}
+
+// An instance that cannot be decoded is named, and the others are listed.
+func TestList_Unreadable(t *testing.T) {
+	ctx, g := bounded(t), newGrid(t)
+	c, kind := g.Client(), dservice.Kind()
+	register(t, c, "a")
+	register(t, c, "z")
+	raw := roster.New(c, &kind, "payments", nil)
+	for _, r := range []roster.Registering{
+		{ID: "bad", Data: []byte{0xff}}, {ID: "worse", Data: []byte{0xff}}, {ID: "hidden", Data: []byte{0xff}, Health: roster.Critical},
+	} {
+		_, err := raw.Register(ctx, r)
+		check(t, err)
+	}
+	for _, test := range []struct {
+		opts []dservice.ListOption
+		want string
+	}{{nil, "instance bad: another codec: "}, {[]dservice.ListOption{dservice.AnyHealth()}, "and 2 more"}} {
+		list, view, err := dservice.New(c, "payments").List(ctx, test.opts...)
+		if !errors.Is(err, quorate.ErrCodec) || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%v", err)
+		}
+		if diff := cmp.Diff([]string{"a passing", "z passing"}, texts(list)); diff != "" || view == 0 {
+			t.Errorf("view %d: -want +got\n%s", view, diff)
+		}
 	}
 }
 

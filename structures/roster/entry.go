@@ -1,6 +1,7 @@
 package roster
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/quorate/quorate/protocol"
@@ -84,3 +85,27 @@ func entryKey(id string) []byte { return append([]byte{protocol.KeyText}, id...)
 func timerKey(id string) []byte { return append([]byte{0, 't'}, id...) }
 
 func drainKey(id string) []byte { return append([]byte{0, 'x'}, id...) }
+
+// Decode returns what entries say, decoded one by one. Those that cannot be decoded are left
+// out: the error is that of the first of them, with its ID and how many more there are.
+func Decode[T any](r *Roster, noun string, entries []Entry, decode func(*Entry) (T, error)) ([]T, error) {
+	list, bad := make([]T, 0, len(entries)), 0
+	var first error
+	for i := range entries {
+		v, err := decode(&entries[i])
+		if err == nil {
+			list = append(list, v)
+			continue
+		}
+		if bad++; bad == 1 {
+			first = fmt.Errorf("%s %s: %w", noun, entries[i].ID, err)
+		}
+	}
+	switch {
+	case bad == 1:
+		return list, r.handle.Fail(listVerb, first, "")
+	case bad > 1:
+		return list, r.handle.Fail(listVerb, first, fmt.Sprintf("and %d more", bad-1))
+	}
+	return list, nil
+}

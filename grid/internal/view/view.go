@@ -219,17 +219,22 @@ func service(r *request) (any, error) {
 		return s.Watch(ctx, dservice.After(r.after))
 	}, func(c dservice.Change) structures.EventType { return c.Type })
 	all, view, err := s.List(r.ctx, opts...)
-	if err != nil {
+	if err != nil && !errors.Is(err, quorate.ErrCodec) {
 		return nil, err
 	}
 	r.view, r.seen = view, true
+	answer := map[string]any{"service": r.name}
+	if err != nil { // of an instance that this member cannot decode: the others can be used
+		answer["error"] = err.Error()
+	}
 	list := []instance{}
 	for i := range all {
 		if e := &all[i]; takes(e) {
 			list = append(list, instance{e.Instance, e.Health.String(), e.Note, e.Drained, e.Reason, e.For.Milliseconds(), uint64(e.Version)})
 		}
 	}
-	return map[string]any{"service": r.name, "instances": list}, nil
+	answer["instances"] = list
+	return answer, nil
 }
 
 // member is an entry of a group as JSON has it.

@@ -1,6 +1,7 @@
 package structures
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/client"
 	"github.com/quorate/quorate/cmd/quorate/internal/cli"
 	"github.com/quorate/quorate/internal/child"
@@ -240,11 +242,11 @@ func (cmd *serviceList) Run(ctx context.Context, a *cli.App) error {
 		if cmd.Name == "" {
 			return cmd.all(ctx, a, c)
 		}
-		list, err := cmd.of(ctx, c, cmd.Name)
+		list, unread, err := cmd.of(ctx, c, cmd.Name)
 		if err != nil {
 			return err
 		}
-		if len(list) == 0 {
+		if len(list) == 0 && unread == nil {
 			return cli.No(fmt.Errorf("service %s has no such instance", cmd.Name))
 		}
 		t := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
@@ -261,11 +263,12 @@ func (cmd *serviceList) Run(ctx context.Context, a *cli.App) error {
 				e.For.Round(time.Second), dash(extrasOf(e)), dash(remarkOf(e)))
 			header = ""
 		}
-		return t.Flush()
+		return cmp.Or(t.Flush(), unread)
 	})
 }
 
-func (cmd *serviceList) of(ctx context.Context, c *client.Client, name string) ([]dservice.Entry, error) {
+// of lists the instances of a service. unread is the error of those that cannot be decoded.
+func (cmd *serviceList) of(ctx context.Context, c *client.Client, name string) (list []dservice.Entry, unread, err error) {
 	opts := []dservice.ListOption{dservice.Tag(cmd.Tag)}
 	if !cmd.Up {
 		opts = append(opts, dservice.AnyHealth())
@@ -273,8 +276,11 @@ func (cmd *serviceList) of(ctx context.Context, c *client.Client, name string) (
 	if cmd.Stale {
 		opts = append(opts, dservice.Stale())
 	}
-	list, _, err := dservice.New(c, name).List(ctx, opts...)
-	return list, err
+	list, _, err = dservice.New(c, name).List(ctx, opts...)
+	if errors.Is(err, quorate.ErrCodec) {
+		return list, err, nil
+	}
+	return list, nil, err
 }
 
 // all lists the services, and how many of their instances are in which state.
@@ -285,11 +291,13 @@ func (cmd *serviceList) all(ctx context.Context, a *cli.App, c *client.Client) e
 	}
 	t := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
 	header := "SERVICE\tINSTANCES\tPASSING\tWARNING\tCRITICAL\tDRAINED\n"
+	var unread error // of the first instance that cannot be decoded: those are not counted
 	for _, name := range names {
-		list, err := cmd.of(ctx, c, name)
+		list, bad, err := cmd.of(ctx, c, name)
 		if err != nil {
 			return err
 		}
+		unread = cmp.Or(unread, bad)
 		var health [3]int
 		drained := 0
 		for i := range list {
@@ -310,7 +318,7 @@ func (cmd *serviceList) all(ctx context.Context, a *cli.App, c *client.Client) e
 		fmt.Fprintf(t, "%s%s\t%d\t%d\t%d\t%d\t%d\n", header, cli.LineOf(name), len(list), health[0], health[1], health[2], drained)
 		header = ""
 	}
-	return t.Flush()
+	return cmp.Or(t.Flush(), unread)
 }
 
 type serviceWatch struct {
@@ -394,10 +402,12 @@ func (cmd *serviceResolve) Run(ctx context.Context, a *cli.App) error {
 			if err == nil && len(list) == 0 {
 				err = cli.No(fmt.Errorf("service %s has no instance for use", cmd.Name))
 			}
-			for i := 0; i < len(list) && err == nil; i++ {
-				err = print(list[i].Instance)
+			for i := range list {
+				if err := print(list[i].Instance); err != nil {
+					return err
+				}
 			}
-			return err
+			return err // of those that cannot be decoded, too
 		}
 		strategy := dservice.Random()
 		if cmd.Strategy == "sticky" {
