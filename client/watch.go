@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quorate/quorate"
@@ -44,7 +45,8 @@ func (c *Client) watch(spec structures.WatchSpec) (*watch.Stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &watcher{client: c, spec: spec, stream: s, cluster: in, busy: map[protocol.GroupID]int{}, again: make(chan struct{}, 1)}
+	w := &watcher{client: c, spec: spec, stream: s, busy: map[protocol.GroupID]int{}, again: make(chan struct{}, 1)}
+	w.cluster.Store(in)
 	c.watchers.add(w)
 	if !c.tasks.spawn(w.run) {
 		c.watchers.remove(w)
@@ -122,7 +124,7 @@ type watcher struct {
 	client  *Client
 	spec    structures.WatchSpec
 	stream  *watch.Stream
-	cluster *cluster
+	cluster atomic.Pointer[cluster]
 	again   chan struct{} // capacity 1: a registration has ended, well or not
 
 	mu       sync.Mutex
@@ -141,8 +143,8 @@ func (w *watcher) run() {
 		tick = t.C
 	}
 	for w.stream.Err() == nil {
-		if in := c.table.cluster.Load(); in != w.cluster {
-			w.cluster = in
+		if in := c.table.cluster.Load(); in != w.cluster.Load() {
+			w.cluster.Store(in)
 			w.stream.GridLost(in.id)
 		}
 		r := c.table.routes()
@@ -273,7 +275,7 @@ func (w *watcher) connect(r *routes, g *group) *conn {
 			return nil
 		}
 	}
-	if n.cluster != w.cluster {
+	if n.cluster != w.cluster.Load() {
 		return nil
 	}
 	return n

@@ -181,6 +181,48 @@ func TestWatch_LeftEarly(t *testing.T) {
 	})
 }
 
+// TestWatch_ClusterSwitched: the client switches to a new cluster while watches are about to
+// be registered. None is registered at a member of the old one any more. It is for the race
+// detector, too.
+func TestWatch_ClusterSwitched(t *testing.T) {
+	t.Parallel()
+	members := fakeGrid(t, 1)
+	all := serving(members[0])
+	c := dialFake(t, members)
+	for range 2 * crowdedWatches { // so many that registrations come with jitter
+		s, err := c.Watch(t.Context(), testSpec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+	}
+	await(t, all)
+	go func() {
+		for {
+			select {
+			case <-all:
+			case <-t.Context().Done():
+				return
+			}
+		}
+	}()
+	table := fakeTable(1, 1, members...)
+	c.table.replace(&cluster{id: protocol.UUID{2}}, &table)
+	registered := func() (n int) {
+		for _, q := range members[0].seen() {
+			if q.Kind == protocol.KindControl && q.Op == protocol.OpWatch {
+				n++
+			}
+		}
+		return n
+	}
+	before := registered()
+	time.Sleep(2 * registerJitter)
+	if n := registered(); n > before+crowdedWatches/2 {
+		t.Errorf("%d watches were registered at the old cluster, %d before the switch", n, before)
+	}
+}
+
 // TestWatch_Refused: what no other leader would accept either ends the watch.
 func TestWatch_Refused(t *testing.T) {
 	for code, want := range map[protocol.Code]error{
