@@ -11,6 +11,7 @@ import (
 	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/protocol"
 	"github.com/quorate/quorate/structures"
+	"github.com/quorate/quorate/structures/delection"
 	"github.com/quorate/quorate/structures/dlock"
 )
 
@@ -155,44 +156,53 @@ func TestGrantAfterTheSession(t *testing.T) {
 }
 
 // TestCloseWaitsForDo: closing the client ends the context of what runs under a hold, waits for
-// it to return, for the margin of holders at most, and then ends the session.
+// it to return, for the margin of holders at most, and then ends the session. So it is for
+// what leads.
 func TestCloseWaitsForDo(t *testing.T) {
 	const margin = 2 * time.Second
-	for _, stops := range []time.Duration{0, time.Second, time.Hour} {
-		inBubble(t, 1, func(t *testing.T, members []*fakeMember, dial func(...Option) *Client) {
-			var closed atomic.Int64 // when the session was ended
-			members[0].session = func(c *fakeConn, q *protocol.SessionRequest) {
-				if q.Action == protocol.SessionClose {
-					closed.Store(time.Now().UnixNano())
+	type function = func(context.Context, protocol.Token) error
+	for name, do := range map[string]func(context.Context, *Client, function) error{
+		"lock": func(ctx context.Context, c *Client, f function) error { return dlock.New(c, "l").Do(ctx, f) },
+		"election": func(ctx context.Context, c *Client, f function) error {
+			return delection.New[string](c, "e").Run(ctx, "me", f)
+		},
+	} {
+		for _, stops := range []time.Duration{0, time.Second, time.Hour} {
+			inBubble(t, 1, func(t *testing.T, members []*fakeMember, dial func(...Option) *Client) {
+				var closed atomic.Int64 // when the session was ended
+				members[0].session = func(c *fakeConn, q *protocol.SessionRequest) {
+					if q.Action == protocol.SessionClose {
+						closed.Store(time.Now().UnixNano())
+					}
+					c.session(q, 7, protocol.CodeOK)
 				}
-				c.session(q, 7, protocol.CodeOK)
-			}
-			members[0].script(func(c *fakeConn, q *protocol.Request) {
-				c.reply(q, protocol.CodeOK, protocol.AppendInts(nil, 1, 1)) // hold 1 with token 1
-			})
-			c := dial(WithSessionTTL(20*time.Second), WithHoldMargin(margin))
-			running := make(chan struct{})
-			done := make(chan error, 1)
-			go func() {
-				done <- dlock.New(c, "l").Do(t.Context(), func(ctx context.Context, _ protocol.Token) error {
-					close(running)
-					<-ctx.Done()
-					time.Sleep(stops)
-					return nil
+				members[0].script(func(c *fakeConn, q *protocol.Request) {
+					c.reply(q, protocol.CodeOK, protocol.AppendInts(nil, 1, 1)) // hold 1 with token 1
 				})
-			}()
-			<-running
-			begun := time.Now()
-			if err := c.Close(); err != nil {
-				t.Error(err)
-			}
-			want := min(stops, margin)
-			if took, ended := time.Since(begun), time.Unix(0, closed.Load()).Sub(begun); took != want || ended != want {
-				t.Errorf("a function that stops in %v: Close took %v, and ended the session after %v, want %v", stops, took, ended, want)
-			}
-			if err := <-done; !errors.Is(err, quorate.ErrClosed) {
-				t.Errorf("Do: %v", err)
-			}
-		})
+				c := dial(WithSessionTTL(20*time.Second), WithHoldMargin(margin))
+				running := make(chan struct{})
+				done := make(chan error, 1)
+				go func() {
+					done <- do(t.Context(), c, func(ctx context.Context, _ protocol.Token) error {
+						close(running)
+						<-ctx.Done()
+						time.Sleep(stops)
+						return nil
+					})
+				}()
+				<-running
+				begun := time.Now()
+				if err := c.Close(); err != nil {
+					t.Error(err)
+				}
+				want := min(stops, margin)
+				if took, ended := time.Since(begun), time.Unix(0, closed.Load()).Sub(begun); took != want || ended != want {
+					t.Errorf("%s: a function that stops in %v: Close took %v, and ended the session after %v, want %v", name, stops, took, ended, want)
+				}
+				if err := <-done; !errors.Is(err, quorate.ErrClosed) {
+					t.Errorf("%s: %v", name, err)
+				}
+			})
+		}
 	}
 }

@@ -15,7 +15,7 @@ import (
 const (
 	// campaignPause is how long Run waits after a campaign that has failed.
 	campaignPause = time.Second
-	// resignTime bounds how long Run waits for the answer when it resigns.
+	// resignTime bounds how long Run waits for the answer when it resigns after ctx has ended.
 	resignTime = 5 * time.Second
 )
 
@@ -24,7 +24,8 @@ const (
 // and returns f's error. If by then the leadership was lost, because it was revoked or its
 // session was lost, f's result does not count: Run campaigns again, and calls f again. It
 // does so only after f has returned, so in one process never two run, even if f takes its
-// time to stop. The option [Wait] has no effect.
+// time to stop. The option [Wait] has no effect. Closing the client waits for f to return, as
+// [structures.Held.Do] says.
 //
 // Run ends with the first return of f that counts, and when ctx has ended. It campaigns
 // again, too, if the session is lost, the election destroyed or too many wait. Other errors
@@ -67,7 +68,7 @@ func again(ctx context.Context, err error) bool {
 // lost before f had returned. Nobody campaigns while f runs (ELECT-6): a leadership that
 // came meanwhile would be that of a process whose old leader still works.
 func (l *Leadership[T]) run(ctx context.Context, f func(ctx context.Context, token protocol.Token) error) (lost bool, err error) {
-	defer func() {
+	defer func() { // Do does not wait for that if ctx has ended
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), resignTime)
 		defer cancel()
 		// A leadership that cannot be given back ends with its session.
@@ -78,6 +79,15 @@ func (l *Leadership[T]) run(ctx context.Context, f func(ctx context.Context, tok
 		<-l.Context().Done()
 		return true, nil
 	}
-	err = f(l.Bind(ctx), l.Token())
-	return l.Context().Err() != nil, err
+	called := false
+	ended := l.Do(ctx, func(ctx context.Context, token protocol.Token) error {
+		called = true
+		err = f(ctx, token)
+		lost = l.Context().Err() != nil
+		return nil
+	})
+	if !called {
+		return false, ended
+	}
+	return lost, err
 }
