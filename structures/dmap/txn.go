@@ -26,10 +26,15 @@ func (t Txn[K, V]) IfAbsent(k K) structures.TxnTest { return t.test(testAbsent, 
 // IfPresent is the condition that there is an entry.
 func (t Txn[K, V]) IfPresent(k K) structures.TxnTest { return t.test(testPresent, k, nil, nil) }
 
-// IfValue is the condition that there is an entry whose value is encoded as v is. The codecs
-// of this package encode equal values alike.
+// IfValue is the condition that there is an entry whose value is encoded as v is. A codec that
+// need not encode equal values alike is [quorate.ErrCodec]: those of this module do, and
+// another one says so by a method Deterministic() bool.
 func (t Txn[K, V]) IfValue(k K, v V) structures.TxnTest {
-	value, err := t.m.appendValue(nil, v)
+	var value []byte
+	err := structures.CheckDeterministic(t.m.codec)
+	if err == nil {
+		value, err = t.m.appendValue(nil, v)
+	}
 	if err != nil {
 		err = t.m.handle.Fail("test", err, "")
 	}

@@ -237,6 +237,36 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
+// TestIfValue_Codec: values are compared by their bytes, so a codec has to encode equal values
+// alike.
+func TestIfValue_Codec(t *testing.T) {
+	ctx := t.Context()
+	c := structurestest.NewLocal(t, dmap.Kind()).Client()
+	for _, test := range []struct {
+		codec structures.Codec
+		want  error
+	}{{structures.JSON, nil}, {randomly{structures.JSON}, quorate.ErrCodec}, {sorted{randomly{structures.JSON}}, nil}} {
+		m := dmap.New[string, string](c, fmt.Sprintf("m%d", test.codec.ID()), dmap.Codec(test.codec))
+		if err := m.Put(ctx, "a", "x"); err != nil {
+			t.Fatal(err)
+		}
+		held, err := txn.New(c).If(m.Txn().IfValue("a", "x")).Then(m.Txn().Put("a", "y")).Commit(ctx)
+		if !errors.Is(err, test.want) || held != (test.want == nil) {
+			t.Errorf("%T: %t, %v, want %v", test.codec, held, err, test.want)
+		}
+	}
+}
+
+// randomly is a codec that says nothing about equal values.
+type randomly struct{ structures.Codec }
+
+func (randomly) ID() byte { return 200 }
+
+// sorted is one that says that it encodes equal values alike.
+type sorted struct{ randomly }
+
+func (sorted) Deterministic() bool { return true }
+
 // TestSameKey: one key of two maps is in one partition, without a tag.
 func TestSameKey(t *testing.T) {
 	ctx, c := within(t), newLocal(t).Client()
