@@ -42,7 +42,7 @@ type clientConn struct {
 	done    map[doneKey]func(protocol.Reply)
 	forward forwarder
 	now     time.Time // when the burst of requests that is read began
-	turn    int       // messages since others had theirs
+	quick   int       // messages that were answered at once, since others had their turn
 
 	watches  watches
 	sessions atomic.Int64 // requests on sessions in flight
@@ -253,15 +253,22 @@ func (c *clientConn) read() error {
 	}
 }
 
-// takeTurns lets others run after some messages: what is answered at once, a refusal, does
-// not slow a client down that sends without end, and each of hundreds of such readers would
-// run for a whole time slice of the scheduler before a heartbeat of another client had its
-// turn.
+// takeTurns lets others run after some messages that were answered at once, most of them
+// refusals. Such an answer does not slow a client down that sends without end, and each of
+// hundreds of such readers would run for a whole time slice of the scheduler before a
+// heartbeat of another client had its turn. What a group answers does: so much may be in
+// flight.
 func (c *clientConn) takeTurns() {
-	if c.turn++; c.turn >= fairMessages && !mutants.On(mutants.ReaderNeverYields) {
-		c.turn = 0
+	if c.quick >= fairMessages && !mutants.On(mutants.ReaderNeverYields) {
+		c.quick = 0
 		runtime.Gosched()
 	}
+}
+
+// refuseRequest answers a request that no group has had.
+func (c *clientConn) refuseRequest(r protocol.Reply) {
+	c.quick++
+	c.traffic.refuse(r)
 }
 
 func (c *clientConn) dispatch(b []byte) error {
@@ -320,19 +327,19 @@ func (c *clientConn) alloc(bytes int) *shardgroups.Request {
 func (c *clientConn) submit(q *shardgroups.Request) {
 	c.traffic.begin(q.ID, len(q.Raw))
 	if code, err := c.check(&q.Request); err != nil {
-		c.traffic.refuse(problem(q.ID, code, err.Error()))
+		c.refuseRequest(problem(q.ID, code, err.Error()))
 		return
 	}
 	routes := c.s.routes.Load()
 	if len(routes.Partitions) == 0 {
-		c.traffic.refuse(problem(q.ID, protocol.CodeNoLeader, "the grid is not formed yet"))
+		c.refuseRequest(problem(q.ID, protocol.CodeNoLeader, "the grid is not formed yet"))
 		return
 	}
 	if c.flags&protocol.HelloRoute != 0 {
 		c.assign(q, len(routes.Partitions))
 	}
 	if int(q.Partition) >= len(routes.Partitions) {
-		c.traffic.refuse(problem(q.ID, protocol.CodeInvalid, fmt.Sprintf("partition %d of %d", q.Partition, len(routes.Partitions))))
+		c.refuseRequest(problem(q.ID, protocol.CodeInvalid, fmt.Sprintf("partition %d of %d", q.Partition, len(routes.Partitions))))
 		return
 	}
 	if c.now.IsZero() {
@@ -345,7 +352,7 @@ func (c *clientConn) submit(q *shardgroups.Request) {
 		return
 	}
 	if route.Group == nil {
-		c.traffic.refuse(c.notLeader(protocol.Reply{ID: q.ID, Code: protocol.CodeNotLeader, Epoch: routes.Epoch}, route.ID))
+		c.refuseRequest(c.notLeader(protocol.Reply{ID: q.ID, Code: protocol.CodeNotLeader, Epoch: routes.Epoch}, route.ID))
 		return
 	}
 	if asks.watch {
@@ -416,6 +423,7 @@ func (c *clientConn) session(b []byte) error {
 	if err := protocol.Decode(b, &q); err != nil {
 		return err
 	}
+	c.quick++ // a client has few, and most of a flood's are answered at once
 	c.traffic.begin(q.ID, 0)
 	route := Route{ID: protocol.SystemGroup}
 	if c.forwards() && c.forward.forward(&route, q.ID, unanswered{}, b) {

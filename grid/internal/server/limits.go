@@ -23,7 +23,7 @@ const (
 	maxQuestions    = 64     // of operators in flight, of all connections
 	maxSessions     = 1_024  // requests on sessions in flight, per connection: a gateway has many sessions
 	fairSessions    = 16     // per connection while all together have crowdedSessions: a client has one or two
-	fairMessages    = 64     // that a reader dispatches before others have their turn
+	fairMessages    = 64     // that a reader answers at once before others have their turn
 	crowdedSessions = 32 << 10
 	sessionWaitHint = 100 // milliseconds
 	maxInboundConn  = 16 << 20
