@@ -372,3 +372,38 @@ func TestTablesAreOwed(t *testing.T) {
 	s.TableChanged()
 	answered(0)
 }
+
+// TestWatches_Ended: watches that the client has ended, and a hub not forgotten yet, keep
+// others out for a moment only: who has as many as there may be registers them anew.
+func TestWatches_Ended(t *testing.T) {
+	x := greet(t, startServer(t, &fakeBackend{}, &fakeGroup{self: true}), false)
+	register := func(first, n uint64) (last protocol.Reply) {
+		b := protocol.Batch{}
+		for id := first; id < first+n; id++ {
+			b.Requests = append(b.Requests, protocol.Request{
+				ID: id, Partition: 1, Kind: protocol.KindControl, Op: protocol.OpWatch, Flags: protocol.FlagRead, Name: "m",
+			})
+		}
+		x.send(b.Append(nil))
+		for range n {
+			last = x.reply()
+		}
+		return last
+	}
+	const each = 500
+	for id := uint64(1); id < maxWatchesConn; id += each {
+		if r := register(id, each); r.Code != protocol.CodeOK {
+			t.Fatalf("watch %d: code %d", r.ID, r.Code)
+		}
+	}
+	if r := register(maxWatchesConn+1, 1); r.Code != protocol.CodeWaiters {
+		t.Errorf("one more than there may be: code %d", r.Code)
+	}
+	end := protocol.WatchControl{ID: 7, Action: protocol.WatchEnd}
+	x.send(end.Append(nil))
+	r := register(maxWatchesConn+2, 1)
+	var p protocol.Problem
+	if err := p.Decode(r.Body); err != nil || r.Code != protocol.CodeBusy || p.Wait == 0 {
+		t.Errorf("one more when another has been ended: code %d, %+v, %v", r.Code, p, err)
+	}
+}

@@ -15,6 +15,7 @@ const (
 	maxWatches     = 100_000   // of the member
 	watchOutbound  = 256 << 10 // bytes on the way out above which a connection gets no more events
 	controlPoll    = time.Millisecond
+	endedWait      = 100 * time.Millisecond // after which watches that were ended may be forgotten
 )
 
 // watches are the watches of a client connection, those that this member serves, as
@@ -24,6 +25,7 @@ type watches struct {
 
 	mu     sync.Mutex // guards what follows; nothing is called under it
 	served map[uint64]Group
+	ended  map[uint64]struct{} // of served: by the client; their hubs are about to forget them
 	closed bool
 }
 
@@ -34,6 +36,7 @@ func (w *watches) register(q *protocol.Request, g Group) {
 	w.mu.Lock()
 	_, known := w.served[q.ID]
 	full := len(w.served) >= maxWatchesConn || w.c.s.watches.Load() >= maxWatches
+	ended := len(w.ended) > 0
 	if !known && !full {
 		if w.served == nil {
 			w.served = map[uint64]Group{}
@@ -45,6 +48,9 @@ func (w *watches) register(q *protocol.Request, g Group) {
 	switch {
 	case known:
 		w.c.traffic.refuse(problem(q.ID, protocol.CodeInvalid, fmt.Sprintf("there is a watch %d already", q.ID)))
+	case full && ended: // else a client would lose watches that it registers anew
+		p := protocol.Problem{Detail: "watches that were ended are not forgotten yet", Wait: uint32(endedWait / time.Millisecond)}
+		w.c.traffic.refuse(protocol.Reply{ID: q.ID, Code: protocol.CodeBusy, Body: p.Append(nil)})
 	case full:
 		w.c.traffic.refuse(problem(q.ID, protocol.CodeWaiters, fmt.Sprintf("too many watches: at most %d on a connection and %d at a member", maxWatchesConn, maxWatches)))
 	default:
@@ -56,6 +62,12 @@ func (w *watches) register(q *protocol.Request, g Group) {
 func (w *watches) control(m *protocol.WatchControl) {
 	w.mu.Lock()
 	g := w.served[m.ID]
+	if g != nil && m.Action == protocol.WatchEnd {
+		if w.ended == nil {
+			w.ended = map[uint64]struct{}{}
+		}
+		w.ended[m.ID] = struct{}{}
+	}
 	w.mu.Unlock()
 	if g == nil {
 		return
@@ -105,6 +117,7 @@ func (w *watches) Forgotten(id uint64) {
 	defer w.mu.Unlock()
 	if _, ok := w.served[id]; ok {
 		delete(w.served, id)
+		delete(w.ended, id)
 		w.c.s.watches.Add(-1)
 	}
 }
