@@ -22,7 +22,7 @@ var (
 	ErrNotHeld = errors.New("not held")
 	// ErrRevoked is what the cause of the end of the context of a [Held] Is if somebody
 	// has revoked it, or has destroyed the structure. The cause has the reason, if one
-	// was given.
+	// was given with a grace: of a hold that ended at once the grid keeps none.
 	ErrRevoked = errors.New("revoked")
 )
 

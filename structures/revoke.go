@@ -42,7 +42,7 @@ func Grace(d time.Duration) RevokeOption {
 func AskOnly() RevokeOption { return RevokeOption{grace: graceAsk, graced: true} }
 
 // Reason says why, human-readable, in at most [MaxNote] bytes. The holder and
-// [Handle.Inspect] see it.
+// [Handle.Inspect] see it, unless the grace is 0.
 func Reason(text string) RevokeOption { return RevokeOption{reason: text, because: true} }
 
 const (
