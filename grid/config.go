@@ -13,6 +13,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/quorate/quorate"
+	"github.com/quorate/quorate/grid/internal/coordinator/formation"
+	"github.com/quorate/quorate/shardgroups/groupstate"
 )
 
 // Durability says what an acknowledged write survives.
@@ -32,6 +34,13 @@ const (
 const (
 	DefaultListen          = "127.0.0.1:7170"
 	DefaultShutdownTimeout = 30 * time.Second
+	DefaultHistoryBytes    = groupstate.DefaultHistory
+)
+
+// Of a cluster that a member founds whose Config says nothing of them.
+const (
+	DefaultGroups   = formation.DefaultGroups
+	DefaultReplicas = formation.DefaultReplicas
 )
 
 // Values of Config.HTTP that are not addresses.
@@ -93,12 +102,12 @@ type Config struct {
 	// member with another is refused.
 	Durability Durability
 	// Partitions, Groups and Replicas are fixed at the cluster's first start, too. Zero
-	// takes what the cluster has; a cluster that this member founds has 271, 3 and 3.
+	// takes what the cluster has; a cluster that this member founds has 271, [DefaultGroups] and [DefaultReplicas].
 	Partitions int
 	Groups     int
 	Replicas   int
 	// HistoryBytes is how many bytes of changes each group keeps for watches. It is fixed
-	// when a group is formed, by the member that leads it then. The default is 16 MiB.
+	// when a group is formed, by the member that leads it then. The default is [DefaultHistoryBytes], 16 MiB.
 	HistoryBytes int
 	// Insecure allows other addresses than loopback: connections are neither
 	// encrypted nor authenticated.

@@ -15,6 +15,7 @@ import (
 	"github.com/knadh/koanf/providers/env/v2"
 	"github.com/knadh/koanf/v2"
 	"github.com/quorate/quorate/cmd/quorate/internal/cli"
+	"github.com/quorate/quorate/grid"
 	"github.com/quorate/quorate/internal/nearest"
 )
 
@@ -190,8 +191,13 @@ func (s *settings) source(ctx *kong.Context, f *kong.Flag) string {
 	}
 }
 
+// decided are the settings that a cluster has decided when it was founded, and what it
+// decides if it is founded by a member that does not say.
+var decided = map[string]int{"groups": grid.DefaultGroups, "replicas": grid.DefaultReplicas}
+
 // printConfig prints the configuration in force, as a file that --config reads,
-// and where each value is from.
+// and where each value is from. What the cluster decides is a comment: a member that is
+// given a value of its own may be refused for it.
 func (cmd *StartCommand) printConfig(ctx *kong.Context, a *cli.App) error {
 	cfg := cmd.config(a.Stderr)
 	flags := SettingFlags(ctx.Selected())
@@ -204,6 +210,12 @@ func (cmd *StartCommand) printConfig(ctx *kong.Context, a *cli.App) error {
 			value = cfg.EffectiveName()
 		case "data-dir":
 			value = cfg.DataDir
+		case "history-bytes":
+			value = cmp.Or(cfg.HistoryBytes, grid.DefaultHistoryBytes)
+		}
+		if n, ok := decided[name]; ok && value == 0 {
+			fmt.Fprintf(&b, "# %s: what the cluster has, %d in a new one  # %s\n", name, n, cmd.settings.source(ctx, f))
+			continue
 		}
 		fmt.Fprintf(&b, "%s: %s  # %s\n", name, yamlValue(value), cmd.settings.source(ctx, f))
 	}
