@@ -172,7 +172,7 @@ func (c *clientConn) watchControl(b []byte) error {
 		return err
 	}
 	for _, p := range c.forward.pipes {
-		if p.passes(m.ID, b) {
+		if p.passes(&m, b) {
 			return nil
 		}
 	}
@@ -190,10 +190,19 @@ func (p *pipe) watch(id uint64) {
 	p.watches[id] = struct{}{}
 }
 
-// passes hands on what a client says of a watch, if it is of this pipe.
-func (p *pipe) passes(id uint64, raw []byte) bool {
+// passes hands on what a client says of a watch, if it is of this pipe: also of one that is
+// not accepted yet, which the client can end. One that it has ended is not noted any more.
+func (p *pipe) passes(m *protocol.WatchControl, raw []byte) bool {
 	p.mu.Lock()
-	_, ours := p.watches[id]
+	_, ours := p.watches[m.ID]
+	q, asked := p.pending[m.ID]
+	ours = ours || asked && q.watch
+	if ours && m.Action == protocol.WatchEnd {
+		if delete(p.watches, m.ID); asked {
+			q.watch = false
+			p.pending[m.ID] = q
+		}
+	}
 	full := len(p.queue) > maxWatchesConn // the other member does not read: nothing of its watches is true any more
 	if ours && !p.dead && !full {
 		p.queue = append(p.queue, raw)
