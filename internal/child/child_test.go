@@ -219,7 +219,7 @@ func TestSignalIsTheCommands(t *testing.T) {
 // other, and is killed if it does not end.
 func TestUntil_KilledAfter(t *testing.T) {
 	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
-		h := begin(t, "until", time.Second, "trap 'echo SIGINT' INT; trap 'echo SIGTERM' TERM; echo $$; while :; do sleep 0.01; done")
+		h := begin(t, "until", 3*time.Second, "trap 'echo SIGINT' INT; trap 'echo SIGTERM' TERM; echo $$; while :; do sleep 0.01; done")
 		pid := h.pid()
 		h.send(s)
 		if got, want := h.line(), map[syscall.Signal]string{syscall.SIGINT: "SIGINT", syscall.SIGTERM: "SIGTERM"}[s]; got != want {
