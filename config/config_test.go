@@ -33,7 +33,7 @@ func (l limits) check() error {
 }
 
 func deadline(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -41,12 +41,12 @@ func deadline(t *testing.T) context.Context {
 // await waits until a condition holds.
 func await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for start := time.Now(); time.Since(start) < 10*time.Second; time.Sleep(time.Millisecond) {
+	for start := time.Now(); time.Since(start) < 2*time.Minute; time.Sleep(time.Millisecond) {
 		if ok() {
 			return
 		}
 	}
-	t.Fatalf("not within 10 s: %s", what)
+	t.Fatalf("not within two minutes: %s", what)
 }
 
 // follows is Follow without an error, until the test ends.
@@ -480,7 +480,7 @@ func (f *fake) drained(t *testing.T) {
 	f.events <- func() (structures.WatchEvent, error) { close(done); return structures.WatchEvent{}, nil }
 	select {
 	case <-done:
-	case <-time.After(10 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("it was not taken in")
 	}
 }

@@ -13,7 +13,7 @@ import (
 )
 
 func bounded(t *testing.T) (context.Context, *structurestest.Local) {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	grid := structurestest.NewLocal(t, dbarrier.Kind())
 	grid.Advance(time.Second) // at the beginning of time nothing is due yet

@@ -13,7 +13,7 @@ import (
 )
 
 func TestCounter(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	grid := structurestest.NewLocal(t, dcounter.Kind()).Client()
 	c := dcounter.New(grid, "hits")
@@ -97,7 +97,7 @@ func BenchmarkAdd(b *testing.B) {
 
 // TestSeen: Get tells the version of what it saw, a stale one too.
 func TestSeen(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	c := dcounter.New(structurestest.NewLocal(t, dcounter.Kind()).Client(), "hits")
 	var last dcounter.Version

@@ -31,7 +31,7 @@ type place struct {
 }
 
 func newPlace(t *testing.T) *place {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	return &place{T: t, ctx: ctx, grid: structurestest.NewLocal(t, delection.Kind(), dcounter.Kind())}
 }

@@ -18,7 +18,7 @@ import (
 )
 
 func bounded(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -54,7 +54,7 @@ func wantDone(t *testing.T, m *dpresence.Member[int], want error) {
 	t.Helper()
 	select {
 	case <-m.Done():
-	case <-time.After(10 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("the membership goes on")
 	}
 	if err := m.Err(); !errors.Is(err, want) {

@@ -17,7 +17,7 @@ import (
 
 func open(t *testing.T) (context.Context, *structurestest.Local, *structurestest.Client, *dqueue.Queue[string]) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	grid := structurestest.NewLocal(t, dqueue.Kind())
 	c := grid.Client()

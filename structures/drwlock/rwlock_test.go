@@ -15,7 +15,7 @@ import (
 )
 
 func bounded(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -69,7 +69,7 @@ func granted(t *testing.T, ch <-chan outcome) *structures.Held {
 			t.Fatal(got.err)
 		}
 		return got.held
-	case <-time.After(10 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("the lock was not granted")
 		return nil
 	}

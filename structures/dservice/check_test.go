@@ -121,7 +121,7 @@ func TestCheck_Hangs(t *testing.T) {
 			if err != nil {
 				t.Errorf("%s: %v", what, err)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(2 * time.Minute):
 			t.Errorf("%s: Deregister does not return", what)
 		}
 		close(over)
@@ -173,7 +173,7 @@ func TestProvider_NeverServed(t *testing.T) {
 		if !errors.Is(err, quorate.ErrInvalid) {
 			t.Error(err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Error("Provider does not return")
 	}
 }

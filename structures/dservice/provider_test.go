@@ -16,7 +16,7 @@ import (
 // provider returns a Provider of three instances, and what moves its clock.
 func provider(t *testing.T, s Strategy) (*Provider, *structurestest.Client, func(time.Duration)) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	c := structurestest.NewLocal(t, Kind()).Client()
 	svc := New(c, "payments")
@@ -55,7 +55,7 @@ func picks(t *testing.T, p *Provider, n int, opts ...PickOption) map[string]int 
 func await(t *testing.T, ok func() bool) {
 	t.Helper()
 	for start := time.Now(); !ok(); time.Sleep(time.Millisecond) {
-		if time.Since(start) > 10*time.Second {
+		if time.Since(start) > 2*time.Minute {
 			t.Fatal("it does not come")
 		}
 	}

@@ -21,7 +21,7 @@ import (
 )
 
 func bounded(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -107,7 +107,7 @@ func wantDone(t *testing.T, reg *dservice.Registration, want error) {
 	t.Helper()
 	select {
 	case <-reg.Done():
-	case <-time.After(10 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("the registration goes on")
 	}
 	if err := reg.Err(); !errors.Is(err, want) {

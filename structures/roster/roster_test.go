@@ -33,7 +33,7 @@ func (c *changing) Invoke(ctx context.Context, call structures.Call) (structures
 
 // A list of several pages is of one state, even if every page meets another one.
 func TestList_Torn(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	grid := structurestest.NewLocal(t, testKind)
 	c := grid.Client()
@@ -84,7 +84,7 @@ func TestList_Torn(t *testing.T) {
 
 // What a watcher makes of the changes is what is listed at the same view.
 func TestMirror(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	grid := structurestest.NewLocal(t, testKind)
 	c, other := grid.Client(), grid.Client()
@@ -154,7 +154,7 @@ func (c lateOnce) Invoke(ctx context.Context, call structures.Call) (structures.
 // A registration that comes too late for its caller is taken back, even if that is known
 // before the caller has its error.
 func TestRegister_LateIsTakenBack(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	r := New(lateOnce{structurestest.NewLocal(t, testKind).Client()}, &testKind, "r", nil)
 	if _, err := r.Register(ctx, Registering{ID: "a", Permanent: true}); !errors.Is(err, quorate.ErrSessionLost) {
@@ -194,7 +194,7 @@ func (c *unavailable) Invoke(ctx context.Context, call structures.Call) (structu
 // A registration whose entry was removed is told, also if the grid is away when it asks what
 // has become of the entry.
 func TestRemoved_GridIsAway(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	c := &unavailable{Client: structurestest.NewLocal(t, testKind).Client()}
 	r := New(c, &testKind, "r", nil)
@@ -230,7 +230,7 @@ func (c forgetful) Watch(ctx context.Context, spec structures.WatchSpec) (struct
 // A permanent registration whose entry was removed is told, also if the removal is not in the
 // history any more: only a loss of data is a reason to come back.
 func TestRemoved_NotKept(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	r := New(forgetful{structurestest.NewLocal(t, testKind).Client()}, &testKind, "r", nil)
 	reg, err := r.Register(ctx, Registering{ID: "a", Permanent: true})

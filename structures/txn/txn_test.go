@@ -40,7 +40,7 @@ func newLocal(t testing.TB) *structurestest.Local {
 }
 
 func within(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -287,7 +287,7 @@ func TestIfHeld(t *testing.T) {
 	must(t, o.gate.Init(ctx, 5))
 	// writes are all mutations that take the option.
 	writes := func(o order, h *structures.Held) map[string]error {
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
 		all := map[string]error{}
 		all["put"] = o.users.Put(ctx, "a", "x", dmap.IfHeld(h), dmap.TTL(time.Hour))
