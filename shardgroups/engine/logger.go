@@ -81,13 +81,14 @@ func (r *raftLogger) Warningf(format string, args ...any) {
 // Errorf logs a warning: what dragonboat calls an error is mostly a connection
 // that a peer closed. dragonboat repeats an error about once a second while its
 // cause lasts: the first of a format is written, and one a minute after that. Of a
-// member that is not reached nothing is written here: the transport logs it.
+// member that is not reached nothing is written here: the transport logs it, and so it
+// does if a connection that was lost, which fails a batch, cannot be opened again.
 func (r *raftLogger) Errorf(format string, args ...any) {
 	if !r.enabled(logger.ERROR) {
 		return
 	}
 	level := slog.LevelWarn
-	if strings.Contains(format, "failed to get a connection to") || !r.due(format) {
+	if strings.Contains(format, "failed to get a connection to") || strings.HasPrefix(format, "send batch failed") || !r.due(format) {
 		level = slog.LevelDebug
 	}
 	r.log.Log(context.Background(), level, "raft", "message", fmt.Sprintf(format, args...))

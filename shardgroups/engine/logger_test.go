@@ -13,8 +13,8 @@ import (
 )
 
 // TestRepeatedErrorsAreLoggedOnceAMinute: what the engine repeats while a member is
-// down is written once a minute, and that the member is not reached is left to
-// the transport.
+// down is written once a minute, and that the member is not reached, or the connection to
+// it is lost, is left to the transport.
 func TestRepeatedErrorsAreLoggedOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
@@ -23,9 +23,11 @@ func TestRepeatedErrorsAreLoggedOnceAMinute(t *testing.T) {
 		for range 150 {
 			l.Errorf("Nodehost %s failed to get a connection to %s, %v", "n1", "down:1", err)
 			l.Errorf("send batch failed, target %s (%v), %d", "down:1", err, 1)
+			l.Errorf("send batch failed, taret node %s (%v), %d", "down:1", err, 1)
+			l.Errorf("failed to save a snapshot of %s", "n1")
 			time.Sleep(time.Second)
 		}
-		if n := strings.Count(out.String(), "msg=raft"); n != 3 {
+		if n := strings.Count(out.String(), "msg=raft"); n != 3 || strings.Count(out.String(), "snapshot") != 3 {
 			t.Errorf("%d lines:\n%s", n, out.String())
 		}
 	})
