@@ -53,8 +53,21 @@ func (c *Client) greetAny(ctx context.Context) (greeted, error) {
 		}
 		return r.g, nil
 	}
-	return greeted{}, errors.Join(errs...)
+	return greeted{}, seedErrors(errs)
 }
+
+// seedErrors says what is wrong with each seed, in one line.
+type seedErrors []error
+
+func (e seedErrors) Error() string {
+	texts := make([]string, len(e))
+	for i, err := range e {
+		texts[i] = err.Error()
+	}
+	return strings.Join(texts, "; ")
+}
+
+func (e seedErrors) Unwrap() []error { return e }
 
 // greetServing shakes hands with a seed until its grid is formed.
 func (c *Client) greetServing(ctx context.Context, address string) (greeted, error) {

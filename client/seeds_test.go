@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"net"
 	"strings"
@@ -78,5 +79,14 @@ func TestSeedThatIsNoMember(t *testing.T) {
 		if !errors.Is(err, quorate.ErrUnavailable) || !strings.Contains(err.Error(), "not a member") || !strings.Contains(err.Error(), ln.Addr().String()) {
 			t.Errorf("%s: got %v", name, err)
 		}
+	}
+}
+
+// TestSeedErrors: what is wrong with each seed is said in one line.
+func TestSeedErrors(t *testing.T) {
+	down := errors.New("connection refused")
+	_, err := Dial(t.Context(), []string{"a:1", "b:1"}, WithDialer(func(context.Context, string) (net.Conn, error) { return nil, down }))
+	if want := "dial: unavailable: a:1: connection refused; b:1: connection refused"; err == nil || err.Error() != want || !errors.Is(err, down) {
+		t.Errorf("%v, want %s", err, want)
 	}
 }

@@ -2,12 +2,18 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/quorate/quorate/client"
 )
+
+// defaultEndpoint is that of --endpoints.
+const defaultEndpoint = "127.0.0.1:7170"
 
 // Connection is the flags of every command that talks to a grid.
 type Connection struct {
@@ -45,7 +51,18 @@ func (c *Connection) Dial(ctx context.Context, opts ...client.Option) (*client.C
 	if c.Forward {
 		opts = append(opts, client.WithForward())
 	}
-	return client.Dial(ctx, c.Endpoints, opts...)
+	cl, err := client.Dial(ctx, c.Endpoints, opts...)
+	return cl, c.hint(err)
+}
+
+// hint adds to the error of a connection how to name a member, if none was named and nobody
+// listens where one is looked for then.
+func (c *Connection) hint(err error) error {
+	var dial *net.OpError
+	if errors.As(err, &dial) && dial.Op == "dial" && slices.Equal(c.Endpoints, []string{defaultEndpoint}) {
+		return fmt.Errorf("%w: name members with --endpoints or QUORATE_ENDPOINTS", err)
+	}
+	return err
 }
 
 // With runs f with a client, and closes it.
