@@ -122,6 +122,7 @@ func (s *session) giveUp(cause error) (first bool) {
 	default:
 	}
 	mutantStop(s.stop)(cause) // the contexts end one after the other, the lease first
+	s.keeper.LeaseEnded()
 	state := SessionLost
 	if cause == quorate.ErrClosed {
 		state = SessionClosed
@@ -524,7 +525,7 @@ func (m *sessions) close() {
 		return
 	}
 	s.giveUp(quorate.ErrClosed)
-	s.keeper.AwaitRunning()
+	s.keeper.AwaitRunning(m.client.ctx)
 	ctx, cancel := context.WithTimeout(m.client.ctx, time.Second)
 	defer cancel()
 	m.request(ctx, s.cluster, protocol.SessionRequest{Action: protocol.SessionClose, Session: s.id}, time.Second)

@@ -289,9 +289,11 @@ func (s Session) Err() error {
 
 // Close ends the session and releases at once all that it holds. The client continues
 // with another session. Close first ends the contexts of what is held, with
-// quorate.ErrClosed as their cause, then asks the grid to end the session, and returns
-// when it has: from then on others can be granted what it held. Calls in flight may
-// fail with quorate.ErrSessionLost, and waiting calls with quorate.ErrClosed.
+// quorate.ErrClosed as their cause, and waits until the functions that run under them
+// (structures.Held.Do) have returned, for the hold margin at most. Then it asks the grid to
+// end the session, and returns when it has: from then on others can be granted what it held.
+// Calls in flight may fail with quorate.ErrSessionLost, and waiting calls with
+// quorate.ErrClosed.
 //
 // If ctx ends first the error Is quorate.ErrOutcomeUnknown, ctx's error and its cause.
 // Nothing is held any more in this case either, and the grid ends the session after its
@@ -302,6 +304,7 @@ func (s Session) Close(ctx context.Context) error {
 	}
 	m := &s.client.sessions
 	ready := m.open() // mutations continue under another
+	s.s.keeper.AwaitRunning(ctx)
 	for {
 		select {
 		case <-ready:

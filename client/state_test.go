@@ -111,16 +111,20 @@ func TestLostAfterHeld(t *testing.T) {
 		members[0].session = n.answer
 		members[0].script(granting)
 		c := dial()
-		var all []*structures.Held
+		var all []context.Context
 		for range 100 {
-			all = append(all, holdOf(t, c))
+			h := holdOf(t, c)
+			all = append(all, h.Context())
+			for range 100 {
+				all = append(all, h.Bind(t.Context()))
+			}
 		}
 		n.silent.Store(true)
 		s := c.Session()
 		<-s.Done()
-		for i, h := range all {
-			if h.Context().Err() == nil {
-				t.Fatalf("the session is lost, and the context of hold %d lives", i)
+		for i, ctx := range all {
+			if ctx.Err() == nil {
+				t.Fatalf("the session is lost, and context %d of what it held lives", i)
 			}
 		}
 	})
@@ -173,6 +177,42 @@ func TestSessionClose(t *testing.T) {
 		wantState(t, c, 2, SessionClosed)
 		synctest.Wait()
 	})
+}
+
+// TestSessionCloseWaitsForDo: closing the session waits for what runs under a hold, for the margin of
+// holders at most, as closing the client does.
+func TestSessionCloseWaitsForDo(t *testing.T) {
+	const margin = 2 * time.Second
+	for _, stops := range []time.Duration{0, time.Second, time.Hour} {
+		inBubble(t, 1, func(t *testing.T, members []*fakeMember, dial func(...Option) *Client) {
+			var n numbered
+			members[0].session = n.answer
+			members[0].script(granting)
+			c := dial(WithSessionTTL(20*time.Second), WithHoldMargin(margin))
+			held := holdOf(t, c)
+			done := make(chan error, 1)
+			running := make(chan struct{})
+			go func() {
+				done <- held.Do(t.Context(), func(ctx context.Context, _ protocol.Token) error {
+					close(running)
+					<-ctx.Done()
+					time.Sleep(stops)
+					return nil
+				})
+			}()
+			<-running
+			begun := time.Now()
+			if err := c.Session().Close(t.Context()); err != nil || n.closed.Load() != 1 {
+				t.Errorf("session %d was closed: %v", n.closed.Load(), err)
+			}
+			if took, want := time.Since(begun), min(stops, margin); took != want {
+				t.Errorf("a function that stops in %v: Close took %v, want %v", stops, took, want)
+			}
+			if err := <-done; !errors.Is(err, quorate.ErrClosed) {
+				t.Errorf("Do: %v", err)
+			}
+		})
+	}
 }
 
 // TestSessionEvents: the changes of the session come in order, a loss after the contexts

@@ -46,6 +46,9 @@ type Held struct {
 	askOnce sync.Once
 	asked   chan struct{} // closed when somebody asks for it
 
+	boundMu sync.Mutex
+	bound   map[*context.CancelCauseFunc]struct{} // of Bind, that have not ended
+
 	once      sync.Once
 	releasing chan struct{} // closed when the release begins
 	done      chan struct{} // closed when err is the outcome of the release
@@ -185,9 +188,36 @@ func (h *Held) Context() context.Context { return h.ctx }
 // [Handle.HeldIn].
 func (h *Held) Bind(ctx context.Context) context.Context {
 	bound, cancel := context.WithCancelCause(context.WithValue(ctx, h.handle.heldKey(), h))
-	stop := context.AfterFunc(h.ctx, func() { cancel(context.Cause(h.ctx)) })
-	context.AfterFunc(bound, func() { stop() })
+	h.boundMu.Lock()
+	if h.bound == nil {
+		h.bound = map[*context.CancelCauseFunc]struct{}{}
+	}
+	h.bound[&cancel] = struct{}{}
+	h.boundMu.Unlock()
+	stop := context.AfterFunc(h.ctx, h.endBound)
+	context.AfterFunc(bound, func() {
+		stop()
+		h.boundMu.Lock()
+		defer h.boundMu.Unlock()
+		delete(h.bound, &cancel)
+	})
+	h.endBound() // if it has ended
 	return bound
+}
+
+// endBound ends the contexts of Bind if the hold has ended. What ends a hold calls it before
+// it goes on: the goroutine of [context.AfterFunc] may run after others were granted what was
+// held.
+func (h *Held) endBound() {
+	if h.ctx.Err() == nil {
+		return
+	}
+	h.boundMu.Lock()
+	defer h.boundMu.Unlock()
+	for cancel := range h.bound {
+		(*cancel)(context.Cause(h.ctx))
+	}
+	clear(h.bound)
 }
 
 // Asked returns a channel that is closed when somebody asks for the hold ([AskOnly]).
@@ -247,6 +277,7 @@ func (h *Held) giveUp() (first bool) {
 	h.once.Do(func() {
 		first = true
 		h.cancel(ErrReleased)
+		h.endBound()
 		close(h.releasing)
 		keeperOf(h.lease).remove(h)
 	})
@@ -255,13 +286,21 @@ func (h *Held) giveUp() (first bool) {
 
 // Do runs f while it is held, and then releases it. The context that f gets is that of
 // [Held.Bind]. If ctx has ended before, f is not run, and the error is that of ctx. If the
-// hold was lost while f ran, Do returns the reason, such as [ErrRevoked] or
+// hold has ended before, f is not run, and the error is the reason, [ErrNotHeld] if it was
+// released. If it was lost while f ran, Do returns the reason, such as [ErrRevoked] or
 // [quorate.ErrSessionLost], joined to the error of f. Closing the client waits for f to
 // return, for the margin that holders have to stop.
 func (h *Held) Do(ctx context.Context, f func(ctx context.Context, token protocol.Token) error) (err error) {
 	if err := contexts.Err(ctx); err != nil {
 		_ = h.Release(ctx) // goes on without the caller
 		return h.handle.Fail("run under", err, "")
+	}
+	if h.ctx.Err() != nil {
+		_ = h.Release(ctx)
+		if cause := context.Cause(h.ctx); cause != ErrReleased {
+			return h.handle.Fail("run under", cause, "it was lost before")
+		}
+		return h.handle.Fail("run under", ErrNotHeld, "it was released before")
 	}
 	returned := keeperOf(h.lease).running()
 	defer func() {

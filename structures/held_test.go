@@ -197,6 +197,44 @@ func TestHeldBind(t *testing.T) {
 	})
 }
 
+// TestHeldBind_EndsFirst: what is bound to a hold ends before its release goes out, and what
+// is bound to one that has ended never lives.
+func TestHeldBind_EndsFirst(t *testing.T) {
+	for range 1000 { // or else it is a matter of which goroutine runs first
+		h := held(t, t.Context(), func(context.Context) error { return nil })
+		bound := h.Bind(t.Context())
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		_ = h.Release(ended) // it does not wait
+		wantCause(t, bound, structures.ErrReleased)
+		wantCause(t, h.Bind(t.Context()), structures.ErrReleased)
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+// TestHeldDo_Ended: nothing runs under a hold that has ended.
+func TestHeldDo_Ended(t *testing.T) {
+	f := func(context.Context, protocol.Token) error {
+		t.Error("it ran")
+		return nil
+	}
+	h := held(t, t.Context(), func(context.Context) error { return nil })
+	if err := h.Release(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Do(t.Context(), f); !errors.Is(err, structures.ErrNotHeld) {
+		t.Errorf("after the release: %v", err)
+	}
+	lease, end := context.WithCancelCause(t.Context())
+	h = held(t, lease, func(ctx context.Context) error { return ctx.Err() })
+	end(quorate.ErrSessionLost)
+	if err := h.Do(t.Context(), f); !errors.Is(err, quorate.ErrSessionLost) {
+		t.Errorf("after the session: %v", err)
+	}
+}
+
 // TestHeldIn: a context tells which holds it carries, while they live.
 func TestHeldIn(t *testing.T) {
 	g := &holder{lease: t.Context(), release: func(context.Context) (structures.Reply, error) { return structures.Reply{}, nil }}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -90,6 +91,17 @@ func (k *Keeper) remove(h *Held) {
 	delete(k.held, h)
 }
 
+// LeaseEnded ends the contexts that are bound to what is held ([Held.Bind]). It is called when
+// the lease has ended, before anybody is notified of that.
+func (k *Keeper) LeaseEnded() {
+	k.mu.Lock()
+	held := slices.Collect(maps.Keys(k.held))
+	k.mu.Unlock()
+	for _, h := range held {
+		h.endBound()
+	}
+}
+
 // running counts a function that runs under a hold, until what it returns is called. A nil
 // Keeper counts nothing.
 func (k *Keeper) running() (returned func()) {
@@ -110,8 +122,8 @@ func (k *Keeper) running() (returned func()) {
 }
 
 // AwaitRunning waits until no function runs under a hold ([Held.Do]) any more, for the
-// margin that holders have to stop at most. Their contexts have ended.
-func (k *Keeper) AwaitRunning() {
+// margin that holders have to stop at most, and no longer than ctx. Their contexts have ended.
+func (k *Keeper) AwaitRunning(ctx context.Context) {
 	k.mu.Lock()
 	if k.runs == 0 {
 		k.mu.Unlock()
@@ -127,6 +139,7 @@ func (k *Keeper) AwaitRunning() {
 	select {
 	case <-idle:
 	case <-t.C:
+	case <-ctx.Done():
 	}
 }
 
@@ -252,4 +265,5 @@ func (h *Held) revoked(reason string) {
 		cause = fmt.Errorf("%w: %s", ErrRevoked, reason)
 	}
 	mutantCancel(h.cancel)(cause)
+	h.endBound()
 }

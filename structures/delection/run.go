@@ -86,8 +86,8 @@ func (l *Leadership[T]) run(ctx context.Context, f func(ctx context.Context, tok
 		lost = l.Context().Err() != nil
 		return nil
 	})
-	if !called {
-		return false, ended
+	if !called { // ctx has ended, or the leadership
+		return true, ended
 	}
 	return lost, err
 }
