@@ -192,7 +192,12 @@ func (k *hold) runCommand(ctx context.Context, path string) (int, error) {
 	if err != nil {
 		return 0, errors.Join(fmt.Errorf("%s %w: %w", k.Command[0], errNotRunnable, err), k.release())
 	}
-	if err := k.release(); err != nil {
+	switch err := k.release(); {
+	case errors.Is(err, structures.ErrNotHeld), errors.Is(err, quorate.ErrSessionLost):
+		// It was lost, and others may have had it while COMMAND ran.
+		k.runOnLost()
+		return 0, fmt.Errorf("%s %s: the hold was lost: %w", k.kind, k.name, err)
+	case err != nil:
 		k.Note("quorate: %v", err)
 	}
 	return status, nil
