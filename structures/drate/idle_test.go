@@ -11,7 +11,8 @@ import (
 
 type ignored struct{}
 
-func (ignored) Replied(int, *protocol.Request, structures.Result, protocol.Version)                {}
+func (ignored) Replied(int, *protocol.Request, structures.Result, protocol.Version) {}
+
 func (ignored) Granted(protocol.PartitionID, protocol.Caller, structures.Result, protocol.Version) {}
 
 // TestLeft_Idle: a read at the leader of a group in which nothing is logged shows the tokens
