@@ -22,7 +22,8 @@ type All struct {
 // LockAll acquires several locks, in the order of their names, so that two callers never have
 // half each and wait for the other half. It returns all or none: if one cannot be had, those
 // that it has go back first. While it waits for one it holds those before it. The same lock
-// given twice counts once. The options apply to each lock; [Wait] bounds the whole.
+// given twice counts once; all are of one grid. The options apply to each lock; [Wait] bounds
+// the whole.
 //
 // Errors: those of [Lock.Lock]; [quorate.ErrInvalid] without locks.
 func LockAll(ctx context.Context, locks []*Lock, opts ...LockOption) (*All, error) {

@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -39,17 +42,23 @@ type Handler struct {
 // is ready.
 func New(c func() *client.Client) *Handler {
 	h := &Handler{client: c}
-	for path, f := range map[string]func(*request) (any, error){
-		"/v1/services":         services,
-		"/v1/services/{name}":  service,
-		"/v1/presence/{name}":  presence,
-		"/v1/elections/{name}": func(r *request) (any, error) { return holders(r, delection.Kind()) },
-		"/v1/locks/{name}":     func(r *request) (any, error) { return holders(r, dlock.Kind()) },
-		"/v1/members":          members,
+	for path, p := range map[string]page{
+		"/v1/services":         {services, nil},
+		"/v1/services/{name}":  {service, []string{"after", "wait", "stale", "tag", "health"}},
+		"/v1/presence/{name}":  {presence, []string{"after", "wait", "stale"}},
+		"/v1/elections/{name}": {func(r *request) (any, error) { return holders(r, delection.Kind()) }, nil},
+		"/v1/locks/{name}":     {func(r *request) (any, error) { return holders(r, dlock.Kind()) }, nil},
+		"/v1/members":          {members, nil},
 	} {
-		h.mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, f) })
+		h.mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, p) })
 	}
 	return h
+}
+
+// page is what a path shows.
+type page struct {
+	show       func(*request) (any, error)
+	parameters []string // that its query may have
 }
 
 // ServeHTTP implements http.Handler.
@@ -77,13 +86,13 @@ func bad(format string, args ...any) error {
 	return refused{http.StatusBadRequest, fmt.Errorf(format, args...)}
 }
 
-func (h *Handler) serve(w http.ResponseWriter, q *http.Request, f func(*request) (any, error)) {
+func (h *Handler) serve(w http.ResponseWriter, q *http.Request, p page) {
 	head := w.Header()
 	head.Set("Content-Type", "application/json")
 	head.Set("X-Content-Type-Options", "nosniff")
 	head.Set("Cache-Control", "no-store")
 	r := &request{Request: q, client: h.client(), name: q.PathValue("name")}
-	answer, err := h.answer(w, r, f)
+	answer, err := h.answer(w, r, p)
 	if err != nil {
 		w.WriteHeader(statusOf(err))
 		answer = map[string]string{"error": err.Error()}
@@ -108,9 +117,12 @@ func statusOf(err error) int {
 	return http.StatusServiceUnavailable
 }
 
-func (h *Handler) answer(w http.ResponseWriter, r *request, f func(*request) (any, error)) (any, error) {
+func (h *Handler) answer(w http.ResponseWriter, r *request, p page) (any, error) {
 	if r.client == nil {
 		return nil, refused{http.StatusServiceUnavailable, errors.New("the member is not ready")}
+	}
+	if err := p.check(r.URL.Query()); err != nil {
+		return nil, err
 	}
 	if err := r.readWait(); err != nil {
 		return nil, err
@@ -126,21 +138,27 @@ func (h *Handler) answer(w http.ResponseWriter, r *request, f func(*request) (an
 	ctx, cancel := context.WithTimeout(r.Context(), r.waits+answerTime)
 	defer cancel()
 	r.ctx = ctx
-	return f(r)
+	return p.show(r)
 }
 
-// questions are what may stand behind the ? of a request.
-var questions = map[string]bool{"after": true, "wait": true, "stale": true, "tag": true, "health": true}
-
-// readWait reads after=REVISION and wait=DURATION, and refuses what nobody knows: tags=v1
-// would list all instances.
-func (r *request) readWait() error {
-	q := r.URL.Query()
-	for name := range q {
-		if !questions[name] {
-			return bad("%s is unknown: want after, wait, stale, tag or health", name)
+// check refuses what the page does not have: tags=v1 would list all instances, and a caller
+// that waits for a change would be answered at once, for ever.
+func (p page) check(query url.Values) error {
+	for name := range query {
+		switch {
+		case slices.Contains(p.parameters, name):
+		case len(p.parameters) == 0:
+			return bad("%s is unknown: this path has no parameters", name)
+		default:
+			return bad("%s is unknown: want one of %s", name, strings.Join(p.parameters, ", "))
 		}
 	}
+	return nil
+}
+
+// readWait reads after=REVISION and wait=DURATION.
+func (r *request) readWait() error {
+	q := r.URL.Query()
 	if !q.Has("after") {
 		if q.Has("wait") {
 			return bad("wait needs after=REVISION")
@@ -293,9 +311,6 @@ type holder struct {
 
 // holders shows who holds a structure of a kind, and who waits for it.
 func holders(r *request, k structures.Kind) (any, error) {
-	if r.waits > 0 {
-		return nil, bad("after: what is held cannot be waited for here")
-	}
 	h := structures.NewHandle(r.client, &k, r.name, nil)
 	i, err := h.Inspect(r.ctx)
 	if err != nil {
