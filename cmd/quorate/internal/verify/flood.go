@@ -2,7 +2,6 @@ package verify
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -23,11 +22,14 @@ type verifyFlood struct {
 
 const (
 	floodConnections = 300
-	floodEnds        = 20 * time.Second // after it was interrupted
+	floodWaits       = 20 * time.Second // for it to start, and to end when it was interrupted
+
+	saysFloods = "floods" // when a signal ends it as it should
 )
 
 // Run floods until it is interrupted, and then prints what it has done.
 func (cmd *verifyFlood) Run(ctx context.Context, a *cli.App) error {
+	fmt.Fprintln(a.Stdout, saysFloods)
 	r := flood.Run(ctx, flood.Config{Addresses: cmd.Endpoints, Connections: floodConnections, Seed: cmd.Seed, Heartbeats: cmd.Heartbeats})
 	_, err := fmt.Fprintf(a.Stdout, "%d connections, %d not connected, %d bursts\n", r.Connections, r.NotConnected, r.Bursts)
 	return err
@@ -47,16 +49,31 @@ func (v *verification) startFlood(ctx context.Context) (detail string, check fun
 	if err != nil {
 		return "", nil, err
 	}
+	next := func(ctx context.Context) (string, error) {
+		ctx, cancel := context.WithTimeout(ctx, floodWaits)
+		defer cancel()
+		line, err := p.Line(ctx)
+		if err != nil {
+			return "", fmt.Errorf("flood: %w", err)
+		}
+		return line, nil
+	}
+	line, err := next(ctx)
+	if err == nil && line != saysFloods {
+		err = fmt.Errorf("flood: it says %q", line)
+	}
+	if err != nil {
+		p.Kill()
+		return "", nil, err
+	}
 	return detail, func(ctx context.Context) error {
 		defer p.Kill()
-		ctx, cancel := context.WithTimeout(ctx, floodEnds)
-		defer cancel()
 		if err := p.Interrupt(); err != nil {
 			return err
 		}
-		line, err := p.Line(ctx)
+		line, err := next(ctx)
 		if err != nil {
-			return errors.Join(errors.New("flood"), err)
+			return err
 		}
 		v.Note("flood: %s", line)
 		return nil
