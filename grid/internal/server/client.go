@@ -42,7 +42,6 @@ type clientConn struct {
 	done    map[doneKey]func(protocol.Reply)
 	forward forwarder
 	now     time.Time // when the burst of requests that is read began
-	quick   int       // messages that were answered at once, since others had their turn
 
 	watches  watches
 	sessions atomic.Int64 // requests on sessions in flight
@@ -259,16 +258,10 @@ func (c *clientConn) read() error {
 // heartbeat of another client had its turn. What a group answers does: so much may be in
 // flight.
 func (c *clientConn) takeTurns() {
-	if c.quick >= fairMessages && !mutants.On(mutants.ReaderNeverYields) {
-		c.quick = 0
+	if c.traffic.quick >= fairMessages && !mutants.On(mutants.ReaderNeverYields) {
+		c.traffic.quick = 0
 		runtime.Gosched()
 	}
-}
-
-// refuseRequest answers a request that no group has had.
-func (c *clientConn) refuseRequest(r protocol.Reply) {
-	c.quick++
-	c.traffic.refuse(r)
 }
 
 func (c *clientConn) dispatch(b []byte) error {
@@ -327,19 +320,19 @@ func (c *clientConn) alloc(bytes int) *shardgroups.Request {
 func (c *clientConn) submit(q *shardgroups.Request) {
 	c.traffic.begin(q.ID, len(q.Raw))
 	if code, err := c.check(&q.Request); err != nil {
-		c.refuseRequest(problem(q.ID, code, err.Error()))
+		c.traffic.refuse(problem(q.ID, code, err.Error()))
 		return
 	}
 	routes := c.s.routes.Load()
 	if len(routes.Partitions) == 0 {
-		c.refuseRequest(problem(q.ID, protocol.CodeNoLeader, "the grid is not formed yet"))
+		c.traffic.refuse(problem(q.ID, protocol.CodeNoLeader, "the grid is not formed yet"))
 		return
 	}
 	if c.flags&protocol.HelloRoute != 0 {
 		c.assign(q, len(routes.Partitions))
 	}
 	if int(q.Partition) >= len(routes.Partitions) {
-		c.refuseRequest(problem(q.ID, protocol.CodeInvalid, fmt.Sprintf("partition %d of %d", q.Partition, len(routes.Partitions))))
+		c.traffic.refuse(problem(q.ID, protocol.CodeInvalid, fmt.Sprintf("partition %d of %d", q.Partition, len(routes.Partitions))))
 		return
 	}
 	if c.now.IsZero() {
@@ -352,7 +345,7 @@ func (c *clientConn) submit(q *shardgroups.Request) {
 		return
 	}
 	if route.Group == nil {
-		c.refuseRequest(c.notLeader(protocol.Reply{ID: q.ID, Code: protocol.CodeNotLeader, Epoch: routes.Epoch}, route.ID))
+		c.traffic.refuse(c.notLeader(protocol.Reply{ID: q.ID, Code: protocol.CodeNotLeader, Epoch: routes.Epoch}, route.ID))
 		return
 	}
 	if asks.watch {
@@ -423,17 +416,16 @@ func (c *clientConn) session(b []byte) error {
 	if err := protocol.Decode(b, &q); err != nil {
 		return err
 	}
-	c.quick++ // a client has few, and most of a flood's are answered at once
 	c.traffic.begin(q.ID, 0)
 	route := Route{ID: protocol.SystemGroup}
 	if c.forwards() && c.forward.forward(&route, q.ID, unanswered{}, b) {
 		return nil
 	}
 	if n := c.sessions.Load(); n >= maxSessions || n >= fairSessions && c.s.sessions.Load() >= crowdedSessions {
-		p := protocol.Problem{Detail: "too many requests on sessions are in flight", Wait: sessionWaitHint}
-		c.traffic.refuse(protocol.Reply{ID: q.ID, Code: protocol.CodeBusy, Body: p.Append(nil)})
+		c.traffic.refuse(busy(q.ID, "too many requests on sessions are in flight", sessionWaitHint))
 		return nil
 	}
+	c.traffic.quick++ // a client has few, and most of a flood's are answered at once
 	c.sessions.Add(1)
 	c.s.sessions.Add(1)
 	c.s.cfg.Backend.Session(q, systemstate.Origin{Source: c.source(), Name: c.name}, func(r protocol.Reply) {
@@ -487,6 +479,12 @@ func (c *clientConn) admin(b []byte) error {
 		c.traffic.reply(r)
 	})
 	return nil
+}
+
+// busy is the reply that asks a client to come again, in so many milliseconds.
+func busy(id uint64, detail string, wait uint32) protocol.Reply {
+	p := protocol.Problem{Detail: detail, Wait: wait}
+	return protocol.Reply{ID: id, Code: protocol.CodeBusy, Body: p.Append(nil)}
 }
 
 func problem(id uint64, code protocol.Code, detail string) protocol.Reply {

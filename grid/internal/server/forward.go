@@ -116,8 +116,7 @@ func (p *pipe) send(id uint64, q unanswered, raw []byte, shares int) {
 	case dead:
 		p.out.reply(problem(id, protocol.CodeNoLeader, "the member that forwards has lost the leader"))
 	case full:
-		e := protocol.Problem{Detail: "too much is in flight to the leader by way of this member", Wait: forwardWaitHint}
-		p.out.refuse(protocol.Reply{ID: id, Code: protocol.CodeBusy, Body: e.Append(nil)})
+		p.out.refuse(busy(id, "too much is in flight to the leader by way of this member", forwardWaitHint))
 	default:
 		select {
 		case p.more <- struct{}{}:

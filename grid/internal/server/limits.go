@@ -296,8 +296,7 @@ func (n *seen) stalledOut(t *traffic, patience time.Duration, now time.Time) boo
 // busyOut is the reply to a read whose result would exceed the limit of bytes on the
 // way out.
 func busyOut(id uint64) protocol.Reply {
-	p := protocol.Problem{Detail: "too much is in flight to this client", Wait: outWaitHint}
-	return protocol.Reply{ID: id, Code: protocol.CodeBusy, Body: p.Append(nil)}
+	return busy(id, "too much is in flight to this client", outWaitHint)
 }
 
 // Load is the number of a member's connections and the bytes in flight on them, for

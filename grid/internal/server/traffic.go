@@ -16,6 +16,7 @@ type traffic struct {
 	s       *Server
 	conn    net.Conn
 	watches hub.Sink // of the connection
+	quick   int      // of the reader alone: messages that were answered at once, since others had their turn
 
 	inFlight atomic.Int64
 	squeezed atomic.Bool // there may be too many bytes in or out: mayRead must be asked before reading on
@@ -241,8 +242,9 @@ func (t *traffic) throttle(limit int64) bool {
 	return !t.closed
 }
 
-// refuse answers a request that no group has had.
+// refuse answers a request that no group has had. The reader calls it.
 func (t *traffic) refuse(r protocol.Reply) {
+	t.quick++
 	if int(r.Code) < protocol.NumCodes {
 		t.s.stats.refused[r.Code].Add(1)
 	}

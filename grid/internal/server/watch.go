@@ -15,7 +15,7 @@ const (
 	maxWatches     = 100_000   // of the member
 	watchOutbound  = 256 << 10 // bytes on the way out above which a connection gets no more events
 	controlPoll    = time.Millisecond
-	endedWait      = 100 * time.Millisecond // after which watches that were ended may be forgotten
+	endedWaitHint  = 100 // milliseconds, after which watches that were ended may be forgotten
 )
 
 // watches are the watches of a client connection, those that this member serves, as
@@ -49,8 +49,7 @@ func (w *watches) register(q *protocol.Request, g Group) {
 	case known:
 		w.c.traffic.refuse(problem(q.ID, protocol.CodeInvalid, fmt.Sprintf("there is a watch %d already", q.ID)))
 	case full && ended: // else a client would lose watches that it registers anew
-		p := protocol.Problem{Detail: "watches that were ended are not forgotten yet", Wait: uint32(endedWait / time.Millisecond)}
-		w.c.traffic.refuse(protocol.Reply{ID: q.ID, Code: protocol.CodeBusy, Body: p.Append(nil)})
+		w.c.traffic.refuse(busy(q.ID, "watches that were ended are not forgotten yet", endedWaitHint))
 	case full:
 		w.c.traffic.refuse(problem(q.ID, protocol.CodeWaiters, fmt.Sprintf("too many watches: at most %d on a connection and %d at a member", maxWatchesConn, maxWatches)))
 	default:
