@@ -83,8 +83,8 @@ func Key[K comparable, T any](m *dmap.Map[K, T], k K) Source[T] {
 		},
 		publish: func(ctx context.Context, base Version, next T) (Version, error) {
 			if base == 0 {
-				v, created, err := dmap.Create(ctx, m, k, next)
-				if err == nil && !created {
+				v, err := dmap.Create(ctx, m, k, next)
+				if errors.Is(err, dmap.ErrConflict) {
 					err = fmt.Errorf("%w: there is a value", ErrConflict)
 				}
 				return v, err

@@ -115,7 +115,7 @@ func (m *Map[K, V]) Update(ctx context.Context, k K, f func(old V, exists bool) 
 		case exists:
 			_, err = m.Replace(ctx, k, e.Version, v, opts...)
 		default:
-			err = m.create(ctx, k, v, opts)
+			_, err = m.create(ctx, "update", k, v, opts)
 		}
 		if err == nil {
 			return v, nil
@@ -129,24 +129,25 @@ func (m *Map[K, V]) Update(ctx context.Context, k K, f func(old V, exists bool) 
 	}
 }
 
-// create stores a value if there is none; else it returns ErrConflict.
-func (m *Map[K, V]) create(ctx context.Context, k K, v V, opts []PutOption) error {
-	call, guard, err := m.putCall("update", opPutIfAbsent, k, v, opts)
+// create stores a value if there is none, and returns its version; else it returns
+// ErrConflict.
+func (m *Map[K, V]) create(ctx context.Context, verb string, k K, v V, opts []PutOption) (Version, error) {
+	call, guard, err := m.putCall(verb, opPutIfAbsent, k, v, opts)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	reply, err := m.handle.InvokeIf(ctx, guard, call)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	_, exists, err := readOptional(reply.Body)
 	if err != nil {
-		return m.handle.Garbled(call.Verb, reply)
+		return 0, m.handle.Garbled(call.Verb, reply)
 	}
 	if exists {
-		return ErrConflict
+		return 0, ErrConflict
 	}
-	return nil
+	return reply.Version, nil
 }
 
 // backOff waits a random time before another try, longer on average each time.

@@ -167,24 +167,10 @@ func (m *Map[K, V]) PutIfAbsent(ctx context.Context, k K, v V, opts ...PutOption
 	return existing, err == nil && !exists, err
 }
 
-// Create is for package config: [Map.PutIfAbsent], but with the version of what it has
-// stored, and without the existing value.
-func Create[K comparable, V any](ctx context.Context, m *Map[K, V], k K, v V) (version Version, stored bool, err error) {
-	call, guard, err := m.putCall("put if absent", opPutIfAbsent, k, v, nil)
-	if err != nil {
-		return 0, false, err
-	}
-	reply, err := m.handle.InvokeIf(ctx, guard, call)
-	if err != nil {
-		return 0, false, err
-	}
-	switch _, exists, err := readOptional(reply.Body); {
-	case err != nil:
-		return 0, false, m.handle.Garbled(call.Verb, reply)
-	case exists:
-		return 0, false, nil
-	}
-	return reply.Version, true, nil
+// Create is for package config: [Map.PutIfAbsent], but it returns the version of what it has
+// stored, and [ErrConflict] if there is a value.
+func Create[K comparable, V any](ctx context.Context, m *Map[K, V], k K, v V) (Version, error) {
+	return m.create(ctx, "put if absent", k, v, nil)
 }
 
 // Replace stores a value as [Map.Put] does if the entry still has the version that was
