@@ -155,6 +155,17 @@ func TestGrantAfterTheSession(t *testing.T) {
 	})
 }
 
+// stopsAfter returns a function that runs under a hold, says so, and takes its time to stop
+// when that ends.
+func stopsAfter(stops time.Duration, running chan<- struct{}) func(context.Context, protocol.Token) error {
+	return func(ctx context.Context, _ protocol.Token) error {
+		close(running)
+		<-ctx.Done()
+		time.Sleep(stops)
+		return nil
+	}
+}
+
 // TestCloseWaitsForDo: closing the client ends the context of what runs under a hold, waits for
 // it to return, for the margin of holders at most, and then ends the session. So it is for
 // what leads.
@@ -183,12 +194,7 @@ func TestCloseWaitsForDo(t *testing.T) {
 				running := make(chan struct{})
 				done := make(chan error, 1)
 				go func() {
-					done <- do(t.Context(), c, func(ctx context.Context, _ protocol.Token) error {
-						close(running)
-						<-ctx.Done()
-						time.Sleep(stops)
-						return nil
-					})
+					done <- do(t.Context(), c, stopsAfter(stops, running))
 				}()
 				<-running
 				begun := time.Now()

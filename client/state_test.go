@@ -193,12 +193,7 @@ func TestSessionCloseWaitsForDo(t *testing.T) {
 			done := make(chan error, 1)
 			running := make(chan struct{})
 			go func() {
-				done <- held.Do(t.Context(), func(ctx context.Context, _ protocol.Token) error {
-					close(running)
-					<-ctx.Done()
-					time.Sleep(stops)
-					return nil
-				})
+				done <- held.Do(t.Context(), stopsAfter(stops, running))
 			}()
 			<-running
 			begun := time.Now()

@@ -102,12 +102,14 @@ type Config struct {
 	// member with another is refused.
 	Durability Durability
 	// Partitions, Groups and Replicas are fixed at the cluster's first start, too. Zero
-	// takes what the cluster has; a cluster that this member founds has 271, [DefaultGroups] and [DefaultReplicas].
+	// takes what the cluster has; a cluster that this member founds has 271,
+	// [DefaultGroups] and [DefaultReplicas].
 	Partitions int
 	Groups     int
 	Replicas   int
 	// HistoryBytes is how many bytes of changes each group keeps for watches. It is fixed
-	// when a group is formed, by the member that leads it then. The default is [DefaultHistoryBytes], 16 MiB.
+	// when a group is formed, by the member that leads it then. The default is
+	// [DefaultHistoryBytes], 16 MiB.
 	HistoryBytes int
 	// Insecure allows other addresses than loopback: connections are neither
 	// encrypted nor authenticated.

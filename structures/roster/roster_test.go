@@ -203,6 +203,12 @@ func TestRemoved_GridIsAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.fails.Store(2)
+	removed(ctx, t, r, reg)
+}
+
+// removed removes the entry of a registration, which is to end with that.
+func removed(ctx context.Context, t *testing.T, r *Roster, reg *Registration) {
+	t.Helper()
 	if existed, err := r.Remove(ctx, "a"); !existed || err != nil {
 		t.Fatal(existed, err)
 	}
@@ -237,15 +243,5 @@ func TestRemoved_NotKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if existed, err := r.Remove(ctx, "a"); !existed || err != nil {
-		t.Fatal(existed, err)
-	}
-	select {
-	case <-reg.Done():
-	case <-ctx.Done():
-		t.Fatal("the registration goes on without an entry")
-	}
-	if err := reg.Err(); !errors.Is(err, structures.ErrRevoked) {
-		t.Errorf("it has ended with %v", err)
-	}
+	removed(ctx, t, r, reg)
 }
