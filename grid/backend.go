@@ -10,6 +10,7 @@ import (
 
 	"github.com/quorate/quorate"
 	"github.com/quorate/quorate/protocol"
+	"github.com/quorate/quorate/shardgroups"
 	"github.com/quorate/quorate/shardgroups/systemstate"
 )
 
@@ -129,10 +130,12 @@ func (b *backend) status() protocol.Status {
 	if !s.Ready {
 		s.Waiting = c.Waiting()
 	}
-	if h := c.Host(); h != nil {
-		for _, g := range h.Groups() {
-			s.Watches += g.Hub().Stats().Watches
-		}
+	h := c.Host() // once: a member that forgets its cluster has none from then on
+	if h == nil {
+		return s
+	}
+	for _, g := range h.Groups() {
+		s.Watches += g.Hub().Stats().Watches
 	}
 	v := c.View()
 	if v == nil {
@@ -162,20 +165,19 @@ func (b *backend) status() protocol.Status {
 	}
 	missing := c.Placement.Missing()
 	for _, g := range v.Groups {
-		group := b.group(v, g)
+		group := b.group(h, v, g)
 		group.Partitions, group.Missing, group.NoHeadroom = owned[g.ID], missing[g.ID], c.Placement.NoHeadroom(g.ID)
 		s.Groups = append(s.Groups, group)
 	}
 	return s
 }
 
-func (b *backend) group(v *systemstate.ClusterState, g systemstate.Group) protocol.StatusGroup {
+func (b *backend) group(h *shardgroups.Host, v *systemstate.ClusterState, g systemstate.Group) protocol.StatusGroup {
 	leader, term := b.m.coordinator.Leader(g.ID)
 	s := protocol.StatusGroup{
 		ID: uint64(g.ID), Leader: uint64(leader), Term: term,
 		Sizes: []protocol.StatusSize{}, Replicas: []protocol.StatusReplica{},
 	}
-	h := b.m.coordinator.Host()
 	s.Generation, s.Lost = uint64(g.Generation), h.System().View().LostDetail(g.ID)
 	if g.ID == protocol.SystemGroup {
 		s.Applied = h.System().Applied()
