@@ -228,7 +228,8 @@ func (m *model) End(session protocol.SessionID) []structurestest.Answer {
 	return append(answers, m.serve()...)
 }
 
-// Advance ends what is due: all at once out of sight, then one after the other.
+// Advance ends what is due, all of it before anybody is granted the lock: the delay of a hold
+// that is due begins, whatever else is over by then (LOCK-5).
 func (m *model) Advance(now protocol.LogTime) (answers []structurestest.Answer) {
 	m.now = now
 	m.line = slices.DeleteFunc(m.line, func(h *asker) bool {
@@ -238,29 +239,12 @@ func (m *model) Advance(now protocol.LogTime) (answers []structurestest.Answer) 
 		}
 		return late
 	})
-	delayed := m.until
-	if m.until != 0 && m.until <= now {
+	if m.until <= now {
 		m.until = 0
-	} else {
-		delayed = 0
 	}
-	var ends []protocol.LogTime
-	m.held = slices.DeleteFunc(m.held, func(h *asker) bool {
+	m.lost(func(h *asker) bool {
 		mark, until := m.marks(h.hold)
-		if h.hold == 0 || mark != structures.HoldAcknowledged || until > now {
-			return false
-		}
-		ends = append(ends, until)
-		return true
+		return h.hold != 0 && mark == structures.HoldAcknowledged && until <= now
 	})
-	if delayed != 0 && !slices.ContainsFunc(ends, func(until protocol.LogTime) bool { return until < delayed }) {
-		answers = append(answers, m.serve()...) // the delay is the first that is over
-	}
-	for range ends {
-		if m.delay > 0 {
-			m.until = now.Add(m.delay)
-		}
-		answers = append(answers, m.serve()...)
-	}
 	return append(answers, m.serve()...)
 }
